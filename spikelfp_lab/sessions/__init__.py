@@ -1,0 +1,46 @@
+"""Sessions: the schema, the store, native rates to one clock, windows and splits."""
+
+from spikelfp_lab.sessions.align import build_session, session_clock
+from spikelfp_lab.sessions.schema import (
+    GAP_BINS,
+    SCHEMA_VERSION,
+    add_history,
+    as_dataset,
+    drop_bad_channels,
+    package_version,
+    session_name,
+    validate_session,
+)
+from spikelfp_lab.sessions.windows import (
+    GUARD,
+    TEST,
+    TRAIN,
+    VAL,
+    bins_in,
+    channel_statistics,
+    split_session,
+    usable_runs,
+    window_starts,
+)
+
+__all__ = [
+    "GAP_BINS",
+    "GUARD",
+    "SCHEMA_VERSION",
+    "TEST",
+    "TRAIN",
+    "VAL",
+    "add_history",
+    "as_dataset",
+    "bins_in",
+    "build_session",
+    "channel_statistics",
+    "drop_bad_channels",
+    "package_version",
+    "session_clock",
+    "session_name",
+    "split_session",
+    "usable_runs",
+    "validate_session",
+    "window_starts",
+]

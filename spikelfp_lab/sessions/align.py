@@ -1,0 +1,285 @@
+"""From native rates to one clock: spikes, LFP and behavior become one valid session."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from spikelfp_lab.errors import DataError
+from spikelfp_lab.sessions.schema import SCHEMA_VERSION, package_version, validate_session
+
+_MAX_COUNT = np.iinfo(np.uint16).max
+
+
+def session_clock(start_s: float, stop_s: float, *, bin_size_s: float) -> np.ndarray:
+    """Bin centers of a uniform clock.
+
+    Bin ``i`` covers ``[start_s + i * bin_size_s, start_s + (i + 1) * bin_size_s)``. What is left
+    before ``stop_s`` and is shorter than a bin is not covered.
+
+    Parameters
+    ----------
+    start_s, stop_s : float
+        Where the first bin begins, and what no bin goes beyond, in seconds.
+    bin_size_s : float
+        Seconds a bin.
+
+    Returns
+    -------
+    np.ndarray
+        (T,) float64, seconds.
+
+    Raises
+    ------
+    DataError
+        When the values are not finite, or not one bin fits.
+
+    Examples
+    --------
+    >>> session_clock(1.0, 1.07, bin_size_s=0.02).round(6).tolist()
+    [1.01, 1.03, 1.05]
+    """
+    if not (np.isfinite([start_s, stop_s, bin_size_s]).all() and bin_size_s > 0):
+        raise DataError(
+            f"A clock from {start_s} s to {stop_s} s in bins of {bin_size_s} s cannot be made. "
+            "Give finite times and a bin size above 0."
+        )
+    # the small allowance keeps the last bin when (stop - start) / bin rounds just below a whole
+    count = int(np.floor((stop_s - start_s) / bin_size_s + 1e-6))
+    if count < 1:
+        raise DataError(
+            f"No bin of {bin_size_s:g} s fits between {start_s:g} s and {stop_s:g} s. "
+            "Check the start and stop (the streams may not overlap), or take smaller bins."
+        )
+    return start_s + (np.arange(count) + 0.5) * bin_size_s
+
+
+def build_session(
+    clock: np.ndarray,
+    *,
+    bin_size_s: float,
+    subject: str,
+    session: str,
+    source: str,
+    spikes: np.ndarray | None = None,
+    unit_names: Sequence[str] | None = None,
+    lfp: tuple[np.ndarray, np.ndarray] | None = None,
+    channel_names: Sequence[str] | None = None,
+    behavior: tuple[np.ndarray, np.ndarray] | None = None,
+    behavior_names: Sequence[str] | None = None,
+    latent_truth: tuple[np.ndarray, np.ndarray] | None = None,
+    latent_names: Sequence[str] | None = None,
+    trial: np.ndarray | None = None,
+    max_gap_s: float = 0.25,
+    history: str = "",
+    attrs: Mapping[str, Any] | None = None,
+    variable_attrs: Mapping[str, Mapping[str, Any]] | None = None,
+) -> xr.Dataset:
+    """Put the streams of a recording on one clock and make a valid session of them.
+
+    LFP, behavior and true latents are interpolated linearly onto the clock, channel by channel;
+    a bin is NaN when it lies outside the stream or between two good samples (not NaN) more than
+    ``max_gap_s`` apart. Interpolation does not filter: bring a faster stream down to the
+    clock's rate first (:func:`spikelfp_lab.signal.lfp_to_rate`), or it aliases.
+
+    Parameters
+    ----------
+    clock : np.ndarray
+        (T,) seconds, bin centers, as from :func:`session_clock`. Steps longer than 1.5 bins are
+        gaps.
+    bin_size_s : float
+        Seconds a bin.
+    subject, session, source : str
+        Names, and where the data come from.
+    spikes : np.ndarray, optional
+        (T, U) counts on the clock; stored as uint8, or uint16 when a count exceeds 255.
+    lfp, behavior, latent_truth : tuple of np.ndarray, optional
+        Values (n, C) and their timestamps (n,) in seconds, strictly increasing; each its own n.
+    unit_names, channel_names, behavior_names, latent_names : sequence of str, optional
+        Labels; ``u000``, ``ch00`` and ``z0`` by default. ``behavior`` needs names.
+    trial : np.ndarray, optional
+        (T,) whole numbers on the clock; a change of value is the edge of a trial.
+    max_gap_s : float
+        Longest stretch without a good sample that is bridged, in seconds.
+    history : str
+        How the data were made, one line a step.
+    attrs : mapping, optional
+        More attributes of the session (JSON values).
+    variable_attrs : mapping, optional
+        Variable name -> its attributes, as in ``{"lfp": {"kind": "LFP", "units": "uV"}}``.
+
+    Returns
+    -------
+    xr.Dataset
+        A session that passes :func:`spikelfp_lab.sessions.validate_session`.
+
+    Raises
+    ------
+    DataError
+        When shapes, clocks or counts do not fit; the message names the stream.
+    SchemaError
+        When the result breaches the schema (names, a clock that is not uniform).
+
+    Examples
+    --------
+    >>> clock = session_clock(0.0, 1.0, bin_size_s=0.1)
+    >>> samples = np.arange(0.0, 1.0, 0.01)
+    >>> session = build_session(
+    ...     clock, bin_size_s=0.1, subject="I", session="s01", source="example",
+    ...     spikes=np.ones((10, 3)), lfp=(samples[:, None], samples),
+    ... )
+    >>> session["spikes"].dtype.name, session["lfp"].values[:2, 0].round(3).tolist()
+    ('uint8', [0.05000000074505806, 0.15000000596046448])
+    """
+    clock = np.asarray(clock, dtype=np.float64)
+    if clock.ndim != 1 or clock.size < 2:
+        raise DataError(f"The clock has shape {clock.shape}; give (T,) bin centers, T at least 2.")
+    extra = variable_attrs or {}
+    data: dict[str, tuple] = {}
+    coords: dict[str, tuple] = {"time": ("time", clock, {"units": "s", **extra.get("time", {})})}
+
+    if spikes is not None:
+        counts = _as_counts(np.asarray(spikes), clock)
+        data["spikes"] = (("time", "unit"), counts, {"units": "count", **extra.get("spikes", {})})
+        coords["unit"] = ("unit", _labels(unit_names, "u{:03d}", counts.shape[1], "unit_names"))
+    if lfp is not None:
+        values = _onto_clock(lfp, clock, max_gap_s=max_gap_s, what="lfp")
+        data["lfp"] = (("time", "channel"), values, dict(extra.get("lfp", {})))
+        names = _labels(channel_names, "ch{:02d}", values.shape[1], "channel_names")
+        coords["channel"] = ("channel", names)
+    if behavior is not None:
+        values = _onto_clock(behavior, clock, max_gap_s=max_gap_s, what="behavior")
+        if behavior_names is None:
+            raise DataError("behavior has no names; pass behavior_names, as in ('vx', 'vy').")
+        data["behavior"] = (("time", "behavior_dim"), values, dict(extra.get("behavior", {})))
+        names = _labels(behavior_names, "", values.shape[1], "behavior_names")
+        coords["behavior_dim"] = ("behavior_dim", names)
+    if latent_truth is not None:
+        values = _onto_clock(latent_truth, clock, max_gap_s=max_gap_s, what="latent_truth")
+        truth_attrs = dict(extra.get("latent_truth", {}))
+        coords["latent_truth"] = (("time", "latent_truth_dim"), values, truth_attrs)
+        names = _labels(latent_names, "z{:d}", values.shape[1], "latent_names")
+        coords["latent_truth_dim"] = ("latent_truth_dim", names)
+    if trial is not None:
+        coords["trial"] = ("time", _as_trials(np.asarray(trial), clock))
+
+    dataset = xr.Dataset(
+        data,
+        coords,
+        {
+            **(attrs or {}),
+            "subject": subject,
+            "session": session,
+            "bin_size_s": float(bin_size_s),
+            "source": source,
+            "history": history,
+            "schema_version": SCHEMA_VERSION,
+            "spikelfp_lab_version": package_version(),
+        },
+    )
+    validate_session(dataset)
+    return dataset
+
+
+def _labels(names: Sequence[str] | None, pattern: str, count: int, what: str) -> np.ndarray:
+    if names is None:
+        return np.array([pattern.format(index) for index in range(count)])
+    if len(names) != count:
+        raise DataError(f"{what} has {len(names)} names for {count} columns; give one for each.")
+    return np.array([str(name) for name in names])
+
+
+def _as_counts(counts: np.ndarray, clock: np.ndarray) -> np.ndarray:
+    if counts.ndim != 2 or counts.shape[0] != clock.size:
+        raise DataError(
+            f"spikes has shape {counts.shape}, but the clock has {clock.size} bins; "
+            f"give counts of shape ({clock.size}, units), as from spikelfp_lab.signal.bin_spikes."
+        )
+    if counts.size and not (
+        counts.dtype.kind in "biuf"
+        and np.isfinite(counts).all()
+        and (counts >= 0).all()
+        and (counts <= _MAX_COUNT).all()
+        and (counts == np.floor(counts)).all()
+    ):
+        raise DataError(
+            f"spikes must be counts, whole numbers from 0 to {_MAX_COUNT}; "
+            "pass binned counts, neither rates nor NaN (drop those bins from the clock)."
+        )
+    small = counts.size == 0 or counts.max() <= np.iinfo(np.uint8).max
+    return counts.astype(np.uint8 if small else np.uint16)
+
+
+def _as_trials(trial: np.ndarray, clock: np.ndarray) -> np.ndarray:
+    whole = trial.dtype.kind in "iu" or (
+        trial.dtype.kind == "f" and np.isfinite(trial).all() and (trial == np.floor(trial)).all()
+    )
+    if trial.shape != clock.shape or not whole:
+        raise DataError(
+            f"trial has shape {trial.shape} and dtype {trial.dtype}; "
+            f"give one whole number for each of the {clock.size} bins."
+        )
+    return trial.astype(np.int64)
+
+
+def _onto_clock(
+    stream: tuple[np.ndarray, np.ndarray], clock: np.ndarray, *, max_gap_s: float, what: str
+) -> np.ndarray:
+    """Interpolate (n, C) values onto the clock -> (T, C) float32, NaN where there are none."""
+    values, times = np.asarray(stream[0]), np.asarray(stream[1], dtype=np.float64)
+    if values.ndim != 2 or times.shape != values.shape[:1] or times.size < 2:
+        raise DataError(
+            f"{what} has values of shape {values.shape} and timestamps of shape {times.shape}; "
+            "give (n, columns) and (n,), n at least 2."
+        )
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise DataError(
+            f"The timestamps of {what} are not finite and strictly increasing; "
+            "sort them and drop what is double or NaN."
+        )
+    if times[-1] < clock[0] or times[0] > clock[-1]:
+        raise DataError(
+            f"The clocks do not overlap: {what} runs from {times[0]:g} s to {times[-1]:g} s, "
+            f"the session from {clock[0]:g} s to {clock[-1]:g} s. "
+            "Check the units (seconds) and the offset of each stream."
+        )
+    step = float(np.median(np.diff(times)))
+    if step > max_gap_s:
+        raise DataError(
+            f"The samples of {what} are {step:g} s apart, more than max_gap_s = {max_gap_s:g} s, "
+            "so every bin would be NaN. Pass a larger max_gap_s."
+        )
+    out = np.full((clock.size, values.shape[1]), np.nan, dtype=np.float32)
+    finite = np.isfinite(values)
+    whole = finite.all(axis=0)
+    if whole.any():  # channels without a missing sample share their neighbors and weights
+        columns = slice(None) if whole.all() else whole
+        out[:, columns] = _interpolate(values[:, columns], times, clock, max_gap_s)
+    for column in np.flatnonzero(~whole):
+        good = finite[:, column]
+        if good.any():
+            out[:, [column]] = _interpolate(
+                values[good][:, [column]], times[good], clock, max_gap_s
+            )
+    return out
+
+
+def _interpolate(
+    values: np.ndarray, times: np.ndarray, clock: np.ndarray, max_gap_s: float
+) -> np.ndarray:
+    """Linear interpolation of finite (n, C) values; NaN outside and in gaps."""
+    right = np.minimum(np.maximum(np.searchsorted(times, clock), 1), times.size - 1)
+    left = np.maximum(right - 1, 0)
+    span = times[right] - times[left]
+    weight = np.divide(clock - times[left], span, out=np.zeros_like(clock), where=span > 0)
+    # clocks that agree but for rounding must not lose their first and last bins, nor an exact
+    # sample that stands alone beside a gap
+    near = 1e-6 * max(max_gap_s, 1e-3)
+    on_left, on_right = np.abs(clock - times[left]) <= near, np.abs(clock - times[right]) <= near
+    weight = np.where(on_left, 0.0, np.where(on_right, 1.0, weight))
+    inside = (weight >= 0) & (weight <= 1) & (span <= max_gap_s + near) & (span > 0)
+    keep = (inside | on_left | on_right)[:, None]
+    weight = np.clip(weight, 0, 1).astype(np.float32)[:, None]
+    mixed = values[left] * (1 - weight) + values[right] * weight
+    return np.where(keep, mixed, np.nan).astype(np.float32)

@@ -1,0 +1,401 @@
+"""The session schema: one ``xr.Dataset`` on one uniform clock, and what makes it valid.
+
+============  ====================  ==========  ==============================================
+variable      dims                  dtype       what
+============  ====================  ==========  ==============================================
+spikes        time, unit            uint8/16    counts in the bin
+lfp           time, channel         float32     potential, or the features named in attrs kind
+behavior      time, behavior_dim    float32     NaN where missing
+============  ====================  ==========  ==============================================
+
+Coordinates: ``time`` (s, bin center), ``unit``, ``channel``, ``behavior_dim``, optionally
+``trial`` (time) and ``latent_truth`` (time, latent_truth_dim). A session without spikes or
+without LFP simply lacks the variable.
+"""
+
+import json
+import re
+import warnings
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from spikelfp_lab.errors import DataError, SchemaError, SpikeLFPWarning
+
+SCHEMA_VERSION = 1
+
+GAP_BINS = 1.5
+"""A step of ``time`` longer than this many bins is a gap."""
+
+_STEP_TOLERANCE = 0.01  # of a bin: room for rounding, not for a clock of another rate
+_TEXT_ATTRS = ("subject", "session", "source", "history", "spikelfp_lab_version")
+_VARIABLES = {
+    "spikes": ("unit", ("uint8", "uint16")),
+    "lfp": ("channel", ("float32",)),
+    "behavior": ("behavior_dim", ("float32",)),
+}
+# Names become folder names and DataTree nodes: no separators, no leading dot, so no "..".
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
+
+
+def package_version() -> str:
+    """Version of the installed package, for ``attrs["spikelfp_lab_version"]``.
+
+    Returns
+    -------
+    str
+        ``"0+unknown"`` when the package runs from a folder without being installed.
+
+    Examples
+    --------
+    >>> isinstance(package_version(), str)
+    True
+    """
+    try:
+        return metadata.version("spikelfp-lab")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
+def as_dataset(session: xr.Dataset | xr.DataTree) -> xr.Dataset:
+    """Give the dataset of a session, whether it comes as a Dataset or as a cohort's leaf.
+
+    Parameters
+    ----------
+    session : xr.Dataset or xr.DataTree
+        A session, or a leaf of a cohort.
+
+    Returns
+    -------
+    xr.Dataset
+        The same data, not copied and not validated.
+
+    Raises
+    ------
+    SchemaError
+        For a whole cohort or any other type.
+
+    Examples
+    --------
+    >>> as_dataset(xr.Dataset(attrs={"session": "s01"})).attrs["session"]
+    's01'
+    """
+    if isinstance(session, xr.Dataset):
+        return session
+    if isinstance(session, xr.DataTree):
+        if session.children:
+            leaves = [leaf.path.strip("/") for leaf in session.leaves]
+            raise SchemaError(
+                f"A single session is needed, but this is a cohort of {len(leaves)}. "
+                f"Pick a leaf, as in cohort[{leaves[0]!r}]."
+            )
+        return session.to_dataset()
+    raise SchemaError(
+        f"A session is an xarray Dataset or a leaf of a cohort, not a {type(session).__name__}. "
+        "Make one with spikelfp_lab.open_session or spikelfp_lab.sessions.build_session."
+    )
+
+
+def session_name(session: xr.Dataset | xr.DataTree) -> str:
+    """Name of a session in cohorts and in a model's session vocabulary.
+
+    Parameters
+    ----------
+    session : xr.Dataset or xr.DataTree
+        A session.
+
+    Returns
+    -------
+    str
+        ``"subject/session"``, from the attributes.
+
+    Raises
+    ------
+    SchemaError
+        When the attributes are missing, or are no safe names.
+
+    Examples
+    --------
+    >>> session_name(xr.Dataset(attrs={"subject": "I", "session": "s01"}))
+    'I/s01'
+    """
+    attrs = as_dataset(session).attrs
+    breaches = [breach for key in ("subject", "session") for breach in _name_breaches(attrs, key)]
+    if breaches:
+        raise SchemaError("The session has no usable name: " + " ".join(breaches))
+    return f"{attrs['subject']}/{attrs['session']}"
+
+
+def add_history(session: xr.Dataset, line: str) -> xr.Dataset:
+    """Append a line to ``attrs["history"]`` of a shallow copy.
+
+    Parameters
+    ----------
+    session : xr.Dataset
+        A session; it is not changed.
+    line : str
+        What was done, in one line.
+
+    Returns
+    -------
+    xr.Dataset
+        The same data with the longer history (one line a step, oldest first).
+
+    Examples
+    --------
+    >>> add_history(xr.Dataset(attrs={"history": "simulated"}), "cropped").attrs["history"]
+    'simulated\\ncropped'
+    """
+    history = session.attrs.get("history", "")
+    return session.assign_attrs(history=f"{history}\n{line}" if history else line)
+
+
+def validate_session(session: xr.Dataset | xr.DataTree) -> None:
+    """Check a session against the schema.
+
+    Parameters
+    ----------
+    session : xr.Dataset or xr.DataTree
+        A session.
+
+    Raises
+    ------
+    SchemaError
+        One error that names every breach and its cure.
+
+    Examples
+    --------
+    >>> try:
+    ...     validate_session(xr.Dataset(attrs={"subject": "../up"}))
+    ... except SchemaError as error:
+    ...     print("attrs['subject']" in str(error), "'time' is missing" in str(error))
+    True True
+    """
+    dataset = as_dataset(session)
+    breaches = [
+        *_attribute_breaches(dataset),
+        *_time_breaches(dataset),
+        *_variable_breaches(dataset),
+        *_optional_coordinate_breaches(dataset),
+    ]
+    if breaches:
+        who = f"{dataset.attrs.get('subject', '?')}/{dataset.attrs.get('session', '?')}"
+        listed = "\n".join(f"  {number}. {text}" for number, text in enumerate(breaches, 1))
+        plural = "breach" if len(breaches) == 1 else "breaches"
+        raise SchemaError(
+            f"Session {who} does not follow the session schema "
+            f"({len(breaches)} {plural}):\n{listed}"
+        )
+
+
+def drop_bad_channels(session: xr.Dataset | xr.DataTree) -> xr.Dataset:
+    """Drop what carries no signal: constant and all-NaN channels, units without a spike.
+
+    Parameters
+    ----------
+    session : xr.Dataset or xr.DataTree
+        A session; it is not changed.
+
+    Returns
+    -------
+    xr.Dataset
+        The session without them; ``attrs["history"]`` names what was dropped. The very same
+        dataset when there is nothing to drop.
+
+    Warns
+    -----
+    SpikeLFPWarning
+        Names every channel and unit dropped.
+
+    Raises
+    ------
+    DataError
+        When no channel, or no unit, would be left.
+
+    Examples
+    --------
+    >>> lfp = np.stack([np.zeros(4), np.arange(4.0)], axis=1).astype("float32")
+    >>> session = xr.Dataset({"lfp": (("time", "channel"), lfp)}, {"channel": ["a", "b"]})
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     kept = drop_bad_channels(session)
+    >>> kept["channel"].values.tolist()
+    ['b']
+    """
+    dataset = as_dataset(session)
+    notes = []
+    for name, dim, why in (
+        ("lfp", "channel", "constant or NaN throughout"),
+        ("spikes", "unit", "without a single spike"),
+    ):
+        if name not in dataset:
+            continue
+        values = dataset[name].values
+        if name == "spikes":
+            good = values.any(axis=0)
+        else:
+            # fmin and fmax skip NaN; an all-NaN channel compares as False
+            good = np.fmin.reduce(values, axis=0) < np.fmax.reduce(values, axis=0)
+        if good.all():
+            continue
+        labels = ", ".join(str(label) for label in dataset[dim].values[~good])
+        if not good.any():
+            raise DataError(
+                f"Every {dim} of {name} is {why} ({labels}), so nothing would be left. "
+                f"Check the recording, or leave {name} out of the session."
+            )
+        dataset = dataset.isel({dim: np.flatnonzero(good)})
+        notes.append(f"dropped {dim} {labels}: {why}")
+    for note in notes:
+        dataset = add_history(dataset, note)
+    if notes:
+        who = f"{dataset.attrs.get('subject', '?')}/{dataset.attrs.get('session', '?')}"
+        warnings.warn(f"Session {who}: " + "; ".join(notes) + ".", SpikeLFPWarning, stacklevel=2)
+    return dataset
+
+
+def _name_breaches(attrs: dict[str, Any], key: str) -> list[str]:
+    value = attrs.get(key)
+    if isinstance(value, str) and _SAFE_NAME.fullmatch(value):
+        return []
+    return [
+        f"attrs[{key!r}] is {value!r}; set it to a name of letters, digits, '_', '-' and '.', "
+        "not beginning with '.' or '-'."
+    ]
+
+
+def _attribute_breaches(dataset: xr.Dataset) -> list[str]:
+    attrs = dataset.attrs
+    breaches = _name_breaches(attrs, "subject") + _name_breaches(attrs, "session")
+    for key in _TEXT_ATTRS[2:]:
+        if not isinstance(attrs.get(key), str):
+            breaches.append(f"attrs[{key!r}] is {attrs.get(key)!r}; set it to text.")
+    if not _positive_number(attrs.get("bin_size_s")):
+        breaches.append(
+            f"attrs['bin_size_s'] is {attrs.get('bin_size_s')!r}; "
+            "set it to the bin size in seconds, a number above 0."
+        )
+    version = attrs.get("schema_version")
+    if version != SCHEMA_VERSION:
+        newer = isinstance(version, (int, np.integer)) and version > SCHEMA_VERSION
+        cure = "install a newer spikelfp_lab" if newer else f"set it to {SCHEMA_VERSION}"
+        breaches.append(f"attrs['schema_version'] is {version!r}; {cure}.")
+    holders = [("attrs", attrs)]
+    holders += [(f"{name}.attrs", dataset[name].attrs) for name in dataset.variables]
+    for where, holder in holders:
+        for key, value in holder.items():
+            try:
+                json.dumps(value, default=_plain)
+            except (TypeError, ValueError):
+                breaches.append(
+                    f"{where}[{key!r}] is a {type(value).__name__}, which cannot be stored; "
+                    "use text, numbers, or lists and dicts of them."
+                )
+    return breaches
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(type(value).__name__)
+
+
+def _positive_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        return False
+    return bool(np.isfinite(value) and value > 0)
+
+
+def _time_breaches(dataset: xr.Dataset) -> list[str]:
+    if "time" not in dataset.coords or dataset["time"].dims != ("time",):
+        return ["coordinate 'time' is missing; add the bin centers in seconds along dim 'time'."]
+    time = dataset["time"].values
+    if time.dtype != np.float64:
+        return [f"time has dtype {time.dtype}; make it float64 seconds."]
+    if time.size < 2:
+        return [f"time has {time.size} bins; a session needs at least 2."]
+    if not np.isfinite(time).all():
+        return [f"time has {np.sum(~np.isfinite(time))} values that are not finite; drop them."]
+    steps = np.diff(time)
+    if (steps <= 0).any():
+        where = int(np.flatnonzero(steps <= 0)[0])
+        return [f"time does not increase at bin {where + 1}; sort it and drop what is double."]
+    bin_size = dataset.attrs.get("bin_size_s")
+    if not _positive_number(bin_size):
+        return []
+    steps = steps / bin_size
+    off = (np.abs(steps - 1) > _STEP_TOLERANCE) & (steps <= GAP_BINS)
+    if off.any():
+        where = int(np.flatnonzero(off)[0])
+        return [
+            f"time is no uniform clock of {bin_size:g} s: {int(off.sum())} steps differ from it "
+            f"(first {steps[where] * bin_size:.6g} s after bin {where}) and are no gap "
+            f"(longer than {GAP_BINS} bins); put the data on one clock with build_session."
+        ]
+    return []
+
+
+def _variable_breaches(dataset: xr.Dataset) -> list[str]:
+    breaches = []
+    if "spikes" not in dataset and "lfp" not in dataset:
+        breaches.append("neither 'spikes' nor 'lfp' is there; add at least one of them.")
+    for name, (dim, dtypes) in _VARIABLES.items():
+        if name not in dataset:
+            continue
+        variable = dataset[name]
+        if variable.dims != ("time", dim):
+            breaches.append(
+                f"{name} has dims {variable.dims}; make them ('time', {dim!r}), "
+                "for instance with transpose or rename."
+            )
+            continue
+        if str(variable.dtype) not in dtypes:
+            breaches.append(
+                f"{name} has dtype {variable.dtype}; convert it with astype({dtypes[0]!r})."
+            )
+        elif name != "spikes":
+            bad = int(np.isinf(variable.values).sum())
+            if bad:
+                breaches.append(f"{name} has {bad} infinite values; make them NaN.")
+        breaches += _label_breaches(dataset, dim, text_only=name == "behavior")
+    kind = dataset["lfp"].attrs.get("kind", "LFP") if "lfp" in dataset else "LFP"
+    if not isinstance(kind, str) or not kind:
+        breaches.append(f"lfp.attrs['kind'] is {kind!r}; set it to text that says what it is.")
+    return breaches
+
+
+def _label_breaches(dataset: xr.Dataset, dim: str, *, text_only: bool) -> list[str]:
+    if dataset.sizes[dim] == 0:
+        return [f"dim {dim!r} is empty; leave the variable out instead."]
+    if dim not in dataset.coords:
+        return [f"coordinate {dim!r} is missing; name each {dim} with assign_coords."]
+    labels = dataset[dim].values
+    is_text = all(isinstance(label, str) for label in labels.tolist())
+    if not is_text and (text_only or labels.dtype.kind not in "iu"):
+        wanted = "text" if text_only else "text or whole numbers"
+        return [f"coordinate {dim!r} has labels of dtype {labels.dtype}; make them {wanted}."]
+    unique, counts = np.unique(labels.astype(str), return_counts=True)
+    if unique.size < labels.size:
+        return [f"coordinate {dim!r} has {unique[counts > 1][0]!r} more than once; rename it."]
+    return []
+
+
+def _optional_coordinate_breaches(dataset: xr.Dataset) -> list[str]:
+    breaches = []
+    if "trial" in dataset.variables:
+        trial = dataset["trial"]
+        if "trial" not in dataset.coords or trial.dims != ("time",) or trial.dtype.kind not in "iu":
+            breaches.append(
+                f"trial is {trial.dtype} over {trial.dims}; "
+                "make it a coordinate of whole numbers over ('time',)."
+            )
+    if "latent_truth" in dataset.variables:
+        truth = dataset["latent_truth"]
+        if "latent_truth" not in dataset.coords or truth.dims != ("time", "latent_truth_dim"):
+            breaches.append(
+                f"latent_truth has dims {truth.dims}; "
+                "make it a coordinate over ('time', 'latent_truth_dim')."
+            )
+    return breaches
