@@ -7,9 +7,16 @@ from spikelfp_lab.sessions.schema import (
     add_history,
     as_dataset,
     drop_bad_channels,
-    package_version,
     session_name,
     validate_session,
+)
+from spikelfp_lab.sessions.store import (
+    cohort_from_sessions,
+    iterate_sessions,
+    open_cohort,
+    open_session,
+    save_cohort,
+    save_session,
 )
 from spikelfp_lab.sessions.windows import (
     GUARD,
@@ -35,8 +42,13 @@ __all__ = [
     "bins_in",
     "build_session",
     "channel_statistics",
+    "cohort_from_sessions",
     "drop_bad_channels",
-    "package_version",
+    "iterate_sessions",
+    "open_cohort",
+    "open_session",
+    "save_cohort",
+    "save_session",
     "session_clock",
     "session_name",
     "split_session",

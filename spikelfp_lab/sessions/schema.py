@@ -30,7 +30,8 @@ GAP_BINS = 1.5
 """A step of ``time`` longer than this many bins is a gap."""
 
 _STEP_TOLERANCE = 0.01  # of a bin: room for rounding, not for a clock of another rate
-_TEXT_ATTRS = ("subject", "session", "source", "history", "spikelfp_lab_version")
+_RESERVED_ATTRS = ("coordinates", "dtype", "_ARRAY_DIMENSIONS")
+_TEXT_ATTRS = ("source", "history", "spikelfp_lab_version")
 _VARIABLES = {
     "spikes": ("unit", ("uint8", "uint16")),
     "lfp": ("channel", ("float32",)),
@@ -41,18 +42,7 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
 
 
 def package_version() -> str:
-    """Version of the installed package, for ``attrs["spikelfp_lab_version"]``.
-
-    Returns
-    -------
-    str
-        ``"0+unknown"`` when the package runs from a folder without being installed.
-
-    Examples
-    --------
-    >>> isinstance(package_version(), str)
-    True
-    """
+    """Version of the package, for ``attrs``; ``"0+unknown"`` when it is not installed."""
     try:
         return metadata.version("spikelfp-lab")
     except metadata.PackageNotFoundError:
@@ -122,7 +112,7 @@ def session_name(session: xr.Dataset | xr.DataTree) -> str:
     'I/s01'
     """
     attrs = as_dataset(session).attrs
-    breaches = [breach for key in ("subject", "session") for breach in _name_breaches(attrs, key)]
+    breaches = _name_breaches(attrs, "subject") + _name_breaches(attrs, "session")
     if breaches:
         raise SchemaError("The session has no usable name: " + " ".join(breaches))
     return f"{attrs['subject']}/{attrs['session']}"
@@ -181,12 +171,9 @@ def validate_session(session: xr.Dataset | xr.DataTree) -> None:
         *_optional_coordinate_breaches(dataset),
     ]
     if breaches:
-        who = f"{dataset.attrs.get('subject', '?')}/{dataset.attrs.get('session', '?')}"
         listed = "\n".join(f"  {number}. {text}" for number, text in enumerate(breaches, 1))
-        plural = "breach" if len(breaches) == 1 else "breaches"
         raise SchemaError(
-            f"Session {who} does not follow the session schema "
-            f"({len(breaches)} {plural}):\n{listed}"
+            f"Session {_who(dataset)} breaches the session schema ({len(breaches)}):\n{listed}"
         )
 
 
@@ -196,7 +183,7 @@ def drop_bad_channels(session: xr.Dataset | xr.DataTree) -> xr.Dataset:
     Parameters
     ----------
     session : xr.Dataset or xr.DataTree
-        A session; it is not changed.
+        A session; not changed.
 
     Returns
     -------
@@ -251,9 +238,13 @@ def drop_bad_channels(session: xr.Dataset | xr.DataTree) -> xr.Dataset:
     for note in notes:
         dataset = add_history(dataset, note)
     if notes:
-        who = f"{dataset.attrs.get('subject', '?')}/{dataset.attrs.get('session', '?')}"
-        warnings.warn(f"Session {who}: " + "; ".join(notes) + ".", SpikeLFPWarning, stacklevel=2)
+        text = f"Session {_who(dataset)}: {'; '.join(notes)}."
+        warnings.warn(text, SpikeLFPWarning, stacklevel=2)
     return dataset
+
+
+def _who(dataset: xr.Dataset) -> str:
+    return f"{dataset.attrs.get('subject', '?')}/{dataset.attrs.get('session', '?')}"
 
 
 def _name_breaches(attrs: dict[str, Any], key: str) -> list[str]:
@@ -269,7 +260,7 @@ def _name_breaches(attrs: dict[str, Any], key: str) -> list[str]:
 def _attribute_breaches(dataset: xr.Dataset) -> list[str]:
     attrs = dataset.attrs
     breaches = _name_breaches(attrs, "subject") + _name_breaches(attrs, "session")
-    for key in _TEXT_ATTRS[2:]:
+    for key in _TEXT_ATTRS:
         if not isinstance(attrs.get(key), str):
             breaches.append(f"attrs[{key!r}] is {attrs.get(key)!r}; set it to text.")
     if not _positive_number(attrs.get("bin_size_s")):
@@ -282,10 +273,11 @@ def _attribute_breaches(dataset: xr.Dataset) -> list[str]:
         newer = isinstance(version, (int, np.integer)) and version > SCHEMA_VERSION
         cure = "install a newer spikelfp_lab" if newer else f"set it to {SCHEMA_VERSION}"
         breaches.append(f"attrs['schema_version'] is {version!r}; {cure}.")
-    holders = [("attrs", attrs)]
-    holders += [(f"{name}.attrs", dataset[name].attrs) for name in dataset.variables]
-    for where, holder in holders:
+    holders = {f"{name}.attrs": dataset[name].attrs for name in dataset.variables}
+    for where, holder in {"attrs": attrs, **holders}.items():
         for key, value in holder.items():
+            if key in _RESERVED_ATTRS:
+                breaches.append(f"{where}[{key!r}] is a name that Zarr stores need; rename it.")
             try:
                 json.dumps(value, default=_plain)
             except (TypeError, ValueError):
@@ -360,6 +352,10 @@ def _variable_breaches(dataset: xr.Dataset) -> list[str]:
             if bad:
                 breaches.append(f"{name} has {bad} infinite values; make them NaN.")
         breaches += _label_breaches(dataset, dim, text_only=name == "behavior")
+    for name, variable in dataset.variables.items():
+        # the store keeps numbers and text; an object array could only be pickled
+        if variable.dtype.kind not in "biufU" and not _is_text(variable.values):
+            breaches.append(f"{name} has dtype {variable.dtype}; make it numbers or text.")
     kind = dataset["lfp"].attrs.get("kind", "LFP") if "lfp" in dataset else "LFP"
     if not isinstance(kind, str) or not kind:
         breaches.append(f"lfp.attrs['kind'] is {kind!r}; set it to text that says what it is.")
@@ -372,14 +368,17 @@ def _label_breaches(dataset: xr.Dataset, dim: str, *, text_only: bool) -> list[s
     if dim not in dataset.coords:
         return [f"coordinate {dim!r} is missing; name each {dim} with assign_coords."]
     labels = dataset[dim].values
-    is_text = all(isinstance(label, str) for label in labels.tolist())
-    if not is_text and (text_only or labels.dtype.kind not in "iu"):
+    if not _is_text(labels) and (text_only or labels.dtype.kind not in "iu"):
         wanted = "text" if text_only else "text or whole numbers"
         return [f"coordinate {dim!r} has labels of dtype {labels.dtype}; make them {wanted}."]
-    unique, counts = np.unique(labels.astype(str), return_counts=True)
+    unique, counts = np.unique([str(label) for label in labels.tolist()], return_counts=True)
     if unique.size < labels.size:
         return [f"coordinate {dim!r} has {unique[counts > 1][0]!r} more than once; rename it."]
     return []
+
+
+def _is_text(values: np.ndarray) -> bool:
+    return all(isinstance(value, str) for value in np.ravel(values).tolist())
 
 
 def _optional_coordinate_breaches(dataset: xr.Dataset) -> list[str]:

@@ -9,7 +9,6 @@ from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions.schema import GAP_BINS, as_dataset
 
 TRAIN, VAL, TEST, GUARD = 0, 1, 2, -1
-
 _PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
 
 # Ten blocks, 7 train, 1 val, 2 test. Every val and test block has train on both sides, so that
@@ -17,8 +16,7 @@ _PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
 # between them spread them over a session however the pattern is rotated.
 _BLOCKS = (TRAIN, TRAIN, TEST, TRAIN, TRAIN, VAL, TRAIN, TRAIN, TEST, TRAIN)
 
-_PAPER_WINDOW_S = 10.0
-_PAPER_SEED = 42
+_PAPER_WINDOW_S, _PAPER_SEED = 10.0, 42
 
 
 def usable_runs(session: xr.Dataset | xr.DataTree, *, variables: Sequence[str]) -> np.ndarray:
@@ -55,11 +53,7 @@ def usable_runs(session: xr.Dataset | xr.DataTree, *, variables: Sequence[str]) 
 
 
 def split_session(
-    session: xr.Dataset | xr.DataTree,
-    *,
-    scheme: str = "blocks",
-    window_s: float,
-    seed: int = 0,
+    session: xr.Dataset | xr.DataTree, *, scheme: str = "blocks", window_s: float, seed: int = 0
 ) -> xr.DataArray:
     """Assign every bin of a session to training, validation, test, or a guard.
 
@@ -179,7 +173,7 @@ def window_starts(
     stride = length if stride is None else stride
     if length < 1 or stride < 1:
         raise ConfigError(f"length is {length} and stride {stride}; both must be at least 1 bin.")
-    usable, edges = _usable(dataset, variables), _edges(dataset)
+    usable = _usable(dataset, variables)
     if part != "all":
         if part not in _PARTS:
             raise ConfigError(f"Unknown part {part!r}; use 'train', 'val', 'test' or 'all'.")
@@ -189,7 +183,7 @@ def window_starts(
                 "Make it with split_session(session, ...)."
             )
         usable &= split.values == _PARTS[part]
-    runs = _runs(usable, edges)
+    runs = _runs(usable, _edges(dataset))
     counts = np.maximum((runs[:, 1] - runs[:, 0] - length) // stride + 1, 0)
     if not counts.sum():
         bin_size_s = dataset.attrs["bin_size_s"]
@@ -212,10 +206,8 @@ def bins_in(seconds: float, *, bin_size_s: float) -> int:
 
     Parameters
     ----------
-    seconds : float
-        Duration, above 0.
-    bin_size_s : float
-        Seconds a bin.
+    seconds, bin_size_s : float
+        Duration, above 0, and seconds a bin.
 
     Returns
     -------
@@ -234,7 +226,7 @@ def bins_in(seconds: float, *, bin_size_s: float) -> int:
     """
     if not (np.isfinite(seconds) and seconds > 0):
         raise ConfigError(f"A window of {seconds} s is not possible; give a length above 0 s.")
-    return max(int(round(seconds / bin_size_s)), 1)
+    return max(round(seconds / bin_size_s), 1)
 
 
 def channel_statistics(values: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -254,7 +246,7 @@ def channel_statistics(values: np.ndarray, use: np.ndarray) -> tuple[np.ndarray,
     Returns
     -------
     mean, std : np.ndarray
-        (C,) float32 each, in the units of the values.
+        (C,) float32.
 
     Raises
     ------
@@ -354,13 +346,12 @@ def _split_blocks(dataset: xr.Dataset, length: int, seed: int) -> np.ndarray:
         stops[left] -= from_left
         starts[right] += length - from_left
     if not fits:
-        # a train block gives a guard on one side, a test block the rest of two: blocks of 5/3 windows
+        # a train block gives one guard, a test block what two lack: a block is 5/3 windows at least
         needed = -(-5 * length * len(kinds) // 3)
         raise DataError(
             f"The session is too short to split into {len(kinds)} blocks: a window is {length} "
-            f"bins, the whole session {total}. 'blocks' needs about {needed} bins (17 windows), guards "
-            "included. "
-            "Take shorter windows or a longer session."
+            f"bins, the whole session {total}. 'blocks' needs about {needed} bins (17 windows), "
+            "guards included. Take shorter windows or a longer session."
         )
     codes = np.full(total, GUARD, dtype=np.int8)
     for kind, start, stop in zip(kinds, starts, stops, strict=True):
@@ -395,7 +386,7 @@ def _split_paper(dataset: xr.Dataset, length: int) -> np.ndarray:
 
 def _shuffled_parts(count: int, val: float, test: float, seed: int, what: str) -> np.ndarray:
     """(count,) int8 codes in random order; at least one of each part."""
-    n_val, n_test = (max(int(round(share * count)), 1) for share in (val, test))
+    n_val, n_test = (max(round(share * count), 1) for share in (val, test))
     if count < n_val + n_test + 1:
         raise DataError(
             f"The session is too short to split: it has {count} {what}, and at least 3 are "

@@ -1,0 +1,340 @@
+"""Sessions on disk, and cohorts: DataTrees whose leaves ``subject/session`` are sessions."""
+
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from spikelfp_lab.errors import ConfigError, DataError, SchemaError, SpikeLFPWarning
+from spikelfp_lab.sessions._zarr import read_zarr, refuse_existing, write_zarr
+from spikelfp_lab.sessions.schema import as_dataset, session_name, validate_session
+
+_DATASETS = ("simulated", "cao2021")
+
+
+def save_session(
+    session: xr.Dataset | xr.DataTree, path: str | os.PathLike, *, overwrite: bool = False
+) -> Path:
+    """Save a session as a Zarr store.
+
+    The store is written to a temporary folder beside ``path``, flushed to the disk and renamed, so
+    that ``path`` is either absent or complete. Every chunk carries a checksum.
+
+    Parameters
+    ----------
+    session : xr.Dataset or xr.DataTree
+        A valid session.
+    path : path
+        A folder to be made, ending in ``.zarr``. Parent folders are made.
+    overwrite : bool
+        Replace a store that is there already. A process killed in between leaves the old store
+        or the new one at ``path``, or both beside it under hidden names.
+
+    Returns
+    -------
+    Path
+        Where it was saved.
+
+    Raises
+    ------
+    SchemaError
+        When the session is not valid.
+    DataError
+        When the path does not end in ``.zarr``, or exists and ``overwrite`` is False.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from spikelfp_lab.sessions import build_session, session_clock
+    >>> session = build_session(
+    ...     session_clock(0.0, 1.0, bin_size_s=0.1), bin_size_s=0.1, spikes=np.ones((10, 3)),
+    ...     subject="I", session="s01", source="example")
+    >>> with TemporaryDirectory() as folder:
+    ...     path = save_session(session, f"{folder}/s01.zarr")
+    ...     open_session(path).identical(session)
+    True
+    """
+    dataset = as_dataset(session)
+    validate_session(dataset)
+    path = Path(path)
+    if path.suffix != ".zarr":
+        raise DataError(f"Sessions are saved as Zarr: {path} should end in '.zarr'.")
+    if not overwrite:
+        refuse_existing(path)
+    write_zarr(dataset, path, overwrite=overwrite)
+    return path
+
+
+def open_session(path: str | os.PathLike) -> xr.Dataset:
+    """Open a saved session and load it into memory.
+
+    Parameters
+    ----------
+    path : path
+        A ``.zarr`` folder, as from :func:`save_session`.
+
+    Returns
+    -------
+    xr.Dataset
+        A valid session.
+
+    Raises
+    ------
+    DataError
+        When the path is missing, damaged or incomplete, or of a kind this version cannot read.
+    SchemaError
+        When the store is whole, but holds no valid session.
+
+    Examples
+    --------
+    >>> try:
+    ...     open_session("missing.zarr")
+    ... except DataError as error:
+    ...     print(error)
+    No session at missing.zarr. Check the path, or save one there with save_session.
+    """
+    path = Path(path)
+    if path.suffix == ".nwb":
+        raise DataError(
+            f"{path} is NWB, and reading NWB is not in this version. "
+            "Build the session with build_session and save it as .zarr."
+        )
+    if not path.exists():
+        raise DataError(
+            f"No session at {path}. Check the path, or save one there with save_session."
+        )
+    if path.suffix != ".zarr" or not path.is_dir():
+        raise DataError(f"{path} is not a session: a .zarr folder is needed.")
+    dataset = read_zarr(path)
+    validate_session(dataset)
+    return dataset
+
+
+def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTree:
+    """Open a cohort: a data set by name, or a folder of saved sessions.
+
+    Parameters
+    ----------
+    name_or_folder : str or path
+        ``"simulated"``, ``"cao2021"``, or a folder with ``.zarr`` sessions in it or one level
+        down (as from :func:`save_cohort`). A folder of that very name: ``"./simulated"``.
+    **options
+        Passed to the data set's ``cohort`` function; a folder takes none.
+
+    Returns
+    -------
+    xr.DataTree
+        Leaves ``subject/session``, the dataset of each a session.
+
+    Raises
+    ------
+    DataError
+        For a name that is neither a data set nor a folder, or a folder without sessions.
+    ConfigError
+        For options given with a folder.
+
+    Examples
+    --------
+    >>> try:
+    ...     open_cohort("simulatde")
+    ... except DataError as error:
+    ...     print("'simulated', 'cao2021'" in str(error))
+    True
+    """
+    # imported here, because the data sets are built on this room
+    if name_or_folder == "simulated":
+        from spikelfp_lab.datasets import simulated
+
+        return simulated.cohort(**options)
+    if name_or_folder == "cao2021":
+        from spikelfp_lab.datasets import cao2021
+
+        return cao2021.cohort(**options)
+
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        raise DataError(
+            f"Unknown cohort {str(name_or_folder)!r}: it is neither a folder nor one of "
+            f"{', '.join(map(repr, _DATASETS))}. Check the spelling or the path."
+        )
+    if folder.suffix == ".zarr":
+        raise DataError(f"{folder} is a single session. Open it with open_session.")
+    if options:
+        raise ConfigError(f"A folder of sessions takes no options, got {', '.join(options)}.")
+    unread = _visible(folder, ".nwb")
+    paths = _visible(folder, ".zarr")
+    if not paths:
+        nwb = f" (the {len(unread)} .nwb files cannot be read by this version)" if unread else ""
+        raise DataError(
+            f"No .zarr session in {folder} or its folders{nwb}. Save some with save_session."
+        )
+    if unread:
+        names = ", ".join(path.name for path in unread)
+        warnings.warn(
+            f"Not opened, since this version reads no NWB: {names}.", SpikeLFPWarning, stacklevel=2
+        )
+    return cohort_from_sessions(open_session(path) for path in paths)
+
+
+def save_cohort(
+    cohort: xr.DataTree | Mapping[str, xr.Dataset],
+    folder: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Save every session of a cohort as ``folder/subject/session.zarr``.
+
+    Parameters
+    ----------
+    cohort : xr.DataTree or mapping
+        Sessions; the folders are named by their attributes, which the schema keeps from
+        being anything but plain names.
+    folder : path
+        Where to save; made if needed.
+    overwrite : bool
+        Replace sessions that are there already.
+
+    Returns
+    -------
+    Path
+        The folder; :func:`open_cohort` opens it.
+
+    Raises
+    ------
+    SchemaError
+        When a session is not valid; nothing is written then.
+    DataError
+        When two sessions share a name, or one is there already and ``overwrite`` is False;
+        nothing is written then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from spikelfp_lab.sessions import build_session, session_clock
+    >>> session = build_session(
+    ...     session_clock(0.0, 1.0, bin_size_s=0.1), bin_size_s=0.1, spikes=np.ones((10, 3)),
+    ...     subject="I", session="s01", source="example")
+    >>> with TemporaryDirectory() as folder:
+    ...     cohort = open_cohort(save_cohort({"first": session}, folder))
+    ...     list(iterate_sessions(cohort))
+    ['I/s01']
+    """
+    folder = Path(folder)
+    named = iterate_sessions(cohort_from_sessions(iterate_sessions(cohort).values()))
+    paths = {name: folder / f"{name}.zarr" for name in named}
+    if not overwrite:
+        for path in paths.values():
+            refuse_existing(path)
+    for name, session in named.items():
+        save_session(session, paths[name], overwrite=overwrite)
+    return folder
+
+
+def cohort_from_sessions(sessions: Iterable[xr.Dataset | xr.DataTree]) -> xr.DataTree:
+    """Make a cohort of sessions.
+
+    Parameters
+    ----------
+    sessions : iterable of xr.Dataset or xr.DataTree
+        Sessions, in the order the cohort will have within each subject.
+
+    Returns
+    -------
+    xr.DataTree
+        Leaves ``subject/session``; the parents hold nothing, no coordinates either.
+
+    Raises
+    ------
+    DataError
+        When there are none, or two share a name.
+
+    Examples
+    --------
+    >>> sessions = [xr.Dataset(attrs={"subject": "I", "session": s}) for s in ("s01", "s02")]
+    >>> [leaf.path for leaf in cohort_from_sessions(sessions).leaves]
+    ['/I/s01', '/I/s02']
+    """
+    named: dict[str, xr.Dataset] = {}
+    for session in sessions:
+        dataset = as_dataset(session)
+        name = session_name(dataset)
+        if name in named:
+            raise DataError(
+                f"Two sessions are named {name}. Give each its own attrs 'subject' and 'session'."
+            )
+        named[name] = dataset
+    if not named:
+        raise DataError("A cohort needs at least one session, but none was given.")
+    return xr.DataTree.from_dict(named)
+
+
+def iterate_sessions(
+    sessions: xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset | xr.DataTree],
+) -> dict[str, xr.Dataset]:
+    """Give the sessions of whatever the verbs accept, by name and validated.
+
+    Parameters
+    ----------
+    sessions : xr.Dataset, xr.DataTree or mapping
+        A session, a cohort or a branch or leaf of one, or a mapping of name -> session.
+
+    Returns
+    -------
+    dict
+        Name -> session, in order; names are ``subject/session``, or the mapping's own.
+
+    Raises
+    ------
+    SchemaError
+        For another type, or when one of the sessions is not valid.
+    DataError
+        When there are no sessions, or two share a name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spikelfp_lab.sessions import build_session, session_clock
+    >>> session = build_session(
+    ...     session_clock(0.0, 1.0, bin_size_s=0.1), bin_size_s=0.1, spikes=np.ones((10, 3)),
+    ...     subject="I", session="s01", source="example")
+    >>> list(iterate_sessions(session)), list(iterate_sessions({"mine": session}))
+    (['I/s01'], ['mine'])
+    """
+    # a Dataset is itself a Mapping, so it comes first
+    if isinstance(sessions, xr.Dataset):
+        named = {session_name(sessions): sessions}
+    elif isinstance(sessions, xr.DataTree):
+        named = {}
+        for leaf in sessions.leaves:
+            dataset = leaf.to_dataset()
+            name = session_name(dataset)
+            if name in named:
+                raise DataError(f"Two sessions of the cohort are named {name} in their attrs.")
+            named[name] = dataset
+    elif isinstance(sessions, Mapping):
+        named = {str(name): as_dataset(session) for name, session in sessions.items()}
+    else:
+        raise SchemaError(
+            f"Sessions come as a session, a cohort or a dict of name -> session, not as a "
+            f"{type(sessions).__name__}. For a list, use cohort_from_sessions first."
+        )
+    if not named:
+        raise DataError("No sessions were given: the dict or cohort is empty.")
+    for dataset in named.values():
+        validate_session(dataset)
+    return named
+
+
+def _visible(folder: Path, suffix: str) -> list[Path]:
+    found = [*folder.glob(f"*{suffix}"), *folder.glob(f"*/*{suffix}")]
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.parent.suffix != ".zarr"
+    )
