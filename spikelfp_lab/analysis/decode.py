@@ -20,7 +20,7 @@ READOUTS = ("one_frame", "lagged")
 SPLITS = {"train": TRAIN, "val": VAL, "test": TEST}
 # Relative to the mean variance of a (standardized) feature, so that one grid serves 8 latents and
 # 96 channels x 21 lags alike; the ends are "no shrinkage to speak of" and "nothing but the mean".
-PENALTIES = np.logspace(-5, 2, 8)
+PENALTIES = tuple(10.0**exponent for exponent in range(-5, 3))
 FOLDS = 5
 
 
@@ -94,7 +94,7 @@ def decode(
     >>> scores.query("split == 'test'").round(3).to_dict("list")["r2"]
     [1.0, 1.0]
     """
-    parts = {name: (code,) for name, code in SPLITS.items()}
+    parts: dict[str, tuple[int, ...]] = {name: (code,) for name, code in SPLITS.items()}
     if protocol == "paper":
         parts["valtest"] = (VAL, TEST)
     if isinstance(readouts, str):
@@ -184,7 +184,7 @@ def predict(
     reach = 0
     if readout == "lagged":  # a hair more than lag_s, or 0.3 s of 0.1 s bins would be two bins
         reach = int(np.floor(lag_s / float(session.attrs["bin_size_s"]) + 1e-6))
-    rows = _whole_rows(session, split, np.isfinite(features).all(axis=1), reach)
+    rows = _whole_rows(session, split, np.asarray(np.isfinite(features).all(axis=1)), reach)
     train = rows[(split[rows] == TRAIN) & np.isfinite(behavior[rows]).all(axis=1)]
     if len(train) < 2 * FOLDS:
         raise _no_rows("train", readout, lag_s, window_s)
