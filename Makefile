@@ -1,0 +1,49 @@
+# make help lists the verbs. Everything happens in .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+COHORT ?= simulated
+SEEDS ?= 1
+export COHORT SEEDS
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
+
+.PHONY: help figures test lint lab bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list these verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lab,dev]"
+	touch $@
+
+figures: $(STAMP)  ## train the demo models (30 minutes on 2 cores, less on a GPU) and draw figures/; COHORT=cao2021, SEEDS=3
+	$(BIN)/python -m spikelfp_lab.study
+	@mkdir -p build/notebooks
+	@for notebook in $(NOTEBOOKS); do echo "running $$notebook"; \
+		PRESET=demo $(BIN)/jupyter nbconvert --to notebook --execute --log-level WARN \
+			--ExecutePreprocessor.timeout=3600 --output-dir build/notebooks $$notebook || exit 1; done
+	@echo "figures/ is drawn; the executed notebooks are in build/notebooks/"
+
+test: $(STAMP) lint  ## lint, types, unit tests, then every notebook in the smoke preset
+	$(BIN)/python -m pytest --numprocesses 2 --durations 10
+	PRESET=smoke COHORT=simulated SEEDS=1 SPIKELFP_RUNS=build/smoke/runs FIGURES=build/smoke/figures \
+		$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --override-ini addopts= notebooks
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/nbstripout --verify $(NOTEBOOKS)
+
+lab: $(STAMP)  ## JupyterLab on notebooks/
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+bench: $(STAMP)  ## time the training step and what stands beside it
+	$(BIN)/python -m benchmarks.training_step
+
+clean:  ## remove what was trained and built (not figures/, not .venv)
+	rm -rf build runs

@@ -1,0 +1,36 @@
+"""Cross-modal knowledge distillation from spikes to local field potentials.
+
+Six verbs: ``open_session`` -> ``pretrain`` -> ``distill`` -> ``encode`` -> ``decode`` -> plot. Names are loaded when first used, so that
+importing the package costs next to nothing.
+"""
+
+import lazy_loader as _lazy
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submodules=["analysis", "datasets", "models", "plots", "sessions", "signal", "study", "training"],
+    submod_attrs={
+        "configs": ["DistillConfig", "MaskConfig", "ModelConfig", "TrainConfig"],
+        "errors": [
+            "CheckpointError",
+            "ConfigError",
+            "DataError",
+            "SchemaError",
+            "SpikeLFPError",
+            "SpikeLFPWarning",
+        ],
+        "sessions": [
+            "open_cohort",
+            "open_session",
+            "save_session",
+            "split_session",
+            "validate_session",
+        ],
+        "training": ["distill", "finetune", "pretrain"],
+        "models": ["encode", "load"],
+        "analysis": ["decode"],
+        "signal": ["band_power"],
+    },
+)

@@ -1,0 +1,189 @@
+"""Configs: frozen dataclasses with a JSON round trip, and the three presets.
+
+A preset is one named set of them; every verb takes a preset's name and, keyword by keyword, configs that replace its parts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from spikelfp_lab.errors import ConfigError
+
+
+def _require(condition: bool, config: object, cure: str) -> None:
+    if not condition:
+        raise ConfigError(f"{type(config).__name__}: {cure}")
+
+
+class Config:
+    """JSON round trip and hash for the dataclasses below."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """Build from :meth:`to_dict`'s result; an unknown field raises :class:`ConfigError`."""
+        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if unknown := sorted(set(fields) - known):
+            raise ConfigError(f"{cls.__name__} has no field {unknown}; it has {sorted(known)}")
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class ModelConfig(Config):
+    """Shape of one model.
+
+    Attributes
+    ----------
+    width, layers, heads, mlp_ratio : int
+        Transformer: d, depth, attention heads, hidden-to-width ratio.
+    spike_patch, channel_patch : int
+        S, units (channels) in a token's patch. ``width`` must be a multiple of ``spike_patch``.
+    max_count : int
+        Counts above it are clamped in the spike tokenizer's input.
+    kernel, dilation : int
+        Of the LFP tokenizer's causal convolution, in time steps.
+    affine_space : bool
+        A learned map for each session and patch in front of its space row, and a read-out of its own (see
+        :class:`~spikelfp_lab.models.tokenizers.Tokenizer`). The paper has the row alone.
+    predictor_layers, predictor_width : int
+        Transformer that predicts the dropped tokens; 0 layers is a linear read-out of each token's latent (what a student has).
+    dropout : float
+        On the output of each attention and MLP.
+    """
+
+    width: int = 64
+    layers: int = 4
+    heads: int = 2
+    mlp_ratio: int = 4
+    spike_patch: int = 64
+    channel_patch: int = 32
+    max_count: int = 5
+    kernel: int = 5
+    dilation: int = 2
+    affine_space: bool = False
+    predictor_layers: int = 1
+    predictor_width: int = 64
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.width % (2 * self.heads) == 0, self, "width must be a multiple of 2 * heads")
+        _require(
+            self.width % self.spike_patch == 0, self, "width must be a multiple of spike_patch"
+        )
+        _require(0 <= self.dropout < 1, self, "dropout must lie in [0, 1)")
+        _require(self.layers >= 1, self, "layers must be at least 1")
+
+
+@dataclass(frozen=True)
+class MaskConfig(Config):
+    """What masked autoencoding hides.
+
+    Attributes
+    ----------
+    ratio : float
+        Share of the tokens dropped, uniformly over time and patches (the paper: 0.6).
+    """
+
+    ratio: float = 0.6
+
+    def __post_init__(self) -> None:
+        _require(0 < self.ratio < 1, self, "ratio must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
+    """How one model is trained.
+
+    Attributes
+    ----------
+    steps : int
+        Optimizer steps at most.
+    batch : int
+        Windows in a batch, all of one session.
+    window_s : float
+        Length of a window, seconds.
+    lr, warmup, final_lr : float
+        Peak learning rate; share of ``steps`` over which it rises; factor of the peak that a cosine decay ends at.
+    weight_decay, clip : float
+        AdamW's decay (matrices only); gradient norm at which gradients are clipped.
+    val_every : int
+        Steps between validations.
+    patience : int or None
+        Validations without a better score before training stops; None: never.
+    drop_inputs : float
+        Largest share of units (channels) silenced in a window's input; each window draws its share uniformly between 0 and this.
+    noise : float
+        SD of the noise added to a z-scored LFP input, in SDs of a channel.
+    scheme : str
+        How time is split, see :func:`~spikelfp_lab.split_session`.
+    seed : int
+        Of weights, batches, masks and the split.
+    """
+
+    steps: int = 1000
+    batch: int = 32
+    window_s: float = 2.0
+    lr: float = 3e-3
+    warmup: float = 0.1
+    final_lr: float = 0.02
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    val_every: int = 50
+    patience: int | None = None
+    drop_inputs: float = 0.0
+    noise: float = 0.0
+    scheme: Literal["blocks", "trials", "paper"] = "blocks"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1 and self.batch >= 1, self, "steps and batch must be at least 1")
+        _require(self.window_s > 0, self, "window_s must be positive")
+        _require(self.val_every >= 1, self, "val_every must be at least 1")
+        _require(0 <= self.drop_inputs < 1, self, "drop_inputs must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class DistillConfig(Config):
+    """What the student learns (arXiv 2512.12461, Eqs. 1 and 3).
+
+    Attributes
+    ----------
+    alignment_weight : float
+        Weight of the alignment term, the paper's 5.
+    task_weight : float
+        Weight of the reconstruction (or behavior) term, the paper's 1.
+    center : {"none", "mean", "scale"}
+        What is taken from the teacher's latents, per session, before they are the target: nothing (the paper), their mean over training
+        time, or mean and standard deviation. A constant makes up most of a latent's norm, so that without centering the cosine is mostly
+        about that constant.
+    target : {"reconstruct", "behavior"}
+        Second term: squared error of the LFP (Eq. 1) or of the behavior (Eq. 3).
+    """
+
+    alignment_weight: float = 5.0
+    task_weight: float = 1.0
+    center: Literal["none", "mean", "scale"] = "none"
+    target: Literal["reconstruct", "behavior"] = "reconstruct"
+
+    def __post_init__(self) -> None:
+        _require(self.center in ("none", "mean", "scale"), self, "center: none, mean or scale")
+        _require(
+            self.target in ("reconstruct", "behavior"), self, "target: reconstruct or behavior"
+        )
+
+
+def config_hash(*parts: Config | str | int | float | None) -> str:
+    """A short, stable name for a set of configs: equal configs, equal hash, on any machine.
+
+    >>> config_hash(MaskConfig()) == config_hash(MaskConfig(ratio=0.6))
+    True
+    """
+    plain = [p.to_dict() if isinstance(p, Config) else p for p in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,7 @@
+"""Models: tokenizers, transformer, masked autoencoder, checkpoints, and ``encode``."""
+
+from spikelfp_lab.models.autoencoder import Autoencoder
+from spikelfp_lab.models.checkpoint import load, save
+from spikelfp_lab.models.encode import encode
+
+__all__ = ["Autoencoder", "encode", "load", "save"]

@@ -1,0 +1,273 @@
+"""The model: tokenizer -> transformer -> latents, and a predictor that reconstructs what was dropped.
+
+One class serves teacher, baselines and student. With predictor layers it is a masked autoencoder; without, its predictor is the linear
+read-out of Eq. 1, and it is what a student is. Steps of a masked pass (arXiv 2512.12461, section 3):
+
+1. values (B, T, C) -> tokens (B, N, d), N = T * P
+2. a random 60 % of the tokens are dropped: the encoder never sees them
+3. visible tokens -> transformer -> latents
+4. a mask token plus its space row stands in for each dropped one; in the predictor these attend to the latents
+5. a linear layer gives S values for each dropped token: log-rates of spike counts, or potentials
+6. loss on these, padding left out
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikelfp_lab.configs import ModelConfig
+from spikelfp_lab.errors import CheckpointError, ConfigError
+from spikelfp_lab.models.tokenizers import LFPTokenizer, SpikeTokenizer
+from spikelfp_lab.models.transformer import Transformer
+
+Modality = Literal["spikes", "lfp"]
+
+
+def _take(tokens: Tensor, index: Tensor) -> Tensor:
+    """Tokens (B, N, d) at ``index`` (B, K) -> (B, K, d)."""
+    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+
+
+class Predictor(nn.Module):
+    """Latents of the visible tokens -> S values for each dropped one.
+
+    Dropped tokens attend to visible ones only: a mask token knows nothing but its place, so that attending to others of its kind would cost
+    time and tell nothing.
+    """
+
+    def __init__(self, config: ModelConfig, patch: int):
+        super().__init__()
+        self.transformer = None
+        width = config.width
+        if config.predictor_layers:
+            width = config.predictor_width
+            self.mask_token = nn.Parameter(0.02 * torch.randn(config.width))
+            self.narrow = nn.Linear(config.width, width)
+            self.transformer = Transformer(
+                width=width,
+                layers=config.predictor_layers,
+                heads=config.heads,
+                ratio=config.mlp_ratio,
+                dropout=config.dropout,
+            )
+        self.head = nn.Linear(width, patch)
+        self.affine = config.affine_space
+        self.heads = nn.ParameterList()  # one (P, width, S) table a session, added to `head`
+
+    def add_session(self, patches: int) -> None:
+        """Give a new session a read-out of its own, started at nothing but the shared one."""
+        if self.affine:
+            self.heads.append(nn.Parameter(torch.zeros(patches, *self.head.weight.T.shape)))
+
+    def read_out(self, hidden: Tensor, session: int, patch: Tensor) -> Tensor:
+        """(B, N, width) at patches ``patch`` (B, N) -> S values for each place, (B, N, S)."""
+        values = self.head(hidden)
+        if self.affine:
+            own = torch.einsum("bnw,pws->bnps", hidden, self.heads[session])
+            index = patch[..., None, None].expand(-1, -1, 1, own.shape[-1])
+            values = values + own.gather(2, index).squeeze(2)
+        return values
+
+    def forward(self, masks: Tensor, at: Tensor, latents: Tensor, latents_at: Tensor) -> Tensor:
+        """Mask tokens (B, K, d) at time steps ``at``, and what the encoder made of the visible tokens -> what the read-out reads, (B, K, width)."""
+        assert self.transformer is not None
+        return self.transformer(
+            self.narrow(masks), at, context=(self.narrow(latents), latents_at)
+        )
+
+
+class Autoencoder(nn.Module):
+    """A transformer over the tokens of one modality, with tables for each session it knows.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    modality : {"spikes", "lfp"}
+    sessions : mapping of str to int
+        The session vocabulary: name -> number of units or channels.
+    bin_size_s : float
+        Width of the time bins the model is trained on, seconds.
+    n_behavior : int
+        Behavior dimensions of a linear read-out trained with the model (supervised setting); 0 for none.
+
+    Attributes
+    ----------
+    history : pandas.DataFrame
+        Tidy record of the training: step, split, metric, value.
+    info : dict
+        JSON-able provenance: configs, seed, metrics, versions.
+
+    Examples
+    --------
+    >>> model = Autoencoder(ModelConfig(), modality="lfp", sessions={"I/s01": 32}, bin_size_s=0.01)
+    >>> model.latents(torch.zeros(2, 50, 32), "I/s01").shape
+    torch.Size([2, 50, 64])
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        modality: Modality,
+        sessions: Mapping[str, int],
+        bin_size_s: float,
+        n_behavior: int = 0,
+    ):
+        super().__init__()
+        if modality not in ("spikes", "lfp"):
+            raise ConfigError(f"modality is {modality!r}: choose 'spikes' or 'lfp'")
+        self.config, self.modality, self.bin_size_s = config, modality, bin_size_s
+        tokenizer = SpikeTokenizer if modality == "spikes" else LFPTokenizer
+        self.tokenizer = tokenizer(config, {})
+        self.transformer = Transformer(
+            width=config.width,
+            layers=config.layers,
+            heads=config.heads,
+            ratio=config.mlp_ratio,
+            dropout=config.dropout,
+        )
+        self.predictor = Predictor(config, self.tokenizer.patch)
+        self.behavior_head = nn.Linear(config.width, n_behavior) if n_behavior else None
+        self.history = pd.DataFrame()
+        self.info: dict = {}
+        for name, size in sessions.items():
+            self.add_session(name, size)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write to a folder, see :func:`spikelfp_lab.models.save`."""
+        from spikelfp_lab.models.checkpoint import save  # which imports this module
+
+        return save(self, path, overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        parameters = sum(p.numel() for p in self.parameters())
+        known = list(self.sessions)
+        names = ", ".join(known[:4]) + (f", ... ({len(known)} in all)" if len(known) > 4 else "")
+        return (
+            f"<Autoencoder of {self.modality}: {parameters / 1e6:.2f} M parameters, {self.config.layers} layers of "
+            f"width {self.config.width}, bins of {1000 * self.bin_size_s:g} ms, {self.info.get('made_by', 'untrained')}>\n"
+            f"sessions: {names}"
+        )
+
+    @property
+    def sessions(self) -> dict[str, int]:
+        """The session vocabulary: name -> number of units or channels."""
+        return dict(self.tokenizer.sizes)
+
+    def add_session(self, name: str, size: int) -> None:
+        """Give a new session tables of its own; a known name raises :class:`CheckpointError`."""
+        if name in self.tokenizer.sizes:
+            raise CheckpointError(f"session {name!r} is already in the model's vocabulary")
+        index = len(self.tokenizer.sizes)
+        self.tokenizer.add_session(name, size)
+        self.predictor.add_session(len(self.tokenizer.space[index]))
+        # Z-scoring of the LFP travels with the model; the trainer sets it from training time.
+        self.register_buffer(f"mean_{index}", torch.zeros(size))
+        self.register_buffer(f"std_{index}", torch.ones(size))
+
+    def set_statistics(self, name: str, mean: Tensor, std: Tensor) -> None:
+        """Keep the mean and standard deviation (C,) that ``name`` is z-scored by."""
+        index = self.tokenizer.index(name)
+        self.get_buffer(f"mean_{index}").copy_(mean)
+        self.get_buffer(f"std_{index}").copy_(std)
+
+    def statistics(self, name: str) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (C,) that ``name`` is z-scored by; 0 and 1 for spikes."""
+        index = self.tokenizer.index(name)
+        return self.get_buffer(f"mean_{index}"), self.get_buffer(f"std_{index}")
+
+    def positions(self, time: int, patches: int, device: torch.device) -> Tensor:
+        """Time step of each of the ``time * patches`` tokens."""
+        return torch.arange(time, device=device).repeat_interleave(patches)
+
+    def token_latents(self, values: Tensor, name: str) -> Tensor:
+        """Latents of every token, (B, T, P, d), nothing dropped."""
+        batch, time, _ = values.shape
+        tokens = self.tokenizer(values, name)
+        patches = tokens.shape[1] // time
+        latents = self.transformer(tokens, self.positions(time, patches, values.device))
+        return latents.view(batch, time, patches, -1)
+
+    def latents(self, values: Tensor, name: str) -> Tensor:
+        """Latents of every time step, (B, T, d): the mean over a step's patches."""
+        return self.token_latents(values, name).mean(dim=2)
+
+    def masked_loss(
+        self,
+        values: Tensor,
+        name: str,
+        *,
+        ratio: float,
+        generator: torch.Generator | None = None,
+        targets: Tensor | None = None,
+    ) -> Tensor:
+        """Masked-autoencoding loss of a batch.
+
+        Parameters
+        ----------
+        values : Tensor, (B, T, C)
+            Counts, or z-scored potentials.
+        name : str
+            Session they were recorded in.
+        ratio : float
+            Share of tokens dropped.
+        generator : torch.Generator, optional
+            Draws the mask.
+        targets : Tensor, (B, T, C), optional
+            What is reconstructed, where it is not ``values`` (an augmented input).
+
+        Returns
+        -------
+        Tensor, ()
+            Mean over dropped, non-padding entries: Poisson negative log-likelihood (log-rates; the count's constant left out), nats, or
+            squared error in units of the channels' variance.
+        """
+        batch, time, _ = values.shape
+        tokens = self.tokenizer(values, name)
+        n_tokens = tokens.shape[1]
+        patches = n_tokens // time
+        positions = self.positions(time, patches, values.device)
+
+        # Attention does not mind the order of tokens: their positions travel along.
+        order = torch.rand(batch, n_tokens, generator=generator, device=values.device).argsort(1)
+        n_visible = max(1, round(n_tokens * (1 - ratio)))
+        visible, dropped = order[:, :n_visible], order[:, n_visible:]
+        latents = self.transformer(_take(tokens, visible), positions[visible])
+        session = self.tokenizer.index(name)
+        masks = (self.predictor.mask_token + self.tokenizer.space[session])[dropped % patches]
+        hidden = self.predictor(masks, positions[dropped], latents, positions[visible])
+        predicted = self.predictor.read_out(hidden, session, dropped % patches)
+
+        wanted = self.tokenizer.patches(values if targets is None else targets, fill=0.0)
+        wanted = _take(wanted.flatten(1, 2), dropped)
+        real = self.tokenizer.real(name, values.device)[dropped % patches]
+        return (self.entry_loss(predicted, wanted) * real).sum() / real.sum()
+
+    def entry_loss(self, predicted: Tensor, wanted: Tensor) -> Tensor:
+        """Loss of each entry: Poisson for counts, squared error for potentials."""
+        predicted = predicted.float()
+        if self.modality == "spikes":
+            return F.poisson_nll_loss(predicted, wanted, log_input=True, reduction="none")
+        return F.mse_loss(predicted, wanted, reduction="none")
+
+    def check_session(self, name: str, size: int) -> None:
+        """Refuse a session the model has no tables for, or one with another number of channels."""
+        what = "units" if self.modality == "spikes" else "channels"
+        if name not in self.tokenizer.sizes:
+            raise CheckpointError(
+                f"session {name!r} is not in this model's vocabulary {list(self.tokenizer.sizes)}. "
+                f"Add it with finetune(model, session), or borrow a known session's tables with "
+                f"as_session={next(iter(self.tokenizer.sizes), None)!r}."
+            )
+        if self.tokenizer.sizes[name] != size:
+            raise CheckpointError(
+                f"session {name!r} has {self.tokenizer.sizes[name]} {what} in this model, the data have {size}. "
+                f"Give the same {what} in the same order, or add the session with finetune(model, session)."
+            )

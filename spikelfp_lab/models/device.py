@@ -1,0 +1,31 @@
+"""Which device to use, chosen once."""
+
+from __future__ import annotations
+
+import torch
+
+from spikelfp_lab.errors import ConfigError
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """``"auto"``: the first CUDA device when there is one, else the CPU.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"device {device!r} is not one torch knows; use 'auto', 'cpu' or 'cuda'"
+        ) from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' was asked for, but torch sees no GPU; use device='auto'")
+    return chosen
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bf16 on CUDA; float32 on the CPU, where bf16 autocast is slower at these sizes."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")

@@ -1,0 +1,147 @@
+"""encode: a model turns a session into latents, one row a time bin, whatever the session's length."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+
+from spikelfp_lab.errors import CheckpointError
+from spikelfp_lab.models.autoencoder import Autoencoder
+from spikelfp_lab.models.device import autocast, pick_device
+from spikelfp_lab.sessions import (
+    TRAIN,
+    as_dataset,
+    channel_statistics,
+    session_name,
+    split_session,
+    usable_runs,
+)
+
+
+def encode(
+    model: Autoencoder,
+    session: xr.Dataset | xr.DataTree,
+    *,
+    as_session: str | None = None,
+    window_s: float | None = None,
+    batch: int = 64,
+    device: str | torch.device = "auto",
+) -> xr.DataArray:
+    """Latents of a session.
+
+    The session is read in windows that overlap by half; each bin's latent is the mean of those windows' latents, weighted by a triangle that is
+    highest at a window's center, so there is no seam where windows meet. No window crosses a gap or a trial's edge.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        From :func:`~spikelfp_lab.pretrain`, :func:`~spikelfp_lab.distill`, ... or :func:`~spikelfp_lab.load`.
+    session : Dataset or DataTree leaf
+        A session with the model's modality.
+    as_session : str, optional
+        Encode as if the data came from this session of the model's vocabulary: its tables are used, no training takes place. An LFP session that
+        the model does not know is z-scored by statistics of its own training time.
+    window_s : float, optional
+        Length of a window, seconds; by default what the model was trained on.
+    batch : int
+        Windows at a time.
+    device : str
+        "auto", "cpu" or "cuda".
+
+    Returns
+    -------
+    DataArray, (time, latent) float32
+        On the session's clock; NaN where the session has no usable data.
+
+    Raises
+    ------
+    CheckpointError
+        Unknown session, wrong number of channels, or another bin size; the message says how to go on.
+    DataError
+        The session lacks the model's modality.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from spikelfp_lab import ModelConfig
+    >>> session = xr.Dataset(
+    ...     {"lfp": (("time", "channel"), np.random.default_rng(0).normal(size=(500, 4)).astype("float32"))},
+    ...     coords={"time": 0.005 + 0.01 * np.arange(500), "channel": np.arange(4)},
+    ...     attrs={"subject": "I", "session": "s01", "bin_size_s": 0.01},
+    ... )
+    >>> model = Autoencoder(ModelConfig(), modality="lfp", sessions={"I/s01": 4}, bin_size_s=0.01)
+    >>> encode(model, session, window_s=1.0).sizes
+    Frozen({'time': 500, 'latent': 64})
+    """
+    session = as_dataset(session)
+    own_name = session_name(session)
+    name = own_name if as_session is None else as_session
+    if model.modality not in session:
+        raise CheckpointError(
+            f"the model reads {model.modality!r}, which session {own_name} does not have; "
+            f"it has {sorted(map(str, session.data_vars))}"
+        )
+    raw = session[model.modality].to_numpy()
+    model.check_session(name, raw.shape[1])
+    bin_size = float(session.attrs["bin_size_s"])
+    if not np.isclose(bin_size, model.bin_size_s, rtol=1e-3):
+        raise CheckpointError(
+            f"the model was trained on bins of {model.bin_size_s} s, session {own_name} has {bin_size} s. "
+            "Open the session with the model's bin size."
+        )
+    train = model.info.get("train", {})
+    window_s = window_s or train.get("window_s", 2.0)
+    if model.modality == "spikes" or own_name in model.sessions or as_session is None:
+        known = own_name if own_name in model.sessions else name
+        mean, std = (t.cpu().numpy() for t in model.statistics(known))
+    else:
+        mean, std = _own_statistics(session, raw, train, window_s)
+
+    place = pick_device(device)
+    values = torch.as_tensor((raw - mean) / std, dtype=torch.float32, device=place)
+    length = max(2, round(window_s / bin_size))
+    total = torch.zeros(len(raw), model.config.width, device=place)
+    weight = torch.zeros(len(raw), 1, device=place)
+    was_training = model.training
+    model.to(place).eval()
+    with torch.inference_mode(), autocast(place):
+        for size, starts in _cover(usable_runs(session, variables=(model.modality,)), length):
+            triangle = 1.0 - (torch.arange(size, device=place) - (size - 1) / 2).abs() / size
+            for chunk in np.array_split(starts, -(-len(starts) // batch)):
+                index = torch.as_tensor(chunk, device=place)[:, None] + torch.arange(
+                    size, device=place
+                )
+                latents = model.latents(values[index], name).float() * triangle[:, None]
+                total.index_add_(0, index.flatten(), latents.flatten(0, 1))
+                weight.index_add_(0, index.flatten(), triangle.repeat(len(chunk))[:, None])
+    model.train(was_training)
+    return xr.DataArray(
+        (total / torch.where(weight > 0, weight, torch.nan)).cpu().numpy(),
+        dims=("time", "latent"),
+        coords={"time": session["time"], "latent": np.arange(model.config.width)},
+        name="latents",
+        attrs={"session": own_name, "encoded_as": name, "modality": model.modality},
+    )
+
+
+def _own_statistics(
+    session: xr.Dataset, raw: np.ndarray, train: dict, window_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    scheme = train.get("scheme", "blocks")
+    if scheme == "paper":
+        return channel_statistics(raw, np.ones(len(raw), bool))
+    split = split_session(session, scheme=scheme, window_s=window_s, seed=train.get("seed", 0))
+    return channel_statistics(raw, split.to_numpy() == TRAIN)
+
+
+def _cover(runs: np.ndarray, length: int) -> list[tuple[int, np.ndarray]]:
+    """Windows that cover every run, half overlapping: (size, starts), one entry a size. A run shorter than a window is one window."""
+    by_size: dict[int, list[int]] = {}
+    for start, stop in runs:
+        size = min(length, int(stop - start))
+        starts = np.arange(start, stop - size + 1, max(1, size // 2))
+        if starts[-1] + size < stop:  # one more, flush with the end
+            starts = np.append(starts, stop - size)
+        by_size.setdefault(size, []).extend(starts.tolist())
+    return [(size, np.array(starts)) for size, starts in by_size.items()]

@@ -1,0 +1,132 @@
+"""Tokenizers: a stretch of one session -> one token per (time step, patch of units or channels).
+
+Only the unit (or channel) axis is patched, so a window of T steps and P patches gives T * P tokens in time-major order: token
+``t * P + p``. What is session-specific lives here, in the *space tables*: one learned row for each session and patch. Everything else is
+shared between sessions (arXiv 2512.12461, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikelfp_lab.configs import ModelConfig
+
+
+def n_patches(size: int, patch: int) -> int:
+    """Patches needed for ``size`` units or channels; the last one is padded.
+
+    >>> n_patches(96, 32), n_patches(95, 32), n_patches(97, 32)
+    (3, 3, 4)
+    """
+    return -(-size // patch)
+
+
+class Tokenizer(nn.Module):
+    """What both tokenizers share: patching, padding and the space tables.
+
+    Parameters
+    ----------
+    patch : int
+        S, units or channels in a patch.
+    width : int
+        d, numbers in a token.
+    sizes : mapping of str to int
+        Session name -> its number of units or channels. The order fixes the order of the tables.
+    affine : bool
+        Add to each session and patch a learned (d, d) map, started at the identity, in front of its space row. The paper has the row
+        alone (``False``).
+    """
+
+    def __init__(self, *, patch: int, width: int, sizes: Mapping[str, int], affine: bool):
+        super().__init__()
+        self.patch, self.width, self.affine = patch, width, affine
+        self.sizes: dict[str, int] = {}
+        self.space = nn.ParameterList()  # one (P, d) table a session, in the order of `sizes`
+        self.maps = nn.ParameterList()  # one (P, d, d) table a session, when affine
+        for name, size in sizes.items():
+            self.add_session(name, size)
+
+    def add_session(self, name: str, size: int) -> None:
+        """Give a new session tables of its own, freshly initialized."""
+        patches = n_patches(size, self.patch)
+        self.sizes[name] = size
+        self.space.append(nn.Parameter(0.02 * torch.randn(patches, self.width)))
+        if self.affine:
+            self.maps.append(nn.Parameter(torch.eye(self.width).repeat(patches, 1, 1)))
+
+    def index(self, name: str) -> int:
+        """Position of a session in the vocabulary."""
+        return list(self.sizes).index(name)
+
+    def patches(self, values: Tensor, *, fill: float) -> Tensor:
+        """(B, T, C) values -> (B, T, P, S), the last patch padded with ``fill``."""
+        batch, time, size = values.shape
+        count = n_patches(size, self.patch)
+        return F.pad(values, (0, count * self.patch - size), value=fill).view(
+            batch, time, count, self.patch
+        )
+
+    def real(self, name: str, device: torch.device) -> Tensor:
+        """(P, S) bool: True where a patch holds a real unit or channel, False on padding."""
+        size = self.sizes[name]
+        count = n_patches(size, self.patch)
+        return (torch.arange(count * self.patch, device=device) < size).view(count, self.patch)
+
+    def embed_values(self, values: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, values: Tensor, name: str) -> Tensor:
+        """Tokens (B, T * P, d) of ``values`` (B, T, C), recorded in session ``name``."""
+        i = self.index(name)
+        tokens = self.embed_values(values)  # (B, T, P, d)
+        if self.affine:
+            tokens = torch.einsum("btpd,pde->btpe", tokens, self.maps[i])
+        return (tokens + self.space[i]).flatten(1, 2)
+
+
+class SpikeTokenizer(Tokenizer):
+    """Counts -> tokens: a table over the counts 0 ... ``max_count`` (larger ones clamped) and padding, d / S numbers a unit.
+
+    A token is the concatenation of its S units' rows. The table is applied as a one-hot product, which is the same function as an embedding
+    look-up and on the CPU has a much faster backward.
+    """
+
+    def __init__(self, config: ModelConfig, sizes: Mapping[str, int]):
+        super().__init__(
+            patch=config.spike_patch, width=config.width, sizes=sizes, affine=config.affine_space
+        )
+        self.max_count = config.max_count
+        self.table = nn.Parameter(torch.randn(config.max_count + 2, config.width // self.patch))
+
+    def embed_values(self, values: Tensor) -> Tensor:
+        padding = self.max_count + 1
+        counts = self.patches(values.clamp(max=self.max_count), fill=padding)
+        one_hot = counts.unsqueeze(-1) == torch.arange(padding + 1, device=values.device)
+        return (one_hot.to(self.table.dtype) @ self.table).flatten(-2)
+
+
+class LFPTokenizer(Tokenizer):
+    """Z-scored potentials -> tokens: a causal, dilated convolution, S channels in and d numbers out, shared by all patches.
+
+    As in the authors' code it runs along the token axis, patches interleaved: tap k of token n reads token n - k * dilation. With one patch
+    that is a convolution over time; with more, taps reach the neighboring patches of the same and the steps before.
+    """
+
+    def __init__(self, config: ModelConfig, sizes: Mapping[str, int]):
+        super().__init__(
+            patch=config.channel_patch, width=config.width, sizes=sizes, affine=config.affine_space
+        )
+        self.conv = nn.Conv1d(
+            config.channel_patch, config.width, config.kernel, dilation=config.dilation
+        )
+
+    def embed_values(self, values: Tensor) -> Tensor:
+        batch, time, _ = values.shape
+        patches = self.patches(values, fill=0.0)
+        past = (self.conv.kernel_size[0] - 1) * self.conv.dilation[0]
+        tokens = self.conv(F.pad(patches.flatten(1, 2).transpose(1, 2), (past, 0)))  # (B, d, T * P)
+        return tokens.transpose(1, 2).unflatten(1, (time, -1))

@@ -1,0 +1,264 @@
+"""distill: a student learns to give, from LFP, the latents that a frozen teacher gives from spikes.
+
+The loss is Eq. 1 of arXiv 2512.12461, ``squared error(LFP, linear(z_lfp)) + 5 * (1 - mean cos(z_lfp[t], z_spike[t]))``, or Eq. 3, where behavior takes
+the place of the LFP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from torch.nn import functional as F
+
+from spikelfp_lab.configs import DistillConfig, ModelConfig, TrainConfig, config_hash
+from spikelfp_lab.errors import DataError
+from spikelfp_lab.models.autoencoder import Autoencoder
+from spikelfp_lab.models.device import pick_device
+from spikelfp_lab.models.encode import encode
+from spikelfp_lab.presets import preset_configs
+from spikelfp_lab.sessions import TRAIN, as_dataset, iterate_sessions, split_session
+from spikelfp_lab.training.batches import (
+    SessionWindows,
+    add_to_vocabulary,
+    augment,
+    draw,
+    prepare,
+)
+from spikelfp_lab.training.loop import Callback, fit
+from spikelfp_lab.training.pretrain import Sessions
+
+
+def alignment(student: Tensor, teacher: Tensor) -> Tensor:
+    """1 - cosine between latents (..., d), mean over all others: the second term of Eq. 1.
+
+    >>> float(alignment(torch.ones(2, 3), 2 * torch.ones(2, 3)))
+    0.0
+    """
+    return 1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1).mean()
+
+
+def center_latents(latents: np.ndarray, use: np.ndarray, how: str) -> np.ndarray:
+    """Take from (time, latent) latents their mean, or mean and SD, over the time in ``use``; "none" leaves them."""
+    if how == "none":
+        return latents
+    mean = np.nanmean(latents[use], axis=0)
+    scale = np.nanstd(latents[use], axis=0) + 1e-6 if how == "scale" else 1.0
+    return (latents - mean) / scale
+
+
+class Distillation:
+    """The objective of a student: align with the teacher, and reconstruct LFP (or regress behavior)."""
+
+    def __init__(self, cohort: list[SessionWindows], *, distill: DistillConfig, train: TrainConfig):
+        self.cohort, self.distill, self.train = cohort, distill, train
+
+    def terms(
+        self, model: Autoencoder, windows: SessionWindows, starts: np.ndarray, values: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Loss terms of a batch, and the latents (B, T, d) of student and teacher."""
+        tokens = model.token_latents(values, windows.name)  # (B, T, P, d)
+        latents = tokens.mean(dim=2)
+        teacher = windows.cut(windows.targets["teacher"], starts)
+        if self.distill.target == "behavior":
+            assert model.behavior_head is not None
+            predicted = model.behavior_head(latents)
+            task = F.mse_loss(predicted.float(), windows.cut(windows.targets["behavior"], starts))
+        else:
+            predicted = model.predictor.head(tokens).float()  # (B, T, P, S)
+            wanted = model.tokenizer.patches(windows.cut(windows.values, starts), fill=0.0)
+            real = model.tokenizer.real(windows.name, values.device)
+            task = (F.mse_loss(predicted, wanted, reduction="none") * real).mean(
+                dim=(0, 1)
+            ).sum() / real.sum()
+        aligned = alignment(latents, teacher)
+        loss = self.distill.task_weight * task + self.distill.alignment_weight * aligned
+        return (
+            {"loss": loss, "alignment": aligned, self.distill.target: task},
+            latents,
+            teacher,
+        )
+
+    def loss(self, model: Autoencoder, step: int) -> dict[str, Tensor]:
+        windows, starts = draw(self.cohort, batch=self.train.batch, seed=self.train.seed, step=step)
+        values = augment(
+            windows.cut(windows.values, starts),
+            drop=self.train.drop_inputs,
+            noise=self.train.noise,
+        )
+        return self.terms(model, windows, starts, values)[0]
+
+    def validate(self, model: Autoencoder) -> dict[str, float]:
+        """Loss terms, and the cosine that remains once each side's mean is taken away, which is what ranks students."""
+        rows = []
+        for windows in self.cohort:
+            terms, student, teacher = self.terms(
+                model, windows, windows.val, windows.cut(windows.values, windows.val)
+            )
+            student, teacher = student.float().flatten(0, 1), teacher.float().flatten(0, 1)
+            centered = alignment(student - student.mean(0), teacher - teacher.mean(0))
+            rows.append(
+                {name: value.item() for name, value in terms.items()}
+                | {"score": centered.item(), "centered alignment": centered.item()}
+            )
+        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarray:
+    """Latents (time, latent) cut in stretches of ``window`` bins and put in a random order: a teacher that knows nothing of the moment.
+
+    Within a stretch the teacher's statistics and dynamics stay as they are. It is the control that a student must not gain from.
+
+    >>> shuffled = shuffle_latents(np.arange(8.0)[:, None], window=2, seed=0)
+    >>> sorted(shuffled.ravel()) == list(range(8)), bool((shuffled.ravel() == np.arange(8)).all())
+    (True, False)
+    """
+    stretches = np.array_split(np.arange(len(latents)), max(1, len(latents) // window))
+    order = np.random.default_rng(seed).permutation(len(stretches))
+    return latents[np.concatenate([stretches[i] for i in order])]
+
+
+def distill(
+    sessions: Sessions,
+    teacher: Autoencoder,
+    *,
+    preset: str = "demo",
+    model: ModelConfig | None = None,
+    distill: DistillConfig | None = None,
+    train: TrainConfig | None = None,
+    shuffle_teacher: bool = False,
+    device: str | torch.device = "auto",
+    progress: bool = True,
+    folder: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Autoencoder:
+    """Train an LFP student to reproduce the latents of a frozen spike teacher.
+
+    The teacher reads each session once, in eval mode and unmasked; its latents are kept. The student starts from random weights.
+
+    Parameters
+    ----------
+    sessions : Dataset, DataTree, or mapping of str to Dataset
+        Sessions with spikes and LFP that the teacher knows. One is the paper's default, several its extension A.12.
+    teacher : Autoencoder
+        A spike model, see :func:`~spikelfp_lab.pretrain` and :func:`~spikelfp_lab.finetune`.
+    preset : {"smoke", "demo", "paper"}
+        Where configs come from that are not given.
+    model : ModelConfig, optional
+        The student's; its width must be the teacher's.
+    distill, train : configs, optional
+        In place of the preset's.
+    shuffle_teacher : bool
+        The control of a teacher whose latents are shuffled in time, in stretches of a window.
+    device, progress, folder, callbacks
+        As in :func:`~spikelfp_lab.pretrain`.
+
+    Returns
+    -------
+    Autoencoder
+        An LFP model with its best weights (best alignment of centered latents on validation windows).
+
+    Raises
+    ------
+    CheckpointError
+        The teacher does not know a session.
+    DataError
+        The teacher is no spike model, widths differ, or a session lacks LFP, spikes, or, with ``target="behavior"``, behavior.
+
+    Examples
+    --------
+    >>> import spikelfp_lab as sl
+    >>> cohort = sl.open_cohort("simulated", n_sessions=1, duration_s=30, progress=False)
+    >>> quick = sl.TrainConfig(steps=2, batch=2, window_s=0.5, val_every=2)
+    >>> teacher = sl.pretrain(cohort, "spikes", train=quick, progress=False)
+    >>> student = sl.distill(cohort["I/s01"], teacher, train=quick, progress=False)
+    >>> student.modality
+    'lfp'
+    """
+    named = iterate_sessions(sessions)
+    configs = preset_configs(preset, "distill")
+    model_config = model or configs.model
+    goal, train = distill or configs.distill, train or configs.train
+    if teacher.modality != "spikes":
+        raise DataError(
+            f"the teacher reads {teacher.modality!r}; distillation needs a teacher of spikes"
+        )
+    if model_config.width != teacher.config.width:
+        raise DataError(
+            f"the student is {model_config.width} wide, the teacher {teacher.config.width}: "
+            "their latents must have the same width (ModelConfig.width)"
+        )
+    place = pick_device(device)
+    cohort = [
+        _with_targets(as_dataset(session), name, teacher, goal, train, place, shuffle_teacher)
+        for name, session in named.items()
+    ]
+    first = as_dataset(next(iter(named.values())))
+    torch.manual_seed(train.seed)
+    student = Autoencoder(
+        model_config,
+        modality="lfp",
+        sessions={},
+        bin_size_s=float(first.attrs["bin_size_s"]),
+        n_behavior=first.sizes["behavior_dim"] if goal.target == "behavior" else 0,
+    ).to(place)
+    for windows in cohort:
+        add_to_vocabulary(student, windows)
+    student.info = {
+        "made_by": "distill",
+        "train": train.to_dict(),
+        "distill": goal.to_dict(),
+        "shuffle_teacher": shuffle_teacher,
+        "teacher": teacher.info,
+    }
+    return fit(
+        student,
+        Distillation(cohort, distill=goal, train=train),
+        train=train,
+        label=f"distill{' (shuffled teacher)' if shuffle_teacher else ''} ({', '.join(named)})",
+        progress=progress,
+        folder=None if folder is None else Path(folder),
+        fingerprint=config_hash("distill", model_config, goal, train, shuffle_teacher, *named),
+        callbacks=callbacks,
+    )
+
+
+def _with_targets(
+    session: xr.Dataset,
+    name: str,
+    teacher: Autoencoder,
+    goal: DistillConfig,
+    train: TrainConfig,
+    device: torch.device,
+    shuffle: bool,
+) -> SessionWindows:
+    behavior = ("behavior",) if goal.target == "behavior" else ()
+    windows = prepare(
+        session,
+        name,
+        modality="lfp",
+        train=train,
+        device=device,
+        together_with=("spikes", *behavior),
+    )
+    use = split_session(
+        session, scheme=train.scheme, window_s=train.window_s, seed=train.seed
+    ).to_numpy()
+    latents = encode(teacher, session, as_session=name, device=device).to_numpy()
+    if shuffle:
+        # Within each part of the split, so that the control leaks nothing either.
+        latents = latents.copy()
+        for part in np.unique(use):
+            rows = np.flatnonzero((use == part) & np.isfinite(latents[:, 0]))
+            latents[rows] = shuffle_latents(latents[rows], window=windows.length, seed=train.seed)
+    latents = center_latents(latents, use == TRAIN, goal.center)
+    windows.targets["teacher"] = torch.as_tensor(latents, dtype=torch.float32, device=device)
+    if behavior:
+        values = session["behavior"].to_numpy()
+        scaled = center_latents(values, use == TRAIN, "scale")
+        windows.targets["behavior"] = torch.as_tensor(scaled, dtype=torch.float32, device=device)
+    return windows

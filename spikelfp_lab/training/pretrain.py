@@ -1,0 +1,210 @@
+"""pretrain and finetune: masked autoencoding on one or many sessions (arXiv 2512.12461, section 3)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from spikelfp_lab.configs import MaskConfig, ModelConfig, TrainConfig, config_hash
+from spikelfp_lab.errors import ConfigError
+from spikelfp_lab.models.autoencoder import Autoencoder, Modality
+from spikelfp_lab.models.device import pick_device
+from spikelfp_lab.presets import preset_configs
+from spikelfp_lab.sessions import iterate_sessions
+from spikelfp_lab.training.batches import (
+    SessionWindows,
+    add_to_vocabulary,
+    augment,
+    draw,
+    prepare,
+)
+from spikelfp_lab.training.loop import Callback, fit
+
+Sessions = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset]
+
+VALIDATION_WINDOWS = 24  # a session: enough for a steady loss, few enough to cost little
+
+
+class MaskedReconstruction:
+    """The objective of masked autoencoding: reconstruct the dropped tokens of windows of all sessions."""
+
+    def __init__(self, cohort: list[SessionWindows], *, mask: MaskConfig, train: TrainConfig):
+        self.cohort, self.mask, self.train = cohort, mask, train
+
+    def loss(self, model: Autoencoder, step: int) -> dict[str, Tensor]:
+        windows, starts = draw(self.cohort, batch=self.train.batch, seed=self.train.seed, step=step)
+        values = windows.cut(windows.values, starts)
+        noise = self.train.noise if model.modality == "lfp" else 0.0
+        inputs = augment(values, drop=self.train.drop_inputs, noise=noise)
+        return {
+            "loss": model.masked_loss(inputs, windows.name, ratio=self.mask.ratio, targets=values)
+        }
+
+    def validate(self, model: Autoencoder) -> dict[str, float]:
+        """Mean loss over sessions; the same windows and masks every time."""
+        losses = []
+        for windows in self.cohort:
+            device = windows.values.device
+            some = np.linspace(
+                0, len(windows.val) - 1, min(len(windows.val), VALIDATION_WINDOWS)
+            ).round()
+            values = windows.cut(windows.values, windows.val[some.astype(int)])
+            generator = torch.Generator(device).manual_seed(0)
+            losses.append(
+                model.masked_loss(
+                    values, windows.name, ratio=self.mask.ratio, generator=generator
+                ).item()
+            )
+        return {"score": float(np.mean(losses)), "loss": float(np.mean(losses))}
+
+
+def pretrain(
+    sessions: Sessions,
+    modality: Modality,
+    *,
+    preset: str = "demo",
+    model: ModelConfig | None = None,
+    mask: MaskConfig | None = None,
+    train: TrainConfig | None = None,
+    device: str | torch.device = "auto",
+    progress: bool = True,
+    folder: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Autoencoder:
+    """Train a masked autoencoder on the training windows of one or many sessions.
+
+    Parameters
+    ----------
+    sessions : Dataset, DataTree, or mapping of str to Dataset
+        A session, a cohort, or name -> session; the names become the model's session vocabulary.
+    modality : {"spikes", "lfp"}
+        What is reconstructed: counts (Poisson) or z-scored potentials (squared error).
+    preset : {"smoke", "demo", "paper"}
+        Where configs come from that are not given.
+    model, mask, train : configs, optional
+        In place of the preset's.
+    device : str
+        "auto", "cpu" or "cuda".
+    progress : bool
+        Show a progress bar.
+    folder : str or Path, optional
+        Keep the state of the run here, and go on from it if it was interrupted.
+    callbacks : sequence of functions
+        Called with the tidy history after each validation.
+
+    Returns
+    -------
+    Autoencoder
+        With its best weights (lowest validation loss), in eval mode; ``history`` is the tidy record.
+
+    Raises
+    ------
+    DataError
+        A session lacks the modality, or is too short for a window.
+    ConfigError
+        Unknown preset or modality.
+
+    Examples
+    --------
+    >>> import spikelfp_lab as sl
+    >>> cohort = sl.open_cohort("simulated", n_sessions=1, duration_s=30, progress=False)
+    >>> quick = sl.TrainConfig(steps=2, batch=2, window_s=0.5, val_every=2)
+    >>> teacher = sl.pretrain(cohort, "spikes", train=quick, progress=False)
+    >>> list(teacher.sessions)
+    ['I/s01']
+    """
+    named = iterate_sessions(sessions)
+    configs = preset_configs(preset, modality)
+    model_config, mask, train = (
+        model or configs.model,
+        mask or configs.mask,
+        train or configs.train,
+    )
+    if not model_config.predictor_layers:
+        raise ConfigError("masked autoencoding needs ModelConfig.predictor_layers of at least 1")
+    place = pick_device(device)
+    cohort = [
+        prepare(session, name, modality=modality, train=train, device=place)
+        for name, session in named.items()
+    ]
+    torch.manual_seed(train.seed)
+    new = Autoencoder(
+        model_config,
+        modality=modality,
+        sessions={},
+        bin_size_s=float(next(iter(named.values())).attrs["bin_size_s"]),
+    ).to(place)
+    for windows in cohort:
+        add_to_vocabulary(new, windows)
+    new.info = {"made_by": "pretrain", "train": train.to_dict(), "mask": mask.to_dict()}
+    return fit(
+        new,
+        MaskedReconstruction(cohort, mask=mask, train=train),
+        train=train,
+        label=f"pretrain {modality} ({len(cohort)} session{'s' * (len(cohort) > 1)})",
+        progress=progress,
+        folder=None if folder is None else Path(folder),
+        fingerprint=config_hash("pretrain", modality, model_config, mask, train, *named),
+        callbacks=callbacks,
+    )
+
+
+def finetune(
+    model: Autoencoder,
+    session: Sessions,
+    *,
+    preset: str = "demo",
+    mask: MaskConfig | None = None,
+    train: TrainConfig | None = None,
+    device: str | torch.device = "auto",
+    progress: bool = True,
+    folder: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Autoencoder:
+    """Go on training a copy of ``model`` on new sessions: new session tables where needed, all weights trained.
+
+    Parameters, errors and result are those of :func:`pretrain`; ``model`` itself stays as it is, and the copy keeps the sessions it knows.
+
+    Examples
+    --------
+    >>> import spikelfp_lab as sl
+    >>> cohort = sl.open_cohort("simulated", n_sessions=2, duration_s=30, progress=False)
+    >>> quick = sl.TrainConfig(steps=2, batch=2, window_s=0.5, val_every=2)
+    >>> teacher = sl.pretrain(cohort["I/s01"], "spikes", train=quick, progress=False)
+    >>> list(sl.finetune(teacher, cohort["I/s02"], train=quick, progress=False).sessions)
+    ['I/s01', 'I/s02']
+    """
+    named = iterate_sessions(session)
+    configs = preset_configs(preset, "finetune")
+    mask, train = mask or configs.mask, train or configs.train
+    place = pick_device(device)
+    cohort = [
+        prepare(one, name, modality=model.modality, train=train, device=place)
+        for name, one in named.items()
+    ]
+    torch.manual_seed(train.seed)
+    tuned = copy.deepcopy(model).to(place)
+    for windows in cohort:
+        add_to_vocabulary(tuned, windows)
+    tuned.info = {
+        "made_by": "finetune",
+        "train": train.to_dict(),
+        "mask": mask.to_dict(),
+        "from": model.info,
+    }
+    return fit(
+        tuned,
+        MaskedReconstruction(cohort, mask=mask, train=train),
+        train=train,
+        label=f"finetune {model.modality} ({', '.join(named)})",
+        progress=progress,
+        folder=None if folder is None else Path(folder),
+        fingerprint=config_hash("finetune", model.modality, model.config, mask, train, *named),
+        callbacks=callbacks,
+    )
