@@ -1,0 +1,7 @@
+"""Filtering, band power and binning: plain functions over numpy and scipy.signal."""
+
+from spikelfp_lab.signal.lfp import lfp_to_rate
+from spikelfp_lab.signal.power import DEFAULT_BANDS_HZ, band_power
+from spikelfp_lab.signal.spikes import bin_spikes
+
+__all__ = ["DEFAULT_BANDS_HZ", "band_power", "bin_spikes", "lfp_to_rate"]

@@ -1,0 +1,82 @@
+"""Spike times in seconds -> counts on a session's clock."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from spikelfp_lab.errors import DataError
+
+
+def bin_spikes(
+    spike_times: Sequence[np.ndarray], clock: np.ndarray, *, bin_size_s: float
+) -> np.ndarray:
+    """Count each unit's spikes in the bins of a clock.
+
+    Bins are half-open, ``[center - bin_size_s / 2, center + bin_size_s / 2)``, and where two bins
+    touch they share one edge exactly, so no spike is counted twice and none is lost between them.
+    Spikes outside every bin (before, after, or in a gap of the clock) are not counted.
+
+    Parameters
+    ----------
+    spike_times : sequence of U arrays (n_u,), seconds
+        One array a unit; need not be sorted.
+    clock : (T,) float64, seconds
+        Bin centers, increasing; may have gaps.
+    bin_size_s : float
+        Width of a bin in seconds.
+
+    Returns
+    -------
+    (T, U) uint8 array, or uint16 where a count is above 255
+
+    Raises
+    ------
+    DataError
+        If the clock is not increasing, its bins overlap, a spike time is not finite, or a count
+        does not fit 16 bits.
+
+    Examples
+    --------
+    >>> bin_spikes([np.array([0.001, 0.012, 0.019]), np.array([])],
+    ...            np.array([0.005, 0.015]), bin_size_s=0.01)
+    array([[1, 0],
+           [2, 0]], dtype=uint8)
+    """
+    clock = np.asarray(clock, np.float64)
+    if clock.ndim != 1 or clock.size == 0:
+        raise DataError(f"bin_spikes needs a clock of bin centers (T,), got shape {clock.shape}.")
+    left, right = _edges(clock, bin_size_s)
+    counts = np.empty((clock.size, len(spike_times)), np.int64)
+    for unit, times in enumerate(spike_times):
+        times = np.sort(np.asarray(times, np.float64).ravel())
+        if not np.isfinite(times).all():
+            raise DataError(
+                f"Unit {unit} has spike times that are NaN or infinite. Remove them first."
+            )
+        counts[:, unit] = np.searchsorted(times, right) - np.searchsorted(times, left)
+    highest = int(counts.max(initial=0))
+    if highest > np.iinfo(np.uint16).max:
+        raise DataError(
+            f"A bin of {bin_size_s} s holds {highest} spikes of one unit. Are the spike times in "
+            "seconds?"
+        )
+    return counts.astype(np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16)
+
+
+def _edges(clock: np.ndarray, bin_size_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """Left and right edges (T,) of the bins, equal to the last bit where two bins touch."""
+    if bin_size_s <= 0:
+        raise DataError(f"bin_size_s is {bin_size_s}: it must be a positive number of seconds.")
+    step = np.diff(clock)
+    tolerance = 1e-3 * bin_size_s
+    if not (step > bin_size_s - tolerance).all():
+        first = int(np.flatnonzero(~(step > bin_size_s - tolerance))[0])
+        raise DataError(
+            f"The clock's bins overlap or run backward at bin {first}: {clock[first]} s is followed"
+            f" by {clock[first + 1]} s with bins of {bin_size_s} s. Give increasing bin centers at "
+            "least one bin apart."
+        )
+    left, right = clock - bin_size_s / 2, clock + bin_size_s / 2
+    touching = step < bin_size_s + tolerance
+    right[:-1][touching] = left[1:][touching]
+    return left, right
