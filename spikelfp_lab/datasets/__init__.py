@@ -1,0 +1,1 @@
+"""Sources of sessions: one file a source, each with ``cohort(...)`` and ``session(...)``."""
