@@ -373,7 +373,7 @@ def _label_breaches(dataset: xr.Dataset, dim: str, *, text_only: bool) -> list[s
         return [f"coordinate {dim!r} has labels of dtype {labels.dtype}; make them {wanted}."]
     unique, counts = np.unique([str(label) for label in labels.tolist()], return_counts=True)
     if unique.size < labels.size:
-        return [f"coordinate {dim!r} has {unique[counts > 1][0]!r} more than once; rename it."]
+        return [f"coordinate {dim!r} has '{unique[counts > 1][0]}' more than once; rename it."]
     return []
 
 
