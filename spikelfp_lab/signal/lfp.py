@@ -65,12 +65,12 @@ def lfp_to_rate(
 
     Examples
     --------
-    >>> time_s = np.arange(4000) / 1000
+    >>> time_s = np.arange(20_000) / 1000
     >>> raw = np.sin(2 * np.pi * 20 * time_s) + np.sin(2 * np.pi * 60 * time_s)
     >>> lfp = lfp_to_rate(raw[:, None], rate_hz=1000.0)
     >>> lfp.shape, str(lfp.dtype)
-    ((400, 1), 'float32')
-    >>> expected = np.sin(2 * np.pi * 20 * np.arange(400) / 100)
+    ((2000, 1), 'float32')
+    >>> expected = np.sin(2 * np.pi * 20 * np.arange(2000) / 100)
     >>> bool(np.abs(lfp[50:-50, 0] - expected[50:-50]).max() < 0.05)
     True
     """

@@ -79,7 +79,7 @@ def band_power(
     power = np.full((lfp.sizes["time"], lfp.sizes["channel"], len(fitting)), np.nan, np.float32)
     for which, (low, high) in enumerate(fitting.values()):
         sections = signal.butter(3, (low, high), "bandpass", fs=rate_hz, output="sos")
-        shortest = int(np.ceil(min(3 / low, 1.0) * rate_hz))
+        shortest = round(min(3 / low, 1.0) * rate_hz)
         for start, stop, channels in _stretches(lfp, values):
             if stop - start >= shortest:
                 power[start:stop, channels, which] = _log_power(
@@ -109,7 +109,7 @@ def _log_power(
     values: np.ndarray, sections: np.ndarray, *, rate_hz: float, low: float, smooth: int
 ) -> np.ndarray:
     """(n, C) log of the smoothed squared envelope of one stretch."""
-    pad = min(values.shape[0] - 1, int(2 * rate_hz / low))
+    pad = min(values.shape[0] - 1, round(2 * rate_hz / low))
     values = values.T.astype(np.float64)
     band = signal.sosfiltfilt(sections, values, axis=1, padtype="even", padlen=pad)
     # Hilbert of a fast length: a prime number of samples would take a hundred times as long.

@@ -1,0 +1,95 @@
+"""LFP filtering: what must pass, what must not, and when."""
+
+import numpy as np
+import pytest
+
+from spikelfp_lab.errors import DataError
+from spikelfp_lab.signal import lfp_to_rate
+
+
+def _gain_db(frequency_hz, *, rate_hz, seen_at_hz=None, seconds=40):
+    """Amplitude of a filtered unit sine away from the edges, in dB."""
+    time = np.arange(int(seconds * rate_hz)) / rate_hz
+    lfp = lfp_to_rate(np.sin(2 * np.pi * frequency_hz * time)[:, None], rate_hz=rate_hz)[:, 0]
+    inner = slice(1000, -1000)
+    seen = np.arange(lfp.size)[inner] / 100
+    seen_at_hz = frequency_hz if seen_at_hz is None else seen_at_hz
+    amplitude = 2 * np.abs(np.mean(lfp[inner] * np.exp(-2j * np.pi * seen_at_hz * seen)))
+    return 20 * np.log10(max(amplitude, 1e-9))
+
+
+@pytest.mark.parametrize("rate_hz", [250.0, 1000.0, 24414.0625])
+@pytest.mark.parametrize("frequency_hz", [0.5, 4.0, 20.0, 38.0, 45.0])
+def test_passband_is_flat_within_half_a_decibel(rate_hz, frequency_hz):
+    assert abs(_gain_db(frequency_hz, rate_hz=rate_hz)) < 0.5
+
+
+@pytest.mark.parametrize("rate_hz", [250.0, 1000.0])
+def test_line_noise_is_at_least_40_db_down(rate_hz):
+    assert _gain_db(60.0, rate_hz=rate_hz, seen_at_hz=40.0) < -40  # where 60 Hz would alias to
+
+
+@pytest.mark.parametrize("frequency_hz, alias_hz", [(70.0, 30.0), (110.0, 10.0), (333.0, 33.0)])
+def test_fast_rhythms_do_not_alias(frequency_hz, alias_hz):
+    assert _gain_db(frequency_hz, rate_hz=1000.0, seen_at_hz=alias_hz) < -40
+
+
+def test_european_line_noise_inside_the_band_is_notched():
+    time = np.arange(40_000) / 1000
+    raw = np.sin(2 * np.pi * 50 * time)[:, None]
+    lfp = lfp_to_rate(raw, rate_hz=1000.0, to_rate_hz=200.0, band_hz=(0.05, 90.0), line_hz=50.0)
+    assert np.abs(lfp[2000:-2000]).max() < 0.01
+
+
+@pytest.mark.parametrize("rate_hz", [500.0, 1000.0, 2000.0])
+def test_zero_delay(rate_hz):
+    time = np.arange(int(20 * rate_hz)) / rate_hz
+    pulse = np.exp(-((time - 10.0) ** 2) / (2 * 0.02**2))
+    lfp = lfp_to_rate(pulse[:, None], rate_hz=rate_hz)[:, 0]
+    assert np.argmax(lfp) == 1000
+    np.testing.assert_allclose(lfp[990:1000], lfp[1010:1000:-1], atol=2e-3)
+
+
+def test_high_pass_removes_a_large_offset():
+    rng = np.random.default_rng(0)
+    raw = rng.standard_normal((60_000, 2)).astype(np.float32)
+    with_offset = lfp_to_rate(raw + np.float32(1e4), rate_hz=1000.0)
+    np.testing.assert_allclose(with_offset, lfp_to_rate(raw, rate_hz=1000.0), atol=0.02)
+
+
+def test_common_average_reference_leaves_no_common_part():
+    rng = np.random.default_rng(1)
+    raw = rng.standard_normal((5000, 3)) + rng.standard_normal((5000, 1))
+    assert np.abs(lfp_to_rate(raw, rate_hz=1000.0, reference="car").mean(axis=1)).max() < 1e-5
+
+
+def test_missing_samples_stay_missing_and_spoil_nothing_else():
+    rng = np.random.default_rng(2)
+    raw = rng.standard_normal((20_000, 3))
+    raw[5000:5500, 0] = np.nan
+    raw[:, 2] = np.nan
+    lfp = lfp_to_rate(raw, rate_hz=1000.0)
+    assert np.flatnonzero(np.isnan(lfp[:, 0])).tolist() == list(range(500, 551))
+    assert np.isfinite(lfp[:, 1]).all()
+    assert np.isnan(lfp[:, 2]).all()
+
+
+def test_channels_do_not_depend_on_their_neighbors():
+    raw = np.random.default_rng(3).standard_normal((3000, 11)).astype(np.float32)
+    together = lfp_to_rate(raw, rate_hz=1000.0)
+    np.testing.assert_array_equal(together[:, 9:], lfp_to_rate(raw[:, 9:], rate_hz=1000.0))
+
+
+@pytest.mark.parametrize(
+    "raw, options, message",
+    [
+        (np.zeros(5000), {}, "samples by channels"),
+        (np.zeros((5000, 0)), {}, "samples by channels"),
+        (np.zeros((5000, 1)), {"to_rate_hz": 2000.0}, "Lower to_rate_hz"),
+        (np.zeros((5000, 1)), {"band_hz": (60.0, 90.0)}, "no pass band"),
+        (np.zeros((50, 1)), {}, "too short"),
+    ],
+)
+def test_bad_input_is_one_clear_error(raw, options, message):
+    with pytest.raises(DataError, match=message):
+        lfp_to_rate(raw, rate_hz=1000.0, **options)
