@@ -123,9 +123,9 @@ class SimulationParameters:
 
 
 DEFAULT_PARAMETERS = SimulationParameters()
-"""Calibrated once, on the default cohort, and left alone. Velocity is then decoded by lagged ridge
-(+-100 ms, contiguous split) at R2 .79-.84 from binned spikes, .40-.47 from the LFP, .40-.48 from
-its log band power and .50-.58 from both."""
+"""Calibrated once on the default cohort, then left alone. Lagged ridge (+-100 ms, contiguous split)
+decodes velocity in its sessions at R2 .79-.84 from binned spikes, .41-.47 from the LFP, .40-.48 from
+log band power and .50-.58 from both."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,16 +168,7 @@ def recording(
     drift: float = 0.1,
     parameters: SimulationParameters = DEFAULT_PARAMETERS,
 ) -> Recording:
-    """Simulate one recording at its native rates; the arguments are those of :func:`session`.
-
-    Returns
-    -------
-    Recording
-
-    Raises
-    ------
-    ConfigError
-        If an option is out of its range.
+    """Simulate one recording at its native rates; arguments and errors as in ``simulated.session``.
 
     Examples
     --------
