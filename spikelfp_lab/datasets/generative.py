@@ -265,7 +265,8 @@ def _spikes(
     drawn = int(rng.integers(p.n_units[0], p.n_units[1] + 1))
     units = drawn if n_units is None else n_units
     tuning = rng.standard_normal((units, len(LATENT_NAMES))) * _by_latent(p.tuning)
-    mean_rate_hz = np.exp(rng.uniform(*np.log(p.mean_rate_hz), units))
+    low, high = p.mean_rate_hz
+    mean_rate_hz = np.exp(rng.uniform(np.log(low), np.log(high), units))
     # The rate is held for 5 ms, far less than any latent needs to change; within those 5 ms the
     # times are uniform, which makes this an exact Poisson process of that rate.
     hold = LFP_RATE_HZ // 200
@@ -359,7 +360,7 @@ def _colored_noise(
     shape = amplitude(hz)
     shape[0] = 0.0
     white = rng.standard_normal(2 * hz.size, dtype=np.float32).view(np.complex64)
-    noise = fft.irfft(white * shape.astype(np.float32), n_fast)[:n]
+    noise = np.asarray(fft.irfft(white * shape.astype(np.float32), n_fast))[:n]
     return noise * np.float32(n_fast / np.sqrt(4 * np.square(shape).sum()))
 
 
@@ -368,7 +369,7 @@ def _ornstein_uhlenbeck(rng: np.random.Generator, n: int, *, tau_s: float) -> np
     decay = np.exp(-1 / (tau_s * LFP_RATE_HZ))
     steps = rng.standard_normal(n) * np.sqrt(1 - decay**2)
     steps[0] = rng.standard_normal()
-    return signal.lfilter([1.0], [1.0, -decay], steps).astype(np.float32)
+    return np.asarray(signal.lfilter([1.0], [1.0, -decay], steps)).astype(np.float32)
 
 
 def _by_latent(levels: tuple[float, float, float, float, float]) -> np.ndarray:

@@ -157,8 +157,10 @@ def _sections(rate_hz: float, *, high: float, line_hz: float | None) -> np.ndarr
     if 1.15 * high < nyquist:
         # Run twice, so 0.1 dB of ripple and 60 dB of loss become half of each a pass.
         parts.append(
-            signal.iirdesign(
-                0.93 * high, 1.12 * high, 0.05, 30, ftype="ellip", output="sos", fs=rate_hz
+            np.asarray(
+                signal.iirdesign(
+                    0.93 * high, 1.12 * high, 0.05, 30, ftype="ellip", output="sos", fs=rate_hz
+                )
             )
         )
     return np.concatenate(parts)
@@ -169,8 +171,9 @@ def _anti_alias(ratio: Fraction) -> np.ndarray:
     widest = max(ratio.numerator, ratio.denominator)
     if widest == 1:
         return np.ones(1, np.float32)
-    taps = signal.firwin(2 * 40 * widest + 1, 1 / widest, window=("kaiser", 5.0))
-    return taps.astype(np.float32)
+    n_taps = 2 * 40 * widest + 1
+    taps = np.sinc((np.arange(n_taps) - n_taps // 2) / widest) * np.kaiser(n_taps, 5.0)
+    return (taps / taps.sum()).astype(np.float32)
 
 
 def _bridge(block: np.ndarray, missing: np.ndarray) -> None:

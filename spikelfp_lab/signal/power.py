@@ -78,7 +78,7 @@ def band_power(
     smooth = max(1, round(smooth_s * rate_hz))
     power = np.full((lfp.sizes["time"], lfp.sizes["channel"], len(fitting)), np.nan, np.float32)
     for which, (low, high) in enumerate(fitting.values()):
-        sections = signal.butter(3, (low, high), "bandpass", fs=rate_hz, output="sos")
+        sections = np.asarray(signal.butter(3, (low, high), "bandpass", fs=rate_hz, output="sos"))
         shortest = round(min(3 / low, 1.0) * rate_hz)
         for start, stop, channels in _stretches(lfp, values):
             if stop - start >= shortest:
@@ -114,7 +114,7 @@ def _log_power(
     band = signal.sosfiltfilt(sections, values, axis=1, padtype="even", padlen=pad)
     # Hilbert of a fast length: a prime number of samples would take a hundred times as long.
     n_fast = fft.next_fast_len(band.shape[1])
-    squared = np.abs(signal.hilbert(band, N=n_fast, axis=1)[:, : band.shape[1]]) ** 2
+    squared = np.abs(np.asarray(signal.hilbert(band, N=n_fast, axis=1))[:, : band.shape[1]]) ** 2
     mean = ndimage.uniform_filter1d(squared, smooth, axis=1, mode="nearest")
     return np.log(np.maximum(mean, np.finfo(np.float32).tiny)).T
 
