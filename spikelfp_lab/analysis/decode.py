@@ -301,26 +301,28 @@ def _moments(
 
     Such sums add and subtract, so each fold is visited once. Two lags (i + 1, j + 1) see over a
     stretch of rows what (i, j) saw, less its first bin and plus one more; so only the first lag is
-    multiplied with all others, and the lagged features are never made.
+    multiplied with all others, and the lagged features are made at the ends of stretches only.
     """
-    n_lags, n_features = lags.size, features.shape[1]
-    cross = np.empty((n_lags, n_features, n_lags, n_features))
-    lowest = features[rows + lags[0]]
-    for j in range(n_lags):
-        cross[0, :, j] = lowest.T @ features[rows + lags[j]]
-    breaks = np.flatnonzero(np.diff(rows) != 1)
-    first = rows[np.concatenate([[0], breaks + 1])]
-    after = rows[np.concatenate([breaks, [rows.size - 1]])] + 1
-    for i in range(1, n_lags):
-        for j in range(i, n_lags):
-            lost = features[first + lags[i - 1]].T @ features[first + lags[j - 1]]
-            won = features[after + lags[i - 1]].T @ features[after + lags[j - 1]]
-            cross[i, :, j] = cross[i - 1, :, j - 1] - lost + won
-        for j in range(i):
-            cross[i, :, j] = cross[j, :, i].T
+    n_lags, width = lags.size, features.shape[1]
     rest = np.concatenate([np.ones((rows.size, 1)), behavior[rows]], axis=1)
-    mixed = np.concatenate([features[rows + lag].T @ rest for lag in lags])
-    square = cross.reshape(n_lags * n_features, -1)
+    right = np.concatenate([features[rows + lags[0]], rest], axis=1)
+    products = np.stack([features[rows + lag].T @ right for lag in lags])
+    mixed = products[:, :, width:].reshape(n_lags * width, -1)
+
+    ends = np.flatnonzero(np.diff(rows) != 1)
+    first = rows[np.concatenate([[0], ends + 1])]
+    last = rows[np.concatenate([ends, [rows.size - 1]])]
+    inner = lags[:-1]  # the bins after the last are still within the reach of the last
+    lost = features[first[:, None] + inner].reshape(first.size, -1)
+    won = features[last[:, None] + 1 + inner].reshape(last.size, -1)
+    change = (won.T @ won - lost.T @ lost).reshape(n_lags - 1, width, n_lags - 1, width)
+
+    cross = np.empty((n_lags, width, n_lags, width))
+    cross[0] = products[:, :, :width].transpose(2, 0, 1)
+    for i in range(1, n_lags):
+        cross[i, :, 0] = cross[0, :, i].T
+        cross[i, :, 1:] = cross[i - 1, :, :-1] + change[i - 1]
+    square = cross.reshape(n_lags * width, -1)
     return np.block([[square, mixed], [mixed.T, rest.T @ rest]])
 
 
