@@ -89,12 +89,18 @@ class MaskConfig(Config):
     ----------
     ratio : float
         Share of the tokens dropped, uniformly over time and patches (the paper: 0.6).
+    units : float
+        Share of the units (channels) of the visible tokens that are hidden from the encoder too, and that a linear read-out of the token's own latent
+        must give. A predictor can gather what it needs from many latents; this asks each moment's latent alone to say what all units do then.
+        0 for the paper's objective.
     """
 
     ratio: float = 0.6
+    units: float = 0.0
 
     def __post_init__(self) -> None:
         _require(0 < self.ratio < 1, self, "ratio must lie between 0 and 1")
+        _require(0 <= self.units < 1, self, "units must lie in [0, 1)")
 
 
 @dataclass(frozen=True)

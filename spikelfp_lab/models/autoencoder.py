@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikelfp_lab.configs import ModelConfig
+from spikelfp_lab.configs import MaskConfig, ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
 from spikelfp_lab.models.tokenizers import LFPTokenizer, SpikeTokenizer
 from spikelfp_lab.models.transformer import Transformer
@@ -35,8 +35,32 @@ def _take(tokens: Tensor, index: Tensor) -> Tensor:
     return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
 
 
+class ReadOut(nn.Module):
+    """Linear read-out of S values for each token; with session tables, each session and patch adds a map of its own."""
+
+    def __init__(self, width: int, patch: int, *, affine: bool):
+        super().__init__()
+        self.shared = nn.Linear(width, patch)
+        self.affine = affine
+        self.own = nn.ParameterList()  # one (P, width, S) table a session, in the order of sessions
+
+    def add_session(self, patches: int) -> None:
+        """Tables for a new session, started at nothing but the shared read-out."""
+        if self.affine:
+            self.own.append(nn.Parameter(torch.zeros(patches, *self.shared.weight.T.shape)))
+
+    def forward(self, tokens: Tensor, session: int, patch: Tensor) -> Tensor:
+        """Tokens (B, N, width) at patches ``patch`` (B, N) or (N,) -> (B, N, S)."""
+        values = self.shared(tokens)
+        if self.affine:
+            own = torch.einsum("bnw,pws->bnps", tokens, self.own[session])
+            index = patch.expand(tokens.shape[:2])[..., None, None].expand(-1, -1, 1, own.shape[-1])
+            values = values + own.gather(2, index).squeeze(2)
+        return values
+
+
 class Predictor(nn.Module):
-    """Latents of the visible tokens -> S values for each dropped one.
+    """Latents of the visible tokens -> what the read-out of the dropped ones reads.
 
     Dropped tokens attend to visible ones only: a mask token knows nothing but its place, so that attending to others of its kind would cost
     time and tell nothing.
@@ -44,43 +68,22 @@ class Predictor(nn.Module):
 
     def __init__(self, config: ModelConfig, patch: int):
         super().__init__()
-        self.transformer = None
-        width = config.width
-        if config.predictor_layers:
-            width = config.predictor_width
-            self.mask_token = nn.Parameter(0.02 * torch.randn(config.width))
-            self.narrow = nn.Linear(config.width, width)
-            self.transformer = Transformer(
-                width=width,
-                layers=config.predictor_layers,
-                heads=config.heads,
-                ratio=config.mlp_ratio,
-                dropout=config.dropout,
-            )
-        self.head = nn.Linear(width, patch)
-        self.affine = config.affine_space
-        self.heads = nn.ParameterList()  # one (P, width, S) table a session, added to `head`
-
-    def add_session(self, patches: int) -> None:
-        """Give a new session a read-out of its own, started at nothing but the shared one."""
-        if self.affine:
-            self.heads.append(nn.Parameter(torch.zeros(patches, *self.head.weight.T.shape)))
-
-    def read_out(self, hidden: Tensor, session: int, patch: Tensor) -> Tensor:
-        """(B, N, width) at patches ``patch`` (B, N) -> S values for each place, (B, N, S)."""
-        values = self.head(hidden)
-        if self.affine:
-            own = torch.einsum("bnw,pws->bnps", hidden, self.heads[session])
-            index = patch[..., None, None].expand(-1, -1, 1, own.shape[-1])
-            values = values + own.gather(2, index).squeeze(2)
-        return values
+        width = config.predictor_width
+        self.mask_token = nn.Parameter(0.02 * torch.randn(config.width))
+        self.narrow = nn.Linear(config.width, width)
+        self.transformer = Transformer(
+            width=width,
+            layers=config.predictor_layers,
+            heads=config.heads,
+            ratio=config.mlp_ratio,
+            dropout=config.dropout,
+        )
+        self.read_out = ReadOut(width, patch, affine=config.affine_space)
 
     def forward(self, masks: Tensor, at: Tensor, latents: Tensor, latents_at: Tensor) -> Tensor:
-        """Mask tokens (B, K, d) at time steps ``at``, and what the encoder made of the visible tokens -> what the read-out reads, (B, K, width)."""
-        assert self.transformer is not None
-        return self.transformer(
-            self.narrow(masks), at, context=(self.narrow(latents), latents_at)
-        )
+        """Mask tokens (B, K, d) at time steps ``at`` (B, K) and latents of visible tokens -> (B, K, width)."""
+        context = (self.narrow(latents), latents_at)
+        return self.transformer(self.narrow(masks), at, context=context)
 
 
 class Autoencoder(nn.Module):
@@ -133,7 +136,9 @@ class Autoencoder(nn.Module):
             ratio=config.mlp_ratio,
             dropout=config.dropout,
         )
-        self.predictor = Predictor(config, self.tokenizer.patch)
+        patch = self.tokenizer.patch
+        self.read_out = ReadOut(config.width, patch, affine=config.affine_space)
+        self.predictor = Predictor(config, patch) if config.predictor_layers else None
         self.behavior_head = nn.Linear(config.width, n_behavior) if n_behavior else None
         self.history = pd.DataFrame()
         self.info: dict = {}
@@ -167,7 +172,10 @@ class Autoencoder(nn.Module):
             raise CheckpointError(f"session {name!r} is already in the model's vocabulary")
         index = len(self.tokenizer.sizes)
         self.tokenizer.add_session(name, size)
-        self.predictor.add_session(len(self.tokenizer.space[index]))
+        patches = len(self.tokenizer.space[index])
+        self.read_out.add_session(patches)
+        if self.predictor is not None:
+            self.predictor.read_out.add_session(patches)
         # Z-scoring of the LFP travels with the model; the trainer sets it from training time.
         self.register_buffer(f"mean_{index}", torch.zeros(size))
         self.register_buffer(f"std_{index}", torch.ones(size))
@@ -204,7 +212,7 @@ class Autoencoder(nn.Module):
         values: Tensor,
         name: str,
         *,
-        ratio: float,
+        mask: MaskConfig,
         generator: torch.Generator | None = None,
         targets: Tensor | None = None,
     ) -> Tensor:
@@ -216,8 +224,8 @@ class Autoencoder(nn.Module):
             Counts, or z-scored potentials.
         name : str
             Session they were recorded in.
-        ratio : float
-            Share of tokens dropped.
+        mask : MaskConfig
+            What is hidden.
         generator : torch.Generator, optional
             Draws the mask.
         targets : Tensor, (B, T, C), optional
@@ -230,25 +238,45 @@ class Autoencoder(nn.Module):
             squared error in units of the channels' variance.
         """
         batch, time, _ = values.shape
-        tokens = self.tokenizer(values, name)
+        hidden = None
+        if mask.units:
+            hidden = torch.rand(values.shape, generator=generator, device=values.device) < mask.units
+        tokens = self.tokenizer(values, name, hidden=hidden)
         n_tokens = tokens.shape[1]
         patches = n_tokens // time
         positions = self.positions(time, patches, values.device)
 
         # Attention does not mind the order of tokens: their positions travel along.
         order = torch.rand(batch, n_tokens, generator=generator, device=values.device).argsort(1)
-        n_visible = max(1, round(n_tokens * (1 - ratio)))
+        n_visible = max(1, round(n_tokens * (1 - mask.ratio)))
         visible, dropped = order[:, :n_visible], order[:, n_visible:]
         latents = self.transformer(_take(tokens, visible), positions[visible])
         session = self.tokenizer.index(name)
         masks = (self.predictor.mask_token + self.tokenizer.space[session])[dropped % patches]
-        hidden = self.predictor(masks, positions[dropped], latents, positions[visible])
-        predicted = self.predictor.read_out(hidden, session, dropped % patches)
+        states = self.predictor(masks, positions[dropped], latents, positions[visible])
+        predicted = self.predictor.read_out(states, session, dropped % patches)
 
         wanted = self.tokenizer.patches(values if targets is None else targets, fill=0.0)
-        wanted = _take(wanted.flatten(1, 2), dropped)
-        real = self.tokenizer.real(name, values.device)[dropped % patches]
-        return (self.entry_loss(predicted, wanted) * real).sum() / real.sum()
+        wanted = wanted.flatten(1, 2)
+        real = self.tokenizer.real(name, values.device)
+        use = real[dropped % patches]
+        loss = (self.entry_loss(predicted, _take(wanted, dropped)) * use).sum() / use.sum()
+        if hidden is None:
+            return loss
+        direct = self.read_out(latents, session, visible % patches)
+        use = real[visible % patches] & _take(
+            self.tokenizer.patches(hidden, fill=False).flatten(1, 2), visible
+        )
+        return loss + (self.entry_loss(direct, _take(wanted, visible)) * use).sum() / use.sum()
+
+    def reconstruction_loss(self, latents: Tensor, wanted: Tensor, name: str) -> Tensor:
+        """Loss of a linear read-out of token latents (B, T, P, d) against ``wanted`` (B, T, C), nothing dropped: the first term of Eq. 1."""
+        patches = latents.shape[2]
+        place = torch.arange(patches, device=wanted.device).repeat(latents.shape[1])
+        predicted = self.read_out(latents.flatten(1, 2), self.tokenizer.index(name), place)
+        use = self.tokenizer.real(name, wanted.device)[place]
+        wanted = self.tokenizer.patches(wanted, fill=0.0).flatten(1, 2)
+        return (self.entry_loss(predicted, wanted) * use).sum() / (use.sum() * len(wanted))
 
     def entry_loss(self, predicted: Tensor, wanted: Tensor) -> Tensor:
         """Loss of each entry: Poisson for counts, squared error for potentials."""

@@ -76,13 +76,13 @@ class Tokenizer(nn.Module):
         count = n_patches(size, self.patch)
         return (torch.arange(count * self.patch, device=device) < size).view(count, self.patch)
 
-    def embed_values(self, values: Tensor) -> Tensor:
+    def embed_values(self, values: Tensor, hidden: Tensor | None) -> Tensor:
         raise NotImplementedError
 
-    def forward(self, values: Tensor, name: str) -> Tensor:
-        """Tokens (B, T * P, d) of ``values`` (B, T, C), recorded in session ``name``."""
+    def forward(self, values: Tensor, name: str, *, hidden: Tensor | None = None) -> Tensor:
+        """Tokens (B, T * P, d) of ``values`` (B, T, C), recorded in session ``name``; where ``hidden`` (B, T, C) is True, a value is not shown."""
         i = self.index(name)
-        tokens = self.embed_values(values)  # (B, T, P, d)
+        tokens = self.embed_values(values, hidden)  # (B, T, P, d)
         if self.affine:
             tokens = torch.einsum("btpd,pde->btpe", tokens, self.maps[i])
         return (tokens + self.space[i]).flatten(1, 2)
@@ -102,9 +102,12 @@ class SpikeTokenizer(Tokenizer):
         self.max_count = config.max_count
         self.table = nn.Parameter(torch.randn(config.max_count + 2, config.width // self.patch))
 
-    def embed_values(self, values: Tensor) -> Tensor:
+    def embed_values(self, values: Tensor, hidden: Tensor | None) -> Tensor:
         padding = self.max_count + 1
-        counts = self.patches(values.clamp(max=self.max_count), fill=padding)
+        shown = values.clamp(max=self.max_count)
+        if hidden is not None:
+            shown = shown.masked_fill(hidden, padding)
+        counts = self.patches(shown, fill=padding)
         one_hot = counts.unsqueeze(-1) == torch.arange(padding + 1, device=values.device)
         return (one_hot.to(self.table.dtype) @ self.table).flatten(-2)
 
@@ -124,9 +127,9 @@ class LFPTokenizer(Tokenizer):
             config.channel_patch, config.width, config.kernel, dilation=config.dilation
         )
 
-    def embed_values(self, values: Tensor) -> Tensor:
-        batch, time, _ = values.shape
-        patches = self.patches(values, fill=0.0)
+    def embed_values(self, values: Tensor, hidden: Tensor | None) -> Tensor:
+        time = values.shape[1]
+        patches = self.patches(values if hidden is None else values.masked_fill(hidden, 0.0), fill=0.0)
         past = (self.conv.kernel_size[0] - 1) * self.conv.dilation[0]
         tokens = self.conv(F.pad(patches.flatten(1, 2).transpose(1, 2), (past, 0)))  # (B, d, T * P)
         return tokens.transpose(1, 2).unflatten(1, (time, -1))

@@ -57,7 +57,9 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, turn: Rotation, context: tuple[Tensor, Rotation] | None) -> Tensor:
+    def forward(
+        self, x: Tensor, turn: Rotation, context: tuple[Tensor, Rotation] | None = None
+    ) -> Tensor:
         batch, tokens, width = x.shape
         if context is None:
             q, k, v = self.split(self.qkv(x), 3)
@@ -99,7 +101,9 @@ class Block(nn.Module):
         self.mlp = GatedMLP(width, ratio)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, turn: Rotation, context: tuple[Tensor, Rotation] | None) -> Tensor:
+    def forward(
+        self, x: Tensor, turn: Rotation, context: tuple[Tensor, Rotation] | None = None
+    ) -> Tensor:
         x = x + self.dropout(self.attention(self.norm1(x), turn, context))
         return x + self.dropout(self.mlp(self.norm2(x)))
 

@@ -69,12 +69,9 @@ class Distillation:
             predicted = model.behavior_head(latents)
             task = F.mse_loss(predicted.float(), windows.cut(windows.targets["behavior"], starts))
         else:
-            predicted = model.predictor.head(tokens).float()  # (B, T, P, S)
-            wanted = model.tokenizer.patches(windows.cut(windows.values, starts), fill=0.0)
-            real = model.tokenizer.real(windows.name, values.device)
-            task = (F.mse_loss(predicted, wanted, reduction="none") * real).mean(
-                dim=(0, 1)
-            ).sum() / real.sum()
+            task = model.reconstruction_loss(
+                tokens, windows.cut(windows.values, starts), windows.name
+            )
         aligned = alignment(latents, teacher)
         loss = self.distill.task_weight * task + self.distill.alignment_weight * aligned
         return (

@@ -42,9 +42,7 @@ class MaskedReconstruction:
         values = windows.cut(windows.values, starts)
         noise = self.train.noise if model.modality == "lfp" else 0.0
         inputs = augment(values, drop=self.train.drop_inputs, noise=noise)
-        return {
-            "loss": model.masked_loss(inputs, windows.name, ratio=self.mask.ratio, targets=values)
-        }
+        return {"loss": model.masked_loss(inputs, windows.name, mask=self.mask, targets=values)}
 
     def validate(self, model: Autoencoder) -> dict[str, float]:
         """Mean loss over sessions; the same windows and masks every time."""
@@ -57,9 +55,7 @@ class MaskedReconstruction:
             values = windows.cut(windows.values, windows.val[some.astype(int)])
             generator = torch.Generator(device).manual_seed(0)
             losses.append(
-                model.masked_loss(
-                    values, windows.name, ratio=self.mask.ratio, generator=generator
-                ).item()
+                model.masked_loss(values, windows.name, mask=self.mask, generator=generator).item()
             )
         return {"score": float(np.mean(losses)), "loss": float(np.mean(losses))}
 

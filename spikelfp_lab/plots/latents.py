@@ -1,0 +1,231 @@
+"""Latents of several models side by side, colored by behavior."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.figure import Figure
+
+from spikelfp_lab.analysis import procrustes
+from spikelfp_lab.errors import DataError
+from spikelfp_lab.plots.style import FAINT, style
+
+MAX_POINTS = 4000
+# A direction means nothing at rest: bins slower than this share of the fast ones are left gray.
+REST = 0.2
+
+
+def plot_latents(
+    latents: Mapping[str, xr.DataArray],
+    behavior: xr.DataArray,
+    *,
+    align_to: str | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw the two leading principal components of each model's latents.
+
+    Parameters
+    ----------
+    latents : mapping
+        Name -> (time, latent); numbers of latents may differ. Select the stretch to show first,
+        such as the test split.
+    behavior : xr.DataArray
+        (time, behavior_dim) of the same times. Two axes color by direction (bins near rest are
+        gray), one axis by value.
+    align_to : str, optional
+        One of the names: the other models' components are rotated and mirrored onto its own
+        (Procrustes), and all are given the same size.
+    title : str
+        Over the figure.
+
+    Returns
+    -------
+    Figure
+        One panel a model, with the color key to the right; at most 4,000 evenly spaced bins.
+
+    Raises
+    ------
+    DataError
+        No latents, other times than the behavior's, an unknown ``align_to``, or not 1 or 2 axes.
+
+    Examples
+    --------
+    >>> angle = np.linspace(0, 20, 300)
+    >>> circle = xr.DataArray(
+    ...     np.stack([np.cos(angle), np.sin(angle)], axis=1),
+    ...     dims=("time", "behavior_dim"),
+    ...     coords={"time": angle, "behavior_dim": ["vx", "vy"]},
+    ... )
+    >>> figure = plot_latents({"Teacher": circle.rename(behavior_dim="latent")}, circle)
+    >>> figure.axes[0].get_title(loc="left")
+    'Teacher'
+    """
+    behavior = behavior.transpose("time", "behavior_dim")
+    _check(latents, behavior, align_to)
+    scores = {name: _components(values) for name, values in latents.items()}
+    if align_to is not None:
+        target = scores[align_to]
+        for name in scores:
+            aligned = np.asarray(procrustes(scores[name], target).aligned)
+            scores[name] = _unit_size(aligned)
+    usable = np.isfinite(behavior.values).all(axis=1)
+    for values in scores.values():
+        usable &= np.isfinite(values).all(axis=1)
+    bins = np.flatnonzero(usable)
+    bins = bins[:: -(-bins.size // MAX_POINTS) or 1]
+    colors, rest = _colors(behavior.values[bins])
+
+    middles, reaches = {}, {}
+    for name, values in scores.items():  # a few far bins must not shrink the picture of the others
+        low, high = np.quantile(values[bins], [0.001, 0.999], axis=0)
+        middles[name], reaches[name] = (low + high) / 2, 0.55 * float((high - low).max())
+    with style():
+        figure, grid = plt.subplots(
+            1, len(scores), figsize=(1.1 + 2.3 * len(scores), 2.7), squeeze=False
+        )
+        for axes, (name, values) in zip(grid[0], scores.items(), strict=True):
+            x, y = values[bins].T
+            axes.scatter(x[rest], y[rest], s=2, color=FAINT, linewidth=0, rasterized=True)
+            axes.scatter(
+                x[~rest], y[~rest], s=3.5, color=colors[~rest], linewidth=0, rasterized=True
+            )
+            axes.set_title(name)
+            axes.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
+            middle, reach = middles[name], max(reaches.values()) if align_to else reaches[name]
+            axes.set(
+                xlim=(middle[0] - reach, middle[0] + reach),
+                ylim=(middle[1] - reach, middle[1] + reach),
+                aspect="equal",
+            )
+        _key(figure, grid[0, -1], behavior)
+        if align_to is not None:
+            for axes, name in zip(grid[0], scores, strict=True):
+                if name != align_to:
+                    axes.set(xlabel=f"Turned onto {align_to}", ylabel="")
+        if title:
+            figure.suptitle(title, x=0.01, ha="left")
+        plt.close(figure)
+    return figure
+
+
+def direction_map() -> Colormap:
+    """Cyclic colors for angles: once round the hues, lighter toward yellow, darker toward blue.
+
+    Every direction is a saturated color (gray is left for rest), and the lightness alone tells
+    opposite directions apart, for readers who confuse hues.
+
+    Returns
+    -------
+    Colormap
+        512 colors; its ends meet.
+
+    References
+    ----------
+    The Oklab color space: bottosson.github.io/posts/oklab.
+
+    Examples
+    --------
+    >>> bool(np.allclose(direction_map()(0.0), direction_map()(1.0), atol=0.05))
+    True
+    """
+    hue = np.linspace(0, 2 * np.pi, 512)
+    lightness = 0.65 + 0.17 * np.cos(hue - np.deg2rad(105))
+    chroma = 0.13
+    oklab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)])
+    lms = np.array(
+        [
+            [1.0, 0.3963377774, 0.2158037573],
+            [1.0, -0.1055613458, -0.0638541728],
+            [1.0, -0.0894841775, -1.2914855480],
+        ]
+    )
+    to_rgb = np.array(
+        [
+            [4.0767416621, -3.3077115913, 0.2309699292],
+            [-1.2684380046, 2.6097574011, -0.3413193965],
+            [-0.0041960863, -0.7034186147, 1.7076147010],
+        ]
+    )
+    linear = np.clip(to_rgb @ (lms @ oklab) ** 3, 0, 1).T
+    rgb = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
+    return ListedColormap(rgb, name="direction")
+
+
+def _check(
+    latents: Mapping[str, xr.DataArray], behavior: xr.DataArray, align_to: str | None
+) -> None:
+    axes = behavior.sizes["behavior_dim"]
+    if axes not in (1, 2):
+        raise DataError(
+            f"Color needs one or two axes of behavior, not {axes}: select them, as in "
+            "behavior.sel(behavior_dim=['vx', 'vy'])."
+        )
+    if not latents:
+        raise DataError("There are no latents to draw: give at least one name -> (time, latent).")
+    for name, values in latents.items():
+        same = values.sizes["time"] == behavior.sizes["time"]
+        if not same or not np.allclose(values["time"], behavior["time"]):
+            raise DataError(
+                f"The latents of {name!r} are not at the times of the behavior: select both with "
+                "the same mask."
+            )
+    if align_to is not None and align_to not in latents:
+        raise DataError(f"align_to is {align_to!r}, but the latents are {', '.join(latents)}.")
+
+
+def _components(latents: xr.DataArray) -> np.ndarray:
+    """(time, 2) leading principal components, of unit size; NaN where the latents are."""
+    values = latents.transpose("time", ...).values.astype(np.float64)
+    known = np.isfinite(values).all(axis=1)
+    centered = values - values[known].mean(axis=0)
+    _, _, axes = np.linalg.svd(centered[known], full_matrices=False)
+    scores = np.zeros((len(values), 2))
+    scores[:, : len(axes[:2])] = centered @ axes[:2].T
+    scores[~known] = np.nan
+    return _unit_size(scores)
+
+
+def _unit_size(values: np.ndarray) -> np.ndarray:
+    return values / (np.sqrt(np.nanmean(values**2)) or 1.0)
+
+
+def _colors(behavior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Color of every bin, and which of them are at rest."""
+    if behavior.shape[1] == 1:
+        low, high = np.quantile(behavior, [0.01, 0.99])
+        place = (behavior[:, 0] - low) / ((high - low) or 1.0)
+        return colormaps["viridis"](np.clip(place, 0, 1)), np.zeros(len(behavior), bool)
+    x, y = behavior.T
+    speed = np.hypot(x, y)
+    angle = np.arctan2(y, x) % (2 * np.pi)
+    return direction_map()(angle / (2 * np.pi)), speed < REST * np.quantile(speed, 0.95)
+
+
+def _key(figure: Figure, beside: Axes, behavior: xr.DataArray) -> None:
+    names = [str(name) for name in behavior["behavior_dim"].values]
+    if len(names) == 1:
+        low, high = np.nanquantile(behavior.values, [0.01, 0.99])
+        scale = ScalarMappable(Normalize(low, high), colormaps["viridis"])
+        units = behavior.attrs.get("units")
+        label = f"{names[0]} ({units})" if units else names[0]
+        figure.colorbar(scale, ax=beside, label=label, shrink=0.7)
+        return
+    wheel = beside.inset_axes((1.1, 0.3, 0.36, 0.36), projection="polar")
+    angle = np.linspace(0, 2 * np.pi, 257)
+    ring = np.linspace(0, 1, 256)[None]
+    wheel.pcolormesh(
+        angle, [0.55, 1.0], ring, cmap=direction_map(), shading="flat", rasterized=True
+    )
+    wheel.set(ylim=(0, 1), yticks=[])
+    wheel.set_xticks([0, np.pi / 2], [names[0], names[1]], fontsize=7)
+    wheel.tick_params(pad=-3)
+    wheel.text(
+        0.5, -0.12, "gray: rest", transform=wheel.transAxes, ha="center", va="top", fontsize=7
+    )
+    wheel.grid(False)
+    wheel.spines["polar"].set_visible(False)

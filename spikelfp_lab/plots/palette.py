@@ -1,0 +1,70 @@
+"""One color for each model in all figures, and the order they are shown in."""
+
+MODEL_COLORS = {
+    # The two of the paper, then the rest chosen to stay apart in hue and lightness also for
+    # readers with deutan, protan or tritan color vision (the tests simulate them).
+    "SS-LFP": "#7fb4e6",
+    "MS-LFP": "#0928ad",
+    "SS-MM": "#b07cc6",
+    "Teacher": "#12694f",
+    "Distilled": "#d17f41",
+    # Controls: pale kin of what they control for, and grays for the ridges.
+    "Untrained": "#f3e3c3",
+    "Shuffled teacher": "#e9b7a0",
+    "Raw LFP ridge": "#8f8f8f",
+    "Band power ridge": "#c4c4c4",
+    "Spikes ridge": "#555555",
+}
+"""Model -> color. Keys are the names that tidy scores use in ``model``."""
+
+MODEL_ORDER = tuple(MODEL_COLORS)
+"""Order on an axis: the paper's models, then the controls."""
+
+CONTROLS = MODEL_ORDER[5:]
+"""Models that are references: drawn apart from the others."""
+
+OTHER_COLOR = "#a08c5b"
+
+
+def model_color(model: str) -> str:
+    """Color of a model; names that the palette does not know share one.
+
+    Parameters
+    ----------
+    model : str
+        A name as in ``MODEL_ORDER``, or any other.
+
+    Returns
+    -------
+    str
+        Hexadecimal color.
+
+    Examples
+    --------
+    >>> model_color("Distilled")
+    '#d17f41'
+    """
+    return MODEL_COLORS.get(model, OTHER_COLOR)
+
+
+def in_order(models: list[str]) -> list[str]:
+    """Sort models as ``MODEL_ORDER`` does; unknown ones come between the models and the controls.
+
+    Parameters
+    ----------
+    models : list of str
+        Names, repeated or not.
+
+    Returns
+    -------
+    list of str
+        Each once.
+
+    Examples
+    --------
+    >>> in_order(["Raw LFP ridge", "Mine", "Distilled", "SS-LFP"])
+    ['SS-LFP', 'Distilled', 'Mine', 'Raw LFP ridge']
+    """
+    first = [name for name in MODEL_ORDER if name in models and name not in CONTROLS]
+    other = [name for name in dict.fromkeys(models) if name not in MODEL_ORDER]
+    return first + other + [name for name in CONTROLS if name in models]

@@ -1,0 +1,221 @@
+"""The paper's bar figure: how well each model decodes, with its controls."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from spikelfp_lab.analysis import bootstrap_interval
+from spikelfp_lab.errors import DataError
+from spikelfp_lab.plots.palette import CONTROLS, in_order, model_color
+from spikelfp_lab.plots.style import FAINT, INK, style
+
+READOUT_TITLES = {"one_frame": "One-frame read-out", "lagged": "Lagged read-out"}
+LOWEST_R2 = -0.2
+CONTROL_GAP = 0.6
+
+
+def plot_scores(
+    scores: pd.DataFrame,
+    *,
+    cohort: str = "",
+    readouts: Sequence[str] = ("one_frame", "lagged"),
+    split: str = "test",
+    lines: bool = False,
+) -> Figure:
+    """Draw R² of every model as bars: mean over sessions, 95 % interval, and every score behind it.
+
+    Bars: mean over sessions of the mean over seeds and axes. Whiskers: bootstrap over sessions.
+    Points: one a session and seed. What lies below -0.2 is written at the edge, not drawn.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        Tidy, as :func:`spikelfp_lab.decode` returns with ``model``, ``session`` and ``seed`` added:
+        ``model``, ``session``, ``seed`` (NaN where a model has none), ``readout``, ``split``,
+        ``axis``, ``r2``.
+    cohort : str
+        For the title.
+    readouts : sequence of str
+        One panel each.
+    split : str
+        Which of the splits is shown.
+    lines : bool
+        Join each session's scores across the models.
+
+    Returns
+    -------
+    Figure
+        Panels side by side on one R² axis; controls stand apart, hatched, behind a gap. The title
+        says how many sessions and seeds there are.
+
+    Raises
+    ------
+    DataError
+        A column is missing; no scores of a read-out in the split; NaN among them.
+
+    References
+    ----------
+    Fig. 3 of Erturk et al., NeurIPS 2025, arXiv 2512.12461, with the lagged read-out beside it.
+
+    Examples
+    --------
+    >>> scores = pd.DataFrame({
+    ...     "model": ["MS-LFP", "MS-LFP", "Distilled", "Distilled"],
+    ...     "session": ["s1", "s2"] * 2,
+    ...     "seed": 0,
+    ...     "readout": "lagged",
+    ...     "split": "test",
+    ...     "axis": "vx",
+    ...     "r2": [0.3, 0.4, 0.6, 0.7],
+    ... })
+    >>> figure = plot_scores(scores, cohort="simulated", readouts=["lagged"])
+    >>> figure.get_suptitle()
+    'simulated: 2 sessions, 1 seed'
+    """
+    missing = {"model", "session", "seed", "readout", "split", "axis", "r2"} - set(scores)
+    if missing:
+        raise DataError(
+            f"The scores have no column {', '.join(sorted(missing))}: one row a model, session, "
+            "seed, readout, split and axis, with r2."
+        )
+    shown = scores.loc[(scores["split"] == split) & scores["readout"].isin(list(readouts))]
+    for readout in readouts:
+        if not (shown["readout"] == readout).any():
+            raise DataError(f"No scores of the read-out {readout!r} in the split {split!r}.")
+    if np.isnan(shown["r2"].to_numpy(dtype=float)).any():
+        raise DataError("Some of the scores are NaN: leave those sessions out, and say so.")
+    points = (
+        shown.groupby(["readout", "model", "session", "seed"], dropna=False)["r2"]
+        .mean()
+        .reset_index()
+    )
+    models = in_order(list(points["model"]))
+    places = _places(models)
+    with style():
+        width = 0.9 + (0.36 * (max(places.values()) + 1)) * len(readouts)
+        figure, grid = plt.subplots(
+            1, len(readouts), figsize=(max(width, 2.6), 3.4), sharey=True, squeeze=False
+        )
+        low, high = min(0.0, points["r2"].min()), max(points["r2"].max(), 0.0)
+        low = max(1.1 * low, LOWEST_R2 - 0.02)
+        grid[0, 0].set_ylim(low, min(1.0, high) + 0.08)
+        for axes, readout in zip(grid[0], readouts, strict=True):
+            panel = points.loc[points["readout"] == readout]
+            _bars(axes, panel, places, floor=low)
+            if lines:
+                _join(axes, panel, places)
+            axes.set_title(READOUT_TITLES.get(readout, readout))
+        names = ", ".join(dict.fromkeys(map(str, shown["axis"])))
+        grid[0, 0].set_ylabel(f"Decoding R² ({split}; mean of {names})")
+        figure.suptitle(_title(points, cohort), x=0.01, ha="left")
+        plt.close(figure)
+    return figure
+
+
+def _places(models: list[str]) -> dict[str, float]:
+    """x of every model: a step of one, and a gap before the controls."""
+    gap = CONTROL_GAP if any(model not in CONTROLS for model in models) else 0.0
+    return {model: i + gap * (model in CONTROLS) for i, model in enumerate(models)}
+
+
+def _offsets(points: pd.DataFrame) -> dict[str, float]:
+    """Each session has its own place across a bar, the same in every bar, right of the whisker."""
+    sessions = sorted(points["session"].unique())
+    half = min(0.2, 0.06 * (len(sessions) - 1))
+    return dict(zip(sessions, 0.08 + np.linspace(-half, half, len(sessions)), strict=True))
+
+
+def _bars(axes: Axes, points: pd.DataFrame, places: dict[str, float], *, floor: float) -> None:
+    offsets = _offsets(points)
+    axes.axhline(0, color=INK, linewidth=0.7)
+    for model, x in places.items():
+        own = points.loc[points["model"] == model]
+        if own.empty:
+            continue
+        control = model in CONTROLS
+        by_session = own.groupby("session")["r2"].mean().to_numpy()
+        mean = float(by_session.mean())
+        axes.bar(
+            x,
+            mean,
+            width=0.72,
+            color=model_color(model),
+            edgecolor="white" if control else model_color(model),
+            hatch="////" if control else None,
+            linewidth=0.0,
+            label=model,
+        )
+        visible = own.loc[own["r2"] >= floor]
+        axes.scatter(
+            x + visible["session"].map(offsets).to_numpy(),
+            visible["r2"],
+            s=9,
+            facecolor="white",
+            edgecolor=INK,
+            linewidth=0.5,
+            zorder=4,
+        )
+        low, high = bootstrap_interval(by_session)
+        top = max(mean, visible["r2"].max() if len(visible) else mean)
+        if np.isfinite(low) and high > floor:
+            axes.vlines(x - 0.24, max(low, floor), high, color=INK, linewidth=1.3, zorder=5)
+            top = max(top, high)
+        below = own.loc[own["r2"] < floor, "r2"]
+        if len(below) or mean < floor:
+            _write(axes, x, floor, f"lowest\n{own['r2'].min():.2f}", size=5.5, above=5)
+            axes.plot(x, floor, marker="v", color=INK, markersize=4, clip_on=False, zorder=7)
+        _write(axes, x, max(top, 0), f"{mean:.2f}", size=6.5, above=2.5)
+    axes.set_xticks(list(places.values()), list(places), rotation=40, ha="right")
+    axes.tick_params(axis="x", length=0, pad=1)
+    axes.set_xlim(-0.6, max(places.values()) + 0.6)
+    controls = [x for model, x in places.items() if model in CONTROLS]
+    if controls and controls[0] > 0:
+        edge = controls[0] - 0.5 - CONTROL_GAP / 2
+        axes.axvline(edge, color=FAINT, linewidth=0.8)
+        axes.text(
+            edge + 0.1,
+            1.0,
+            "controls",
+            transform=axes.get_xaxis_transform(),
+            va="top",
+            fontsize=7,
+            color="#666666",
+        )
+
+
+def _write(axes: Axes, x: float, y: float, text: str, *, size: float, above: float) -> None:
+    """Centered text some points above a place, on a white rim that keeps it readable."""
+    axes.annotate(
+        text.replace("-", "−"),
+        (x, y),
+        xytext=(0, above),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=size,
+        linespacing=0.95,
+        path_effects=[withStroke(linewidth=2, foreground="white")],
+        zorder=8,
+    )
+
+
+def _join(axes: Axes, points: pd.DataFrame, places: dict[str, float]) -> None:
+    """A line a session through its means over seeds, not across the gap before the controls."""
+    means = points.groupby(["session", "model"])["r2"].mean().to_dict()
+    for session, offset in _offsets(points).items():
+        for control in (False, True):
+            known = [m for m in places if (m in CONTROLS) is control and (session, m) in means]
+            x = [places[model] + offset for model in known]
+            y = [means[session, model] for model in known]
+            axes.plot(x, y, color="#555555", linewidth=0.5, alpha=0.7, zorder=3)
+
+
+def _title(points: pd.DataFrame, cohort: str) -> str:
+    counts = {name: len(points[name].dropna().drop_duplicates()) for name in ("session", "seed")}
+    text = ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n > 0)
+    return f"{cohort}: {text}" if cohort else text

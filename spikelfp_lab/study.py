@@ -1,0 +1,348 @@
+"""study: what the notebooks share. A preset and a cohort -> trained models, each trained once and found again by the hash of its configs.
+
+``python -m spikelfp_lab.study`` trains all that the notebooks of a study ask for, with progress bars; environment variables choose the study:
+``COHORT``, ``PRESET``, ``SEEDS`` (how many), ``SPIKELFP_RUNS`` (where models are kept) and ``FIGURES``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+from tqdm.auto import tqdm
+
+from spikelfp_lab.analysis import decode
+from spikelfp_lab.configs import TrainConfig, config_hash
+from spikelfp_lab.errors import ConfigError
+from spikelfp_lab.models import Autoencoder, encode, load
+from spikelfp_lab.presets import PRESETS, Preset, Role
+from spikelfp_lab.sessions import (
+    as_dataset,
+    iterate_sessions,
+    open_cohort,
+    save_cohort,
+)
+from spikelfp_lab.signal import band_power
+from spikelfp_lab.training import distill, finetune, pretrain
+
+# Raise when a change in the code makes models trained before it worthless.
+CACHE_VERSION = 1
+
+COHORT_OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
+    ("simulated", "smoke"): {"n_sessions": 5, "duration_s": 90.0},
+    # One rat and three sessions of two mice.
+    ("cao2021", "any"): {"recordings": ("rat_a", "mouse1_s1", "mouse2_s1", "mouse2_s2")},
+}
+# What a cohort needs otherwise than the preset says.
+COHORT_TRAINING: dict[tuple[str, Role], dict[str, Any]] = {}
+HELD_OUT: dict[str, tuple[str, ...]] = {
+    "simulated": ("I/s05", "I/s06", "I/s07"),
+    "cao2021": ("ratA/s1", "mouse2/s2"),
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One cohort under one preset, over one or more seeds.
+
+    The held-out sessions are in nobody's pre-training: teacher and MS-LFP are fine-tuned on their training windows, students and SS-LFP are trained on
+    the same windows, and all are scored on their test windows. A seed fixes weights, batches and the split.
+
+    Attributes
+    ----------
+    cohort_name : str
+        "simulated", "cao2021", or a folder of sessions.
+    preset : str
+        "smoke", "demo" or "paper".
+    n_seeds : int
+        Seeds 0 ... n_seeds - 1.
+    runs : Path
+        Where trained models and the simulated cohort are kept.
+    figures : Path
+        Where figures go.
+    device : str
+    progress : bool
+
+    Examples
+    --------
+    >>> Study(preset="smoke", n_seeds=2).seeds
+    range(0, 2)
+    """
+
+    cohort_name: str = "simulated"
+    preset: str = "demo"
+    n_seeds: int = 1
+    runs: Path = Path("runs")
+    figures: Path = Path("figures")
+    device: str = "auto"
+    progress: bool = True
+    _loaded: dict[str, Autoencoder] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ConfigError(f"there is no preset {self.preset!r}; choose one of {list(PRESETS)}")
+        if self.n_seeds < 1:
+            raise ConfigError(f"SEEDS is {self.n_seeds}; a study needs at least one")
+
+    @classmethod
+    def from_environment(cls) -> Study:
+        """The study that ``COHORT``, ``PRESET``, ``SEEDS``, ``SPIKELFP_RUNS`` and ``FIGURES`` ask for.
+
+        Relative folders are taken from the repository's root when the notebooks run in ``notebooks/``.
+        """
+        root = Path("..") if Path.cwd().name == "notebooks" else Path()
+        seeds = os.environ.get("SEEDS", "1")
+        if not seeds.isdigit():
+            raise ConfigError(f"SEEDS is {seeds!r}; give a whole number such as 3")
+        cohort = os.environ.get("COHORT", "simulated")
+        figures = "figures" if cohort == "simulated" else f"figures/{Path(cohort).name}"
+        return cls(
+            cohort_name=cohort,
+            preset=os.environ.get("PRESET", "demo"),
+            n_seeds=int(seeds),
+            runs=root / os.environ.get("SPIKELFP_RUNS", "runs"),
+            figures=root / os.environ.get("FIGURES", figures),
+        )
+
+    @property
+    def seeds(self) -> range:
+        return range(self.n_seeds)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options the cohort is opened with."""
+        exact = COHORT_OPTIONS.get((self.cohort_name, self.preset))
+        return exact if exact is not None else COHORT_OPTIONS.get((self.cohort_name, "any"), {})
+
+    @cached_property
+    def cohort(self) -> xr.DataTree:
+        """The cohort; a simulated one is made once and kept under ``runs``."""
+        if self.cohort_name != "simulated":
+            return open_cohort(self.cohort_name, **self.options)
+        path = self.runs / f"cohort-{config_hash(CACHE_VERSION, str(sorted(self.options.items())))}"
+        if not path.exists():
+            save_cohort(open_cohort("simulated", progress=self.progress, **self.options), path)
+        return open_cohort(path)
+
+    @cached_property
+    def sessions(self) -> dict[str, xr.Dataset]:
+        """Name -> session, in memory."""
+        return {
+            name: as_dataset(one).load() for name, one in iterate_sessions(self.cohort).items()
+        }
+
+    @cached_property
+    def held_out(self) -> list[str]:
+        """Sessions that no pre-training sees; the last third of a cohort that names none."""
+        known = [name for name in HELD_OUT.get(self.cohort_name, ()) if name in self.sessions]
+        return known or list(self.sessions)[-max(1, round(len(self.sessions) / 3)) :]
+
+    @cached_property
+    def pretraining(self) -> list[str]:
+        """Sessions that teacher and MS-LFP are pre-trained on."""
+        names = [name for name in self.sessions if name not in self.held_out]
+        if not names:
+            raise ConfigError(
+                f"cohort {self.cohort_name!r} has {len(self.sessions)} session(s): none is left for pre-training. Give at least two."
+            )
+        return names
+
+    def configs(self, role: Role, seed: int) -> Preset:
+        """The preset's configs for one kind of training, with a seed and what the cohort needs."""
+        preset = PRESETS[self.preset][role]
+        changes = COHORT_TRAINING.get((self.cohort_name, role), {})
+        return replace(preset, train=replace(preset.train, seed=seed, **changes))
+
+    # Models. Each is trained once: a second call, or another notebook, finds it under `runs`.
+
+    def teacher(self, seed: int = 0) -> Autoencoder:
+        """Multi-session spike model, pre-trained on the pretraining sessions."""
+        return self._pretrained("teacher", "spikes", self.pretraining, seed)
+
+    def ms_lfp(self, seed: int = 0) -> Autoencoder:
+        """Multi-session LFP model, pre-trained on the pretraining sessions."""
+        return self._pretrained("ms-lfp", "lfp", self.pretraining, seed)
+
+    def ss_lfp(self, name: str, seed: int = 0) -> Autoencoder:
+        """LFP model of one session alone."""
+        return self._pretrained("ss-lfp", "lfp", [name], seed)
+
+    def teacher_for(self, name: str, seed: int = 0) -> Autoencoder:
+        """The teacher, fine-tuned on a held-out session."""
+        return self._finetuned("teacher", self.teacher, name, seed)
+
+    def ms_lfp_for(self, name: str, seed: int = 0) -> Autoencoder:
+        """MS-LFP, fine-tuned on a held-out session."""
+        return self._finetuned("ms-lfp", self.ms_lfp, name, seed)
+
+    def distilled(self, name: str, seed: int = 0, *, shuffle_teacher: bool = False) -> Autoencoder:
+        """Student of the fine-tuned teacher, trained on one session."""
+        configs = self.configs("distill", seed)
+        kind = "shuffled" if shuffle_teacher else "distilled"
+
+        def make(folder: Path) -> Autoencoder:
+            return distill(
+                {name: self.sessions[name]},
+                self.teacher_for(name, seed),
+                model=configs.model,
+                distill=configs.distill,
+                train=configs.train,
+                shuffle_teacher=shuffle_teacher,
+                device=self.device,
+                progress=self.progress,
+                folder=folder,
+            )
+
+        upstream = (self._key("spikes", seed), self._key("finetune", seed))
+        return self._cached(kind, make, name, *upstream, self._key("distill", seed))
+
+    def shuffled(self, name: str, seed: int = 0) -> Autoencoder:
+        """Control: student of a teacher whose latents are shuffled in time."""
+        return self.distilled(name, seed, shuffle_teacher=True)
+
+    def untrained(self, name: str, seed: int = 0) -> Autoencoder:
+        """Control: a student with random weights, its statistics set and nothing learned."""
+        configs = self.configs("distill", seed)
+        still = replace(configs.train, steps=1, lr=0.0, val_every=1)
+
+        def make(folder: Path) -> Autoencoder:
+            del folder  # nothing to resume
+            return pretrain(
+                {name: self.sessions[name]},
+                "lfp",
+                model=replace(configs.model, predictor_layers=1),
+                train=still,
+                device=self.device,
+                progress=False,
+            )
+
+        return self._cached("untrained", make, name, config_hash(configs.model, still))
+
+    def models(self, name: str, seed: int = 0) -> dict[str, Autoencoder]:
+        """All models of the comparison for one held-out session, by the label they have in figures."""
+        return {label: make(self, name, seed) for label, make in MODELS.items()}
+
+    def train(self) -> None:
+        """Train whatever the notebooks of this study will ask for and that is not there yet."""
+        jobs = [(seed, name, label) for seed in self.seeds for name in self.held_out for label in MODELS]  # fmt: skip
+        with tqdm(jobs, desc="study", unit="model", disable=not self.progress) as bar:
+            for seed, name, label in bar:
+                bar.set_postfix_str(f"{label}, {name}, seed {seed}")
+                MODELS[label](self, name, seed)
+
+    def scores(self) -> pd.DataFrame:
+        """Decode behavior from every model's latents, and from the references beside them.
+
+        Returns
+        -------
+        DataFrame
+            Tidy: session, seed, model, readout, split, axis, r2.
+        """
+        tables = []
+        jobs = [(seed, name) for seed in self.seeds for name in self.held_out]
+        for seed, name in tqdm(jobs, desc="decode", unit="session", disable=not self.progress):
+            session = self.sessions[name]
+            train = self.configs("distill", seed).train
+            inputs = {
+                label: encode(model, session, device=self.device)
+                for label, model in self.models(name, seed).items()
+            } | references(session)
+            for label, latents in inputs.items():
+                table = decode(latents, session, **read_out(train))
+                tables.append(table.assign(session=name, seed=seed, model=label))
+        columns = ["session", "seed", "model", "readout", "split", "axis", "r2"]
+        return pd.concat(tables, ignore_index=True)[columns]
+
+    def _key(self, role: Role, seed: int) -> str:
+        configs = self.configs(role, seed)
+        parts = (configs.model, configs.train, configs.mask, configs.distill)
+        return config_hash(*parts, *self.pretraining)
+
+    def _pretrained(self, kind: str, modality: Any, names: list[str], seed: int) -> Autoencoder:
+        configs = self.configs(modality, seed)
+
+        def make(folder: Path) -> Autoencoder:
+            return pretrain(
+                {name: self.sessions[name] for name in names},
+                modality,
+                model=configs.model,
+                mask=configs.mask,
+                train=configs.train,
+                device=self.device,
+                progress=self.progress,
+                folder=folder,
+            )
+
+        return self._cached(kind, make, *names, config_hash(configs.model, configs.train, configs.mask))  # fmt: skip
+
+    def _finetuned(
+        self, kind: str, before: Callable[[int], Autoencoder], name: str, seed: int
+    ) -> Autoencoder:
+        configs = self.configs("finetune", seed)
+
+        def make(folder: Path) -> Autoencoder:
+            return finetune(
+                before(seed),
+                {name: self.sessions[name]},
+                mask=configs.mask,
+                train=configs.train,
+                device=self.device,
+                progress=self.progress,
+                folder=folder,
+            )
+
+        upstream = self._key("spikes" if kind == "teacher" else "lfp", seed)
+        return self._cached(f"{kind}-tuned", make, name, upstream, self._key("finetune", seed))
+
+    def _cached(self, kind: str, make: Callable[[Path], Autoencoder], *key: str) -> Autoencoder:
+        """The model of this kind and key: from memory, from disk, or made now."""
+        cohort = (self.cohort_name, str(sorted(self.options.items())), CACHE_VERSION)
+        name = f"{kind}-{config_hash(kind, *cohort, *key)}"
+        if name not in self._loaded:
+            path, unfinished = self.runs / name, self.runs / f"{name}.unfinished"
+            if not path.exists():
+                make(unfinished).save(path)
+                shutil.rmtree(unfinished, ignore_errors=True)
+            self._loaded[name] = load(path)
+        return self._loaded[name]
+
+
+MODELS: dict[str, Callable[[Study, str, int], Autoencoder]] = {
+    "SS-LFP": Study.ss_lfp,
+    "MS-LFP": Study.ms_lfp_for,
+    "Distilled": Study.distilled,
+    "Teacher": Study.teacher_for,
+    "Untrained": Study.untrained,
+    "Shuffled teacher": Study.shuffled,
+}
+
+
+def read_out(train: TrainConfig) -> dict[str, Any]:
+    """Options of :func:`~spikelfp_lab.decode` that score a model on the split it was trained with."""
+    protocol = "paper" if train.scheme == "paper" else None
+    return {
+        "scheme": train.scheme,
+        "window_s": train.window_s,
+        "seed": train.seed,
+        "protocol": protocol,
+    }
+
+
+def references(session: xr.Dataset) -> dict[str, xr.DataArray]:
+    """What models are held against: raw LFP, its band power, and binned spikes, to be decoded by the same ridges."""
+    return {
+        "Raw LFP ridge": session["lfp"],
+        "Band power ridge": band_power(session["lfp"]),
+        "Spikes ridge": session["spikes"],
+    }
+
+
+if __name__ == "__main__":
+    Study.from_environment().train()

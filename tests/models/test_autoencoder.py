@@ -1,0 +1,110 @@
+import pytest
+import torch
+
+from spikelfp_lab import CheckpointError, ConfigError, ModelConfig
+from spikelfp_lab.models import Autoencoder
+
+CONFIG = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)
+
+
+def make(modality="spikes", size=20, **options) -> Autoencoder:
+    torch.manual_seed(0)
+    return Autoencoder(
+        CONFIG, modality=modality, sessions={"I/s01": size}, bin_size_s=0.01, **options
+    )
+
+
+def counts(size=20, time=12):
+    return torch.randint(0, 4, (3, time, size)).float()
+
+
+def test_latents_are_the_mean_over_patches():
+    model, values = make(), counts()
+    torch.testing.assert_close(
+        model.latents(values, "I/s01"), model.token_latents(values, "I/s01").mean(2)
+    )
+    assert model.latents(values, "I/s01").shape == (3, 12, 32)
+
+
+def test_the_loss_is_of_dropped_tokens_and_leaves_padding_out():
+    """With one token left visible the rest is dropped; rates of exp(0) = 1 make the Poisson loss 1 for every entry, padding or not."""
+    model, values = make(), counts()
+    torch.nn.init.zeros_(model.predictor.head.weight)
+    torch.nn.init.zeros_(model.predictor.head.bias)
+    loss = model.masked_loss(values, "I/s01", ratio=0.6)
+    torch.testing.assert_close(loss, torch.tensor(1.0))
+    torch.nn.init.constant_(model.predictor.head.bias[4:], 50.0)  # units 4 ... 15 of each patch
+    with torch.no_grad():
+        exploded = model.masked_loss(values * 0, "I/s01", ratio=0.6)
+    assert exploded > 1e10  # real units 4 ... 15 of the first patch are counted
+    patches = model.tokenizer.real("I/s01", values.device)
+    assert patches[1].sum() == 4  # and those of the second patch are padding
+    model = make(size=4)  # one patch, 12 of 16 entries padding
+    torch.nn.init.zeros_(model.predictor.head.weight)
+    with torch.no_grad():
+        model.predictor.head.bias.zero_()[4:] = 50.0
+        unharmed = model.masked_loss(counts(4), "I/s01", ratio=0.6)
+    torch.testing.assert_close(unharmed, torch.tensor(1.0))
+
+
+def test_hidden_tokens_are_hidden():
+    """The prediction for a dropped token must not depend on its values, only the loss does."""
+    model, values = make(), counts()
+    reads = []
+    model.predictor.head.register_forward_hook(lambda _m, _i, output: reads.append(output))
+    mask = torch.rand(3, 24, generator=torch.Generator().manual_seed(5)).argsort(1)
+    dropped = mask[:, round(24 * 0.4) :]
+    other = values.clone().repeat(1, 1, 1)
+    for b in range(3):
+        for token in dropped[b]:
+            step, patch = divmod(int(token), 2)
+            other[b, step, patch * 16 : (patch + 1) * 16] += 1
+    for v in (values, other):
+        model.masked_loss(v, "I/s01", ratio=0.6, generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(reads[0], reads[1])
+
+
+def test_gradients_reach_every_weight():
+    for modality in ("spikes", "lfp"):
+        model = make(modality)
+        model.masked_loss(counts(), "I/s01", ratio=0.6).backward()
+        without = [name for name, p in model.named_parameters() if p.grad is None]
+        assert not without
+
+
+def test_gradient_of_the_masked_loss_is_the_numerical_one():
+    model = make("lfp", size=8).double()
+    values = torch.randn(2, 6, 8, dtype=torch.float64)
+
+    def loss() -> torch.Tensor:
+        return model.masked_loss(
+            values, "I/s01", ratio=0.5, generator=torch.Generator().manual_seed(1)
+        )
+
+    weight = model.transformer.blocks[0].mlp.down.weight
+    loss().backward()
+    assert weight.grad is not None
+    step = 1e-4
+    with torch.no_grad():
+        weight[0, 0] += step
+        up = loss()
+        weight[0, 0] -= 2 * step
+        down = loss()
+        weight[0, 0] += step
+    # entry_loss is computed in float32, hence the tolerance
+    assert float((up - down) / (2 * step)) == pytest.approx(float(weight.grad[0, 0]), abs=2e-3)
+
+
+def test_unknown_session_and_wrong_size_are_refused_with_the_cure():
+    model = make()
+    with pytest.raises(CheckpointError, match=r"finetune.*as_session='I/s01'"):
+        model.check_session("I/s09", 20)
+    with pytest.raises(CheckpointError, match="20 units in this model, the data have 21"):
+        model.check_session("I/s01", 21)
+    with pytest.raises(CheckpointError, match="already"):
+        model.add_session("I/s01", 20)
+
+
+def test_unknown_modality_is_refused():
+    with pytest.raises(ConfigError, match="'spikes' or 'lfp'"):
+        make("eeg")

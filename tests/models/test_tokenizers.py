@@ -1,0 +1,71 @@
+import torch
+
+from spikelfp_lab import ModelConfig
+from spikelfp_lab.models.tokenizers import LFPTokenizer, SpikeTokenizer
+
+CONFIG = ModelConfig(width=32, spike_patch=16, channel_patch=8)
+
+
+def test_tokens_are_time_major_with_a_padded_last_patch():
+    tokenizer = SpikeTokenizer(CONFIG, {"a": 40})
+    counts = torch.zeros(2, 7, 40)
+    changed = counts.clone()
+    changed[:, 3, 20] = 2  # step 3, patch 1
+    before, after = tokenizer(counts, "a"), tokenizer(changed, "a")
+    assert before.shape == (2, 7 * 3, 32)
+    moved = (before != after).any(-1).any(0).nonzero().flatten()
+    assert moved.tolist() == [3 * 3 + 1]
+    assert tokenizer.real("a", torch.device("cpu")).sum(1).tolist() == [16, 16, 8]
+
+
+def test_counts_above_the_maximum_are_clamped():
+    tokenizer = SpikeTokenizer(CONFIG, {"a": 16})
+    five, nine = torch.full((1, 2, 16), 5.0), torch.full((1, 2, 16), 9.0)
+    torch.testing.assert_close(tokenizer(five, "a"), tokenizer(nine, "a"))
+
+
+def test_one_hot_product_equals_a_table_look_up():
+    tokenizer = SpikeTokenizer(CONFIG, {"a": 16})
+    counts = torch.randint(0, 6, (2, 5, 16))
+    looked_up = tokenizer.table[counts].flatten(-2) + tokenizer.space[0][0]
+    torch.testing.assert_close(tokenizer(counts.float(), "a"), looked_up)
+
+
+def test_space_tables_are_all_that_tells_sessions_apart():
+    tokenizer = SpikeTokenizer(CONFIG, {"a": 16, "b": 16})
+    counts = torch.randint(0, 4, (1, 5, 16)).float()
+    difference = tokenizer(counts, "a") - tokenizer(counts, "b")
+    torch.testing.assert_close(
+        difference, (tokenizer.space[0] - tokenizer.space[1]).expand(1, 5, 32)
+    )
+
+
+def test_affine_map_starts_as_the_paper_s_tokenizer():
+    torch.manual_seed(0)
+    plain = SpikeTokenizer(CONFIG, {"a": 20})
+    mapped = SpikeTokenizer(
+        ModelConfig(width=32, spike_patch=16, channel_patch=8, affine_space=True), {"a": 20}
+    )
+    mapped.load_state_dict(plain.state_dict(), strict=False)
+    counts = torch.randint(0, 4, (1, 5, 20)).float()
+    torch.testing.assert_close(plain(counts, "a"), mapped(counts, "a"))
+
+
+def test_lfp_tokens_never_look_ahead():
+    tokenizer = LFPTokenizer(CONFIG, {"a": 8})
+    values = torch.randn(1, 30, 8)
+    changed = values.clone()
+    changed[:, 20:] += 1.0
+    before, after = tokenizer(values, "a"), tokenizer(changed, "a")
+    torch.testing.assert_close(before[:, :20], after[:, :20])
+    assert (before[:, 20:] != after[:, 20:]).any()
+
+
+def test_with_one_patch_the_convolution_runs_over_time():
+    tokenizer = LFPTokenizer(CONFIG, {"a": 8})
+    values = torch.randn(1, 30, 8)
+    by_hand = tokenizer.conv.bias + sum(
+        values[:, 20 - CONFIG.dilation * back] @ tokenizer.conv.weight[:, :, CONFIG.kernel - 1 - back].T
+        for back in range(CONFIG.kernel)
+    )  # fmt: skip
+    torch.testing.assert_close(tokenizer(values, "a")[:, 20], by_hand + tokenizer.space[0][0])

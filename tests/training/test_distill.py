@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spikelfp_lab import (
+    DataError,
+    DistillConfig,
+    ModelConfig,
+    TrainConfig,
+    distill,
+    encode,
+    pretrain,
+)
+from spikelfp_lab.training.distill import alignment, center_latents, shuffle_latents
+from tests.factories import make_session
+
+MODEL = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)
+STUDENT = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_layers=0)
+QUICK = TrainConfig(steps=4, batch=2, window_s=0.4, val_every=2)
+LONGER = TrainConfig(steps=120, batch=8, window_s=0.4, val_every=20)
+
+
+@pytest.fixture(scope="module")
+def session():
+    return make_session(bins=2500, units=16)
+
+
+@pytest.fixture(scope="module")
+def teacher(session):
+    return pretrain(session, "spikes", model=MODEL, train=LONGER, progress=False)
+
+
+def test_alignment_is_one_minus_cosine_and_ignores_scale():
+    a, b = torch.randn(2, 5, 7, 3)
+    torch.testing.assert_close(alignment(a, 3 * a), torch.tensor(0.0), atol=1e-6, rtol=0)
+    torch.testing.assert_close(alignment(a, -a), torch.tensor(2.0))
+    by_hand = 1 - ((a * b).sum(-1) / a.norm(dim=-1) / b.norm(dim=-1)).mean()
+    torch.testing.assert_close(alignment(2 * a, b), by_hand)
+
+
+def test_gradient_of_alignment_is_the_numerical_one():
+    a = torch.randn(2, 3, requires_grad=True)
+    b = torch.randn(2, 3)
+    alignment(a, b).backward()
+    step = torch.zeros(2, 3)
+    step[0, 1] = 1e-3
+    numerical = (alignment(a.detach() + step, b) - alignment(a.detach() - step, b)) / 2e-3
+    assert a.grad is not None
+    assert float(numerical) == pytest.approx(float(a.grad[0, 1]), abs=1e-3)
+
+
+@given(
+    bins=st.integers(2, 300), window=st.integers(1, 50), seed=st.integers(0, 9)
+)  # fmt: skip
+def test_shuffling_keeps_every_latent_and_the_order_within_a_stretch(bins, window, seed):
+    latents = np.arange(float(bins))[:, None]
+    shuffled = shuffle_latents(latents, window=window, seed=seed)
+    np.testing.assert_array_equal(np.sort(shuffled, axis=0), latents)
+    assert (np.diff(shuffled[:, 0]) == 1).sum() >= bins - 1 - bins // window
+
+
+def test_centering_uses_the_time_it_is_given():
+    latents = np.random.default_rng(0).normal(3, 2, size=(200, 4))
+    use = np.arange(200) < 100
+    centered = center_latents(latents, use, "mean")
+    np.testing.assert_allclose(centered[use].mean(0), 0, atol=1e-12)
+    scaled = center_latents(latents, use, "scale")
+    np.testing.assert_allclose(scaled[use].std(0), 1, atol=1e-3)
+    assert center_latents(latents, use, "none") is latents
+
+
+@pytest.mark.parametrize("center", ["none", "mean", "scale"])
+def test_a_student_comes_nearer_to_its_teacher_but_not_to_a_shuffled_one(session, teacher, center):
+    goal = DistillConfig(center=center)
+
+    def centered_alignment(**options) -> float:
+        student = distill(
+            session, teacher, model=STUDENT, distill=goal, train=LONGER, progress=False, **options
+        )
+        history = student.history.query("split == 'val' and metric == 'centered alignment'")
+        return history["value"].min()
+
+    assert centered_alignment() < 0.6 < centered_alignment(shuffle_teacher=True)
+
+
+def test_the_teacher_stays_as_it_is_and_sessions_may_be_many(session, teacher):
+    before = {key: value.clone() for key, value in teacher.state_dict().items()}
+    student = distill(
+        {"I/s01": session}, teacher, model=STUDENT, train=QUICK, progress=False
+    )  # fmt: skip
+    assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
+    assert student.modality == "lfp" and student.info["teacher"]["made_by"] == "pretrain"
+    assert np.isfinite(encode(student, session)).all()
+
+
+def test_behavior_can_take_the_place_of_reconstruction(session, teacher):
+    goal = DistillConfig(target="behavior")
+    student = distill(
+        session, teacher, model=STUDENT, distill=goal, train=LONGER, progress=False
+    )
+    errors = student.history.query("split == 'train' and metric == 'behavior'")["value"]
+    assert errors.iloc[-1] < 0.8 < errors.iloc[0]
+    assert student.behavior_head is not None and student.behavior_head.out_features == 2
+
+
+def test_what_cannot_be_distilled_is_one_clear_error(session, teacher):
+    options = {"train": QUICK, "progress": False}
+    lfp = pretrain(session, "lfp", model=MODEL, **options)
+    with pytest.raises(DataError, match="teacher of spikes"):
+        distill(session, lfp, model=STUDENT, **options)
+    with pytest.raises(DataError, match="same width"):
+        distill(session, teacher, model=ModelConfig(width=64), **options)
+    with pytest.raises(DataError, match="has no 'lfp'"):
+        distill(session.drop_vars("lfp"), teacher, model=STUDENT, **options)
+    with pytest.raises(Exception, match="not in this model's vocabulary"):
+        distill(make_session(session="s09"), teacher, model=STUDENT, **options)

@@ -1,0 +1,138 @@
+"""The loop: repeatable bit for bit, resumable after a kill, keeps the best weights, stops early, refuses what is broken."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spikelfp_lab import CheckpointError, DataError, ModelConfig, TrainConfig, load, pretrain
+from spikelfp_lab.models import Autoencoder
+from spikelfp_lab.training.loop import fit, learning_rate
+from tests.factories import make_session
+
+MODEL = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)
+TRAIN = TrainConfig(steps=30, batch=4, window_s=0.4, val_every=5, drop_inputs=0.3)
+
+
+def train(folder=None, **options):
+    session = make_session(bins=1500)
+    return pretrain(session, "spikes", model=MODEL, train=TRAIN, device="cpu", progress=False, folder=folder, **options)  # fmt: skip
+
+
+def assert_same(a: Autoencoder, b: Autoencoder) -> None:
+    for key, tensor in a.state_dict().items():
+        assert torch.equal(tensor, b.state_dict()[key]), key
+
+
+def test_same_seed_same_weights_bit_for_bit():
+    first, second = train(), train()
+    assert_same(first, second)
+    assert first.history.equals(second.history)
+
+
+def test_the_loss_falls():
+    history = train().history.query("split == 'train' and metric == 'loss'")["value"]
+    assert history.iloc[-1] < history.iloc[0]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path):
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(history):
+        if history["step"].max() >= 15:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", callbacks=[interrupt])
+    assert_same(train(tmp_path / "run"), train())
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
+    """SIGKILL while another process trains; nothing half-written is left, and the second run ends where an undisturbed one does."""
+    code = (
+        "from pathlib import Path; from tests.training.test_loop import train; import sys\n"
+        "train(Path(sys.argv[1]) / 'run').save(Path(sys.argv[1]) / 'model')"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    root = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    process = subprocess.Popen(command, cwd=root, env=environment)
+    state = tmp_path / "run" / "state.safetensors"
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "model").exists()
+    subprocess.run(command, cwd=root, env=environment, check=True)
+    assert_same(load(tmp_path / "model"), train())
+
+
+def test_a_state_of_other_configs_is_refused(tmp_path):
+    session = make_session(bins=1500)
+    quick = TrainConfig(steps=5, batch=2, window_s=0.4, val_every=5)
+    pretrain(session, "spikes", model=MODEL, train=quick, progress=False, folder=tmp_path)
+    other = TrainConfig(steps=6, batch=2, window_s=0.4, val_every=5)
+    with pytest.raises(CheckpointError, match="other configs"):
+        pretrain(session, "spikes", model=MODEL, train=other, progress=False, folder=tmp_path)
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    (tmp_path / "state.safetensors").write_bytes(b"half a file")
+    with pytest.raises(CheckpointError, match="delete it"):
+        train(tmp_path)
+
+
+class Scripted:
+    """An objective whose validation scores are given."""
+
+    def __init__(self, scores, broken_at=None):
+        self.scores, self.broken_at = iter(scores), broken_at
+
+    def loss(self, model, step):
+        weight = model.transformer.norm.weight
+        loss = (weight**2).sum()
+        return {"loss": loss * float("nan") if step == self.broken_at else loss}
+
+    def validate(self, model):
+        return {"score": next(self.scores)}
+
+
+def scripted(scores, *, steps, patience=None, broken_at=None):
+    torch.manual_seed(0)
+    model = Autoencoder(MODEL, modality="lfp", sessions={"I/s01": 4}, bin_size_s=0.02)
+    config = TrainConfig(steps=steps, val_every=1, patience=patience, lr=0.1)
+    seen = []
+
+    def watch(history):
+        seen.append(model.transformer.norm.weight.detach().clone())
+
+    objective = Scripted(scores, broken_at)
+    fit(model, objective, train=config, label="test", progress=False, callbacks=[watch])
+    return model, seen
+
+
+def test_best_weights_are_kept_and_training_stops_early():
+    model, seen = scripted([3.0, 1.0, 2.0, 2.0, 2.0, 0.0], steps=6, patience=3)
+    assert len(seen) == 5  # stopped after three validations without a better score
+    assert model.info["best_step"] == 2
+    torch.testing.assert_close(model.transformer.norm.weight.detach(), seen[1])
+
+
+def test_a_loss_that_is_not_finite_is_one_clear_error():
+    with pytest.raises(DataError, match="no longer finite at step 3"):
+        scripted([1.0] * 5, steps=5, broken_at=2)
+
+
+def test_learning_rate_rises_then_falls():
+    config = TrainConfig(steps=100, warmup=0.1, lr=1.0, final_lr=0.1)
+    rates = np.array([learning_rate(step, config) for step in range(100)])
+    assert rates.argmax() in (9, 10) and rates.max() == 1.0
+    assert (np.diff(rates[:9]) > 0).all() and (np.diff(rates[11:]) < 0).all()
+    assert rates[-1] == pytest.approx(0.1, abs=0.01)
