@@ -7,6 +7,7 @@ is shown once, and nothing piles up in memory.
 from spikelfp_lab.plots.decoded import plot_decoded
 from spikelfp_lab.plots.history import plot_history
 from spikelfp_lab.plots.latents import plot_latents
+from spikelfp_lab.plots.live import live_history
 from spikelfp_lab.plots.palette import MODEL_COLORS, MODEL_ORDER
 from spikelfp_lab.plots.save import save_figure
 from spikelfp_lab.plots.scores import plot_scores
@@ -17,6 +18,7 @@ from spikelfp_lab.plots.style import style
 __all__ = [
     "MODEL_COLORS",
     "MODEL_ORDER",
+    "live_history",
     "plot_decoded",
     "plot_history",
     "plot_latents",
