@@ -102,7 +102,7 @@ def plot_latents(
                 ylim=(middle[1] - reach, middle[1] + reach),
                 aspect="equal",
             )
-        _key(figure, grid[0, -1], behavior)
+        _key(figure, grid[0, -1], behavior, note="gray: rest" if rest.any() else "")
         if align_to is not None:
             for axes, name in zip(grid[0], scores, strict=True):
                 if name != align_to:
@@ -206,7 +206,7 @@ def _colors(behavior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return direction_map()(angle / (2 * np.pi)), speed < REST * np.quantile(speed, 0.95)
 
 
-def _key(figure: Figure, beside: Axes, behavior: xr.DataArray) -> None:
+def _key(figure: Figure, beside: Axes, behavior: xr.DataArray, *, note: str) -> None:
     names = [str(name) for name in behavior["behavior_dim"].values]
     if len(names) == 1:
         low, high = np.nanquantile(behavior.values, [0.01, 0.99])
@@ -224,8 +224,6 @@ def _key(figure: Figure, beside: Axes, behavior: xr.DataArray) -> None:
     wheel.set(ylim=(0, 1), yticks=[])
     wheel.set_xticks([0, np.pi / 2], [names[0], names[1]], fontsize=7)
     wheel.tick_params(pad=-3)
-    wheel.text(
-        0.5, -0.12, "gray: rest", transform=wheel.transAxes, ha="center", va="top", fontsize=7
-    )
+    wheel.text(0.5, -0.12, note, transform=wheel.transAxes, ha="center", va="top", fontsize=7)
     wheel.grid(False)
     wheel.spines["polar"].set_visible(False)

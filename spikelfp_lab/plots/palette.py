@@ -3,17 +3,17 @@
 MODEL_COLORS = {
     # The two of the paper, then the rest chosen to stay apart in hue and lightness also for
     # readers with deutan, protan or tritan color vision (the tests simulate them).
-    "SS-LFP": "#7fb4e6",
+    "SS-LFP": "#7cc0f0",
     "MS-LFP": "#0928ad",
-    "SS-MM": "#b07cc6",
-    "Teacher": "#12694f",
+    "SS-MM": "#a05fc0",
+    "Teacher": "#127a5c",
     "Distilled": "#d17f41",
     # Controls: pale kin of what they control for, and grays for the ridges.
-    "Untrained": "#f3e3c3",
-    "Shuffled teacher": "#e9b7a0",
-    "Raw LFP ridge": "#8f8f8f",
-    "Band power ridge": "#c4c4c4",
-    "Spikes ridge": "#555555",
+    "Untrained": "#f2e2b8",
+    "Shuffled teacher": "#f0a58f",
+    "Raw LFP ridge": "#858585",
+    "Band power ridge": "#bebebe",
+    "Spikes ridge": "#363636",
 }
 """Model -> color. Keys are the names that tidy scores use in ``model``."""
 

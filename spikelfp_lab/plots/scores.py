@@ -206,7 +206,8 @@ def _write(axes: Axes, x: float, y: float, text: str, *, size: float, above: flo
 
 def _join(axes: Axes, points: pd.DataFrame, places: dict[str, float]) -> None:
     """A line a session through its means over seeds, not across the gap before the controls."""
-    means = points.groupby(["session", "model"])["r2"].mean().to_dict()
+    groups = points.groupby(["session", "model"])
+    means = {key: float(own["r2"].to_numpy().mean()) for key, own in groups}
     for session, offset in _offsets(points).items():
         for control in (False, True):
             known = [m for m in places if (m in CONTROLS) is control and (session, m) in means]

@@ -125,8 +125,8 @@ def plot_spectra(session: xr.Dataset | xr.DataTree) -> Figure:
         axes.set_xlabel("Frequency (Hz)")
         axes.set_ylabel(f"Power density ({units + '²' if units else 'squared units'}/Hz)")
         kind = dataset["lfp"].attrs.get("kind", "LFP")
-        what = textwrap.fill(f"{kind}, {power.sizes['channel']} channels", 44)
-        axes.set_title(f"{session_name(dataset)}\n{what}")
+        count = f"{session_name(dataset)}, {power.sizes['channel']} channels"
+        axes.set_title(textwrap.fill(str(kind), 48) + "\n" + count)
         axes.legend(loc="lower left")
         plt.close(figure)
     return figure

@@ -13,35 +13,28 @@ from spikelfp_lab.analysis import decode, predict
 from spikelfp_lab.analysis.decode import PENALTIES
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions import TEST, TRAIN, VAL, split_session, usable_runs
+from tests.factories import make_session
 
 WINDOW_S = 0.5
 
 
-def make_session(*, bins=3000, channels=4, bin_size_s=0.01, seed=0):
-    """A session whose behavior is a lagged, noisy mixture of smooth, gappy LFP; trials and NaN."""
-    rng = np.random.default_rng(seed)
-    lfp = np.apply_along_axis(
-        np.convolve, 0, rng.normal(size=(bins, channels)), np.ones(7) / 2, mode="same"
+def lagging_session(*, bins=3000, bin_size_s=0.01):
+    """A session with trials, a gap and NaN, whose behavior is that of the LFP three bins before."""
+    session = make_session(
+        bins=bins,
+        bin_size_s=bin_size_s,
+        trial_bins=700,
+        gaps=[bins // 2],
+        nan_lfp=range(70, 75),
+        nan_behavior=range(40, 50),
     )
-    lfp = lfp * np.geomspace(0.1, 100, channels) + 5
-    weights = rng.normal(size=(channels, 2)) / np.geomspace(0.1, 100, channels)[:, None]
-    behavior = np.roll(lfp, 3, axis=0) @ weights + rng.normal(size=(bins, 2))
-    time = (np.arange(bins) + 0.5) * bin_size_s
-    time[bins // 2 :] += 4.0
-    behavior[40:50, 1] = np.nan
-    lfp[70:75, 0] = np.nan
-    return xr.Dataset(
-        {
-            "lfp": (("time", "channel"), lfp.astype("float32")),
-            "behavior": (("time", "behavior_dim"), behavior.astype("float32")),
-            "spikes": (("time", "unit"), rng.poisson(2, (bins, 3)).astype("uint8")),
-        },
-        coords={
-            "time": time,
-            "behavior_dim": ["vx", "vy"],
-            "trial": ("time", np.arange(bins) // 700),
-        },
-        attrs={"subject": "I", "session": "s01", "bin_size_s": bin_size_s},
+    noise = np.random.default_rng(1).normal(size=session["behavior"].shape)
+    behavior = np.roll(session["behavior"].values, 3, axis=0) + 0.5 * noise
+    # channels of very different size and offset, which the read-out must not care about
+    lfp = session["lfp"].values * np.geomspace(0.1, 100, session.sizes["channel"]) + 5
+    return session.assign(
+        behavior=(("time", "behavior_dim"), behavior.astype("float32")),
+        lfp=(("time", "channel"), lfp.astype("float32")),
     )
 
 
@@ -67,7 +60,7 @@ def by_hand(session, *, reach, scheme="blocks"):
 
 @pytest.mark.parametrize(("readout", "reach"), [("one_frame", 0), ("lagged", 10)])
 def test_same_as_scikit_learn(readout, reach):
-    session = make_session()
+    session = lagging_session()
     rows, lagged, split, known = by_hand(session, reach=reach)
     behavior = session["behavior"].values[rows].astype(float)
     train = (split == TRAIN) & known
@@ -96,7 +89,7 @@ def test_same_as_scikit_learn(readout, reach):
 
 
 def test_paper_protocol_is_least_squares_with_val_and_test_pooled():
-    session = make_session(bins=12000)
+    session = lagging_session(bins=12000)
     rows, features, split, known = by_hand(session, reach=0, scheme="paper")
     behavior = session["behavior"].values[rows].astype(float)
     train, pooled = (split == TRAIN) & known, np.isin(split, (VAL, TEST)) & known
@@ -109,7 +102,7 @@ def test_paper_protocol_is_least_squares_with_val_and_test_pooled():
 
 
 def test_one_row_for_every_readout_split_and_axis():
-    scores = decode(make_session()["lfp"], make_session(), window_s=WINDOW_S)
+    scores = decode(lagging_session()["lfp"], lagging_session(), window_s=WINDOW_S)
     assert list(scores.columns) == ["readout", "split", "axis", "r2"]
     assert len(scores.drop_duplicates(["readout", "split", "axis"])) == 2 * 3 * 2
     lagged, one = (
@@ -120,7 +113,7 @@ def test_one_row_for_every_readout_split_and_axis():
 
 
 def test_test_split_is_never_looked_at_in_fitting():
-    session = make_session()
+    session = lagging_session()
     split = split_session(session, window_s=WINDOW_S)
     spoiled = session.copy(deep=True)
     spoiled["lfp"][split.values == TEST] *= 50
@@ -134,7 +127,7 @@ def test_test_split_is_never_looked_at_in_fitting():
 
 
 def test_counts_decode_like_floats_and_a_cohort_leaf_like_its_dataset():
-    session = make_session()
+    session = lagging_session()
     leaf = xr.DataTree.from_dict({"I/s01": session})["I/s01"]
     counts = decode(session["spikes"], leaf, window_s=WINDOW_S)
     floats = decode(session["spikes"].astype(float).T, session, window_s=WINDOW_S)
@@ -143,7 +136,7 @@ def test_counts_decode_like_floats_and_a_cohort_leaf_like_its_dataset():
 
 @pytest.mark.parametrize(("bin_size_s", "lag_s", "reach"), [(0.1, 0.1, 1), (0.1, 0.3, 3)])
 def test_reach_is_counted_in_bins(bin_size_s, lag_s, reach):
-    session = make_session(bin_size_s=bin_size_s)
+    session = lagging_session(bin_size_s=bin_size_s)
     predicted = predict(session["lfp"], session, lag_s=lag_s, window_s=10 * bin_size_s)
     bins = np.flatnonzero(np.isfinite(predicted.values[:, 0]))
     assert bins[0] == reach
@@ -152,7 +145,7 @@ def test_reach_is_counted_in_bins(bin_size_s, lag_s, reach):
 
 
 def test_constant_features_and_more_features_than_bins_are_no_trouble():
-    session = make_session(bins=1200)
+    session = lagging_session(bins=1200)
     rng = np.random.default_rng(1)
     wide = rng.normal(size=(1200, 900))
     wide[:, :5] = 3.0
@@ -170,7 +163,7 @@ def test_constant_features_and_more_features_than_bins_are_no_trouble():
 
 
 def test_constant_axis_scores_nan():
-    session = make_session()
+    session = lagging_session()
     session["behavior"][:, 1] = 2.0
     scores = decode(session["lfp"], session, readouts="one_frame", window_s=WINDOW_S)
     assert scores.query("axis == 'vy'")["r2"].isna().all()
@@ -178,7 +171,7 @@ def test_constant_axis_scores_nan():
 
 
 def test_errors_name_the_cure():
-    session = make_session()
+    session = lagging_session()
     lfp = session["lfp"]
     with pytest.raises(DataError, match="no 'behavior'"):
         decode(lfp, session.drop_vars("behavior"), window_s=WINDOW_S)

@@ -1,0 +1,69 @@
+"""Colors: the paper's two, and all of them apart, also for color-blind readers."""
+
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from spikelfp_lab.plots import MODEL_COLORS, MODEL_ORDER
+from spikelfp_lab.plots.latents import direction_map
+from spikelfp_lab.plots.palette import CONTROLS, in_order, model_color
+
+# Machado et al. 2009, full deficiency, on linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protan": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deutan": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritan": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def lab(color, vision="normal"):
+    """CIELAB of a color as somebody sees it."""
+    rgb = np.array(to_rgb(color))
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    linear = np.clip(np.asarray(VISION[vision]) @ linear, 0, 1)
+    xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    ) @ linear / [0.9505, 1.0, 1.089]  # fmt: skip
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_colors_stay_apart(vision):
+    for one, other in itertools.combinations(MODEL_COLORS, 2):
+        apart = np.linalg.norm(lab(MODEL_COLORS[one], vision) - lab(MODEL_COLORS[other], vision))
+        # controls have a hatch and a place of their own besides
+        assert apart > (12 if {one, other} & set(CONTROLS) else 20), (one, other)
+
+
+def test_the_papers_colors_and_order():
+    assert MODEL_COLORS["Distilled"] == "#d17f41"
+    assert MODEL_COLORS["MS-LFP"] == "#0928ad"
+    assert MODEL_ORDER[:5] == ("SS-LFP", "MS-LFP", "SS-MM", "Teacher", "Distilled")
+    assert in_order(["Untrained", "Mine", "Teacher", "Mine"]) == ["Teacher", "Mine", "Untrained"]
+    assert model_color("Mine") not in MODEL_COLORS.values()
+
+
+def test_directions_are_saturated_and_opposite_ones_differ_in_lightness():
+    colors = np.array([lab(direction_map()(i / 64)[:3]) for i in range(64)])
+    assert np.hypot(colors[:, 1], colors[:, 2]).min() > 20
+    assert colors[:, 0].max() < 88  # not lost on white
+    light, dark = colors[:, 0].argmax(), colors[:, 0].argmin()
+    assert abs((light - dark) % 64 - 32) <= 8
+    steps = np.linalg.norm(np.diff(np.vstack([colors, colors[:1]]), axis=0), axis=1)
+    assert steps.max() < 3 * np.median(steps)  # no seam
