@@ -222,8 +222,10 @@ def _key(figure: Figure, beside: Axes, behavior: xr.DataArray, *, note: str) -> 
         angle, [0.55, 1.0], ring, cmap=direction_map(), shading="flat", rasterized=True
     )
     wheel.set(ylim=(0, 1), yticks=[])
-    wheel.set_xticks([0, np.pi / 2], [names[0], names[1]], fontsize=7)
-    wheel.tick_params(pad=-3)
+    wheel.set_xticks([])
+    beyond = {"transform": wheel.transAxes, "fontsize": 7}  # names may be long: none on the ring
+    wheel.text(1.03, 0.5, names[0], ha="left", va="center", **beyond)
+    wheel.text(0.5, 1.03, names[1], ha="center", va="bottom", **beyond)
     wheel.text(0.5, -0.12, note, transform=wheel.transAxes, ha="center", va="top", fontsize=7)
     wheel.grid(False)
     wheel.spines["polar"].set_visible(False)

@@ -8,12 +8,13 @@ MODEL_COLORS = {
     "SS-MM": "#a05fc0",
     "Teacher": "#127a5c",
     "Distilled": "#d17f41",
-    # Controls: pale kin of what they control for, and grays for the ridges.
+    # Controls: pale kin of what they control for, grays for the ridges, and the clock alone.
     "Untrained": "#f2e2b8",
     "Shuffled teacher": "#f0a58f",
     "Raw LFP ridge": "#858585",
     "Band power ridge": "#bebebe",
     "Spikes ridge": "#363636",
+    "Time in trial": "#66541f",
 }
 """Model -> color. Keys are the names that tidy scores use in ``model``."""
 

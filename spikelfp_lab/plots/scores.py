@@ -1,5 +1,6 @@
 """The paper's bar figure: how well each model decodes, with its controls."""
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -97,9 +98,10 @@ def plot_scores(
     models = in_order(list(points["model"]))
     places = _places(models)
     with style():
-        width = 0.9 + (0.36 * (max(places.values()) + 1)) * len(readouts)
+        # a panel of few bars still needs room for its title, and the figure for its own
+        width = 0.9 + max(0.36 * (max(places.values()) + 1), 1.9) * len(readouts)
         figure, grid = plt.subplots(
-            1, len(readouts), figsize=(max(width, 2.6), 3.4), sharey=True, squeeze=False
+            1, len(readouts), figsize=(width, 3.4), sharey=True, squeeze=False
         )
         low, high = min(0.0, points["r2"].min()), max(points["r2"].max(), 0.0)
         low = max(1.1 * low, LOWEST_R2 - 0.02)
@@ -111,7 +113,7 @@ def plot_scores(
                 _join(axes, panel, places)
             axes.set_title(READOUT_TITLES.get(readout, readout))
         names = ", ".join(dict.fromkeys(map(str, shown["axis"])))
-        grid[0, 0].set_ylabel(f"Decoding R² ({split}; mean of {names})")
+        grid[0, 0].set_ylabel(textwrap.fill(f"Decoding R² ({split}; mean of {names})", 44))
         figure.suptitle(_title(points, cohort), x=0.01, ha="left")
         plt.close(figure)
     return figure

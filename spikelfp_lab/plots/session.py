@@ -123,7 +123,7 @@ def _traces(axes: Axes, lfp: xr.DataArray, dataset: xr.Dataset, max_channels: in
     axes.plot(time, values + offsets, color="#0928ad", linewidth=0.5)
     axes.set_ylim(offsets[-1] - step, step)
     axes.set_yticks(offsets[[0, -1]], lfp["channel"].values[chosen[[0, -1]]].astype(str))
-    kind = textwrap.fill(str(lfp.attrs.get("kind", "LFP")), 22)
+    kind = textwrap.fill(label_with_units("LFP", {"kind": lfp.attrs.get("kind", "LFP")}), 22)
     axes.set_ylabel(f"{kind}\n({chosen.size} of {count} channels)")
     # One bar for all traces: they share their scale.
     length = _round_number(step)

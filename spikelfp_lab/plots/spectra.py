@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy import signal
 
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.plots.style import pretty_units, style
+from spikelfp_lab.plots.style import label_with_units, pretty_units, style
 from spikelfp_lab.sessions import as_dataset, session_name, usable_runs
 
 SEGMENT_BINS = 512
@@ -124,7 +124,7 @@ def plot_spectra(session: xr.Dataset | xr.DataTree) -> Figure:
         units = pretty_units(str(power.attrs["units"]))
         axes.set_xlabel("Frequency (Hz)")
         axes.set_ylabel(f"Power density ({units + '²' if units else 'squared units'}/Hz)")
-        kind = dataset["lfp"].attrs.get("kind", "LFP")
+        kind = label_with_units("LFP", {"kind": dataset["lfp"].attrs.get("kind", "LFP")})
         count = f"{session_name(dataset)}, {power.sizes['channel']} channels"
         axes.set_title(textwrap.fill(str(kind), 48) + "\n" + count)
         axes.legend(loc="lower left")

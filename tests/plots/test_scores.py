@@ -76,6 +76,18 @@ def test_title_counts_sessions_and_seeds(sessions, seeds, text):
     assert figure.get_suptitle() == text
 
 
+def test_few_bars_and_long_names_leave_room_for_the_text():
+    scores = make_scores({"Teacher": 0.6}).replace({"axis": {"vx": "cos_position_on_the_track"}})
+    figure = plot_scores(scores, cohort="simulated, demo preset, held-out sessions")
+    figure.draw_without_rendering()
+    panels = [axes.get_window_extent() for axes in figure.axes]
+    texts = [axes._left_title.get_window_extent() for axes in figure.axes]
+    assert texts[0].x1 < panels[1].x0  # the first panel's title ends before the second panel
+    label = figure.axes[0].yaxis.label.get_window_extent()
+    for text in (figure._suptitle.get_window_extent(), label):
+        assert text.x0 >= 0 and text.x1 <= figure.bbox.x1 and text.y1 <= figure.bbox.y1
+
+
 def test_scores_far_below_zero_are_written_at_the_edge():
     scores = make_scores({"Distilled": 0.5, "Shuffled teacher": -3.0})
     axes = plot_scores(scores, readouts=["lagged"]).axes[0]
