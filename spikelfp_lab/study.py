@@ -103,6 +103,8 @@ class Study:
             raise ConfigError(f"SEEDS is {seeds!r}; give a whole number such as 3")
         cohort = os.environ.get("COHORT", "simulated")
         figures = "figures" if cohort == "simulated" else f"figures/{Path(cohort).name}"
+        if (root / cohort).is_dir() and cohort not in HELD_OUT:  # a folder, named from the root
+            cohort = str((root / cohort).resolve())
         return cls(
             cohort_name=cohort,
             preset=os.environ.get("PRESET", "demo"),
