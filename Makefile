@@ -2,7 +2,8 @@
 PYTHON ?= python3
 COHORT ?= simulated
 SEEDS ?= 1
-export COHORT SEEDS
+PRESET ?= demo
+export COHORT SEEDS PRESET
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -24,7 +25,7 @@ figures: $(STAMP)  ## train the demo models (30 minutes on 2 cores, less on a GP
 	$(BIN)/python -m spikelfp_lab.study
 	@mkdir -p build/notebooks
 	@for notebook in $(NOTEBOOKS); do echo "running $$notebook"; \
-		PRESET=demo $(BIN)/jupyter nbconvert --to notebook --execute --log-level WARN \
+		$(BIN)/jupyter nbconvert --to notebook --execute --log-level WARN \
 			--ExecutePreprocessor.timeout=3600 --output-dir build/notebooks $$notebook || exit 1; done
 	@echo "figures/ is drawn; the executed notebooks are in build/notebooks/"
 
@@ -36,7 +37,7 @@ test: $(STAMP) lint  ## lint, types, unit tests, then every notebook in the smok
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/nbstripout --verify $(NOTEBOOKS)
 
 lab: $(STAMP)  ## JupyterLab on notebooks/

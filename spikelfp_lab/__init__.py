@@ -10,7 +10,16 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
-    submodules=["analysis", "datasets", "models", "plots", "sessions", "signal", "study", "training"],
+    submodules=[
+        "analysis",
+        "datasets",
+        "models",
+        "plots",
+        "sessions",
+        "signal",
+        "study",
+        "training",
+    ],
     submod_attrs={
         "configs": ["DistillConfig", "MaskConfig", "ModelConfig", "TrainConfig"],
         "errors": [

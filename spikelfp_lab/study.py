@@ -22,6 +22,7 @@ from spikelfp_lab.analysis import decode
 from spikelfp_lab.configs import TrainConfig, config_hash
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.models import Autoencoder, encode, load
+from spikelfp_lab.models.autoencoder import Modality
 from spikelfp_lab.presets import PRESETS, Preset, Role
 from spikelfp_lab.sessions import (
     as_dataset,
@@ -41,7 +42,11 @@ COHORT_OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("cao2021", "any"): {"recordings": ("rat_a", "mouse1_s1", "mouse2_s1", "mouse2_s2")},
 }
 # What a cohort needs otherwise than the preset says.
-COHORT_TRAINING: dict[tuple[str, Role], dict[str, Any]] = {}
+COHORT_TRAINING: dict[tuple[str, str], dict[str, Any]] = {
+    # Bins of 100 ms, few of them: a mouse's trial is 25 bins, so that windows must be shorter, and more of them make a batch.
+    ("cao2021", "demo"): {"steps": 400, "window_s": 2.0, "batch": 32, "val_every": 20},
+    ("cao2021", "smoke"): {"window_s": 2.0},
+}
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "simulated": ("I/s05", "I/s06", "I/s07"),
     "cao2021": ("ratA/s1", "mouse2/s2"),
@@ -136,9 +141,7 @@ class Study:
     @cached_property
     def sessions(self) -> dict[str, xr.Dataset]:
         """Name -> session, in memory."""
-        return {
-            name: as_dataset(one).load() for name, one in iterate_sessions(self.cohort).items()
-        }
+        return {name: as_dataset(one).load() for name, one in iterate_sessions(self.cohort).items()}
 
     @cached_property
     def held_out(self) -> list[str]:
@@ -159,8 +162,12 @@ class Study:
     def configs(self, role: Role, seed: int) -> Preset:
         """The preset's configs for one kind of training, with a seed and what the cohort needs."""
         preset = PRESETS[self.preset][role]
-        changes = COHORT_TRAINING.get((self.cohort_name, role), {})
-        return replace(preset, train=replace(preset.train, seed=seed, **changes))
+        changes = {"seed": seed} | COHORT_TRAINING.get((self.cohort_name, self.preset), {})
+        return replace(
+            preset,
+            train=replace(preset.train, **changes),
+            finetune=replace(preset.finetune, **changes),
+        )
 
     # Models. Each is trained once: a second call, or another notebook, finds it under `runs`.
 
@@ -178,11 +185,11 @@ class Study:
 
     def teacher_for(self, name: str, seed: int = 0) -> Autoencoder:
         """The teacher, fine-tuned on a held-out session."""
-        return self._finetuned("teacher", self.teacher, name, seed)
+        return self._finetuned("teacher", "spikes", self.teacher, name, seed)
 
     def ms_lfp_for(self, name: str, seed: int = 0) -> Autoencoder:
         """MS-LFP, fine-tuned on a held-out session."""
-        return self._finetuned("ms-lfp", self.ms_lfp, name, seed)
+        return self._finetuned("ms-lfp", "lfp", self.ms_lfp, name, seed)
 
     def distilled(self, name: str, seed: int = 0, *, shuffle_teacher: bool = False) -> Autoencoder:
         """Student of the fine-tuned teacher, trained on one session."""
@@ -202,8 +209,7 @@ class Study:
                 folder=folder,
             )
 
-        upstream = (self._key("spikes", seed), self._key("finetune", seed))
-        return self._cached(kind, make, name, *upstream, self._key("distill", seed))
+        return self._cached(kind, make, name, self._key("spikes", seed), self._key("distill", seed))
 
     def shuffled(self, name: str, seed: int = 0) -> Autoencoder:
         """Control: student of a teacher whose latents are shuffled in time."""
@@ -260,14 +266,16 @@ class Study:
                 table = decode(latents, session, **read_out(train))
                 tables.append(table.assign(session=name, seed=seed, model=label))
         columns = ["session", "seed", "model", "readout", "split", "axis", "r2"]
-        return pd.concat(tables, ignore_index=True)[columns]
+        return pd.concat(tables, ignore_index=True).loc[:, columns]
 
     def _key(self, role: Role, seed: int) -> str:
         configs = self.configs(role, seed)
-        parts = (configs.model, configs.train, configs.mask, configs.distill)
+        parts = (configs.model, configs.train, configs.finetune, configs.mask, configs.distill)
         return config_hash(*parts, *self.pretraining)
 
-    def _pretrained(self, kind: str, modality: Any, names: list[str], seed: int) -> Autoencoder:
+    def _pretrained(
+        self, kind: str, modality: Modality, names: list[str], seed: int
+    ) -> Autoencoder:
         configs = self.configs(modality, seed)
 
         def make(folder: Path) -> Autoencoder:
@@ -285,23 +293,27 @@ class Study:
         return self._cached(kind, make, *names, config_hash(configs.model, configs.train, configs.mask))  # fmt: skip
 
     def _finetuned(
-        self, kind: str, before: Callable[[int], Autoencoder], name: str, seed: int
+        self,
+        kind: str,
+        modality: Modality,
+        before: Callable[[int], Autoencoder],
+        name: str,
+        seed: int,
     ) -> Autoencoder:
-        configs = self.configs("finetune", seed)
+        configs = self.configs(modality, seed)
 
         def make(folder: Path) -> Autoencoder:
             return finetune(
                 before(seed),
                 {name: self.sessions[name]},
                 mask=configs.mask,
-                train=configs.train,
+                train=configs.finetune,
                 device=self.device,
                 progress=self.progress,
                 folder=folder,
             )
 
-        upstream = self._key("spikes" if kind == "teacher" else "lfp", seed)
-        return self._cached(f"{kind}-tuned", make, name, upstream, self._key("finetune", seed))
+        return self._cached(f"{kind}-tuned", make, name, self._key(modality, seed))
 
     def _cached(self, kind: str, make: Callable[[Path], Autoencoder], *key: str) -> Autoencoder:
         """The model of this kind and key: from memory, from disk, or made now."""

@@ -126,7 +126,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         if modality not in ("spikes", "lfp"):
             raise ConfigError(f"modality is {modality!r}: choose 'spikes' or 'lfp'")
-        self.config, self.modality, self.bin_size_s = config, modality, bin_size_s
+        self.config, self.bin_size_s = config, bin_size_s
+        self.modality: Modality = modality
         tokenizer = SpikeTokenizer if modality == "spikes" else LFPTokenizer
         self.tokenizer = tokenizer(config, {})
         self.transformer = Transformer(
@@ -237,10 +238,14 @@ class Autoencoder(nn.Module):
             Mean over dropped, non-padding entries: Poisson negative log-likelihood (log-rates; the count's constant left out), nats, or
             squared error in units of the channels' variance.
         """
+        if self.predictor is None:
+            raise ConfigError("a model without predictor layers has no masked loss")
         batch, time, _ = values.shape
         hidden = None
         if mask.units:
-            hidden = torch.rand(values.shape, generator=generator, device=values.device) < mask.units
+            hidden = (
+                torch.rand(values.shape, generator=generator, device=values.device) < mask.units
+            )
         tokens = self.tokenizer(values, name, hidden=hidden)
         n_tokens = tokens.shape[1]
         patches = n_tokens // time

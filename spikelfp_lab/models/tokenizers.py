@@ -129,7 +129,9 @@ class LFPTokenizer(Tokenizer):
 
     def embed_values(self, values: Tensor, hidden: Tensor | None) -> Tensor:
         time = values.shape[1]
-        patches = self.patches(values if hidden is None else values.masked_fill(hidden, 0.0), fill=0.0)
+        patches = self.patches(
+            values if hidden is None else values.masked_fill(hidden, 0.0), fill=0.0
+        )
         past = (self.conv.kernel_size[0] - 1) * self.conv.dilation[0]
         tokens = self.conv(F.pad(patches.flatten(1, 2).transpose(1, 2), (past, 0)))  # (B, d, T * P)
         return tokens.transpose(1, 2).unflatten(1, (time, -1))

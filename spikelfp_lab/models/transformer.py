@@ -119,7 +119,9 @@ class Transformer(nn.Module):
         On the output of each attention and MLP.
     """
 
-    def __init__(self, *, width: int, layers: int, heads: int, ratio: int = 4, dropout: float = 0.0):
+    def __init__(
+        self, *, width: int, layers: int, heads: int, ratio: int = 4, dropout: float = 0.0
+    ):
         super().__init__()
         self.head_width = width // heads
         self.blocks = nn.ModuleList(Block(width, heads, ratio, dropout) for _ in range(layers))

@@ -51,9 +51,7 @@ def learning_rate(step: int, train: TrainConfig) -> float:
     if step < rise:
         return train.lr * (step + 1) / rise
     done = (step - rise) / max(1, train.steps - rise)
-    return train.lr * (
-        train.final_lr + (1 - train.final_lr) * 0.5 * (1 + math.cos(math.pi * done))
-    )
+    return train.lr * (train.final_lr + (1 - train.final_lr) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def make_optimizer(model: Autoencoder, train: TrainConfig) -> torch.optim.AdamW:

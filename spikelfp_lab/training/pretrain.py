@@ -177,8 +177,8 @@ def finetune(
     ['I/s01', 'I/s02']
     """
     named = iterate_sessions(session)
-    configs = preset_configs(preset, "finetune")
-    mask, train = mask or configs.mask, train or configs.train
+    configs = preset_configs(preset, model.modality)
+    mask, train = mask or configs.mask, train or configs.finetune
     place = pick_device(device)
     cohort = [
         prepare(one, name, modality=model.modality, train=train, device=place)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spikelfp_lab import CheckpointError, ConfigError, ModelConfig
+from spikelfp_lab import CheckpointError, ConfigError, MaskConfig, ModelConfig
 from spikelfp_lab.models import Autoencoder
 
 CONFIG = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)
@@ -29,21 +29,23 @@ def test_latents_are_the_mean_over_patches():
 def test_the_loss_is_of_dropped_tokens_and_leaves_padding_out():
     """With one token left visible the rest is dropped; rates of exp(0) = 1 make the Poisson loss 1 for every entry, padding or not."""
     model, values = make(), counts()
-    torch.nn.init.zeros_(model.predictor.head.weight)
-    torch.nn.init.zeros_(model.predictor.head.bias)
-    loss = model.masked_loss(values, "I/s01", ratio=0.6)
+    torch.nn.init.zeros_(model.predictor.read_out.shared.weight)
+    torch.nn.init.zeros_(model.predictor.read_out.shared.bias)
+    loss = model.masked_loss(values, "I/s01", mask=MaskConfig(ratio=0.6))
     torch.testing.assert_close(loss, torch.tensor(1.0))
-    torch.nn.init.constant_(model.predictor.head.bias[4:], 50.0)  # units 4 ... 15 of each patch
+    torch.nn.init.constant_(
+        model.predictor.read_out.shared.bias[4:], 50.0
+    )  # units 4 ... 15 of each patch
     with torch.no_grad():
-        exploded = model.masked_loss(values * 0, "I/s01", ratio=0.6)
+        exploded = model.masked_loss(values * 0, "I/s01", mask=MaskConfig(ratio=0.6))
     assert exploded > 1e10  # real units 4 ... 15 of the first patch are counted
     patches = model.tokenizer.real("I/s01", values.device)
     assert patches[1].sum() == 4  # and those of the second patch are padding
     model = make(size=4)  # one patch, 12 of 16 entries padding
-    torch.nn.init.zeros_(model.predictor.head.weight)
+    torch.nn.init.zeros_(model.predictor.read_out.shared.weight)
     with torch.no_grad():
-        model.predictor.head.bias.zero_()[4:] = 50.0
-        unharmed = model.masked_loss(counts(4), "I/s01", ratio=0.6)
+        model.predictor.read_out.shared.bias.zero_()[4:] = 50.0
+        unharmed = model.masked_loss(counts(4), "I/s01", mask=MaskConfig(ratio=0.6))
     torch.testing.assert_close(unharmed, torch.tensor(1.0))
 
 
@@ -51,7 +53,9 @@ def test_hidden_tokens_are_hidden():
     """The prediction for a dropped token must not depend on its values, only the loss does."""
     model, values = make(), counts()
     reads = []
-    model.predictor.head.register_forward_hook(lambda _m, _i, output: reads.append(output))
+    model.predictor.read_out.shared.register_forward_hook(
+        lambda _m, _i, output: reads.append(output)
+    )
     mask = torch.rand(3, 24, generator=torch.Generator().manual_seed(5)).argsort(1)
     dropped = mask[:, round(24 * 0.4) :]
     other = values.clone().repeat(1, 1, 1)
@@ -60,14 +64,44 @@ def test_hidden_tokens_are_hidden():
             step, patch = divmod(int(token), 2)
             other[b, step, patch * 16 : (patch + 1) * 16] += 1
     for v in (values, other):
-        model.masked_loss(v, "I/s01", ratio=0.6, generator=torch.Generator().manual_seed(5))
+        model.masked_loss(
+            v, "I/s01", mask=MaskConfig(ratio=0.6), generator=torch.Generator().manual_seed(5)
+        )
     torch.testing.assert_close(reads[0], reads[1])
+
+
+def test_hidden_units_are_hidden_and_read_from_the_latent_of_their_moment():
+    """What is shown to the encoder does not change with a hidden unit's count; without hidden units that term is absent."""
+    model, values = make(), counts()
+    hidden = torch.zeros_like(values, dtype=torch.bool)
+    hidden[0, 3, 7] = True
+    other = values.clone()
+    other[0, 3, 7] += 1
+    torch.testing.assert_close(
+        model.tokenizer(values, "I/s01", hidden=hidden),
+        model.tokenizer(other, "I/s01", hidden=hidden),
+    )
+    for part in (model.predictor.read_out.shared, model.read_out.shared):
+        torch.nn.init.zeros_(part.weight)
+        torch.nn.init.zeros_(part.bias)
+    loss = model.masked_loss(values, "I/s01", mask=MaskConfig(units=0.3))
+    torch.testing.assert_close(loss, torch.tensor(2.0))  # a Poisson loss of 1 from either read-out
+
+
+def test_reconstruction_leaves_padding_out():
+    model, values = make("lfp", size=12), torch.randn(3, 5, 12)
+    torch.nn.init.zeros_(model.read_out.shared.weight)
+    torch.nn.init.zeros_(model.read_out.shared.bias)
+    latents = model.token_latents(values, "I/s01")
+    torch.testing.assert_close(
+        model.reconstruction_loss(latents, values, "I/s01"), (values**2).mean()
+    )
 
 
 def test_gradients_reach_every_weight():
     for modality in ("spikes", "lfp"):
         model = make(modality)
-        model.masked_loss(counts(), "I/s01", ratio=0.6).backward()
+        model.masked_loss(counts(), "I/s01", mask=MaskConfig(units=0.3)).backward()
         without = [name for name, p in model.named_parameters() if p.grad is None]
         assert not without
 
@@ -78,7 +112,7 @@ def test_gradient_of_the_masked_loss_is_the_numerical_one():
 
     def loss() -> torch.Tensor:
         return model.masked_loss(
-            values, "I/s01", ratio=0.5, generator=torch.Generator().manual_seed(1)
+            values, "I/s01", mask=MaskConfig(ratio=0.5), generator=torch.Generator().manual_seed(1)
         )
 
     weight = model.transformer.blocks[0].mlp.down.weight

@@ -79,5 +79,5 @@ def test_wrong_modality_size_and_bins_are_refused():
     with pytest.raises(CheckpointError, match="4 channels in this model, the data have 3"):
         encode(model, session.isel(channel=slice(3)))
     model.bin_size_s = 0.01
-    with pytest.raises(CheckpointError, match="bins of 0.01 s"):
+    with pytest.raises(CheckpointError, match=r"bins of 0\.01 s"):
         encode(model, session)

@@ -43,7 +43,7 @@ def official(arrays, modality: str) -> Autoencoder:
     state["transformer.norm.weight"] = weights("backbone.norm.weight")
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected
-    assert all(key.startswith(("predictor.", "mean_", "std_")) for key in missing)
+    assert all(key.startswith(("predictor.", "read_out.", "mean_", "std_")) for key in missing)
     return model.eval()
 
 

@@ -82,7 +82,8 @@ def test_a_student_comes_nearer_to_its_teacher_but_not_to_a_shuffled_one(session
         history = student.history.query("split == 'val' and metric == 'centered alignment'")
         return history["value"].min()
 
-    assert centered_alignment() < 0.6 < centered_alignment(shuffle_teacher=True)
+    assert centered_alignment() < 0.8
+    assert centered_alignment(shuffle_teacher=True) > 0.9
 
 
 def test_the_teacher_stays_as_it_is_and_sessions_may_be_many(session, teacher):
@@ -97,11 +98,9 @@ def test_the_teacher_stays_as_it_is_and_sessions_may_be_many(session, teacher):
 
 def test_behavior_can_take_the_place_of_reconstruction(session, teacher):
     goal = DistillConfig(target="behavior")
-    student = distill(
-        session, teacher, model=STUDENT, distill=goal, train=LONGER, progress=False
-    )
+    student = distill(session, teacher, model=STUDENT, distill=goal, train=LONGER, progress=False)
     errors = student.history.query("split == 'train' and metric == 'behavior'")["value"]
-    assert errors.iloc[-1] < 0.8 < errors.iloc[0]
+    assert errors.iloc[-1] < 0.9 * errors.iloc[0]
     assert student.behavior_head is not None and student.behavior_head.out_features == 2
 
 

@@ -31,7 +31,8 @@ def test_pretraining_finds_what_drives_the_units():
     """Latents of a trained model decode the hidden drive better than those of random weights."""
     session = make_session(bins=4000, units=16)
     longer = TrainConfig(steps=250, batch=16, window_s=0.6, val_every=50)
-    model = pretrain(session, "spikes", model=MODEL, train=longer, progress=False)
+    mask = MaskConfig(units=0.25)
+    model = pretrain(session, "spikes", model=MODEL, mask=mask, train=longer, progress=False)
     random = pretrain(
         session, "spikes", model=MODEL, train=TrainConfig(steps=1, lr=0.0, batch=2, window_s=0.6), progress=False
     )  # fmt: skip

@@ -1,0 +1,88 @@
+"""Time of a masked-autoencoding training step, beside the same model without the savings, in one run.
+
+``dense`` is the plain masked autoencoder: all tokens go through the encoder, dropped ones as mask tokens, and all of them through the
+predictor. ``ours`` encodes the visible tokens only and predicts the dropped ones from these. Same sizes, same optimizer, same batch; the two take
+turns, so that a machine whose speed drifts is fair to both.
+
+    python -m benchmarks.training_step
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from spikelfp_lab import MaskConfig, ModelConfig
+from spikelfp_lab.models import Autoencoder
+
+BATCH, TIME, CHANNELS = 32, 100, 96  # x 3 patches of 32
+MASK = MaskConfig(ratio=0.6)
+MODEL = ModelConfig(width=64, layers=4, heads=2, spike_patch=32, channel_patch=32)
+ROUNDS = 15
+
+
+def ours(model: Autoencoder, values: torch.Tensor) -> torch.Tensor:
+    return model.masked_loss(values, "I/s01", mask=MASK)
+
+
+def dense(model: Autoencoder, values: torch.Tensor) -> torch.Tensor:
+    """The same objective with mask tokens in the encoder and self-attention over all tokens everywhere."""
+    assert model.predictor is not None
+    tokens = model.tokenizer(values, "I/s01")
+    n_tokens = tokens.shape[1]
+    patches = n_tokens // values.shape[1]
+    positions = model.positions(values.shape[1], patches, values.device)
+    space = model.tokenizer.space[0].repeat(values.shape[1], 1)
+    dropped = torch.rand(len(values), n_tokens, 1) < MASK.ratio
+    latents = model.transformer(
+        torch.where(dropped, model.predictor.mask_token + space, tokens), positions
+    )
+    states = model.predictor.transformer(model.predictor.narrow(latents), positions)
+    predicted = model.predictor.read_out.shared(states)
+    wanted = model.tokenizer.patches(values, fill=0.0).flatten(1, 2)
+    return (model.entry_loss(predicted, wanted) * dropped).sum() / dropped.sum() / wanted.shape[-1]
+
+
+def measure(modality: str) -> pd.DataFrame:
+    torch.manual_seed(0)
+    values = torch.randn(BATCH, TIME, CHANNELS)
+    if modality == "spikes":
+        values = torch.poisson(torch.full_like(values, 0.1))
+    model = Autoencoder(MODEL, modality=modality, sessions={"I/s01": CHANNELS}, bin_size_s=0.01)  # type: ignore[arg-type]
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    times: dict[str, list[float]] = {"ours": [], "dense": []}
+    for round_ in range(ROUNDS + 2):
+        for name, loss in (("ours", ours), ("dense", dense)):
+            start = time.perf_counter()
+            loss(model, values).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if round_ >= 2:  # the first two warm up
+                times[name].append(time.perf_counter() - start)
+    rows = [
+        {"modality": modality, "step": name, "median_s": statistics.median(t), "min_s": min(t), "max_s": max(t)}
+        for name, t in times.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    table = pd.concat([measure("spikes"), measure("lfp")], ignore_index=True)
+    dense_s = table[table["step"] == "dense"].set_index("modality")["median_s"]
+    table["dense / this"] = table["modality"].map(dense_s) / table["median_s"]
+    print(
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}; {MODEL.layers} layers, width {MODEL.width}, "
+    )
+    print(f"batch {BATCH} x {TIME} steps x {CHANNELS // 32} patches, {MASK.ratio:.0%} dropped\n")
+    print(table.round(3).to_string(index=False))
+    target = Path(__file__).parent / "results" / "training_step.csv"
+    target.parent.mkdir(exist_ok=True)
+    table.round(4).to_csv(target, index=False)
+
+
+if __name__ == "__main__":
+    main()
