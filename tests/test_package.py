@@ -56,6 +56,13 @@ def test_nothing_loads_pickles():
             if isinstance(node, ast.Import)
             for name in node.names
         }
-        assert not imported & {"pickle", "dill", "joblib", "shelve"}, file
+        assert not imported & {"pickle", "dill", "cloudpickle", "shelve"}, file
         called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        assert not called & {"eval", "exec", "torch.load", "torch.save"}, file
+        assert not called & {
+            "eval",
+            "exec",
+            "torch.load",
+            "torch.save",
+            "joblib.load",
+            "np.load",
+        }, file

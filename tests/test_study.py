@@ -9,7 +9,7 @@ import torch
 from spikelfp_lab import ConfigError, DataError
 from spikelfp_lab.presets import PRESETS
 from spikelfp_lab.sessions import cohort_from_sessions, save_cohort
-from spikelfp_lab.study import Study
+from spikelfp_lab.study import MODELS, Study
 from tests.factories import make_session
 
 
@@ -25,7 +25,11 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def study(quick, tmp_path) -> Study:
-    sessions = [make_session(bins=900, session=f"s0{i}", seed=i, units=5 + i) for i in range(1, 4)]
+    return small_study(tmp_path)
+
+
+def small_study(tmp_path: Path) -> Study:
+    sessions = [make_session(bins=1400, session=f"s0{i}", seed=i, units=5 + i) for i in range(1, 4)]
     save_cohort(cohort_from_sessions(sessions), tmp_path / "cohort")
     return Study(
         cohort_name=str(tmp_path / "cohort"),
@@ -71,6 +75,18 @@ def test_another_seed_or_config_is_another_model(study, monkeypatch):
     monkeypatch.setitem(PRESETS["smoke"], "lfp", changed)
     replace(study, _loaded={}).ss_lfp("I/s03", 0)
     assert len(new()) == 1
+
+
+def test_train_makes_all_that_the_comparison_asks_for(tmp_path):
+    """In processes of its own, which know the preset as it is: hence no quick one here."""
+    study = small_study(tmp_path)
+    study.train()
+    written = {path.name for path in study.runs.iterdir()}
+    kinds = {name.rsplit("-", 1)[0] for name in written}
+    assert kinds == {"teacher", "teacher-tuned", "ms-lfp", "ms-lfp-tuned", "ss-lfp", "distilled", "shuffled", "untrained"}  # fmt: skip
+    for label, make in MODELS.items():
+        assert len(make(study, "I/s03", 0).history), label
+    assert {path.name for path in study.runs.iterdir()} == written
 
 
 def test_scores_are_tidy_and_complete(study):

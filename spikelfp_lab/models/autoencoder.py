@@ -13,6 +13,7 @@ read-out of Eq. 1, and it is what a student is. Steps of a masked pass (arXiv 25
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -151,6 +152,14 @@ class Autoencoder(nn.Module):
         from spikelfp_lab.models.checkpoint import save  # which imports this module
 
         return save(self, path, overwrite=overwrite)
+
+    def digest(self) -> str:
+        """A short hash of the weights: two models with the same digest are the same function."""
+        total = hashlib.sha256()
+        for name, tensor in self.state_dict().items():
+            total.update(name.encode())
+            total.update(tensor.contiguous().cpu().numpy().tobytes())
+        return total.hexdigest()[:12]
 
     def __repr__(self) -> str:
         parameters = sum(p.numel() for p in self.parameters())

@@ -6,6 +6,7 @@ lets a killed run go on exactly where it stopped.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +47,13 @@ class SessionWindows:
     val: np.ndarray
     length: int
     targets: dict[str, Tensor] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """A short hash of the name, the values and where windows start: a run that is resumed must find the same."""
+        total = hashlib.sha256(self.name.encode())
+        for array in (self.values.cpu().numpy(), self.train, self.val):
+            total.update(np.ascontiguousarray(array).tobytes())
+        return total.hexdigest()[:12]
 
     def cut(self, series: Tensor, starts: np.ndarray) -> Tensor:
         """Windows (B, length, ...) of a (time, ...) series."""

@@ -219,7 +219,14 @@ def distill(
         label=f"distill{' (shuffled teacher)' if shuffle_teacher else ''} ({', '.join(named)})",
         progress=progress,
         folder=None if folder is None else Path(folder),
-        fingerprint=config_hash("distill", model_config, goal, train, shuffle_teacher, *named),
+        fingerprint=config_hash(
+            student.digest(),
+            teacher.digest(),
+            goal,
+            train,
+            shuffle_teacher,
+            *(windows.digest() for windows in cohort),
+        ),
         callbacks=callbacks,
     )
 

@@ -91,7 +91,7 @@ def fit(
     folder : Path, optional
         Where the state of an unfinished run is kept; a run started again with the same ``fingerprint`` goes on from there.
     fingerprint : str
-        Hash of all configs; a state with another one is refused.
+        Hash of initial weights, configs and data; a state with another one is refused.
     callbacks : sequence of functions
         Called with the tidy history after each validation.
 
@@ -100,7 +100,7 @@ def fit(
     DataError
         The loss is no longer finite; says at which step.
     CheckpointError
-        ``folder`` holds the state of a run with other configs.
+        ``folder`` holds the state of another run: other configs, data or first weights.
     """
     optimizer = make_optimizer(model, train)
     state = _State(model, optimizer, fingerprint)
@@ -205,7 +205,7 @@ class _State:
             ) from error
         if plain["fingerprint"] != self.fingerprint:
             raise CheckpointError(
-                f"{path} belongs to a run with other configs: choose another folder, or delete it to start anew"
+                f"{path} belongs to a run with other configs or other data: choose another folder, or delete it to start anew"
             )
         part = {
             prefix: {

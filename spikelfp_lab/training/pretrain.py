@@ -146,7 +146,7 @@ def pretrain(
         label=f"pretrain {modality} ({len(cohort)} session{'s' * (len(cohort) > 1)})",
         progress=progress,
         folder=None if folder is None else Path(folder),
-        fingerprint=config_hash("pretrain", modality, model_config, mask, train, *named),
+        fingerprint=config_hash(new.digest(), mask, train, *(w.digest() for w in cohort)),
         callbacks=callbacks,
     )
 
@@ -201,6 +201,6 @@ def finetune(
         label=f"finetune {model.modality} ({', '.join(named)})",
         progress=progress,
         folder=None if folder is None else Path(folder),
-        fingerprint=config_hash("finetune", model.modality, model.config, mask, train, *named),
+        fingerprint=config_hash(tuned.digest(), mask, train, *(w.digest() for w in cohort)),
         callbacks=callbacks,
     )

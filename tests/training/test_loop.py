@@ -81,6 +81,9 @@ def test_a_state_of_other_configs_is_refused(tmp_path):
     other = TrainConfig(steps=6, batch=2, window_s=0.4, val_every=5)
     with pytest.raises(CheckpointError, match="other configs"):
         pretrain(session, "spikes", model=MODEL, train=other, progress=False, folder=tmp_path)
+    another = make_session(bins=1500, seed=1)
+    with pytest.raises(CheckpointError, match="other data"):
+        pretrain(another, "spikes", model=MODEL, train=quick, progress=False, folder=tmp_path)
 
 
 def test_a_damaged_state_is_refused(tmp_path):
