@@ -389,4 +389,7 @@ def references(session: xr.Dataset) -> dict[str, xr.DataArray]:
 
 
 if __name__ == "__main__":
-    Study.from_environment().train()
+    # By its full name: worker processes can import that, and cannot import "__main__".
+    from spikelfp_lab import study
+
+    study.Study.from_environment().train()

@@ -30,9 +30,9 @@ def decode(
     *,
     readouts: Sequence[str] = READOUTS,
     lag_s: float = 0.1,
-    scheme: str = "blocks",
-    window_s: float = 2.0,
-    seed: int = 0,
+    scheme: str | None = None,
+    window_s: float | None = None,
+    seed: int | None = None,
     protocol: str | None = None,
 ) -> pd.DataFrame:
     """R² of linear read-outs of the behavior, fitted on the training split.
@@ -54,8 +54,9 @@ def decode(
     lag_s : float
         Reach of the lagged read-out on either side, in seconds: all bins within it are used.
     scheme, window_s, seed
-        The split, as in :func:`spikelfp_lab.sessions.split_session`. Give those the model was
-        trained with, or its training bins end up in the test split.
+        The split, as in :func:`spikelfp_lab.sessions.split_session`. By default that which the
+        latents' model was trained with (``encode`` keeps it in their attrs), so that its training
+        bins do not end up in the test split; "blocks", 2 s and 0 where the latents name none.
     protocol : {None, "paper"}
         "paper" for that of Erturk et al.: ordinary least squares, their shuffled 10 s windows
         (whatever ``scheme``), and one more split, "valtest": both pooled.
@@ -94,6 +95,7 @@ def decode(
     >>> scores.query("split == 'test'").round(3).to_dict("list")["r2"]
     [1.0, 1.0]
     """
+    scheme, window_s, seed = _split_of(latents, scheme, window_s, seed)
     parts: dict[str, tuple[int, ...]] = {name: (code,) for name, code in SPLITS.items()}
     if protocol == "paper":
         parts["valtest"] = (VAL, TEST)
@@ -130,9 +132,9 @@ def predict(
     *,
     readout: str = "lagged",
     lag_s: float = 0.1,
-    scheme: str = "blocks",
-    window_s: float = 2.0,
-    seed: int = 0,
+    scheme: str | None = None,
+    window_s: float | None = None,
+    seed: int | None = None,
     protocol: str | None = None,
 ) -> xr.DataArray:
     """The behavior as one read-out decodes it: what :func:`decode` scores, for figures.
@@ -177,6 +179,7 @@ def predict(
     session = as_dataset(session)
     behavior = _behavior(session)
     features = _features(latents, session)
+    scheme, window_s, seed = _split_of(latents, scheme, window_s, seed)
     if protocol == "paper":
         scheme = "paper"
     split = split_session(session, scheme=scheme, window_s=window_s, seed=seed).values
@@ -235,6 +238,18 @@ def r2_by_axis(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     residual = ((true - predicted) ** 2).sum(axis=0)
     total = ((true - true.mean(axis=0)) ** 2).sum(axis=0)
     return 1 - np.divide(residual, total, out=np.full(total.shape, np.nan), where=total > 0)
+
+
+def _split_of(
+    latents: xr.DataArray, scheme: str | None, window_s: float | None, seed: int | None
+) -> tuple[str, float, int]:
+    """What is asked for, else what the latents say, else the default."""
+    said = getattr(latents, "attrs", {})
+    return (
+        said.get("scheme", "blocks") if scheme is None else scheme,
+        said.get("window_s", 2.0) if window_s is None else window_s,
+        said.get("seed", 0) if seed is None else seed,
+    )
 
 
 def _behavior(session: xr.Dataset) -> np.ndarray:

@@ -52,7 +52,7 @@ def encode(
     Returns
     -------
     DataArray, (time, latent) float32
-        On the session's clock; NaN where the session has no usable data.
+        On the session's clock; NaN where the session has no usable data. ``attrs`` keep the split of the training, which ``decode`` then uses.
 
     Raises
     ------
@@ -121,7 +121,13 @@ def encode(
         dims=("time", "latent"),
         coords={"time": session["time"], "latent": np.arange(model.config.width)},
         name="latents",
-        attrs={"session": own_name, "encoded_as": name, "modality": model.modality},
+        attrs={
+            "session": own_name,
+            "encoded_as": name,
+            "modality": model.modality,
+            # how time was split in training: what a read-out must keep to
+            **{key: train[key] for key in ("scheme", "window_s", "seed") if key in train},
+        },
     )
 
 

@@ -191,3 +191,13 @@ def test_errors_name_the_cure():
     for code, part in ((TEST, "test"), (TRAIN, "train")):
         with pytest.raises(DataError, match=f"'{part}' split"):
             decode(lfp.where(split != code), session, window_s=WINDOW_S)
+
+
+def test_latents_carry_the_split_of_their_model():
+    """What encode writes in attrs is the default; what is asked for goes before it."""
+    session = make_session(bins=2000)
+    latents = session["lfp"].assign_attrs(scheme="blocks", window_s=0.4, seed=3)
+    carried = predict(latents, session)["split"]
+    np.testing.assert_array_equal(carried, split_session(session, window_s=0.4, seed=3))
+    asked = predict(latents, session, seed=1, window_s=0.6)["split"]
+    np.testing.assert_array_equal(asked, split_session(session, window_s=0.6, seed=1))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from spikelfp_lab import CheckpointError, ModelConfig, encode
+from spikelfp_lab import CheckpointError, ModelConfig, TrainConfig, encode
 from spikelfp_lab.models import Autoencoder
 from tests.factories import make_session
 
@@ -22,6 +22,15 @@ def test_one_row_a_bin_on_the_session_s_clock():
     assert latents.dims == ("time", "latent") and latents.shape == (730, 32)
     np.testing.assert_array_equal(latents["time"], session["time"])
     assert np.isfinite(latents).all()
+
+
+def test_latents_say_how_time_was_split_in_training():
+    session = make_session(bins=730)
+    model = make(session)
+    assert "seed" not in encode(model, session, window_s=1.0).attrs
+    model.info = {"train": TrainConfig(seed=4, window_s=1.0).to_dict()}
+    attrs = encode(model, session).attrs
+    assert (attrs["scheme"], attrs["window_s"], attrs["seed"]) == ("blocks", 1.0, 4)
 
 
 def test_a_session_of_one_window_is_one_pass():
