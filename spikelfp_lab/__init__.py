@@ -31,6 +31,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
             "SpikeLFPWarning",
         ],
         "sessions": [
+            "drop_bad_channels",
             "open_cohort",
             "open_session",
             "save_session",

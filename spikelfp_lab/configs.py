@@ -1,6 +1,7 @@
-"""Configs: frozen dataclasses with a JSON round trip, and the three presets.
+"""Configs: frozen dataclasses with a JSON round trip.
 
-A preset is one named set of them; every verb takes a preset's name and, keyword by keyword, configs that replace its parts.
+A preset (see :mod:`spikelfp_lab.presets`) is a named set of them; every verb takes a preset's name and, keyword by keyword, configs that replace its
+parts.
 """
 
 from __future__ import annotations
@@ -73,12 +74,18 @@ class ModelConfig(Config):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        for name in ("width", "layers", "heads", "mlp_ratio", "spike_patch", "channel_patch", "kernel", "dilation"):  # fmt: skip
+            _require(getattr(self, name) >= 1, self, f"{name} must be at least 1")
         _require(self.width % (2 * self.heads) == 0, self, "width must be a multiple of 2 * heads")
+        _require(
+            self.predictor_layers == 0 or self.predictor_width % (2 * self.heads) == 0,
+            self,
+            "predictor_width must be a multiple of 2 * heads",
+        )
         _require(
             self.width % self.spike_patch == 0, self, "width must be a multiple of spike_patch"
         )
         _require(0 <= self.dropout < 1, self, "dropout must lie in [0, 1)")
-        _require(self.layers >= 1, self, "layers must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,13 @@ class TrainConfig(Config):
         _require(self.window_s > 0, self, "window_s must be positive")
         _require(self.val_every >= 1, self, "val_every must be at least 1")
         _require(0 <= self.drop_inputs < 1, self, "drop_inputs must lie in [0, 1)")
+        _require(
+            self.scheme in ("blocks", "trials", "paper"), self, "scheme: blocks, trials or paper"
+        )
+        _require(self.seed >= 0, self, "seed must not be negative")
+        _require(self.lr >= 0 and self.noise >= 0, self, "lr and noise must not be negative")
+        _require(self.clip > 0, self, "clip must be positive")
+        _require(self.patience is None or self.patience >= 1, self, "patience: None or at least 1")
 
 
 @dataclass(frozen=True)

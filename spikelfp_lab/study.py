@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 from joblib import Parallel, cpu_count, delayed, parallel_config
@@ -21,7 +24,7 @@ from tqdm.auto import tqdm
 
 from spikelfp_lab.analysis import decode
 from spikelfp_lab.configs import TrainConfig, config_hash
-from spikelfp_lab.errors import ConfigError
+from spikelfp_lab.errors import CheckpointError, ConfigError
 from spikelfp_lab.models import Autoencoder, encode, load
 from spikelfp_lab.models.autoencoder import Modality
 from spikelfp_lab.models.device import pick_device
@@ -48,6 +51,7 @@ COHORT_TRAINING: dict[tuple[str, str], dict[str, Any]] = {
     # Bins of 100 ms, few of them: a mouse's trial is 25 bins, so that windows must be shorter, and more of them make a batch.
     ("cao2021", "demo"): {"steps": 400, "window_s": 2.0, "batch": 32, "val_every": 20},
     ("cao2021", "smoke"): {"window_s": 2.0},
+    ("cao2021", "paper"): {"window_s": 2.0},
 }
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "simulated": ("I/s05", "I/s06", "I/s07"),
@@ -59,8 +63,8 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
 class Study:
     """One cohort under one preset, over one or more seeds.
 
-    The held-out sessions are in nobody's pre-training: teacher and MS-LFP are fine-tuned on their training windows, students and SS-LFP are trained on
-    the same windows, and all are scored on their test windows. A seed fixes weights, batches and the split.
+    The held-out sessions are in nobody's pre-training: teacher and MS-LFP are fine-tuned on their training blocks, students and SS-LFP are trained on
+    the same blocks, and all are scored on the same test windows. A seed fixes weights, batches and the split.
 
     Attributes
     ----------
@@ -109,12 +113,15 @@ class Study:
         if not seeds.isdigit():
             raise ConfigError(f"SEEDS is {seeds!r}; give a whole number such as 3")
         cohort = os.environ.get("COHORT", "simulated")
+        preset = os.environ.get("PRESET", "demo")
         figures = "figures" if cohort == "simulated" else f"figures/{Path(cohort).name}"
+        if preset != "demo":
+            figures = f"{figures}/{preset}"
         if (root / cohort).is_dir() and cohort not in HELD_OUT:  # a folder, named from the root
             cohort = str((root / cohort).resolve())
         return cls(
             cohort_name=cohort,
-            preset=os.environ.get("PRESET", "demo"),
+            preset=preset,
             n_seeds=int(seeds),
             runs=root / os.environ.get("SPIKELFP_RUNS", "runs"),
             figures=root / os.environ.get("FIGURES", figures),
@@ -137,7 +144,10 @@ class Study:
             return open_cohort(self.cohort_name, **self.options)
         path = self.runs / f"cohort-{config_hash(CACHE_VERSION, str(sorted(self.options.items())))}"
         if not path.exists():
-            save_cohort(open_cohort("simulated", progress=self.progress, **self.options), path)
+            # Complete or not there: a cohort that was interrupted would pass for a smaller one.
+            partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+            save_cohort(open_cohort("simulated", progress=self.progress, **self.options), partial)
+            os.replace(partial, path)
         return open_cohort(path)
 
     @cached_property
@@ -292,6 +302,18 @@ class Study:
         columns = ["session", "seed", "model", "readout", "split", "axis", "r2"]
         return pd.concat(tables, ignore_index=True).loc[:, columns]
 
+    @cached_property
+    def _data(self) -> str:
+        """Hash of what a user's folder holds, which may change under the same name; empty for the cohorts that do not."""
+        if self.cohort_name in ("simulated", "cao2021"):
+            return ""
+        total = hashlib.sha256()
+        for name, session in self.sessions.items():
+            total.update(name.encode())
+            for variable in sorted(map(str, session.data_vars)):
+                total.update(np.ascontiguousarray(session[variable].to_numpy()).tobytes())
+        return total.hexdigest()[:12]
+
     def _key(self, role: Role, seed: int) -> str:
         configs = self.configs(role, seed)
         parts = (configs.model, configs.train, configs.finetune, configs.mask, configs.distill)
@@ -342,11 +364,20 @@ class Study:
     def _cached(self, kind: str, make: Callable[[Path], Autoencoder], *key: str) -> Autoencoder:
         """The model of this kind and key: from memory, from disk, or made now."""
         cohort = (self.cohort_name, str(sorted(self.options.items())), CACHE_VERSION)
-        name = f"{kind}-{config_hash(kind, *cohort, *key)}"
+        data = (self._data,) if self._data else ()
+        name = f"{kind}-{config_hash(kind, *cohort, *data, *key)}"
         if name not in self._loaded:
             path, unfinished = self.runs / name, self.runs / f"{name}.unfinished"
             if not path.exists():
-                make(unfinished).save(path)
+                try:
+                    model = make(unfinished)
+                except CheckpointError as error:
+                    if str(unfinished) not in str(error):
+                        raise
+                    # What was left there is of older code or other data: start anew.
+                    shutil.rmtree(unfinished)
+                    model = make(unfinished)
+                model.save(path)
                 shutil.rmtree(unfinished, ignore_errors=True)
             self._loaded[name] = load(path)
         return self._loaded[name]

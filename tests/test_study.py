@@ -58,6 +58,42 @@ def test_a_model_is_trained_once(study):
         assert torch.equal(tensor, again.state_dict()[key])
 
 
+def test_an_unfinished_run_of_other_data_does_not_block(study):
+    study.ss_lfp("I/s03")
+    (trained,) = study.runs.glob("ss-lfp-*")
+    trained.rename(study.runs / "elsewhere")
+    unfinished = study.runs / f"{trained.name}.unfinished"
+    unfinished.mkdir()
+    (unfinished / "state.safetensors").write_bytes(b"of another time")
+    assert replace(study, _loaded={}).ss_lfp("I/s03") is not None
+    assert trained.exists() and not unfinished.exists()
+
+
+def test_data_that_changed_in_a_folder_is_not_taken_for_the_old(study):
+    first = study.ss_lfp("I/s03")
+    changed = [
+        make_session(bins=1400, session=f"s0{i}", seed=9 + i, units=5 + i) for i in range(1, 4)
+    ]
+    save_cohort(cohort_from_sessions(changed), study.cohort_name, overwrite=True)
+    again = Study(**{f: getattr(study, f) for f in ("cohort_name", "preset", "runs", "progress")})
+    assert again.ss_lfp("I/s03").digest() != first.digest()
+
+
+def test_an_interrupted_cohort_is_not_taken_for_a_smaller_one(tmp_path, monkeypatch):
+    study = Study(preset="smoke", runs=tmp_path, progress=False)
+
+    def interrupted(cohort, folder):
+        save_cohort(cohort_from_sessions([make_session()]), folder)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spikelfp_lab.study.save_cohort", interrupted)
+        patch.setattr("spikelfp_lab.study.open_cohort", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            _ = study.cohort
+    assert not list(tmp_path.glob("cohort-????????????"))
+
+
 def test_another_seed_or_config_is_another_model(study, monkeypatch):
     names = set()
 
@@ -120,7 +156,7 @@ def test_the_environment_chooses(monkeypatch, tmp_path):
         monkeypatch.setenv(name, value)
     study = Study.from_environment()
     assert (study.cohort_name, study.preset, study.n_seeds) == ("cao2021", "smoke", 3)
-    assert study.figures == Path("figures/cao2021")
+    assert study.figures == Path("figures/cao2021/smoke")  # demo alone draws the committed ones
     monkeypatch.setenv("SEEDS", "many")
     with pytest.raises(ConfigError, match="SEEDS is 'many'"):
         Study.from_environment()

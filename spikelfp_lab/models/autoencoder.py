@@ -3,8 +3,8 @@
 One class serves teacher, baselines and student. With predictor layers it is a masked autoencoder; without, its predictor is the linear
 read-out of Eq. 1, and it is what a student is. Steps of a masked pass (arXiv 2512.12461, section 3):
 
-1. values (B, T, C) -> tokens (B, N, d), N = T * P
-2. a random 60 % of the tokens are dropped: the encoder never sees them
+1. a random 60 % of the tokens are dropped: the encoder never sees them, nor does the tokenizer's convolution see their values
+2. values (B, T, C) -> visible tokens (B, 0.4 * N, d), N = T * P
 3. visible tokens -> transformer -> latents
 4. a mask token plus its space row stands in for each dropped one; in the predictor these attend to the latents
 5. a linear layer gives S values for each dropped token: log-rates of spike counts, or potentials
@@ -244,8 +244,8 @@ class Autoencoder(nn.Module):
         Returns
         -------
         Tensor, ()
-            Mean over dropped, non-padding entries: Poisson negative log-likelihood (log-rates; the count's constant left out), nats, or
-            squared error in units of the channels' variance.
+            Mean loss of the dropped entries plus, with ``mask.units``, that of the hidden ones; padding left out. Poisson negative
+            log-likelihood (log-rates; the count's constant left out), nats, or squared error in units of the channels' variance.
         """
         if self.predictor is None:
             raise ConfigError("a model without predictor layers has no masked loss")
@@ -255,17 +255,23 @@ class Autoencoder(nn.Module):
             hidden = (
                 torch.rand(values.shape, generator=generator, device=values.device) < mask.units
             )
-        tokens = self.tokenizer(values, name, hidden=hidden)
-        n_tokens = tokens.shape[1]
-        patches = n_tokens // time
+        session = self.tokenizer.index(name)
+        patches = len(self.tokenizer.space[session])
+        n_tokens = time * patches
         positions = self.positions(time, patches, values.device)
 
         # Attention does not mind the order of tokens: their positions travel along.
         order = torch.rand(batch, n_tokens, generator=generator, device=values.device).argsort(1)
         n_visible = max(1, round(n_tokens * (1 - mask.ratio)))
         visible, dropped = order[:, :n_visible], order[:, n_visible:]
+        unseen = hidden
+        if self.modality == "lfp":  # its convolution would carry dropped tokens into visible ones
+            gone = torch.zeros_like(order, dtype=torch.bool).scatter(1, dropped, True)
+            gone = gone.view(batch, time, patches).repeat_interleave(self.tokenizer.patch, dim=2)
+            gone = gone[:, :, : values.shape[2]]
+            unseen = gone if hidden is None else gone | hidden
+        tokens = self.tokenizer(values, name, hidden=unseen)
         latents = self.transformer(_take(tokens, visible), positions[visible])
-        session = self.tokenizer.index(name)
         masks = (self.predictor.mask_token + self.tokenizer.space[session])[dropped % patches]
         states = self.predictor(masks, positions[dropped], latents, positions[visible])
         predicted = self.predictor.read_out(states, session, dropped % patches)
@@ -303,10 +309,13 @@ class Autoencoder(nn.Module):
         """Refuse a session the model has no tables for, or one with another number of channels."""
         what = "units" if self.modality == "spikes" else "channels"
         if name not in self.tokenizer.sizes:
+            borrow = f"as_session={next(iter(self.tokenizer.sizes), None)!r}"
+            add = "Add it with finetune(model, session), or encode it"
+            if self.predictor is None:
+                add = "A student gets a new session by distill(session, teacher); or encode it"
             raise CheckpointError(
                 f"session {name!r} is not in this model's vocabulary {list(self.tokenizer.sizes)}. "
-                f"Add it with finetune(model, session), or borrow a known session's tables with "
-                f"as_session={next(iter(self.tokenizer.sizes), None)!r}."
+                f"{add} with a known session's tables, {borrow}."
             )
         if self.tokenizer.sizes[name] != size:
             raise CheckpointError(

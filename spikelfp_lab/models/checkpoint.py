@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import uuid
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -58,8 +59,11 @@ def save(model: Autoencoder, path: str | Path, *, overwrite: bool = False) -> Pa
     path = Path(path)
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path} exists: choose another folder, or pass overwrite=True")
+    if path.exists() and not _is_model(path):
+        raise CheckpointError(f"{path} is not a saved model, so it is not overwritten")
     config = {
         "format_version": FORMAT_VERSION,
+        "versions": {name: version(name) for name in ("spikelfp_lab", "torch", "xarray")},
         "model": model.config.to_dict(),
         "modality": model.modality,
         "sessions": model.sessions,
@@ -73,12 +77,18 @@ def save(model: Autoencoder, path: str | Path, *, overwrite: bool = False) -> Pa
     try:
         write_atomic(temporary / "model.safetensors", safetensors.torch.save(tensors))
         write_atomic(temporary / "config.json", json.dumps(config, indent=1).encode())
+        aside = temporary.with_suffix(".old")
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, aside)
         os.replace(temporary, path)
+        shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path
+
+
+def _is_model(path: Path) -> bool:
+    return (path / "config.json").is_file() and (path / "model.safetensors").is_file()
 
 
 def load(path: str | Path) -> Autoencoder:
@@ -100,7 +110,7 @@ def load(path: str | Path) -> Autoencoder:
         Missing, damaged, or of another format; nothing in the files is executed.
     """
     path = Path(path)
-    if not (path / "config.json").is_file() or not (path / "model.safetensors").is_file():
+    if not _is_model(path):
         raise CheckpointError(
             f"{path} is not a saved model: it needs config.json and model.safetensors"
         )

@@ -29,6 +29,7 @@ class SessionWindows:
     name : str
     values : Tensor, (time, unit or channel) float32
         Counts, or z-scored potentials, on the device.
+    bin_size_s : float
     mean, std : ndarray, (unit or channel,) float32
         What ``values`` was z-scored by; 0 and 1 for counts.
     train, val : ndarray of int64
@@ -41,6 +42,7 @@ class SessionWindows:
 
     name: str
     values: Tensor
+    bin_size_s: float
     mean: np.ndarray
     std: np.ndarray
     train: np.ndarray
@@ -88,6 +90,11 @@ def prepare(
     as in the paper.
     """
     raw = session_values(session, modality)
+    if len(empty := np.flatnonzero(np.isnan(raw).all(axis=0))):
+        raise DataError(
+            f"session {name}: {modality} is NaN throughout in column(s) {empty.tolist()}. "
+            "Leave these out first: session = drop_bad_channels(session)"
+        )
     split = split_session(session, scheme=train.scheme, window_s=train.window_s, seed=train.seed)
     length = max(1, round(train.window_s / session.attrs["bin_size_s"]))
     if modality == "lfp":
@@ -99,6 +106,7 @@ def prepare(
     return SessionWindows(
         name=name,
         values=torch.as_tensor((raw - mean) / std, dtype=torch.float32, device=device),
+        bin_size_s=float(session.attrs["bin_size_s"]),
         mean=mean,
         std=std,
         train=window_starts(session, split, "train", length=length, stride=1, variables=variables),
@@ -108,7 +116,15 @@ def prepare(
 
 
 def add_to_vocabulary(model: Autoencoder, windows: SessionWindows) -> None:
-    """Give the model tables for a session it does not know, and the session's z-scoring."""
+    """Give the model tables for a session it does not know, and the session's z-scoring.
+
+    Bins of another width than the model's, or another number of channels than it knows, raise an error.
+    """
+    if not np.isclose(windows.bin_size_s, model.bin_size_s, rtol=1e-3):
+        raise DataError(
+            f"session {windows.name} has bins of {windows.bin_size_s:g} s, the model's are {model.bin_size_s:g} s: "
+            "bring all sessions of a model to one bin size"
+        )
     size = windows.values.shape[1]
     if windows.name not in model.sessions:
         model.add_session(windows.name, size)

@@ -6,7 +6,7 @@ the place of the LFP.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikelfp_lab.configs import DistillConfig, ModelConfig, TrainConfig, config_hash
-from spikelfp_lab.errors import DataError
+from spikelfp_lab.errors import CheckpointError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import pick_device
 from spikelfp_lab.models.encode import encode
@@ -164,7 +164,8 @@ def distill(
     CheckpointError
         The teacher does not know a session.
     DataError
-        The teacher is no spike model, widths differ, or a session lacks LFP, spikes, or, with ``target="behavior"``, behavior.
+        The teacher is no spike model or was trained on another split, widths differ, or a session lacks LFP, spikes, or, with
+        ``target="behavior"``, behavior.
 
     Examples
     --------
@@ -189,6 +190,7 @@ def distill(
             f"the student is {model_config.width} wide, the teacher {teacher.config.width}: "
             "their latents must have the same width (ModelConfig.width)"
         )
+    _check(named, teacher, goal, train)
     place = pick_device(device)
     cohort = [
         _with_targets(as_dataset(session), name, teacher, goal, train, place, shuffle_teacher)
@@ -229,6 +231,30 @@ def distill(
         ),
         callbacks=callbacks,
     )
+
+
+def _check(
+    named: Mapping[str, xr.Dataset], teacher: Autoencoder, goal: DistillConfig, train: TrainConfig
+) -> None:
+    """Refuse what would leak or make no sense, before anything is trained."""
+    if unknown := [name for name in named if name not in teacher.sessions]:
+        raise CheckpointError(
+            f"the teacher does not know {unknown}, only {list(teacher.sessions)}: "
+            "teacher = finetune(teacher, session) first"
+        )
+    before = teacher.info.get("train", {})
+    for key in ("scheme", "seed"):
+        if key in before and before[key] != getattr(train, key):
+            raise DataError(
+                f"the teacher's time was split with {key}={before[key]!r}, the student's with {getattr(train, key)!r}: "
+                f"the teacher has trained on what the student is tested on. Give TrainConfig({key}={before[key]!r})."
+            )
+    if goal.target == "behavior":
+        axes = {tuple(session["behavior_dim"].values) for session in named.values()}
+        if len(axes) > 1:
+            raise DataError(
+                f"the sessions' behavior differs, {sorted(axes)}: one read-out cannot learn both"
+            )
 
 
 def _with_targets(

@@ -55,7 +55,7 @@ def learning_rate(step: int, train: TrainConfig) -> float:
 
 
 def make_optimizer(model: Autoencoder, train: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; only matrices decay, not biases, norms, or the session tables."""
+    """AdamW; only matrices decay, not biases, norms, or the tokenizer's tables."""
     decay, keep = [], []
     for name, parameter in model.named_parameters():
         table = name.startswith(("tokenizer.space", "tokenizer.maps", "tokenizer.table"))
@@ -139,6 +139,11 @@ def fit(
             with torch.inference_mode(), autocast(device):
                 metrics = objective.validate(model)
             model.train()
+            if not math.isfinite(metrics["score"]):
+                raise DataError(
+                    f"{label}: the validation score is {metrics['score']} at step {state.step}. "
+                    "Look for extreme values in the validation part of the data."
+                )
             state.record(means, metrics, train.patience)
             bar.set_postfix(loss=f"{means['loss']:.3f}", val=f"{metrics['score']:.3f}")
             if state_file is not None:

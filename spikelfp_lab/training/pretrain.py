@@ -176,6 +176,10 @@ def finetune(
     >>> list(sl.finetune(teacher, cohort["I/s02"], train=quick, progress=False).sessions)
     ['I/s01', 'I/s02']
     """
+    if model.predictor is None:
+        raise ConfigError(
+            "a student has no predictor to fine-tune by masked autoencoding; use distill(session, teacher)"
+        )
     named = iterate_sessions(session)
     configs = preset_configs(preset, model.modality)
     mask, train = mask or configs.mask, train or configs.finetune

@@ -56,6 +56,13 @@ def test_nothing_is_overwritten_silently(model, tmp_path):
     assert load(model.save(tmp_path / "m", overwrite=True)).info["seed"] == 4
 
 
+def test_a_folder_that_is_no_model_is_never_overwritten(model, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointError, match="not a saved model"):
+        model.save(tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.txt").exists()
+
+
 def damage_weights(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])

@@ -5,12 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikelfp_lab import (
+    CheckpointError,
+    ConfigError,
     DataError,
     DistillConfig,
     ModelConfig,
     TrainConfig,
     distill,
     encode,
+    finetune,
     pretrain,
 )
 from spikelfp_lab.training.distill import alignment, center_latents, shuffle_latents
@@ -113,5 +116,21 @@ def test_what_cannot_be_distilled_is_one_clear_error(session, teacher):
         distill(session, teacher, model=ModelConfig(width=64), **options)
     with pytest.raises(DataError, match="has no 'lfp'"):
         distill(session.drop_vars("lfp"), teacher, model=STUDENT, **options)
-    with pytest.raises(Exception, match="not in this model's vocabulary"):
+    with pytest.raises(CheckpointError, match=r"does not know \['I/s09'\].*finetune"):
         distill(make_session(session="s09"), teacher, model=STUDENT, **options)
+    with pytest.raises(DataError, match="split with seed=0, the student's with 3"):
+        other = TrainConfig(steps=4, batch=2, window_s=0.4, seed=3)
+        distill(session, teacher, model=STUDENT, train=other, progress=False)
+    with pytest.raises(CheckpointError, match="student gets a new session by distill"):
+        student = distill(session, teacher, model=STUDENT, **options)
+        encode(student, make_session(session="s09"))
+    with pytest.raises(ConfigError, match="no predictor"):
+        finetune(student, session, **options)
+
+
+def test_sessions_of_different_behavior_cannot_share_a_read_out(session, teacher):
+    other = session.assign_coords(behavior_dim=["cos", "sin"]).assign_attrs(session="s02")
+    both = finetune(teacher, other, train=QUICK, progress=False)
+    goal = DistillConfig(target="behavior")
+    with pytest.raises(DataError, match="behavior differs"):
+        distill({"I/s01": session, "I/s02": other}, both, model=STUDENT, distill=goal, train=QUICK)

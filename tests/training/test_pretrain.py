@@ -77,11 +77,47 @@ def test_what_cannot_be_trained_on_is_one_clear_error():
         pretrain(session, "lfp", model=ModelConfig(predictor_layers=0), train=QUICK)
 
 
+def test_sessions_of_one_model_share_a_bin_size():
+    fast, slow = make_session(), make_session(session="s02", bin_size_s=0.04)
+    with pytest.raises(DataError, match=r"bins of 0\.04 s, the model's are 0\.02 s"):
+        pretrain({"I/s01": fast, "I/s02": slow}, "spikes", train=QUICK, progress=False)
+    model = pretrain(fast, "spikes", model=MODEL, train=QUICK, progress=False)
+    with pytest.raises(DataError, match=r"bins of 0\.04 s"):
+        finetune(model, slow, train=QUICK, progress=False)
+
+
+def test_a_channel_that_is_nan_throughout_is_named_with_its_cure():
+    session = make_session()
+    session["lfp"][:, 2] = np.nan
+    with pytest.raises(DataError, match=r"NaN throughout in column\(s\) \[2\].*drop_bad_channels"):
+        pretrain(session, "lfp", model=MODEL, train=QUICK, progress=False)
+
+
+def test_white_noise_cannot_be_predicted():
+    """If it could, dropped values would have reached the visible tokens (through the LFP tokenizer's convolution, say)."""
+    session = make_session(bins=3000, channels=8)
+    session["lfp"][:] = np.random.default_rng(0).normal(size=session["lfp"].shape)
+    noise_model = pretrain(
+        session,
+        "lfp",
+        model=MODEL,
+        mask=MaskConfig(),
+        train=TrainConfig(steps=150, batch=8, window_s=0.6, val_every=50),
+        progress=False,
+    )
+    losses = noise_model.history.query("split == 'val' and metric == 'loss'")["value"]
+    assert losses.min() > 0.95
+
+
 @pytest.mark.parametrize(
     "make",
     [
         lambda: MaskConfig(ratio=1.0),
         lambda: ModelConfig(width=65),
+        lambda: ModelConfig(heads=0),
+        lambda: ModelConfig(predictor_width=33),
+        lambda: TrainConfig(scheme="block"),
+        lambda: TrainConfig(seed=-1),
         lambda: TrainConfig(steps=0),
         lambda: TrainConfig.from_dict({"stepz": 3}),
     ],
