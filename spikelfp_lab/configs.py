@@ -100,14 +100,19 @@ class MaskConfig(Config):
         Share of the units (channels) of the visible tokens that are hidden from the encoder too, and that a linear read-out of the token's own latent
         must give. A predictor can gather what it needs from many latents; this asks each moment's latent alone to say what all units do then.
         0 for the paper's objective.
+    predicted : float
+        Share of the dropped tokens that the predictor is asked for in a step, drawn anew each time. The mean loss stays what it is, since each dropped
+        token is predicted by itself from the visible ones; a step costs less. 1 for all of them, as in the paper.
     """
 
     ratio: float = 0.6
     units: float = 0.0
+    predicted: float = 1.0
 
     def __post_init__(self) -> None:
         _require(0 < self.ratio < 1, self, "ratio must lie between 0 and 1")
         _require(0 <= self.units < 1, self, "units must lie in [0, 1)")
+        _require(0 < self.predicted <= 1, self, "predicted must lie in (0, 1]")
 
 
 @dataclass(frozen=True)

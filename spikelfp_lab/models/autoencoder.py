@@ -25,15 +25,16 @@ from torch.nn import functional as F
 
 from spikelfp_lab.configs import MaskConfig, ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
-from spikelfp_lab.models.tokenizers import LFPTokenizer, SpikeTokenizer
+from spikelfp_lab.models.tokenizers import (
+    LFPTokenizer,
+    SpikeTokenizer,
+    map_by_patch,
+    row_by_patch,
+    take,
+)
 from spikelfp_lab.models.transformer import Transformer
 
 Modality = Literal["spikes", "lfp"]
-
-
-def _take(tokens: Tensor, index: Tensor) -> Tensor:
-    """Tokens (B, N, d) at ``index`` (B, K) -> (B, K, d)."""
-    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
 
 
 class ReadOut(nn.Module):
@@ -51,12 +52,10 @@ class ReadOut(nn.Module):
             self.own.append(nn.Parameter(torch.zeros(patches, *self.shared.weight.T.shape)))
 
     def forward(self, tokens: Tensor, session: int, patch: Tensor) -> Tensor:
-        """Tokens (B, N, width) at patches ``patch`` (B, N) or (N,) -> (B, N, S)."""
+        """Tokens (B, N, width) at patches ``patch`` (B, N) -> (B, N, S)."""
         values = self.shared(tokens)
         if self.affine:
-            own = torch.einsum("bnw,pws->bnps", tokens, self.own[session])
-            index = patch.expand(tokens.shape[:2])[..., None, None].expand(-1, -1, 1, own.shape[-1])
-            values = values + own.gather(2, index).squeeze(2)
+            values = values + map_by_patch(tokens, self.own[session], patch)
         return values
 
 
@@ -244,7 +243,7 @@ class Autoencoder(nn.Module):
         Returns
         -------
         Tensor, ()
-            Mean loss of the dropped entries plus, with ``mask.units``, that of the hidden ones; padding left out. Poisson negative
+            Mean loss of the dropped entries that are predicted plus, with ``mask.units``, that of the hidden ones; padding left out. Poisson negative
             log-likelihood (log-rates; the count's constant left out), nats, or squared error in units of the channels' variance.
         """
         if self.predictor is None:
@@ -264,39 +263,42 @@ class Autoencoder(nn.Module):
         order = torch.rand(batch, n_tokens, generator=generator, device=values.device).argsort(1)
         n_visible = max(1, round(n_tokens * (1 - mask.ratio)))
         visible, dropped = order[:, :n_visible], order[:, n_visible:]
+        predict = dropped[:, : max(1, round(dropped.shape[1] * mask.predicted))]
         unseen = hidden
         if self.modality == "lfp":  # its convolution would carry dropped tokens into visible ones
             gone = torch.zeros_like(order, dtype=torch.bool).scatter(1, dropped, True)
             gone = gone.view(batch, time, patches).repeat_interleave(self.tokenizer.patch, dim=2)
             gone = gone[:, :, : values.shape[2]]
             unseen = gone if hidden is None else gone | hidden
-        tokens = self.tokenizer(values, name, hidden=unseen)
-        latents = self.transformer(_take(tokens, visible), positions[visible])
-        masks = (self.predictor.mask_token + self.tokenizer.space[session])[dropped % patches]
-        states = self.predictor(masks, positions[dropped], latents, positions[visible])
-        predicted = self.predictor.read_out(states, session, dropped % patches)
+        tokens = self.tokenizer(values, name, hidden=unseen, keep=visible)
+        latents = self.transformer(tokens, positions[visible])
+        own_row = row_by_patch(self.tokenizer.space[session], predict % patches)
+        masks = self.predictor.mask_token + own_row
+        states = self.predictor(masks, positions[predict], latents, positions[visible])
+        predicted = self.predictor.read_out(states, session, predict % patches)
 
         wanted = self.tokenizer.patches(values if targets is None else targets, fill=0.0)
         wanted = wanted.flatten(1, 2)
         real = self.tokenizer.real(name, values.device)
-        use = real[dropped % patches]
-        loss = (self.entry_loss(predicted, _take(wanted, dropped)) * use).sum() / use.sum()
+        use = real[predict % patches]
+        loss = (self.entry_loss(predicted, take(wanted, predict)) * use).sum() / use.sum()
         if hidden is None:
             return loss
         direct = self.read_out(latents, session, visible % patches)
-        use = real[visible % patches] & _take(
+        use = real[visible % patches] & take(
             self.tokenizer.patches(hidden, fill=False).flatten(1, 2), visible
         )
-        return loss + (self.entry_loss(direct, _take(wanted, visible)) * use).sum() / use.sum()
+        return loss + (self.entry_loss(direct, take(wanted, visible)) * use).sum() / use.sum()
 
     def reconstruction_loss(self, latents: Tensor, wanted: Tensor, name: str) -> Tensor:
         """Loss of a linear read-out of token latents (B, T, P, d) against ``wanted`` (B, T, C), nothing dropped: the first term of Eq. 1."""
         patches = latents.shape[2]
         place = torch.arange(patches, device=wanted.device).repeat(latents.shape[1])
+        place = place.expand(len(latents), -1)
         predicted = self.read_out(latents.flatten(1, 2), self.tokenizer.index(name), place)
         use = self.tokenizer.real(name, wanted.device)[place]
         wanted = self.tokenizer.patches(wanted, fill=0.0).flatten(1, 2)
-        return (self.entry_loss(predicted, wanted) * use).sum() / (use.sum() * len(wanted))
+        return (self.entry_loss(predicted, wanted) * use).sum() / use.sum()
 
     def entry_loss(self, predicted: Tensor, wanted: Tensor) -> Tensor:
         """Loss of each entry: Poisson for counts, squared error for potentials."""

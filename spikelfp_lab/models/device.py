@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from spikelfp_lab.errors import ConfigError
@@ -29,3 +32,10 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 def autocast(device: torch.device) -> torch.autocast:
     """bf16 on CUDA; float32 on the CPU, where bf16 autocast is slower at these sizes."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+@contextmanager
+def own_random_state() -> Iterator[None]:
+    """A context, and a decorator, after which torch's global random numbers go on as if none had been drawn within."""
+    with torch.random.fork_rng(devices=[0] if torch.cuda.is_available() else []):
+        yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import xarray as xr
+from tqdm.auto import tqdm
 
 from spikelfp_lab.errors import CheckpointError
 from spikelfp_lab.models.autoencoder import Autoencoder
@@ -27,6 +28,7 @@ def encode(
     window_s: float | None = None,
     batch: int = 64,
     device: str | torch.device = "auto",
+    progress: bool = True,
 ) -> xr.DataArray:
     """Latents of a session.
 
@@ -48,6 +50,8 @@ def encode(
         Windows at a time.
     device : str
         "auto", "cpu" or "cuda".
+    progress : bool
+        Show a progress bar, once it has taken two seconds.
 
     Returns
     -------
@@ -106,15 +110,18 @@ def encode(
     was_training = model.training
     model.to(place).eval()
     with torch.inference_mode(), autocast(place):
-        for size, starts in _cover(usable_runs(session, variables=(model.modality,)), length):
+        chunks = [
+            (size, chunk)
+            for size, starts in _cover(usable_runs(session, variables=(model.modality,)), length)
+            for chunk in np.array_split(starts, -(-len(starts) // batch))
+        ]
+        bar = tqdm(chunks, desc=f"encode {own_name}", unit="batch", delay=2.0, disable=not progress)
+        for size, chunk in bar:
             triangle = 1.0 - (torch.arange(size, device=place) - (size - 1) / 2).abs() / size
-            for chunk in np.array_split(starts, -(-len(starts) // batch)):
-                index = torch.as_tensor(chunk, device=place)[:, None] + torch.arange(
-                    size, device=place
-                )
-                latents = model.latents(values[index], name).float() * triangle[:, None]
-                total.index_add_(0, index.flatten(), latents.flatten(0, 1))
-                weight.index_add_(0, index.flatten(), triangle.repeat(len(chunk))[:, None])
+            index = torch.as_tensor(chunk, device=place)[:, None] + torch.arange(size, device=place)
+            latents = model.latents(values[index], name).float() * triangle[:, None]
+            total.index_add_(0, index.flatten(), latents.flatten(0, 1))
+            weight.index_add_(0, index.flatten(), triangle.repeat(len(chunk))[:, None])
     model.train(was_training)
     return xr.DataArray(
         (total / torch.where(weight > 0, weight, torch.nan)).cpu().numpy(),

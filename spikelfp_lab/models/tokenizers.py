@@ -25,6 +25,27 @@ def n_patches(size: int, patch: int) -> int:
     return -(-size // patch)
 
 
+def take(tokens: Tensor, index: Tensor) -> Tensor:
+    """Tokens (B, N, d) at ``index`` (B, K) -> (B, K, d)."""
+    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+
+
+def row_by_patch(table: Tensor, patch: Tensor) -> Tensor:
+    """Row of ``table`` (P, d) for each ``patch`` (B, N) -> (B, N, d); a one-hot product, whose backward is faster than that of indexing."""
+    return F.one_hot(patch, len(table)).to(table.dtype) @ table
+
+
+def map_by_patch(tokens: Tensor, maps: Tensor, patch: Tensor) -> Tensor:
+    """Tokens (B, N, d), each by the map of its ``patch`` (B, N): ``maps`` (P, d, e) -> (B, N, e).
+
+    Every map is applied and one result kept: with the few patches of a session that is cheaper than to gather maps.
+    """
+    if len(maps) == 1:
+        return tokens @ maps[0]
+    mapped = torch.einsum("bnd,pde->bnpe", tokens, maps)
+    return mapped.gather(2, patch[..., None, None].expand(-1, -1, 1, maps.shape[2])).squeeze(2)
+
+
 class Tokenizer(nn.Module):
     """What both tokenizers share: patching, padding and the space tables.
 
@@ -76,16 +97,41 @@ class Tokenizer(nn.Module):
         count = n_patches(size, self.patch)
         return (torch.arange(count * self.patch, device=device) < size).view(count, self.patch)
 
-    def embed_values(self, values: Tensor, hidden: Tensor | None) -> Tensor:
+    def embed_values(self, values: Tensor, hidden: Tensor | None, keep: Tensor | None) -> Tensor:
         raise NotImplementedError
 
-    def forward(self, values: Tensor, name: str, *, hidden: Tensor | None = None) -> Tensor:
-        """Tokens (B, T * P, d) of ``values`` (B, T, C), recorded in session ``name``; where ``hidden`` (B, T, C) is True, a value is not shown."""
-        i = self.index(name)
-        tokens = self.embed_values(values, hidden)  # (B, T, P, d)
+    def forward(
+        self,
+        values: Tensor,
+        name: str,
+        *,
+        hidden: Tensor | None = None,
+        keep: Tensor | None = None,
+    ) -> Tensor:
+        """Tokens of ``values`` (B, T, C), recorded in session ``name``.
+
+        Parameters
+        ----------
+        values : Tensor, (B, T, C)
+        name : str
+        hidden : Tensor of bool, (B, T, C), optional
+            Where it is True, a value is not shown.
+        keep : Tensor of int64, (B, K), optional
+            Tokens to return, by their place in time-major order; all of them by default.
+
+        Returns
+        -------
+        Tensor, (B, K, d)
+            Or (B, T * P, d) without ``keep``.
+        """
+        space = self.space[self.index(name)]
+        tokens = self.embed_values(values, hidden, keep)
+        if keep is None:
+            keep = torch.arange(tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
+        patch = keep % len(space)
         if self.affine:
-            tokens = torch.einsum("btpd,pde->btpe", tokens, self.maps[i])
-        return (tokens + self.space[i]).flatten(1, 2)
+            tokens = map_by_patch(tokens, self.maps[self.index(name)], patch)
+        return tokens + row_by_patch(space, patch)
 
 
 class SpikeTokenizer(Tokenizer):
@@ -102,12 +148,14 @@ class SpikeTokenizer(Tokenizer):
         self.max_count = config.max_count
         self.table = nn.Parameter(torch.randn(config.max_count + 2, config.width // self.patch))
 
-    def embed_values(self, values: Tensor, hidden: Tensor | None) -> Tensor:
+    def embed_values(self, values: Tensor, hidden: Tensor | None, keep: Tensor | None) -> Tensor:
         padding = self.max_count + 1
         shown = values.clamp(max=self.max_count)
         if hidden is not None:
             shown = shown.masked_fill(hidden, padding)
-        counts = self.patches(shown, fill=padding)
+        counts = self.patches(shown, fill=padding).flatten(1, 2)
+        if keep is not None:
+            counts = take(counts, keep)
         one_hot = counts.unsqueeze(-1) == torch.arange(padding + 1, device=values.device)
         return (one_hot.to(self.table.dtype) @ self.table).flatten(-2)
 
@@ -127,11 +175,11 @@ class LFPTokenizer(Tokenizer):
             config.channel_patch, config.width, config.kernel, dilation=config.dilation
         )
 
-    def embed_values(self, values: Tensor, hidden: Tensor | None) -> Tensor:
-        time = values.shape[1]
+    def embed_values(self, values: Tensor, hidden: Tensor | None, keep: Tensor | None) -> Tensor:
         patches = self.patches(
             values if hidden is None else values.masked_fill(hidden, 0.0), fill=0.0
         )
         past = (self.conv.kernel_size[0] - 1) * self.conv.dilation[0]
         tokens = self.conv(F.pad(patches.flatten(1, 2).transpose(1, 2), (past, 0)))  # (B, d, T * P)
-        return tokens.transpose(1, 2).unflatten(1, (time, -1))
+        tokens = tokens.transpose(1, 2)
+        return tokens if keep is None else take(tokens, keep)

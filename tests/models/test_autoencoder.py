@@ -70,6 +70,28 @@ def test_hidden_tokens_are_hidden():
     torch.testing.assert_close(reads[0], reads[1])
 
 
+def test_predicting_some_of_the_dropped_tokens_does_not_change_the_mean_loss():
+    """Same mask, same visible tokens: half of the dropped tokens give the loss of all on average over draws, and each draw differs."""
+    model, values = make(), counts(time=40)
+
+    def loss(seed: int, predicted: float) -> torch.Tensor:
+        return model.masked_loss(
+            values,
+            "I/s01",
+            mask=MaskConfig(predicted=predicted),
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    with torch.no_grad():
+        whole = torch.stack([loss(seed, 1.0) for seed in range(40)])
+        half = torch.stack([loss(seed, 0.5) for seed in range(40)])
+    assert (half != whole).all()
+    spread = (half - whole).std() / len(whole) ** 0.5
+    assert (half - whole).mean().abs() < 4 * spread
+    with pytest.raises(ConfigError, match="predicted"):
+        MaskConfig(predicted=0.0)
+
+
 def test_hidden_units_are_hidden_and_read_from_the_latent_of_their_moment():
     """What is shown to the encoder does not change with a hidden unit's count; without hidden units that term is absent."""
     model, values = make(), counts()

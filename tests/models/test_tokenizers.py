@@ -1,7 +1,14 @@
+import pytest
 import torch
 
 from spikelfp_lab import ModelConfig
-from spikelfp_lab.models.tokenizers import LFPTokenizer, SpikeTokenizer
+from spikelfp_lab.models.tokenizers import (
+    LFPTokenizer,
+    SpikeTokenizer,
+    map_by_patch,
+    row_by_patch,
+    take,
+)
 
 CONFIG = ModelConfig(width=32, spike_patch=16, channel_patch=8)
 
@@ -69,3 +76,32 @@ def test_with_one_patch_the_convolution_runs_over_time():
         for back in range(CONFIG.kernel)
     )  # fmt: skip
     torch.testing.assert_close(tokenizer(values, "a")[:, 20], by_hand + tokenizer.space[0][0])
+
+
+@pytest.mark.parametrize("modality", ["spikes", "lfp"])
+@pytest.mark.parametrize("size", [20, 7])  # several patches, and one
+@pytest.mark.parametrize("affine", [False, True])
+def test_tokens_that_are_kept_are_those_of_the_whole(modality, size, affine):
+    config = ModelConfig(width=32, spike_patch=16, channel_patch=8, affine_space=affine)
+    kind = SpikeTokenizer if modality == "spikes" else LFPTokenizer
+    tokenizer = kind(config, {"I/s01": size})
+    for maps in tokenizer.maps:
+        torch.nn.init.normal_(maps)
+    values = torch.randint(0, 4, (3, 12, size)).float()
+    hidden = torch.rand(values.shape) < 0.3
+    whole = tokenizer(values, "I/s01", hidden=hidden)
+    keep = torch.rand(whole.shape[:2]).argsort(1)[:, :9]
+    torch.testing.assert_close(
+        tokenizer(values, "I/s01", hidden=hidden, keep=keep), take(whole, keep)
+    )
+
+
+def test_a_token_is_mapped_by_its_own_patch():
+    """Against one product a patch, written out."""
+    tokens, maps = torch.randn(2, 6, 5), torch.randn(3, 5, 4)
+    patch = torch.tensor([[0, 2, 1, 1, 0, 2], [2, 2, 0, 1, 0, 1]])
+    mapped = map_by_patch(tokens, maps, patch)
+    for b in range(2):
+        for n in range(6):
+            torch.testing.assert_close(mapped[b, n], tokens[b, n] @ maps[patch[b, n]])
+    torch.testing.assert_close(row_by_patch(maps[:, 0], patch), maps[:, 0][patch])
