@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from spikelfp_lab.configs import DistillConfig, ModelConfig, TrainConfig, config_hash
 from spikelfp_lab.errors import CheckpointError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
-from spikelfp_lab.models.device import pick_device
+from spikelfp_lab.models.device import own_random_state, pick_device
 from spikelfp_lab.models.encode import encode
 from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.sessions import TRAIN, as_dataset, iterate_sessions, split_session
@@ -108,17 +108,25 @@ class Distillation:
 def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarray:
     """Latents (time, latent) cut in stretches of ``window`` bins and put in a random order: a teacher that knows nothing of the moment.
 
-    Within a stretch the teacher's statistics and dynamics stay as they are. It is the control that a student must not gain from.
+    Within a stretch the teacher's statistics and dynamics stay as they are; none keeps its place. It is the control that a student must not
+    gain from. Fewer than two stretches, which no order changes, raise :class:`DataError`.
 
-    >>> shuffled = shuffle_latents(np.arange(8.0)[:, None], window=2, seed=0)
-    >>> sorted(shuffled.ravel()) == list(range(8)), bool((shuffled.ravel() == np.arange(8)).all())
-    (True, False)
+    >>> shuffle_latents(np.arange(8.0)[:, None], window=2, seed=0).ravel().tolist()
+    [4.0, 5.0, 0.0, 1.0, 6.0, 7.0, 2.0, 3.0]
     """
-    stretches = np.array_split(np.arange(len(latents)), max(1, len(latents) // window))
-    order = np.random.default_rng(seed).permutation(len(stretches))
+    stretches = np.array_split(np.arange(len(latents)), len(latents) // window or 1)
+    if len(stretches) < 2:
+        raise DataError(
+            f"{len(latents)} bins of latents are too few to shuffle in stretches of {window}: "
+            "give a longer session or a shorter TrainConfig.window_s"
+        )
+    cycle = np.random.default_rng(seed).permutation(len(stretches))
+    order = np.empty_like(cycle)
+    order[cycle] = np.roll(cycle, 1)  # each takes the place of the one before it in the cycle
     return latents[np.concatenate([stretches[i] for i in order])]
 
 
+@own_random_state()
 def distill(
     sessions: Sessions,
     teacher: Autoencoder,
@@ -193,7 +201,9 @@ def distill(
     _check(named, teacher, goal, train)
     place = pick_device(device)
     cohort = [
-        _with_targets(as_dataset(session), name, teacher, goal, train, place, shuffle_teacher)
+        _with_targets(
+            as_dataset(session), name, teacher, goal, train, place, shuffle_teacher, progress
+        )
         for name, session in named.items()
     ]
     first = as_dataset(next(iter(named.values())))
@@ -265,6 +275,7 @@ def _with_targets(
     train: TrainConfig,
     device: torch.device,
     shuffle: bool,
+    progress: bool,
 ) -> SessionWindows:
     behavior = ("behavior",) if goal.target == "behavior" else ()
     windows = prepare(
@@ -278,7 +289,7 @@ def _with_targets(
     use = split_session(
         session, scheme=train.scheme, window_s=train.window_s, seed=train.seed
     ).to_numpy()
-    latents = encode(teacher, session, as_session=name, device=device).to_numpy()
+    latents = encode(teacher, session, as_session=name, device=device, progress=progress).to_numpy()
     if shuffle:
         # Within each part of the split, so that the control leaks nothing either.
         latents = latents.copy()

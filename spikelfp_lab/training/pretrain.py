@@ -14,7 +14,7 @@ from torch import Tensor
 from spikelfp_lab.configs import MaskConfig, ModelConfig, TrainConfig, config_hash
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.models.autoencoder import Autoencoder, Modality
-from spikelfp_lab.models.device import pick_device
+from spikelfp_lab.models.device import own_random_state, pick_device
 from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.sessions import iterate_sessions
 from spikelfp_lab.training.batches import (
@@ -60,6 +60,7 @@ class MaskedReconstruction:
         return {"score": float(np.mean(losses)), "loss": float(np.mean(losses))}
 
 
+@own_random_state()
 def pretrain(
     sessions: Sessions,
     modality: Modality,
@@ -151,6 +152,7 @@ def pretrain(
     )
 
 
+@own_random_state()
 def finetune(
     model: Autoencoder,
     session: Sessions,

@@ -57,11 +57,19 @@ def test_gradient_of_alignment_is_the_numerical_one():
 @given(
     bins=st.integers(2, 300), window=st.integers(1, 50), seed=st.integers(0, 9)
 )  # fmt: skip
-def test_shuffling_keeps_every_latent_and_the_order_within_a_stretch(bins, window, seed):
+def test_shuffling_keeps_every_latent_and_the_order_within_a_stretch_and_none_in_its_place(
+    bins, window, seed
+):
     latents = np.arange(float(bins))[:, None]
+    if bins // window < 2:
+        with pytest.raises(DataError, match="too few to shuffle"):
+            shuffle_latents(latents, window=window, seed=seed)
+        return
     shuffled = shuffle_latents(latents, window=window, seed=seed)
     np.testing.assert_array_equal(np.sort(shuffled, axis=0), latents)
     assert (np.diff(shuffled[:, 0]) == 1).sum() >= bins - 1 - bins // window
+    if bins % window == 0:  # else stretches differ in length, and what follows one is shifted
+        assert (shuffled != latents).all()
 
 
 def test_centering_uses_the_time_it_is_given():

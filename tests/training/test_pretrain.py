@@ -125,3 +125,11 @@ def test_white_noise_cannot_be_predicted():
 def test_configs_that_make_no_sense_are_refused(make):
     with pytest.raises(ConfigError):
         make()
+
+
+def test_the_caller_s_random_numbers_go_on_as_if_nothing_had_been_trained():
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    pretrain(make_session(), "spikes", model=MODEL, train=QUICK, progress=False)
+    torch.testing.assert_close(torch.rand(4), expected, rtol=0, atol=0)
