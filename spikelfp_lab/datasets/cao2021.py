@@ -18,7 +18,6 @@ mouse2_s4    mouse2/s4
 ===========  =============  ==================================================================
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -31,6 +30,7 @@ from tqdm.auto import tqdm
 
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions.align import build_session
+from spikelfp_lab.sessions.prepare import cache_folder
 from spikelfp_lab.sessions.schema import drop_bad_channels
 from spikelfp_lab.sessions.store import cohort_from_sessions
 
@@ -83,25 +83,8 @@ _PAUSE_BETWEEN_TRIALS_S = 1.0
 Features = Literal["FPAuhf", "theta"]
 
 
-def cache_folder() -> Path:
-    """Where the files are kept: the folder ``cao2021`` in that of ``SPIKELFP_DATA``.
-
-    Returns
-    -------
-    Path
-        Without that environment variable, the user's cache folder of this package.
-
-    Examples
-    --------
-    >>> cache_folder().name
-    'cao2021'
-    """
-    root = os.environ.get("SPIKELFP_DATA") or pooch.os_cache("spikelfp_lab")
-    return Path(root).expanduser() / "cao2021"
-
-
 def available() -> tuple[str, ...]:
-    """Names of the recordings whose file is already in :func:`cache_folder`.
+    """Names of the recordings whose file is already in the cache folder.
 
     Returns
     -------
@@ -113,7 +96,9 @@ def available() -> tuple[str, ...]:
     >>> set(available()) <= set(RECORDINGS)
     True
     """
-    return tuple(name for name, (path, _) in RECORDINGS.items() if (cache_folder() / path).exists())
+    return tuple(
+        name for name, (path, _) in RECORDINGS.items() if (cache_folder("cao2021") / path).exists()
+    )
 
 
 def cohort(
@@ -229,7 +214,7 @@ features='FPAuhf'.
         history=f"{RECORDINGS[recording][0]} of {BASE_URL}",
         variable_attrs={
             "lfp": {"kind": kinds[features]},
-            "behavior": {"kind": opened.pop("behavior_kind")},
+            "behavior": opened.pop("behavior_attrs"),
             "time": {"note": opened.pop("time_note")},
         },
         **opened,
@@ -253,7 +238,7 @@ def _check(recording: str, features: str) -> None:
 def _fetch(recording: str) -> Path:
     """The recording's file, checked; downloaded where it is missing."""
     upstream, sha256 = RECORDINGS[recording]
-    target = cache_folder() / upstream
+    target = cache_folder("cao2021") / upstream
     if target.exists():
         # Not left to pooch, which would replace a file of another content without a word.
         found = pooch.file_hash(str(target))
@@ -313,7 +298,7 @@ def _rat(path: Path) -> dict:
         "channel_names": [f"fpa{channel:03d}" for channel in range(content["FPAuhf"].shape[1])],
         "behavior": (np.column_stack([np.cos(angle), np.sin(angle)])[keep], clock),
         "behavior_names": ("cos_position", "sin_position"),
-        "behavior_kind": "cos and sin of the angle on the circular track",
+        "behavior_attrs": {"kind": "cos and sin of the angle on the circular track"},
         "time_note": f"{int((~keep).sum())} bins with NaN speed or position left out",
     }
 
@@ -356,7 +341,7 @@ def _mouse(path: Path, features: Features) -> dict:
         "channel_names": names,
         "behavior": (stacked("post"), clock),
         "behavior_names": ("position",),
-        "behavior_kind": "position along the center arm, in the unit of the file",
+        "behavior_attrs": {"kind": "position along the center arm", "units": "unit of the file"},
         "trial": trial,
         "time_note": f"pauses between trials are not known; {_PAUSE_BETWEEN_TRIALS_S:g} s stands "
         "for each",

@@ -1,6 +1,7 @@
 """Sessions: the schema, the store, native rates to one clock, windows and splits."""
 
 from spikelfp_lab.sessions.align import build_session, session_clock
+from spikelfp_lab.sessions.prepare import cache_folder, cached_session, prepare_sessions
 from spikelfp_lab.sessions.schema import (
     GAP_BINS,
     SCHEMA_VERSION,
@@ -41,12 +42,15 @@ __all__ = [
     "as_dataset",
     "bins_in",
     "build_session",
+    "cache_folder",
+    "cached_session",
     "channel_statistics",
     "cohort_from_sessions",
     "drop_bad_channels",
     "iterate_sessions",
     "open_cohort",
     "open_session",
+    "prepare_sessions",
     "save_cohort",
     "save_session",
     "session_clock",
