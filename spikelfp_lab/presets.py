@@ -53,7 +53,7 @@ def _preset(
 # (MaskConfig.units), every session has maps of its own (affine_space), spikes are read in short windows and LFP in long ones (its information is
 # in slow envelopes), and a student's channels are silenced and noised, without which it learns its few minutes by heart.
 _SMALL = ModelConfig(width=64, layers=4, mlp_ratio=2, affine_space=True)
-_HIDE = MaskConfig(units=0.25)
+_HIDE = MaskConfig(units=0.25, predicted=0.5)
 _STUDENT = TrainConfig(steps=500, batch=8, window_s=4.0, drop_inputs=0.7, noise=0.5, patience=6)
 _QUICK = TrainConfig(steps=120, batch=8, window_s=1.0, val_every=20)
 _PAPER = TrainConfig(batch=64, window_s=5.0, lr=6.25e-4, val_every=200, patience=50, scheme="paper")
@@ -72,7 +72,7 @@ PRESETS: dict[str, dict[Role, Preset]] = {
         _SMALL,
         _HIDE,
         DistillConfig(),
-        spikes=TrainConfig(steps=1400, window_s=1.0),
+        spikes=TrainConfig(steps=2800, window_s=1.0),
         lfp=TrainConfig(steps=500, batch=8, window_s=4.0),
         student=_STUDENT,
         finetune_steps=200,

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +39,7 @@ from spikelfp_lab.signal import band_power
 from spikelfp_lab.training import distill, finetune, pretrain
 
 # Raise when a change in the code makes models trained before it worthless.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 COHORT_OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("simulated", "smoke"): {"n_sessions": 5, "duration_s": 90.0},
@@ -264,20 +264,34 @@ class Study:
             [(make, (name, seed)) for make in (Study.teacher_for, Study.ms_lfp_for) for seed, name in held_out],
             [(make, (name, seed)) for make in (Study.distilled, Study.shuffled) for seed, name in held_out],
         ]  # fmt: skip
-        workers = 1 if pick_device(self.device).type == "cuda" else cpu_count()
+        for number, jobs in enumerate(rounds, 1):
+            names = [(make.__name__, *arguments) for make, arguments in jobs]
+            self._in_parallel(
+                _train_one, names, desc=f"train, round {number} of {len(rounds)}", unit="model"
+            )
+
+    def _in_parallel(
+        self,
+        work: Callable[..., Any],
+        jobs: Sequence[tuple[Any, ...]],
+        *,
+        desc: str,
+        unit: str,
+    ) -> list[Any]:
+        """``work(study, *job)`` for every job, in whatever order they end: one a core at a time, or by turns on a GPU."""
+        workers = 1 if pick_device(self.device).type == "cuda" else min(cpu_count(), len(jobs))
         each = replace(self, progress=self.progress and workers == 1, _loaded={})
-        total = sum(len(jobs) for jobs in rounds)
         with (
-            tqdm(total=total, desc="train", unit="model", disable=not self.progress) as bar,
+            tqdm(total=len(jobs), desc=desc, unit=unit, disable=not self.progress) as bar,
             parallel_config(backend="loky", inner_max_num_threads=1),
         ):
-            for jobs in rounds:
-                done = Parallel(n_jobs=workers, return_as="generator_unordered")(
-                    delayed(_train_one)(each, make.__name__, arguments) for make, arguments in jobs
-                )
-                for label in done:
-                    bar.set_postfix_str(str(label))
-                    bar.update()
+            done = []
+            for result in Parallel(n_jobs=workers, return_as="generator_unordered")(
+                delayed(work)(each, *job) for job in jobs
+            ):
+                done.append(result)
+                bar.update()
+        return done
 
     def scores(self) -> pd.DataFrame:
         """Decode behavior from every model's latents, and from the references beside them.
@@ -287,20 +301,11 @@ class Study:
         DataFrame
             Tidy: session, seed, model, readout, split, axis, r2.
         """
-        tables = []
         jobs = [(seed, name) for seed in self.seeds for name in self.held_out]
-        for seed, name in tqdm(jobs, desc="decode", unit="session", disable=not self.progress):
-            session = self.sessions[name]
-            train = self.configs("distill", seed).train
-            inputs = {
-                label: encode(model, session, device=self.device)
-                for label, model in self.models(name, seed).items()
-            } | references(session)
-            for label, latents in inputs.items():
-                table = decode(latents, session, **read_out(train))
-                tables.append(table.assign(session=name, seed=seed, model=label))
+        tables = self._in_parallel(_score_one, jobs, desc="decode", unit="session")
         columns = ["session", "seed", "model", "readout", "split", "axis", "r2"]
-        return pd.concat(tables, ignore_index=True).loc[:, columns]
+        table = pd.concat(tables, ignore_index=True).loc[:, columns]
+        return table.sort_values(["seed", "session"], kind="stable", ignore_index=True)
 
     @cached_property
     def _data(self) -> str:
@@ -383,10 +388,24 @@ class Study:
         return self._loaded[name]
 
 
-def _train_one(study: Study, make: str, arguments: tuple[Any, ...]) -> str:
-    """One job of :meth:`Study.train`, in a process of its own; what was trained is found on disk."""
+def _train_one(study: Study, make: str, *arguments: Any) -> None:
+    """One job of :meth:`Study.train`; what was trained is found on disk."""
     getattr(study, make)(*arguments)
-    return f"{make}{arguments}"
+
+
+def _score_one(study: Study, seed: int, name: str) -> pd.DataFrame:
+    """One job of :meth:`Study.scores`: all models and references of a held-out session."""
+    session = study.sessions[name]
+    options = read_out(study.configs("distill", seed).train)
+    inputs = {
+        label: encode(model, session, device=study.device, progress=False)
+        for label, model in study.models(name, seed).items()
+    } | references(session)
+    tables = [
+        decode(latents, session, **options).assign(session=name, seed=seed, model=label)
+        for label, latents in inputs.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 MODELS: dict[str, Callable[[Study, str, int], Autoencoder]] = {
