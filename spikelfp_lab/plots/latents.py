@@ -82,8 +82,8 @@ def plot_latents(
 
     middles, reaches = {}, {}
     for name, values in scores.items():  # a few far bins must not shrink the picture of the others
-        low, high = np.quantile(values[bins], [0.001, 0.999], axis=0)
-        middles[name], reaches[name] = (low + high) / 2, 0.55 * float((high - low).max())
+        low, high = np.quantile(values[bins], [0.01, 0.99], axis=0)
+        middles[name], reaches[name] = (low + high) / 2, 0.65 * float((high - low).max())
     with style():
         figure, grid = plt.subplots(
             1, len(scores), figsize=(1.1 + 2.3 * len(scores), 2.7), squeeze=False

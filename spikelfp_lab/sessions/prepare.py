@@ -1,9 +1,9 @@
 """Recordings that take long to bring into shape: kept once made, and made in parallel."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pooch
 import xarray as xr
@@ -119,6 +119,6 @@ def prepare_sessions(
     if n_jobs == 0:
         raise ConfigError("n_jobs is 0: give the number of processes, or -1 for one a core")
     run = Parallel(n_jobs=n_jobs, return_as="generator")
-    jobs: Iterator[Any] = run(delayed(make)(*each) for each in arguments)
+    jobs = run(delayed(make)(*each) for each in arguments)
     bar = tqdm(jobs, total=len(arguments), desc=label, unit="session", disable=not progress)
-    return list(bar)
+    return [cast(xr.Dataset, session) for session in bar]
