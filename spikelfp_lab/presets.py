@@ -75,7 +75,7 @@ PRESETS: dict[str, dict[Role, Preset]] = {
         spikes=TrainConfig(steps=2800, window_s=1.0),
         lfp=TrainConfig(steps=500, batch=8, window_s=4.0),
         student=_STUDENT,
-        finetune_steps=200,
+        finetune_steps=400,
     ),
     "paper": _preset(
         ModelConfig(
