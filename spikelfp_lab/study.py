@@ -148,7 +148,7 @@ class Study:
             partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
             save_cohort(open_cohort("simulated", progress=self.progress, **self.options), partial)
             os.replace(partial, path)
-        return open_cohort(path)
+        return open_cohort(path, progress=False)
 
     @cached_property
     def sessions(self) -> dict[str, xr.Dataset]:

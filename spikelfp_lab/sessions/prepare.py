@@ -10,7 +10,7 @@ import xarray as xr
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from spikelfp_lab.errors import ConfigError
+from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions.store import open_session, save_session
 
 
@@ -69,7 +69,12 @@ def cached_session(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
     True
     """
     if not path.exists():
-        save_session(make(), path, overwrite=True)  # overwrite: another process may be first
+        session = make()
+        try:
+            save_session(session, path)
+        except DataError:
+            if not path.exists():  # else another process was first, with the same session
+                raise
     return open_session(path)
 
 

@@ -1,18 +1,18 @@
 """Sessions on disk, and cohorts: DataTrees whose leaves ``subject/session`` are sessions."""
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from spikelfp_lab.errors import ConfigError, DataError, SchemaError, SpikeLFPWarning
+from spikelfp_lab.errors import ConfigError, DataError, SchemaError
 from spikelfp_lab.sessions._zarr import read_zarr, refuse_existing, write_zarr
 from spikelfp_lab.sessions.schema import as_dataset, session_name, validate_session
 
-_DATASETS = ("simulated", "cao2021")
+DATASETS = ("simulated", "cao2021", "makin", "flint")
 
 
 def save_session(
@@ -69,13 +69,17 @@ def save_session(
     return path
 
 
-def open_session(path: str | os.PathLike) -> xr.Dataset:
-    """Open a saved session and load it into memory.
+def open_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
+    """Open a recording as a session and load it into memory.
 
     Parameters
     ----------
-    path : path
-        A ``.zarr`` folder, as from :func:`save_session`.
+    path : path or str
+        A ``.zarr`` folder, as from :func:`save_session`; an NWB file, ``.nwb``; an http(s) address
+        of one; or ``"dandi:<dandiset>/<path in it>"``.
+    **options
+        For NWB, such as ``lfp="LFP"`` where a file has several; see
+        :func:`spikelfp_lab.datasets.nwb.open_nwb`. A ``.zarr`` folder takes none.
 
     Returns
     -------
@@ -88,6 +92,8 @@ def open_session(path: str | os.PathLike) -> xr.Dataset:
         When the path is missing, damaged or incomplete, or of a kind this version cannot read.
     SchemaError
         When the store is whole, but holds no valid session.
+    ConfigError
+        For an option that is not known.
 
     Examples
     --------
@@ -97,33 +103,36 @@ def open_session(path: str | os.PathLike) -> xr.Dataset:
     ...     print(error)
     No session at missing.zarr. Check the path, or save one there with save_session.
     """
+    if _is_nwb(path):
+        from spikelfp_lab.datasets.nwb import open_nwb  # which is built on this room
+
+        return open_nwb(path, **options)
     path = Path(path)
-    if path.suffix == ".nwb":
-        raise DataError(
-            f"{path} is NWB, and reading NWB is not in this version. "
-            "Build the session with build_session and save it as .zarr."
-        )
     if not path.exists():
         raise DataError(
             f"No session at {path}. Check the path, or save one there with save_session."
         )
     if path.suffix != ".zarr" or not path.is_dir():
-        raise DataError(f"{path} is not a session: a .zarr folder is needed.")
+        raise DataError(f"{path} is not a session: a .zarr folder or a .nwb file is needed.")
+    if options:
+        raise ConfigError(f"A saved session takes no options, got {', '.join(options)}.")
     dataset = read_zarr(path)
     validate_session(dataset)
     return dataset
 
 
 def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTree:
-    """Open a cohort: a data set by name, or a folder of saved sessions.
+    """Open a cohort: a data set by name, or a folder of sessions.
 
     Parameters
     ----------
     name_or_folder : str or path
-        ``"simulated"``, ``"cao2021"``, or a folder with ``.zarr`` sessions in it or one level
-        down (as from :func:`save_cohort`). A folder of that very name: ``"./simulated"``.
+        ``"simulated"``, ``"cao2021"``, ``"makin"``, ``"flint"``, or a folder with ``.zarr`` or
+        ``.nwb`` sessions in it or one level down. A folder of that very name: ``"./simulated"``.
     **options
-        Passed to the data set's ``cohort`` function; a folder takes none.
+        Passed to the data set's ``cohort`` function. A folder takes ``n_jobs`` (processes that
+        read, see :func:`prepare_sessions`), ``progress``, and for its ``.nwb`` files what
+        :func:`open_session` takes.
 
     Returns
     -------
@@ -135,7 +144,7 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
     DataError
         For a name that is neither a data set nor a folder, or a folder without sessions.
     ConfigError
-        For options given with a folder.
+        For options that a folder of ``.zarr`` sessions does not take.
 
     Examples
     --------
@@ -145,39 +154,35 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
     ...     print("'simulated', 'cao2021'" in str(error))
     True
     """
-    # imported here, because the data sets are built on this room
-    if name_or_folder == "simulated":
-        from spikelfp_lab.datasets import simulated
-
-        return simulated.cohort(**options)
-    if name_or_folder == "cao2021":
-        from spikelfp_lab.datasets import cao2021
-
-        return cao2021.cohort(**options)
-
+    if name_or_folder in DATASETS:
+        # imported here, because the data sets are built on this room
+        return import_module(f"spikelfp_lab.datasets.{name_or_folder}").cohort(**options)
     folder = Path(name_or_folder)
     if not folder.is_dir():
         raise DataError(
             f"Unknown cohort {str(name_or_folder)!r}: it is neither a folder nor one of "
-            f"{', '.join(map(repr, _DATASETS))}. Check the spelling or the path."
+            f"{', '.join(map(repr, DATASETS))}. Check the spelling or the path."
         )
     if folder.suffix == ".zarr":
         raise DataError(f"{folder} is a single session. Open it with open_session.")
-    if options:
-        raise ConfigError(f"A folder of sessions takes no options, got {', '.join(options)}.")
-    unread = _visible(folder, ".nwb")
-    paths = _visible(folder, ".zarr")
+    paths = _visible(folder, ".zarr") + _visible(folder, ".nwb")
     if not paths:
-        nwb = f" (the {len(unread)} .nwb files cannot be read by this version)" if unread else ""
         raise DataError(
-            f"No .zarr session in {folder} or its folders{nwb}. Save some with save_session."
+            f"No .zarr or .nwb session in {folder} or its folders. Save some with save_session."
         )
-    if unread:
-        names = ", ".join(path.name for path in unread)
-        warnings.warn(
-            f"Not opened, since this version reads no NWB: {names}.", SpikeLFPWarning, stacklevel=2
-        )
-    return cohort_from_sessions(open_session(path) for path in paths)
+    from spikelfp_lab.sessions.prepare import prepare_sessions  # which is built on this file
+
+    n_jobs, progress = options.pop("n_jobs", None), options.pop("progress", True)
+    if options and not any(_is_nwb(path) for path in paths):
+        raise ConfigError(f"Saved sessions take no options, got {', '.join(options)}.")
+    sessions = prepare_sessions(
+        _open_one,
+        [(path, options | {"progress": False} if _is_nwb(path) else {}) for path in paths],
+        n_jobs=n_jobs,
+        label=f"Opening {folder.name}",
+        progress=progress,
+    )
+    return cohort_from_sessions(sessions)
 
 
 def save_cohort(
@@ -328,6 +333,16 @@ def iterate_sessions(
     for dataset in named.values():
         validate_session(dataset)
     return named
+
+
+def _is_nwb(path: str | os.PathLike) -> bool:
+    """An address, or a path that ends in ``.nwb``."""
+    text = os.fspath(path)
+    return "://" in text or text.startswith("dandi:") or text.endswith(".nwb")
+
+
+def _open_one(path: Path, options: dict[str, Any]) -> xr.Dataset:
+    return open_session(path, **options)
 
 
 def _visible(folder: Path, suffix: str) -> list[Path]:
