@@ -1,7 +1,17 @@
 """Filtering, band power and binning: plain functions over numpy and scipy.signal."""
 
+from spikelfp_lab.signal.broadband import broadband_to_lfp
 from spikelfp_lab.signal.lfp import lfp_to_rate
+from spikelfp_lab.signal.online import LFPStream, causal_delay_s
 from spikelfp_lab.signal.power import DEFAULT_BANDS_HZ, band_power
 from spikelfp_lab.signal.spikes import bin_spikes
 
-__all__ = ["DEFAULT_BANDS_HZ", "band_power", "bin_spikes", "lfp_to_rate"]
+__all__ = [
+    "DEFAULT_BANDS_HZ",
+    "LFPStream",
+    "band_power",
+    "bin_spikes",
+    "broadband_to_lfp",
+    "causal_delay_s",
+    "lfp_to_rate",
+]

@@ -23,6 +23,10 @@ def lfp_to_rate(
 ) -> np.ndarray:
     """Bring a raw field potential to the rate of a session's clock, without shifting it in time.
 
+    For potentials at LFP rates (up to a few kHz) that fit in memory on a uniform clock. For
+    broadband, for anything that must be read piece by piece, has timestamps of its own, or is
+    filtered online, use :func:`spikelfp_lab.signal.broadband_to_lfp`: the same band, by FIR filters.
+
     In order: decimation to a few times ``to_rate_hz`` (only where ``rate_hz`` is much higher),
     a notch (Q 30) at the line frequency and its harmonics, low-pass (elliptic), polyphase
     resampling, high-pass (Butterworth, order 2); filters are second-order sections run forward
@@ -79,8 +83,7 @@ def lfp_to_rate(
     # Filtering costs by the sample: first come down to 4 to 8 times the rate that is asked for.
     factor = max(1, int(rate_hz / (4 * to_rate_hz)))
     inner_hz = rate_hz / factor
-    sections = _sections(inner_hz, high=min(band_hz[1], to_rate_hz / 2), line_hz=line_hz)
-    high_pass = signal.butter(2, band_hz[0], "highpass", fs=to_rate_hz, output="sos")
+    sections = low_pass_and_notches(inner_hz, high=min(band_hz[1], to_rate_hz / 2), line_hz=line_hz)
     ratio = Fraction(to_rate_hz / inner_hz).limit_denominator(100_000)
     anti_alias = _anti_alias(ratio)
 
@@ -90,7 +93,7 @@ def lfp_to_rate(
         block = np.array(raw[:, first : first + _CHANNELS_AT_ONCE].T, np.float32, order="C")
         missing = ~np.isfinite(block)
         if missing.any():
-            _bridge(block, missing)
+            bridge(block, missing)
         block -= block.mean(axis=1, keepdims=True)
         if factor > 1:
             block = signal.resample_poly(block, 1, factor, axis=1, padtype="line")
@@ -110,15 +113,12 @@ def lfp_to_rate(
                 window=anti_alias,
                 padtype="line",
             )
-        # Last, where samples are few, so that padding can outlast its slow transients.
-        pad = min(block.shape[1] - 1, int(2 * to_rate_hz / band_hz[0]))
-        block = signal.sosfiltfilt(high_pass, block, axis=1, padtype="even", padlen=pad)
+        # Last, where samples are few.
+        block = high_pass(block, rate_hz=to_rate_hz, low=band_hz[0])
         result[:, first : first + block.shape[0]] = block[:, :n_out].T
         if missing.any():
             _blank(result[:, first : first + block.shape[0]], missing, to_rate_hz / rate_hz)
-    if reference == "car":
-        result -= _mean_over_channels(result)
-    return result
+    return referenced(result, reference or "none")
 
 
 def _check(
@@ -146,8 +146,19 @@ def _check(
         )
 
 
-def _sections(rate_hz: float, *, high: float, line_hz: float | None) -> np.ndarray:
-    """Second-order sections (k, 6) of the notches and the low-pass."""
+def low_pass_and_notches(
+    rate_hz: float,
+    *,
+    high: float,
+    line_hz: float | None,
+    passes: int = 2,
+    edges: tuple[float, float] = (0.93, 1.12),
+) -> np.ndarray:
+    """Second-order sections (k, 6) of notches and a low-pass that are run once or twice.
+
+    In all passes together the low-pass (elliptic) has 0.1 dB of ripple up to ``edges[0] * high``
+    and loses 60 dB from ``edges[1] * high`` on.
+    """
     nyquist = rate_hz / 2
     parts = [np.empty((0, 6))]
     if line_hz is not None:
@@ -155,15 +166,30 @@ def _sections(rate_hz: float, *, high: float, line_hz: float | None) -> np.ndarr
         for harmonic in np.arange(line_hz, 0.98 * nyquist, line_hz):
             parts.append(signal.tf2sos(*signal.iirnotch(harmonic, Q=30, fs=rate_hz)))
     if 1.15 * high < nyquist:
-        # Run twice, so 0.1 dB of ripple and 60 dB of loss become half of each a pass.
         parts.append(
             np.asarray(
                 signal.iirdesign(
-                    0.93 * high, 1.12 * high, 0.05, 30, ftype="ellip", output="sos", fs=rate_hz
+                    edges[0] * high,
+                    edges[1] * high,
+                    0.1 / passes,
+                    60 / passes,
+                    ftype="ellip",
+                    output="sos",
+                    fs=rate_hz,
                 )
             )
         )
     return np.concatenate(parts)
+
+
+def high_pass(values: np.ndarray, *, rate_hz: float, low: float) -> np.ndarray:
+    """Butterworth high-pass (order 2, forward and backward) of values (channel, n), float64.
+
+    Meant for low rates, where the padding is long enough to outlast its slow transients.
+    """
+    sections = signal.butter(2, low, "highpass", fs=rate_hz, output="sos")
+    pad = min(values.shape[1] - 1, int(2 * rate_hz / low))
+    return signal.sosfiltfilt(sections, values, axis=1, padtype="even", padlen=pad)
 
 
 def _anti_alias(ratio: Fraction) -> np.ndarray:
@@ -176,7 +202,7 @@ def _anti_alias(ratio: Fraction) -> np.ndarray:
     return (taps / taps.sum()).astype(np.float32)
 
 
-def _bridge(block: np.ndarray, missing: np.ndarray) -> None:
+def bridge(block: np.ndarray, missing: np.ndarray) -> None:
     """Replace missing samples (channel, n) by a straight line, and a missing channel by zeros."""
     index = np.arange(block.shape[1])
     for values, holes in zip(block, missing, strict=True):
@@ -192,10 +218,19 @@ def _blank(result: np.ndarray, missing: np.ndarray, ratio: float) -> None:
         result[np.unique(nearest[nearest < result.shape[0]]), channel] = np.nan
 
 
-def _mean_over_channels(values: np.ndarray) -> np.ndarray:
+def mean_over_channels(values: np.ndarray) -> np.ndarray:
     """(m, 1) mean over the channels that are there; NaN-free even where none is."""
     there = np.isfinite(values)
     return (
         np.where(there, values, 0.0).sum(axis=1, keepdims=True, dtype=np.float64)
         / np.maximum(there.sum(axis=1, keepdims=True), 1)
     ).astype(np.float32)
+
+
+def referenced(lfp: np.ndarray, reference: Literal["car", "none", "bipolar"]) -> np.ndarray:
+    """The LFP (m, C), re-referenced, in place where its shape stays."""
+    if reference == "bipolar":
+        return lfp[:, :-1] - lfp[:, 1:]
+    if reference == "car":
+        lfp -= mean_over_channels(lfp)
+    return lfp

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import xarray as xr
 from scipy import fft, ndimage, signal
+from scipy.signal import windows as tapering
 
-from spikelfp_lab.errors import DataError
+from spikelfp_lab.errors import ConfigError, DataError
 
 DEFAULT_BANDS_HZ: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
@@ -25,13 +27,22 @@ def band_power(
     *,
     bands_hz: Mapping[str, tuple[float, float]] = DEFAULT_BANDS_HZ,
     smooth_s: float = 0.1,
+    method: Literal["hilbert", "multitaper"] = "hilbert",
+    window_s: float = 1.0,
 ) -> xr.DataArray:
     """Log power of every channel in every band, bin by bin.
 
-    Band-pass (Butterworth, order 3, second-order sections, zero phase), Hilbert envelope, square,
-    moving average over ``smooth_s``, natural logarithm. Each stretch without a gap in time, a
-    change of trial or a NaN is treated by itself, so nothing leaks across; stretches too short to
-    filter (three periods of the band's lower edge, at most 1 s) come out as NaN.
+    "hilbert": band-pass (Butterworth, order 3, second-order sections, zero phase), Hilbert
+    envelope, square, moving average over ``smooth_s``, natural logarithm. "multitaper": spectra of
+    windows of ``window_s`` under three Slepian tapers (time-bandwidth 2, so that power within
+    ``2 / window_s`` Hz of an edge is shared with the next band), summed over each band; a window
+    every ``smooth_s``, the logarithm interpolated linearly between them. Its estimate varies less
+    and its bands are steeper, but it is slower to follow. A rhythm of amplitude A has power
+    A squared either way.
+
+    Each stretch without a gap in time, a change of trial or a NaN is treated by itself, so nothing
+    leaks across; stretches too short to filter (three periods of the band's lower edge, at most
+    1 s; for "multitaper" one window) come out as NaN.
 
     Parameters
     ----------
@@ -40,7 +51,11 @@ def band_power(
     bands_hz : mapping of name -> (lower, upper) edge in Hz
         Bands that reach to half of the sampling rate or above are left out.
     smooth_s : float
-        Width of the moving average of the power in seconds.
+        Width of the moving average of the power in seconds; the step between windows of
+        "multitaper".
+    method : "hilbert" or "multitaper"
+    window_s : float
+        Length of the windows of "multitaper" in seconds.
 
     Returns
     -------
@@ -51,6 +66,8 @@ def band_power(
     ------
     DataError
         If ``lfp`` has other dimensions or no time coordinate, or no band fits its rate.
+    ConfigError
+        If the method is unknown, or the windows are too short for it.
 
     Examples
     --------
@@ -76,14 +93,30 @@ def band_power(
         )
     values = lfp.values
     smooth = max(1, round(smooth_s * rate_hz))
+    window = round(window_s * rate_hz)
+    if method not in ("hilbert", "multitaper"):
+        raise ConfigError(f"No method {method!r} of band power. There are: hilbert, multitaper.")
+    if method == "multitaper" and window < 8:
+        raise ConfigError(
+            f"window_s is {window_s}, {window} bins of this LFP: tapers need 8 bins or more."
+        )
     power = np.full((lfp.sizes["time"], lfp.sizes["channel"], len(fitting)), np.nan, np.float32)
-    for which, (low, high) in enumerate(fitting.values()):
-        sections = np.asarray(signal.butter(3, (low, high), "bandpass", fs=rate_hz, output="sos"))
-        shortest = round(min(3 / low, 1.0) * rate_hz)
-        for start, stop, channels in _stretches(lfp, values):
-            if stop - start >= shortest:
+    bands = np.array(list(fitting.values()), np.float64)
+    for start, stop, channels in _stretches(lfp, values):
+        stretch = values[start:stop, channels]
+        if method == "multitaper":
+            if stop - start >= window:
+                power[start:stop, channels] = _multitaper(
+                    stretch, bands, rate_hz=rate_hz, window=window, hop=smooth
+                )
+            continue
+        for which, (low, high) in enumerate(bands):
+            if stop - start >= round(min(3 / low, 1.0) * rate_hz):
+                sections = np.asarray(
+                    signal.butter(3, (low, high), "bandpass", fs=rate_hz, output="sos")
+                )
                 power[start:stop, channels, which] = _log_power(
-                    values[start:stop, channels], sections, rate_hz=rate_hz, low=low, smooth=smooth
+                    stretch, sections, rate_hz=rate_hz, low=low, smooth=smooth
                 )
     names = [f"{_label(channel)}_{band}" for channel in lfp["channel"].values for band in fitting]
     kept = {
@@ -101,6 +134,8 @@ def band_power(
             "units": f"log({lfp.attrs.get('units', 'unit of the LFP')}^2)",
             "bands_hz": [f"{name} {low:g}-{high:g}" for name, (low, high) in fitting.items()],
             "smooth_s": smooth / rate_hz,
+            "method": method,
+            **({"window_s": window / rate_hz} if method == "multitaper" else {}),
         },
     )
 
@@ -117,6 +152,38 @@ def _log_power(
     squared = np.abs(np.asarray(signal.hilbert(band, N=n_fast, axis=1))[:, : band.shape[1]]) ** 2
     mean = ndimage.uniform_filter1d(squared, smooth, axis=1, mode="nearest")
     return np.log(np.maximum(mean, np.finfo(np.float32).tiny)).T
+
+
+def _multitaper(
+    values: np.ndarray, bands: np.ndarray, *, rate_hz: float, window: int, hop: int
+) -> np.ndarray:
+    """(n, C, bands) log of twice the mean square in each band (edges (bands, 2) in Hz)."""
+    tapers = np.asarray(tapering.dpss(window, NW=2, Kmax=3))
+    # twice as fine as the windows resolve, so that bands end where they say
+    n_fft = fft.next_fast_len(2 * window, real=True)
+    frequency = fft.rfftfreq(n_fft, 1 / rate_hz)
+    nearly = frequency + 1e-6 * rate_hz  # a rate known to the last digits only must not matter
+    inside = (nearly >= bands[:, :1]) & (nearly < bands[:, 1:])
+    # a bin stands for rate / n_fft Hz; a narrow band without one gets its share of the nearest
+    weights = inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
+    for which in np.flatnonzero(~inside.any(axis=1)):
+        weights[which, np.abs(frequency - bands[which].mean()).argmin()] = 1.0
+    weights *= 4 * np.diff(bands, axis=1) / rate_hz  # one-sided, and an amplitude's square
+    before = window // 2
+    centers = np.unique(np.append(np.arange(0, len(values), hop), len(values) - 1))
+    log_power = np.empty((len(values), values.shape[1], len(bands)), np.float32)
+    for channel, series in enumerate(values.T.astype(np.float64)):
+        padded = np.pad(series, (before, window - before), mode="reflect")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, window)[centers]
+        windows = windows - windows.mean(axis=1, keepdims=True)
+        power = np.zeros((centers.size, frequency.size))
+        for taper in tapers:
+            spectra = np.asarray(fft.rfft(windows * taper, n_fft, axis=1))
+            power += np.abs(spectra) ** 2 / len(tapers)
+        in_bands = np.log(np.maximum(power @ weights.T, np.finfo(np.float32).tiny))
+        for which, coarse in enumerate(in_bands.T):
+            log_power[:, channel, which] = np.interp(np.arange(len(values)), centers, coarse)
+    return log_power
 
 
 def _stretches(lfp: xr.DataArray, values: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from spikelfp_lab.errors import DataError
+from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.signal import DEFAULT_BANDS_HZ, band_power
 
 
@@ -26,6 +26,49 @@ def test_recovers_a_known_envelope():
     power = band_power(_lfp(values[:, None])).sel(feature="ch00_beta").values
     expected = 2 * (np.log(10) + log_envelope)
     assert np.abs(power[100:-100] - expected[100:-100]).max() < 0.1
+
+
+def test_multitaper_recovers_a_slow_envelope_and_varies_less():
+    time = np.arange(6000) / 100
+    log_envelope = 0.5 * np.sin(2 * np.pi * 0.1 * time)
+    values = 10 * np.exp(log_envelope) * np.sin(2 * np.pi * 20 * time)
+    power = band_power(_lfp(values[:, None]), method="multitaper").sel(feature="ch00_beta").values
+    expected = 2 * (np.log(10) + log_envelope)
+    assert np.abs(power[100:-100] - expected[100:-100]).max() < 0.1
+    noise = _lfp(np.random.default_rng(7).standard_normal((6000, 1)))
+    spread = {m: band_power(noise, method=m).std("time").values for m in ("hilbert", "multitaper")}
+    assert (spread["multitaper"] < 0.6 * spread["hilbert"]).all()
+
+
+def test_multitaper_agrees_with_the_variance_of_white_noise():
+    values = 3 * np.random.default_rng(8).standard_normal((60_000, 2))
+    power = np.exp(band_power(_lfp(values), method="multitaper")).mean("time").values
+    width = np.array([high - low for low, high in DEFAULT_BANDS_HZ.values()])
+    np.testing.assert_allclose(power, np.tile(2 * 9 * width / 50, 2), rtol=0.15)
+
+
+def test_multitaper_has_the_layout_of_the_default():
+    lfp = _lfp(np.random.default_rng(9).standard_normal((500, 2)))
+    hilbert, other = band_power(lfp), band_power(lfp, method="multitaper")
+    assert other.dims == hilbert.dims and other.shape == hilbert.shape
+    assert other.dtype == np.float32 and np.isfinite(other).all()
+    np.testing.assert_array_equal(other.feature, hilbert.feature)
+    assert other.attrs["window_s"] == pytest.approx(1.0) and other.attrs["method"] == "multitaper"
+
+
+@pytest.mark.parametrize("frequency_hz, band", [(2, 0), (6, 1), (10.5, 2), (20, 3), (38, 4)])
+def test_multitaper_power_is_in_its_own_band(frequency_hz, band):
+    time = np.arange(2000) / 100
+    lfp = _lfp(3 * np.sin(2 * np.pi * frequency_hz * time)[:, None])
+    power = np.exp(band_power(lfp, method="multitaper").values[1000])
+    assert power.argmax() == band
+    assert power[band] == pytest.approx(9, rel=0.05)
+
+
+def test_multitaper_of_a_narrow_band_uses_the_nearest_frequency():
+    lfp = _lfp(np.random.default_rng(10).standard_normal((500, 1)))
+    narrow = band_power(lfp, bands_hz={"line": (20.1, 20.2)}, method="multitaper")
+    assert np.isfinite(narrow).all()
 
 
 def test_power_is_in_its_own_band():
@@ -55,8 +98,9 @@ def test_bands_above_nyquist_are_left_out():
     assert names == ["ch00_delta", "ch00_theta", "ch00_alpha"]
 
 
+@pytest.mark.parametrize("method", ["hilbert", "multitaper"])
 @pytest.mark.parametrize("edge", ["gap", "trial", "nan"])
-def test_nothing_leaks_across_an_edge(edge):
+def test_nothing_leaks_across_an_edge(edge, method):
     rng = np.random.default_rng(4)
     before, after = rng.standard_normal((500, 1)), 100 * rng.standard_normal((500, 1))
     lfp = _lfp(np.concatenate([before, after]))
@@ -67,8 +111,9 @@ def test_nothing_leaks_across_an_edge(edge):
         lfp = lfp.assign_coords(trial=("time", np.repeat([1, 2], 500)))
     else:
         lfp[500, 0] = np.nan
-    alone = band_power(_lfp(before))
-    np.testing.assert_allclose(band_power(lfp).values[:500], alone.values, rtol=1e-4)
+    alone = band_power(_lfp(before), method=method)
+    together = band_power(lfp, method=method)
+    np.testing.assert_allclose(together.values[:500], alone.values, rtol=1e-4)
 
 
 def test_nan_in_one_channel_leaves_the_others_alone():
@@ -96,3 +141,7 @@ def test_bad_input_is_one_clear_error():
         band_power(lfp.transpose("channel", "time"))
     with pytest.raises(DataError, match="No band"):
         band_power(lfp, bands_hz={"fast": (80.0, 120.0)})
+    with pytest.raises(ConfigError, match="hilbert, multitaper"):
+        band_power(lfp, method="welch")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="window_s"):
+        band_power(lfp, method="multitaper", window_s=0.02)

@@ -1,0 +1,124 @@
+"""Timelines: drift is followed, jitter is not, gaps keep their place, and time never runs back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spikelfp_lab.errors import DataError
+from spikelfp_lab.signal.timeline import timeline_from_timestamps, uniform_timeline
+
+RATE_HZ = 24414.3378
+
+
+def test_an_exact_rate_is_a_line():
+    line = uniform_timeline(5000, rate_hz=RATE_HZ, start_s=7.0)
+    rows = np.array([0.0, 0.5, 4999.0])
+    np.testing.assert_allclose(line.times_at(rows), 7.0 + rows / RATE_HZ, rtol=1e-12)
+    np.testing.assert_allclose(line.rows_at(7.0 + rows / RATE_HZ), rows, atol=1e-6)
+    assert np.isnan(line.rows_at(np.array([6.9, 8.0]))).all()
+
+
+@pytest.mark.parametrize("jitter_samples", [0.0, 0.2, 0.45])
+def test_jitter_is_averaged_out(jitter_samples):
+    rng = np.random.default_rng(0)
+    true = 3.0 + np.arange(700_000) / RATE_HZ
+    jitter = rng.uniform(-jitter_samples, jitter_samples, true.size) / RATE_HZ
+    line = timeline_from_timestamps(true + jitter, true.size)
+    off = (line.times_at(np.arange(true.size)) - true) * RATE_HZ
+    assert len(line.spans) == 1
+    assert np.abs(off).max() < 0.02
+
+
+def test_drift_is_followed():
+    rows = np.arange(1_500_000)
+    true = rows / RATE_HZ + 1e-5 * 20 * np.sin(rows / RATE_HZ / 20)  # 10 ppm, up and down
+    line = timeline_from_timestamps(true, true.size)
+    assert (np.abs(line.times_at(rows) - true) * RATE_HZ).max() < 0.5
+    assert (np.abs(line.rows_at(true) - rows)).max() < 0.5
+
+
+def test_a_coarse_clock_has_no_gaps():
+    times = np.floor(np.arange(500_000) / 24_000 * 1000) / 1000  # ticks of 1 ms
+    line = timeline_from_timestamps(times, times.size)
+    assert len(line.gaps_s) == 0 and line.n_rows == times.size
+    off = line.times_at(np.arange(times.size)) - np.arange(times.size) / 24_000
+    assert np.abs(off + 0.0005).max() < 2e-4  # half a tick early, as its stamps are
+
+
+@pytest.mark.parametrize("missing", [1, 7, 500, 30_000])
+@pytest.mark.parametrize("where", [1, 262_144, 262_145, 299_999])
+def test_a_gap_of_any_length_keeps_its_place(missing, where):
+    rows = np.concatenate([np.arange(where), np.arange(where, 300_000) + missing])
+    line = timeline_from_timestamps(2.0 + rows / RATE_HZ, rows.size)
+    assert line.n_rows == 300_000 + missing
+    assert line.spans.tolist() == [[0, 0, where], [where + missing, where, 300_000 - where]]
+    np.testing.assert_allclose(line.times_at(rows), 2.0 + rows / RATE_HZ, atol=1e-7)
+    assert line.gaps_s[0, 1] - line.gaps_s[0, 0] == pytest.approx((missing + 1) / RATE_HZ)
+
+
+def test_a_night_between_two_stretches_costs_ten_seconds_of_rows():
+    times = np.arange(20_000) / 1000 + np.repeat([0.0, 40_000.0], 10_000)
+    line = timeline_from_timestamps(times, times.size)
+    assert line.n_rows == 30_000
+    assert line.rows_at(np.array([5.0, 40_015.0])).round(3).tolist() == [5000.0, 25_000.0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    lengths=st.lists(st.integers(20, 400), min_size=2, max_size=6),
+    gaps=st.lists(st.integers(1, 300), min_size=5, max_size=5),
+    start=st.floats(-1e4, 1e4),
+)
+def test_rows_and_times_invert_each_other(lengths, gaps, start):
+    pieces, row = [], 0
+    for length, gap in zip(lengths, gaps, strict=False):
+        pieces.append(row + np.arange(length))
+        row += length + gap
+    if len(pieces) < 2:
+        return
+    rows = np.concatenate(pieces)
+    line = timeline_from_timestamps(start + rows / 1000, rows.size)
+    np.testing.assert_allclose(line.rows_at(start + rows / 1000), rows, atol=1e-4)
+    np.testing.assert_allclose(line.times_at(rows), start + rows / 1000, atol=1e-7)
+    assert line.n_rows == rows[-1] + 1
+    assert (np.diff(line.knot_rows) > 0).all() and (np.diff(line.knot_times_s) > 0).all()
+
+
+def _broken(change):
+    times = np.arange(1000) / 500
+    change(times)
+    return times
+
+
+@pytest.mark.parametrize(
+    "times, n_samples, rate_hz, message",
+    [
+        (np.arange(999) / 500, 1000, None, r"\(999,\) for 1000 samples"),
+        (np.zeros((1000, 2)), 1000, None, "one timestamp for each"),
+        (np.zeros(1), 1, None, "n at least 2"),
+        (_broken(lambda t: t.__setitem__(700, np.nan)), 1000, None, "sample 700 is nan"),
+        (_broken(lambda t: t.__setitem__(700, np.inf)), 1000, None, "sample 700 is inf"),
+        (_broken(lambda t: t.__setitem__(700, 0.1)), 1000, None, "backwards at sample 700"),
+        (np.arange(1000)[::-1] / 500, 1000, None, "backwards at sample 1"),
+        (np.full(1000, 5.0), 1000, None, "stand still"),
+        (np.arange(1000) / 500, 1000, 1000.0, "500 samples a second, rate_hz says 1000"),
+        (np.arange(1000) * 2.0, 1000, 500.0, "in seconds"),
+    ],
+)
+def test_bad_timestamps_are_one_clear_error(times, n_samples, rate_hz, message):
+    with pytest.raises(DataError, match=message):
+        timeline_from_timestamps(times, n_samples, rate_hz=rate_hz)
+
+
+def test_time_running_back_between_blocks_is_found():
+    times = np.arange(300_000) / 24_000
+    times[262_144:] -= 1.0
+    with pytest.raises(DataError, match="backwards at sample 262144"):
+        timeline_from_timestamps(times, times.size)
+
+
+@pytest.mark.parametrize("rate_hz", [0.0, -5.0, np.nan, np.inf])
+def test_a_bad_rate_is_one_clear_error(rate_hz):
+    with pytest.raises(DataError, match="rate_hz"):
+        uniform_timeline(100, rate_hz=rate_hz)
