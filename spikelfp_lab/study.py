@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 
 from spikelfp_lab.analysis import decode
 from spikelfp_lab.configs import TrainConfig, config_hash
+from spikelfp_lab.datasets import flint, makin
 from spikelfp_lab.errors import CheckpointError, ConfigError
 from spikelfp_lab.models import Autoencoder, encode, load
 from spikelfp_lab.models.autoencoder import Modality
@@ -56,6 +57,9 @@ COHORT_TRAINING: dict[tuple[str, str], dict[str, Any]] = {
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "simulated": ("I/s05", "I/s06", "I/s07"),
     "cao2021": ("ratA/s1", "mouse2/s2"),
+    # Those of the paper.
+    "makin": tuple(name.replace("_", "/", 1) for name in makin.HELD_OUT),
+    "flint": tuple(f"C/{name}" for name in flint.HELD_OUT),
 }
 
 
@@ -69,7 +73,7 @@ class Study:
     Attributes
     ----------
     cohort_name : str
-        "simulated", "cao2021", or a folder of sessions.
+        "simulated", "cao2021", "makin", "flint", or a folder of sessions.
     preset : str
         "smoke", "demo" or "paper".
     n_seeds : int
@@ -185,11 +189,11 @@ class Study:
 
     def teacher(self, seed: int = 0) -> Autoencoder:
         """Multi-session spike model, pre-trained on the pretraining sessions."""
-        return self._pretrained("teacher", "spikes", self.pretraining, seed)
+        return self._pretrained("teacher", "spikes", self._having("spikes"), seed)
 
     def ms_lfp(self, seed: int = 0) -> Autoencoder:
         """Multi-session LFP model, pre-trained on the pretraining sessions."""
-        return self._pretrained("ms-lfp", "lfp", self.pretraining, seed)
+        return self._pretrained("ms-lfp", "lfp", self._having("lfp"), seed)
 
     def ss_lfp(self, name: str, seed: int = 0) -> Autoencoder:
         """LFP model of one session alone."""
@@ -266,11 +270,11 @@ class Study:
         ]  # fmt: skip
         for number, jobs in enumerate(rounds, 1):
             names = [(make.__name__, *arguments) for make, arguments in jobs]
-            self._in_parallel(
+            self.in_parallel(
                 _train_one, names, desc=f"train, round {number} of {len(rounds)}", unit="model"
             )
 
-    def _in_parallel(
+    def in_parallel(
         self,
         work: Callable[..., Any],
         jobs: Sequence[tuple[Any, ...]],
@@ -302,10 +306,14 @@ class Study:
             Tidy: session, seed, model, readout, split, axis, r2.
         """
         jobs = [(seed, name) for seed in self.seeds for name in self.held_out]
-        tables = self._in_parallel(_score_one, jobs, desc="decode", unit="session")
+        tables = self.in_parallel(_score_one, jobs, desc="decode", unit="session")
         columns = ["session", "seed", "model", "readout", "split", "axis", "r2"]
         table = pd.concat(tables, ignore_index=True).loc[:, columns]
         return table.sort_values(["seed", "session"], kind="stable", ignore_index=True)
+
+    def _having(self, modality: Modality) -> list[str]:
+        """Pretraining sessions with a modality: teachers learn from sessions without LFP too."""
+        return [name for name in self.pretraining if modality in self.sessions[name]]
 
     @cached_property
     def _data(self) -> str:
