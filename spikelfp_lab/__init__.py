@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submodules=[
         "analysis",
         "datasets",
+        "evidence",
         "models",
         "plots",
         "sessions",
@@ -30,6 +31,9 @@ __getattr__, __dir__, __all__ = _lazy.attach(
             "SpikeLFPError",
             "SpikeLFPWarning",
         ],
+        "datasets.arrays": ["session_from_arrays"],
+        "datasets.nwb": ["describe_nwb"],
+        "datasets.nwb_write": ["write_nwb"],
         "sessions": [
             "drop_bad_channels",
             "open_cohort",
