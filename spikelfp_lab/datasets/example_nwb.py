@@ -93,7 +93,7 @@ def write_example_nwb(
         starting_time=float(raw.lfp_times[0]),
         conversion=1e-6,
     )
-    container = LFP(name="LFP")
+    container: Any = LFP(name="LFP")
     nwbfile.create_processing_module(name="ecephys", description="LFP").add(container)
     container.add_electrical_series(lfp)
     hand = SpatialSeries(
