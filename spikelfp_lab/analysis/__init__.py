@@ -1,18 +1,30 @@
-"""From latents to numbers: linear read-outs of behavior, alignment of latents, statistics."""
+"""From latents to numbers: read-outs of behavior, references, alignment of latents, statistics."""
 
 from spikelfp_lab.analysis.alignment import cca, linear_cka, procrustes, retrieval
-from spikelfp_lab.analysis.decode import decode, predict, r2_by_axis
-from spikelfp_lab.analysis.stats import bootstrap_interval, compare, paired_test
+from spikelfp_lab.analysis.decode import decode, predict, r2_by_axis, score
+from spikelfp_lab.analysis.references import gru, kalman, psid, wiener
+from spikelfp_lab.analysis.stats import (
+    bootstrap_interval,
+    compare,
+    control_false_discoveries,
+    paired_test,
+)
 
 __all__ = [
     "bootstrap_interval",
     "cca",
     "compare",
+    "control_false_discoveries",
     "decode",
+    "gru",
+    "kalman",
     "linear_cka",
     "paired_test",
     "predict",
     "procrustes",
+    "psid",
     "r2_by_axis",
     "retrieval",
+    "score",
+    "wiener",
 ]

@@ -5,23 +5,28 @@ Two read-outs are always reported side by side. *One-frame* sees the latent of t
 in the first and not in the second, which is why one of them alone would flatter it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import linalg
 
+from spikelfp_lab.analysis._ridge import (
+    FOLDS,
+    best_penalty,
+    deviation,
+    moments,
+    solve,
+    whole_rows,
+)
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions.schema import as_dataset
-from spikelfp_lab.sessions.windows import TEST, TRAIN, VAL, split_session, usable_runs
+from spikelfp_lab.sessions.windows import TEST, TRAIN, VAL, split_session
 
 READOUTS = ("one_frame", "lagged")
+COLUMNS = ("readout", "split", "axis", "r2")
 SPLITS = {"train": TRAIN, "val": VAL, "test": TEST}
-# Relative to the mean variance of a (standardized) feature, so that one grid serves 8 latents and
-# 96 channels x 21 lags alike; the ends are "no shrinkage to speak of" and "nothing but the mean".
-PENALTIES = tuple(10.0**exponent for exponent in range(-5, 3))
-FOLDS = 5
 
 
 def decode(
@@ -95,10 +100,6 @@ def decode(
     >>> scores.query("split == 'test'").round(3).to_dict("list")["r2"]
     [1.0, 1.0]
     """
-    scheme, window_s, seed = _split_of(latents, scheme, window_s, seed)
-    parts: dict[str, tuple[int, ...]] = {name: (code,) for name, code in SPLITS.items()}
-    if protocol == "paper":
-        parts["valtest"] = (VAL, TEST)
     if isinstance(readouts, str):
         readouts = (readouts,)
     rows = []
@@ -113,17 +114,85 @@ def decode(
             seed=seed,
             protocol=protocol,
         )
-        true = _behavior(as_dataset(session))
-        split = predicted["split"].values
-        scored = np.isfinite(true).all(axis=1) & np.isfinite(predicted.values).all(axis=1)
-        for part, codes in parts.items():
-            use = scored & np.isin(split, codes)
-            if not use.any():
-                raise _no_rows(part, readout, lag_s, window_s)
-            r2 = r2_by_axis(true[use], predicted.values[use])
-            for axis, value in zip(predicted["behavior_dim"].values, r2, strict=True):
-                rows.append((readout, part, str(axis), float(value)))
-    return pd.DataFrame(rows, columns=["readout", "split", "axis", "r2"])
+        rows.extend(score(predicted, session).itertuples(index=False, name=None))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def score(
+    predicted: xr.DataArray, session: xr.Dataset | xr.DataTree, *, readout: str | None = None
+) -> pd.DataFrame:
+    """R² of any prediction of the behavior on each split: the rows that :func:`decode` gives.
+
+    Bins where the prediction or the behavior is NaN are left out.
+
+    Parameters
+    ----------
+    predicted : xr.DataArray
+        (time, behavior_dim), in the units of ``behavior``, on the clock of the session, with the
+        coordinate ``split`` (time) of ``split_session``: what :func:`predict`, :func:`wiener`,
+        :func:`kalman`, :func:`gru` and :func:`psid` return. With the attribute ``protocol`` =
+        "paper" there is one more split, "valtest": both pooled.
+    session : xr.Dataset or xr.DataTree
+        A session with ``behavior``, or a leaf of a cohort.
+    readout : str, optional
+        Name in the column ``readout``; by default the prediction's attribute of that name.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns ``readout``, ``split``, ``axis`` and ``r2``, as :func:`decode`.
+
+    Raises
+    ------
+    DataError
+        No behavior, or axes other than those predicted; a prediction on another clock, or without
+        ``split``; no bin to score in a split.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from spikelfp_lab import split_session
+    >>> time = np.arange(2000) / 100
+    >>> session = xr.Dataset(
+    ...     {"behavior": (("time", "behavior_dim"), np.sin(time)[:, None])},
+    ...     coords={"time": time, "behavior_dim": ["vx"]},
+    ...     attrs={"bin_size_s": 0.01},
+    ... )
+    >>> guess = session["behavior"].assign_coords(split=split_session(session, window_s=0.5))
+    >>> score(guess, session, readout="the truth")["r2"].tolist()
+    [1.0, 1.0, 1.0]
+    """
+    session = as_dataset(session)
+    true = _behavior(session)
+    said = predicted.attrs
+    readout = readout or str(said.get("readout", "predicted"))
+    if set(predicted.dims) != {"time", "behavior_dim"} or "split" not in predicted.coords:
+        raise DataError(
+            "A prediction needs the dims 'time' and 'behavior_dim' and the coordinate 'split' "
+            f"(time); this one has the dims {predicted.dims} and the coordinates "
+            f"{', '.join(map(str, predicted.coords))}. Add it: predicted.assign_coords("
+            "split=split_session(session, window_s=...))."
+        )
+    axes, own = (list(map(str, x["behavior_dim"].values)) for x in (predicted, session))
+    if axes != own:
+        raise DataError(
+            f"The prediction is of {', '.join(axes)}, the session's behavior has "
+            f"{', '.join(own)}: predict this very session."
+        )
+    values = _features(predicted, session, what="predictions")
+    parts: dict[str, tuple[int, ...]] = {name: (code,) for name, code in SPLITS.items()}
+    if said.get("protocol") == "paper":
+        parts["valtest"] = (VAL, TEST)
+    split = predicted["split"].values
+    scored = np.isfinite(true).all(axis=1) & np.isfinite(values).all(axis=1)
+    rows = []
+    for part, codes in parts.items():
+        use = scored & np.isin(split, codes)
+        if not use.any():
+            raise _no_rows(part, readout, said.get("lag_s", 0.0), said.get("window_s"))
+        for axis, value in zip(axes, r2_by_axis(true[use], values[use]), strict=True):
+            rows.append((readout, part, axis, float(value)))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def predict(
@@ -151,7 +220,8 @@ def predict(
     xr.DataArray
         (time, behavior_dim) float64 on the session's clock, in the units of ``behavior``; NaN where
         the read-out cannot be applied. Coordinate ``split`` (time) as of ``split_session``: 0
-        train, 1 val, 2 test, -1 guard. ``attrs`` name the read-out and the ``relative_penalty``.
+        train, 1 val, 2 test, -1 guard. ``attrs`` name the read-out, the ``relative_penalty`` and the
+        split's scheme, window and seed.
 
     Raises
     ------
@@ -174,47 +244,95 @@ def predict(
     """
     if readout not in READOUTS:
         raise ConfigError(f"Unknown read-out {readout!r}: give one of {', '.join(READOUTS)}.")
+    session = as_dataset(session)
+    split = split_for(
+        latents, session, scheme=scheme, window_s=window_s, seed=seed, protocol=protocol
+    )
+    reach = reach_in_bins(lag_s, session) if readout == "lagged" else 0
+    return lagged_ridge(
+        latents,
+        session,
+        split,
+        lags=np.arange(-reach, reach + 1),
+        penalty=0.0 if protocol == "paper" else None,
+        attrs={"readout": readout, "lag_s": lag_s} | ({"protocol": protocol} if protocol else {}),
+    )
+
+
+def split_for(
+    latents: xr.DataArray,
+    session: xr.Dataset,
+    *,
+    scheme: str | None,
+    window_s: float | None,
+    seed: int | None,
+    protocol: str | None,
+) -> xr.DataArray:
+    """The split of a session that is asked for, else that of the latents' model, else the default."""
     if protocol not in (None, "paper"):
         raise ConfigError(f"Unknown protocol {protocol!r}: give None or 'paper'.")
-    session = as_dataset(session)
-    behavior = _behavior(session)
-    features = _features(latents, session)
     scheme, window_s, seed = _split_of(latents, scheme, window_s, seed)
     if protocol == "paper":
         scheme = "paper"
-    split = split_session(session, scheme=scheme, window_s=window_s, seed=seed).values
+    return split_session(session, scheme=scheme, window_s=window_s, seed=seed)
 
-    reach = 0
-    if readout == "lagged":  # a hair more than lag_s, or 0.3 s of 0.1 s bins would be two bins
-        reach = int(np.floor(lag_s / float(session.attrs["bin_size_s"]) + 1e-6))
-    rows = _whole_rows(session, split, np.asarray(np.isfinite(features).all(axis=1)), reach)
-    train = rows[(split[rows] == TRAIN) & np.isfinite(behavior[rows]).all(axis=1)]
+
+def reach_in_bins(lag_s: float, session: xr.Dataset) -> int:
+    """Bins within ``lag_s``; a hair more than it, or 0.3 s of 0.1 s bins would be two bins."""
+    return int(np.floor(lag_s / float(session.attrs["bin_size_s"]) + 1e-6))
+
+
+def as_prediction(
+    values: np.ndarray, session: xr.Dataset, split: xr.DataArray, attrs: Mapping[str, Any]
+) -> xr.DataArray:
+    """(time, behavior_dim) values as :func:`predict` returns them, with the split they were made on."""
+    return xr.DataArray(
+        values,
+        dims=("time", "behavior_dim"),
+        coords={
+            "time": session["time"],
+            "behavior_dim": session["behavior_dim"],
+            "split": ("time", split.values),
+        },
+        name="predicted_behavior",
+        attrs={**attrs, **split.attrs},
+    )
+
+
+def lagged_ridge(
+    latents: xr.DataArray,
+    session: xr.Dataset,
+    split: xr.DataArray,
+    *,
+    lags: np.ndarray,
+    penalty: float | None,
+    attrs: Mapping[str, Any],
+) -> xr.DataArray:
+    """The linear read-out of behavior at t from latents at t + each of ``lags``, neighboring bins.
+
+    ``penalty`` is that of the ridge, or None for the one that training folds choose. ``attrs`` name
+    the ``readout`` and its ``lag_s``, also in errors; they end up in the prediction's.
+    """
+    behavior = _behavior(session)
+    features = _features(latents, session)
+    finite = np.asarray(np.isfinite(features).all(axis=1))
+    rows = whole_rows(session, split.values, finite, lags)
+    train = rows[(split.values[rows] == TRAIN) & np.isfinite(behavior[rows]).all(axis=1)]
     if len(train) < 2 * FOLDS:
-        raise _no_rows("train", readout, lag_s, window_s)
+        raise _no_rows("train", attrs["readout"], attrs["lag_s"], split.attrs["window_s"])
 
     # Everything below is invariant to this shift and scale; it only keeps the sums well conditioned.
-    features = (features - features[train].mean(axis=0)) / _scale(features[train].var(axis=0))
-    lags = np.arange(-reach, reach + 1)
-    folds = [_moments(features, behavior, fold, lags=lags) for fold in np.array_split(train, FOLDS)]
-    penalty = 0.0 if protocol == "paper" else _best_penalty(folds, behavior.shape[1])
-    (weights,) = _solve(np.sum(folds, axis=0), behavior.shape[1], [penalty])
+    features = (features - features[train].mean(axis=0)) / deviation(features[train].var(axis=0))
+    folds = [moments(features, behavior, fold, lags=lags) for fold in np.array_split(train, FOLDS)]
+    penalty = best_penalty(folds, behavior.shape[1]) if penalty is None else penalty
+    (weights,) = solve(np.sum(folds, axis=0), behavior.shape[1], [penalty])
 
     predicted = np.full(behavior.shape, np.nan)
     predicted[rows] = weights[-1]
     by_lag = weights[:-1].reshape(len(lags), features.shape[1], -1)
     for lag, weight in zip(lags, by_lag, strict=True):
         predicted[rows] += features[rows + lag] @ weight
-    return xr.DataArray(
-        predicted,
-        dims=("time", "behavior_dim"),
-        coords={
-            "time": session["time"],
-            "behavior_dim": session["behavior_dim"],
-            "split": ("time", split),
-        },
-        name="predicted_behavior",
-        attrs={"readout": readout, "lag_s": lag_s, "relative_penalty": float(penalty)},
-    )
+    return as_prediction(predicted, session, split, {**attrs, "relative_penalty": float(penalty)})
 
 
 def r2_by_axis(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -261,12 +379,12 @@ def _behavior(session: xr.Dataset) -> np.ndarray:
     return session["behavior"].transpose("time", "behavior_dim").values.astype(np.float64)
 
 
-def _features(latents: xr.DataArray, session: xr.Dataset) -> np.ndarray:
-    """Latents as (time, feature) float64 on the session's clock."""
+def _features(latents: xr.DataArray, session: xr.Dataset, *, what: str = "latents") -> np.ndarray:
+    """Latents as (time, feature) float64 on the session's clock; ``what`` they are, in errors."""
     dims = getattr(latents, "dims", None)
     if dims is None or len(dims) != 2 or "time" not in dims:
         raise DataError(
-            f"Latents must be a DataArray with the dims 'time' and one other, not {dims or type(latents)}: "
+            f"{what.capitalize()} must be a DataArray with the dims 'time' and one other, not {dims or type(latents)}: "
             "give what encode returns, or a variable of the session such as session['lfp']."
         )
     time = session["time"].values
@@ -278,113 +396,17 @@ def _features(latents: xr.DataArray, session: xr.Dataset) -> np.ndarray:
     else:
         return latents.transpose("time", ...).values.astype(np.float64)
     raise DataError(
-        f"The latents are not on the session's clock: they have {problem}, the session has "
+        f"The {what} are not on the session's clock: they have {problem}, the session has "
         f"{time.size} bins from {time[0]:g} to {time[-1]:g} s. Encode this very session, or reindex "
-        "the latents to session['time'] (NaN where there is none)."
+        f"the {what} to session['time'] (NaN where there is none)."
     )
 
 
-def _no_rows(part: str, readout: str, lag_s: float, window_s: float) -> DataError:
-    reach = f", nor within {lag_s:g} s of an edge" if readout == "lagged" else ""
+def _no_rows(part: str, readout: str, lag_s: float, window_s: float | None) -> DataError:
+    reach = f", nor within {lag_s:g} s of an edge" if readout in ("lagged", "wiener") else ""
+    window = "" if window_s is None else f" (now {window_s:g} s)"
     return DataError(
         f"Too few usable bins in the {part!r} split for the {readout} read-out: it needs at least "
         f"{2 * FOLDS if part == 'train' else 1} where neither latents nor behavior are NaN{reach}. "
-        f"Give a longer session, a shorter lag_s, or a shorter window_s (now {window_s:g} s)."
+        f"Give a longer session, a shorter lag_s, or a shorter window_s{window}."
     )
-
-
-def _whole_rows(
-    session: xr.Dataset, split: np.ndarray, finite: np.ndarray, reach: int
-) -> np.ndarray:
-    """(n,) bins whose neighbors within `reach` bins are finite and of one run and one split."""
-    run = np.full(finite.size, -1)
-    for number, (start, stop) in enumerate(usable_runs(session, variables=())):
-        run[start:stop] = number
-    usable = finite & (run >= 0)
-    change = (np.diff(run) != 0) | (np.diff(split) != 0) | (np.diff(usable.astype(np.int8)) != 0)
-    stretch = np.concatenate([[0], np.cumsum(change)])
-    center = np.arange(reach, finite.size - reach)
-    # Stretches are numbered in order, so equal ends mean that everything between them is the same.
-    whole = (stretch[center - reach] == stretch[center + reach]) & usable[center]
-    return center[whole]
-
-
-def _moments(
-    features: np.ndarray, behavior: np.ndarray, rows: np.ndarray, *, lags: np.ndarray
-) -> np.ndarray:
-    """Sum over rows of z z^T, z = [lagged features (lag-major), 1, behavior]: all a fit needs.
-
-    Such sums add and subtract, so each fold is visited once. Two lags (i + 1, j + 1) see over a
-    stretch of rows what (i, j) saw, less its first bin and plus one more; so only the first lag is
-    multiplied with all others, and the lagged features are made at the ends of stretches only.
-    """
-    n_lags, width = lags.size, features.shape[1]
-    rest = np.concatenate([np.ones((rows.size, 1)), behavior[rows]], axis=1)
-    right = np.concatenate([features[rows + lags[0]], rest], axis=1)
-    products = np.stack([features[rows + lag].T @ right for lag in lags])
-    mixed = products[:, :, width:].reshape(n_lags * width, -1)
-
-    ends = np.flatnonzero(np.diff(rows) != 1)
-    first = rows[np.concatenate([[0], ends + 1])]
-    last = rows[np.concatenate([ends, [rows.size - 1]])]
-    inner = lags[:-1]  # the bins after the last are still within the reach of the last
-    lost = features[first[:, None] + inner].reshape(first.size, -1)
-    won = features[last[:, None] + 1 + inner].reshape(last.size, -1)
-    change = (won.T @ won - lost.T @ lost).reshape(n_lags - 1, width, n_lags - 1, width)
-
-    cross = np.empty((n_lags, width, n_lags, width))
-    cross[0] = products[:, :, :width].transpose(2, 0, 1)
-    for i in range(1, n_lags):
-        cross[i, :, 0] = cross[0, :, i].T
-        cross[i, :, 1:] = cross[i - 1, :, :-1] + change[i - 1]
-    square = cross.reshape(n_lags * width, -1)
-    return np.block([[square, mixed], [mixed.T, rest.T @ rest]])
-
-
-def _scale(variance: np.ndarray) -> np.ndarray:
-    """Standard deviation, and 1 for what is constant but for rounding."""
-    return np.sqrt(np.where(variance > 1e-12, variance, 1.0))
-
-
-def _solve(moments: np.ndarray, n_axes: int, penalties: Sequence[float]) -> list[np.ndarray]:
-    """Weights (features + 1, axes), intercept last, of a ridge on standardized features.
-
-    A penalty of 0 is ordinary least squares, the solution of minimal norm where it is not unique.
-    """
-    one = len(moments) - n_axes - 1  # index of the constant, after the features
-    mean = moments[one] / moments[one, one]
-    scale = _scale(np.diag(moments)[:one] / moments[one, one] - mean[:one] ** 2)
-    correlation = moments[:one] / moments[one, one]
-    correlation -= np.outer(mean[:one], mean)
-    correlation /= scale[:, None]
-    target = correlation[:, one + 1 :]
-    gram = correlation[:, :one] / scale
-    unit = np.trace(gram) / one or 1.0
-    solutions = []
-    for penalty in penalties:
-        if penalty == 0:
-            weights = linalg.pinvh(gram, rtol=1e-12) @ target
-        else:
-            shrunk = np.array(gram, order="F")  # the order LAPACK can factor in place
-            shrunk[np.diag_indices_from(shrunk)] += penalty * unit
-            factor = linalg.cho_factor(shrunk, overwrite_a=True, check_finite=False)
-            weights = linalg.cho_solve(factor, target, check_finite=False)
-        weights = weights / scale[:, None]
-        intercept = mean[one + 1 :] - mean[:one] @ weights
-        solutions.append(np.concatenate([weights, intercept[None]]))
-    return solutions
-
-
-def _best_penalty(folds: Sequence[np.ndarray], n_axes: int) -> float:
-    """The penalty with the least held-out squared error, each axis in units of its variance."""
-    total = np.sum(folds, axis=0)
-    count, mean = total[-n_axes - 1, -n_axes - 1], total[-n_axes - 1, -n_axes:]
-    variance = np.diag(total)[-n_axes:] / count - (mean / count) ** 2
-    error = np.zeros(len(PENALTIES))
-    for held_out in folds:
-        xx, xy = held_out[:-n_axes, :-n_axes], held_out[:-n_axes, -n_axes:]
-        yy = np.diag(held_out)[-n_axes:]
-        for i, weights in enumerate(_solve(total - held_out, n_axes, PENALTIES)):
-            squared = yy - 2 * (weights * xy).sum(axis=0) + (weights * (xx @ weights)).sum(axis=0)
-            error[i] += (squared / np.where(variance > 0, variance, np.inf)).sum()
-    return float(PENALTIES[np.argmin(error)])

@@ -1,6 +1,7 @@
 """Read-outs: the same numbers as scikit-learn, and nothing from where they may not look."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from sklearn.linear_model import LinearRegression, Ridge
@@ -9,8 +10,8 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from spikelfp_lab.analysis import decode, predict
-from spikelfp_lab.analysis.decode import PENALTIES
+from spikelfp_lab.analysis import decode, predict, score
+from spikelfp_lab.analysis._ridge import PENALTIES
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions import TEST, TRAIN, VAL, split_session, usable_runs
 from tests.factories import make_session
@@ -201,3 +202,35 @@ def test_latents_carry_the_split_of_their_model():
     np.testing.assert_array_equal(carried, split_session(session, window_s=0.4, seed=3))
     asked = predict(latents, session, seed=1, window_s=0.6)["split"]
     np.testing.assert_array_equal(asked, split_session(session, window_s=0.6, seed=1))
+
+
+@pytest.mark.parametrize("protocol", [None, "paper"])
+def test_score_of_what_predict_returns_is_decode(protocol):
+    session = lagging_session(bins=12000)
+    options = {"window_s": WINDOW_S, "protocol": protocol}
+    scores = decode(session["lfp"], session, **options)
+    for readout, rows in scores.groupby("readout"):
+        predicted = predict(session["lfp"], session, readout=readout, **options)
+        again = score(predicted.transpose(), xr.DataTree(session))
+        pd.testing.assert_frame_equal(again, rows.reset_index(drop=True), check_exact=True)
+    named = score(predicted, session, readout="mine")
+    assert set(named["readout"]) == {"mine"} and list(named["r2"]) == list(again["r2"])
+
+
+def test_score_errors_name_the_cure():
+    session = lagging_session()
+    predicted = predict(session["lfp"], session, window_s=WINDOW_S)
+    with pytest.raises(DataError, match="coordinate 'split'"):
+        score(predicted.drop_vars("split"), session)
+    with pytest.raises(DataError, match="dims 'time' and 'behavior_dim'"):
+        score(predicted.rename(behavior_dim="axis"), session)
+    with pytest.raises(
+        DataError, match="The prediction is of vx, the session's behavior has vx, vy"
+    ):
+        score(predicted[:, :1], session)
+    with pytest.raises(DataError, match="predictions are not on the session's clock"):
+        score(predicted[:-1], session)
+    with pytest.raises(DataError, match=r"'test' split.*within 0.1 s of an edge.*now 0.5 s"):
+        score(predicted.where(predicted["split"] != TEST), session)
+    with pytest.raises(DataError, match="no 'behavior'"):
+        score(predicted, session.drop_vars("behavior"))

@@ -1,0 +1,95 @@
+"""A linear-Gaussian system: fitted by least squares where its states are known, filtered where not.
+
+    x[t + 1] = A x[t] + w,  w ~ N(0, Q)        y[t] = C x[t] + v,  v ~ N(0, R)
+
+A filter needs of an observation only C' R^-1 y, as many numbers as there are states, and its gains
+do not depend on the data. So observations may be many, and a step costs a few operations.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import linalg
+
+
+class System(NamedTuple):
+    """States of mean zero; ``prior`` is their covariance when nothing is seen yet."""
+
+    dynamics: np.ndarray
+    process: np.ndarray
+    observation: np.ndarray
+    noise: np.ndarray
+    prior: np.ndarray
+    offset: np.ndarray
+    """Mean of the observations."""
+
+
+def fit(states: np.ndarray, observed: np.ndarray, stretches: np.ndarray) -> System:
+    """Least squares over the bins where states are known, and over pairs of these within a stretch.
+
+    ``states`` is (time, state), NaN where unknown; ``observed`` is (time, observation), finite
+    wherever states are; ``stretches`` is (n, 2), start and stop.
+    """
+    known = np.asarray(np.isfinite(states).all(axis=1))
+    inside = np.zeros(len(states), bool)
+    for start, stop in stretches:
+        inside[start : stop - 1] = True
+    before = np.flatnonzero((inside & known)[:-1] & known[1:])
+    dynamics, process = _regress(states[before], states[before + 1])
+    offset = observed[known].mean(axis=0)
+    observation, noise = _regress(states[known], observed[known] - offset)
+    # A millionth of each variance more, or a noiseless observation would have no inverse.
+    noise = noise + np.diag(1e-6 * observed[known].var(axis=0) + 1e-300)
+    prior = np.atleast_2d(np.cov(states[known], rowvar=False))
+    return System(dynamics, process, observation, noise, prior, offset)
+
+
+def filtered(system: System, observed: np.ndarray, stretches: np.ndarray) -> np.ndarray:
+    """(time, state) means given the observations of the stretch so far; NaN outside the stretches."""
+    weights = linalg.solve(system.noise, system.observation, assume_a="pos")  # R^-1 C
+    longest = int(np.diff(stretches, axis=1).max(initial=0))
+    steps, gains = _gains(system, system.observation.T @ weights, longest)
+    steady = len(gains) - 1
+    states = np.full((len(observed), len(system.prior)), np.nan)
+    for start, stop in stretches:
+        seen = (observed[start:stop] - system.offset) @ weights
+        early = min(len(seen), steady)
+        update = np.empty_like(seen)
+        update[:early] = np.einsum("tij,tj->ti", gains[:early], seen[:early])
+        update[early:] = seen[early:] @ gains[steady].T
+        state = np.zeros(len(system.prior))
+        for t in range(len(seen)):
+            state = steps[min(t, steady)] @ state + update[t]
+            states[start + t] = state
+    return states
+
+
+def _regress(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (y, x) and the covariance of what is left; no intercept."""
+    # Each column in units of its own size, or a derivative would pass for noise beside an integral.
+    size = np.sqrt((x**2).mean(axis=0))
+    size = np.where(size > 0, size, 1.0)
+    coefficients = np.linalg.lstsq(x / size, y, rcond=1e-10)[0].T / size
+    residual = y - x @ coefficients.T
+    return coefficients, residual.T @ residual / len(x)
+
+
+def _gains(
+    system: System, information: np.ndarray, longest: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """For each bin of a stretch: what takes the state there, and what its observation is weighted by.
+
+    Both end where they change no longer. ``information`` is C' R^-1 C.
+    """
+    eye, covariance = np.eye(len(system.prior)), system.prior
+    steps, gains = [], []
+    for _ in range(max(1, longest)):
+        gain = np.linalg.solve(eye + covariance @ information, covariance)  # posterior covariance
+        gain = (gain + gain.T) / 2
+        steps.append((eye - gain @ information) @ system.dynamics)
+        gains.append(gain)
+        covariance = system.dynamics @ gain @ system.dynamics.T + system.process
+        size = np.sqrt(np.maximum(np.diag(gain), 1e-300))
+        if len(gains) > 1 and (np.abs(gain - gains[-2]) <= 1e-9 * np.outer(size, size)).all():
+            break
+    return steps, np.stack(gains)
