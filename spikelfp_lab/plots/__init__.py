@@ -4,6 +4,7 @@ Each function returns a figure that pyplot no longer holds: as the last line of 
 is shown once, and nothing piles up in memory.
 """
 
+from spikelfp_lab.plots.curves import plot_curves, plot_pairs
 from spikelfp_lab.plots.decoded import plot_decoded
 from spikelfp_lab.plots.history import plot_history
 from spikelfp_lab.plots.latents import plot_latents
@@ -19,9 +20,11 @@ __all__ = [
     "MODEL_COLORS",
     "MODEL_ORDER",
     "live_history",
+    "plot_curves",
     "plot_decoded",
     "plot_history",
     "plot_latents",
+    "plot_pairs",
     "plot_scores",
     "plot_session",
     "plot_spectra",

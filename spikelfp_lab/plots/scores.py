@@ -114,7 +114,7 @@ def plot_scores(
             axes.set_title(READOUT_TITLES.get(readout, readout))
         names = ", ".join(dict.fromkeys(map(str, shown["axis"])))
         grid[0, 0].set_ylabel(textwrap.fill(f"Decoding R² ({split}; mean of {names})", 44))
-        figure.suptitle(_title(points, cohort), x=0.01, ha="left")
+        figure.suptitle(counted(points, cohort), x=0.01, ha="left")
         plt.close(figure)
     return figure
 
@@ -218,7 +218,8 @@ def _join(axes: Axes, points: pd.DataFrame, places: dict[str, float]) -> None:
             axes.plot(x, y, color="#555555", linewidth=0.5, alpha=0.7, zorder=3)
 
 
-def _title(points: pd.DataFrame, cohort: str) -> str:
+def counted(points: pd.DataFrame, cohort: str) -> str:
+    """A title that says how many sessions and seeds there are."""
     counts = {name: len(points[name].dropna().drop_duplicates()) for name in ("session", "seed")}
     text = ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n > 0)
     return f"{cohort}: {text}" if cohort else text
