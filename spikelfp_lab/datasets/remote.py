@@ -264,13 +264,13 @@ def _dandi_url(where: str) -> str:
             "'dandi:000688@0.250122.1735/path' for one version."
         )
     try:
-        from dandi.dandiapi import DandiAPIClient
+        from dandi.dandiapi import DandiAPIClient  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ConfigError(
             f"{where} needs the package dandi, which is not installed. Install it with "
             "pip install 'spikelfp_lab[dandi]'."
         ) from error
-    from dandi.exceptions import NotFoundError
+    from dandi.exceptions import NotFoundError  # pyright: ignore[reportMissingImports]
     from requests import RequestException
 
     dandiset, path = parts["dandiset"], parts["path"]
