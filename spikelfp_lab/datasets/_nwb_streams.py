@@ -12,6 +12,7 @@ from spikelfp_lab.errors import DataError, SpikeLFPWarning
 # Columns of the electrodes table that mark an electrode as bad, and their values that do.
 _BAD_COLUMNS = ("is_bad", "bad", "bad_channel", "bad_channels", "is_bad_channel")
 _GOOD_COLUMNS = ("good", "is_good", "good_channel", "is_good_channel")
+_TOUCHING_S = 1e-6  # spans with less between them are one
 _LOCATIONS = ("location", "x", "y", "z", "group_name")
 # Names that a column of the units table cannot have as a coordinate of the session.
 _TAKEN = (*_LOCATIONS, "time", "unit", "channel", "behavior_dim", "spikes", "lfp", "behavior")
@@ -68,14 +69,24 @@ def _observed(table: Any) -> np.ndarray | None:
     common = None
     for row in range(len(table)):
         spans = np.asarray(table["obs_intervals"][row], np.float64).reshape(-1, 2)
-        spans = spans[np.argsort(spans[:, 0], kind="stable")]
-        common = spans if common is None else _intersection(common, spans)
+        spans = _merged(spans)
+        if common is None or not np.array_equal(common, spans):
+            common = spans if common is None else _merged(_intersection(common, spans))
     if common is None or not len(common):
         raise DataError(
             "There is no moment in which all units were observed (obs_intervals). Open the file "
             "with units=False, or split the units into files of their own."
         )
     return common
+
+
+def _merged(spans: np.ndarray) -> np.ndarray:
+    """Spans in order of time; those that touch or overlap are one."""
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(spans[:, 1]) if len(spans) else spans[:, 1]
+    first = np.flatnonzero(np.concatenate([[True], spans[1:, 0] > reach[:-1] + _TOUCHING_S]))
+    last = np.concatenate([first[1:], [len(spans)]]) - 1
+    return np.stack([spans[first, 0], reach[last]], axis=1) if len(spans) else spans
 
 
 def _intersection(one: np.ndarray, other: np.ndarray) -> np.ndarray:

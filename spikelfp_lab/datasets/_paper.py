@@ -12,6 +12,7 @@ from scipy import signal
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.sessions.schema import add_history
 from spikelfp_lab.sessions.windows import bins_in, channel_statistics
+from spikelfp_lab.signal.lfp import referenced
 
 LINE_HZ, LOW_HZ, HIGH_HZ, ORDER = 60.0, 0.05, 50.0, 2
 MIN_UNIT_RATE_HZ = 1.0
@@ -43,7 +44,7 @@ def makin_lfp(raw: np.ndarray, *, rate_hz: float, to_rate_hz: float) -> np.ndarr
     high_pass = signal.butter(ORDER, LOW_HZ, "highpass", fs=rate_hz, output="sos")
     filters = [*notches, high_pass, _low_pass(rate_hz)]
     missing = ~np.isfinite(raw)
-    filtered = _average_referenced(_filtered(_bridged(raw, missing), filters))
+    filtered = referenced(_filtered(_bridged(raw, missing), filters), "car")
     return _resampled(filtered, missing, rate_hz=rate_hz, to_rate_hz=to_rate_hz)
 
 
@@ -61,7 +62,7 @@ def flint_lfp(raw: np.ndarray, *, rate_hz: float, to_rate_hz: float) -> np.ndarr
         As from :func:`makin_lfp`.
     """
     missing = ~np.isfinite(raw)
-    filtered = _filtered(_average_referenced(_bridged(raw, missing)), [_low_pass(rate_hz)])
+    filtered = _filtered(referenced(_bridged(raw, missing).copy(), "car"), [_low_pass(rate_hz)])
     return _resampled(filtered, missing, rate_hz=rate_hz, to_rate_hz=to_rate_hz)
 
 
@@ -92,9 +93,10 @@ def makin_velocity(
             "The position has gaps, which the paper's resampling would spread over the session. "
             "Open the session without protocol='paper'."
         )
-    velocity = np.gradient(position, times, axis=0)
+    period_s = (times[-1] - times[0]) / (times.size - 1)  # of all samples: single times are rounded
+    velocity = np.gradient(position, period_s, axis=0)
     count = int((times[-1] - times[0]) / bin_size_s)
-    step_s = (times[1] - times[0]) * times.size / count
+    step_s = period_s * times.size / count
     return np.asarray(signal.resample(velocity, count)), times[0] + np.arange(count) * step_s
 
 
@@ -202,10 +204,6 @@ def _filtered(raw: np.ndarray, filters: list) -> np.ndarray:
             block = signal.sosfiltfilt(sections, block, axis=0)
         result[:, part] = block
     return result
-
-
-def _average_referenced(values: np.ndarray) -> np.ndarray:
-    return values - values.mean(axis=1, keepdims=True, dtype=np.float64).astype(values.dtype)
 
 
 def _resampled(

@@ -16,7 +16,7 @@ from scipy import ndimage
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions.schema import GAP_BINS
 from spikelfp_lab.signal.broadband import Reference, broadband_to_lfp
-from spikelfp_lab.signal.lfp import mean_over_channels
+from spikelfp_lab.signal.lfp import referenced
 
 Derive = Literal["velocity", "speed"]
 
@@ -159,7 +159,7 @@ def lfp_on_clock(
         reference = "car" if lfp.is_raw and lfp.used.size > 1 else "none"
     if lfp.slower_than(bin_size_s):
         values, times = lfp.near(clock, bin_size_s)
-        values = _referenced(values, reference)
+        values = referenced(values, reference)
         done = f"LFP of {lfp.rate_hz:g} Hz interpolated to {rate_hz:g} Hz"
     else:
         values, times = broadband_to_lfp(
@@ -176,18 +176,13 @@ def lfp_on_clock(
             reference=reference,
             progress=progress,
         )
-        done = f"LFP of {lfp.rate_hz:g} Hz filtered ({band_hz[0]:g}-{band_hz[1]:g} Hz, line "
+        high = min(band_hz[1], rate_hz / 2)  # nothing above that is left on this clock
+        done = f"LFP of {lfp.rate_hz:g} Hz filtered ({band_hz[0]:g}-{high:g} Hz, line "
         done += f"{line_hz}) and resampled to {rate_hz:g} Hz"
     labels = list(names)
     if reference == "bipolar":
         labels = [f"{one}-{other}" for one, other in pairwise(labels)]
     return (values, times), labels, f"{done}, reference {reference}"
-
-
-def _referenced(values: np.ndarray, reference: str) -> np.ndarray:
-    if reference == "bipolar":
-        return values[:, :-1] - values[:, 1:]
-    return values - mean_over_channels(values) if reference == "car" else values
 
 
 def behavior_on_clock(
@@ -230,6 +225,8 @@ def behavior_on_clock(
     if width > 1:
         mean = _among_finite(values, lambda x: ndimage.uniform_filter1d(x, width, axis=0))
         values = np.where(np.isfinite(values), mean, np.nan)
+        if width % 2 == 0:  # the mean of samples i - width / 2 to i + width / 2 - 1
+            times = times - 0.5 / stream.rate_hz
     return values.astype(np.float32), times, names
 
 

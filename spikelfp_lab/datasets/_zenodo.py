@@ -73,6 +73,8 @@ def record_files(record: int, folder: Path) -> list[RemoteFile]:
     try:
         response = requests.get(url, timeout=_TIMEOUT_S)
         response.raise_for_status()
+        if urlsplit(response.url).scheme != urlsplit(url).scheme:
+            raise ValueError(f"{url} leads to {response.url}, which is not followed")
         answer = response.json()
     except (requests.RequestException, ValueError) as error:
         raise DataError(

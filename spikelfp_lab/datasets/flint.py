@@ -179,7 +179,12 @@ def prepare(
     path = folder / _file_name(name)
     parts = (
         *(name, protocol or "ours", "trials" if trials and protocol is None else "continuous"),
-        *(f"{bin_size_s * 1000:g}ms", f"{path.stat().st_size:x}", f"v{_PREPARED}"),
+        *(
+            f"{bin_size_s * 1000:g}ms",
+            f"{path.stat().st_size:x}",
+            f"{path.stat().st_mtime_ns:x}",
+            f"v{_PREPARED}",
+        ),
     )
     kept = cache_folder("flint") / "prepared" / f"{'-'.join(parts)}.zarr"
     return cached_session(kept, partial(_build, name, path, protocol, trials, bin_size_s))

@@ -115,7 +115,8 @@ def open_nwb(
         Names; by default the file's ``subject_id``, and ``session_id`` or ``identifier``, with what
         a name cannot have replaced by ``_``.
     cache : bool
-        Whether to keep the session of an address, and to use what was kept.
+        Whether to keep the session of an address, and to use what was kept. What is kept does not
+        change when the file behind the address does: pass False, or an address with a version.
     progress : bool
         Whether to show progress bars.
 

@@ -130,12 +130,20 @@ def _nwbfile(
     for name, variable in dataset.variables.items():
         if name != "time" and variable.dims[:1] == ("time",):
             _add_series(nwbfile, dataset, str(name), clock)
+    titles = {
+        name: re.sub(r"[/:]", "_", f"latents_{name}" if name else "latents") for name in latents
+    }
+    if len(set(titles.values())) < len(titles):
+        raise DataError(
+            f"Two of the latents {', '.join(map(repr, titles))} have one name in the file, where "
+            "'/' and ':' become '_'. Rename one."
+        )
     for name, values in latents.items():
         same = np.array_equal(values["time"].values, dataset["time"].values)
         labels = ", ".join(map(str, values[values.dims[1]].values.tolist()))
         module.add(
             (clock if same else _Clock(values)).series(
-                re.sub(r"[/:]", "_", f"latents_{name}" if name else "latents"),
+                titles[name],
                 values.values,
                 description=f"Latents {name} (time, latent): {labels}".replace("  ", " "),
                 unit="a.u.",

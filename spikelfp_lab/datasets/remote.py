@@ -5,7 +5,6 @@ that can be read by byte range, so that of a large file only what is needed is f
 made from an address are kept in the folder of :func:`spikelfp_lab.sessions.cache_folder`.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -101,16 +100,7 @@ def kept(
     """
     if not cache:
         return make()
-    path = _cache_path(where, options)
-    try:
-        return cached_session(path, make)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise DataError(
-            f"The session of {plain_name(where)} cannot be kept at {path}: "
-            f"{'the disk is full' if full else error}. Make room, set SPIKELFP_DATA to a folder "
-            "elsewhere, or pass cache=False. Nothing was left there."
-        ) from error
+    return cached_session(_cache_path(where, options), make)
 
 
 @contextmanager
@@ -176,7 +166,7 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
 
 
 def _unreadable(name: str, error: Exception) -> DataError:
-    what = (str(error).splitlines() or ["no message"])[0]
+    what = _without_query((str(error).splitlines() or ["no message"])[0])
     return DataError(
         f"{name} cannot be read as NWB ({type(error).__name__}: {what}). It may be damaged or "
         "incomplete: copy it again, or look at it with pynwb.validate."
@@ -223,8 +213,8 @@ def _from_address(where: str) -> "Iterator[h5py.File]":
             hdf5 = stack.enter_context(h5py.File(file, "r"))
         except Exception as error:  # remfile raises plain exceptions
             raise DataError(
-                f"{plain_name(where)} cannot be opened as HDF5 ({type(error).__name__}: {error}), so "
-                "it is no NWB file, or a damaged one. Check the address in a browser."
+                f"{plain_name(where)} cannot be opened as HDF5 ({type(error).__name__}: "
+                f"{_without_query(str(error))}), so it is no NWB file, or a damaged one. Check the address in a browser."
             ) from error
         yield hdf5
 
@@ -239,6 +229,11 @@ def _check_address(url: str) -> None:
             url, headers={"Range": "bytes=0-0"}, stream=True, timeout=_TIMEOUT_S
         ) as answer:
             status, reason = answer.status_code, answer.reason
+            if url.lower().startswith("https:") and not answer.url.startswith("https:"):
+                raise DataError(
+                    f"{name} leads to an address without encryption, which is not followed. "
+                    "Download the file by other means and give its path."
+                )
     except (requests.RequestException, ValueError) as error:
         raise DataError(
             f"{name} cannot be reached ({type(error).__name__}). Check the address and the "
@@ -307,6 +302,11 @@ def plain_name(where: str | os.PathLike) -> str:
         return text
     parts = urlsplit(text)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _without_query(text: str) -> str:
+    """What libraries say of an address, without what may be secret in it."""
+    return re.sub(r"\?[^\s)'\"]+", "?...", text)
 
 
 def _check_nwb(hdf5: "h5py.File", name: str) -> None:

@@ -1,5 +1,6 @@
 """Recordings that take long to bring into shape: kept once made, and made in parallel."""
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import xarray as xr
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError
 from spikelfp_lab.sessions.store import open_session, save_session
 
 
@@ -51,6 +52,11 @@ def cached_session(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
     -------
     xr.Dataset
 
+    Raises
+    ------
+    DataError
+        When the disk is full, or what is kept is damaged; the message says how to go on.
+
     Examples
     --------
     >>> import numpy as np
@@ -75,7 +81,18 @@ def cached_session(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
         except DataError:
             if not path.exists():  # else another process was first, with the same session
                 raise
-    return open_session(path)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise DataError(
+                f"The session cannot be kept at {path}: {'the disk is full' if full else error}. "
+                "Make room, or set SPIKELFP_DATA to a folder elsewhere. Nothing was left there."
+            ) from error
+    try:
+        return open_session(path)
+    except SpikeLFPError as error:
+        raise DataError(
+            f"What was kept of a session is damaged. Remove {path}, and it is made again. ({error})"
+        ) from error
 
 
 def prepare_sessions(

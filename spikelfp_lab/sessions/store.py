@@ -1,14 +1,15 @@
 """Sessions on disk, and cohorts: DataTrees whose leaves ``subject/session`` are sessions."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from spikelfp_lab.errors import ConfigError, DataError, SchemaError
+from spikelfp_lab.errors import ConfigError, DataError, SchemaError, SpikeLFPError
 from spikelfp_lab.sessions._zarr import read_zarr, refuse_existing, write_zarr
 from spikelfp_lab.sessions.schema import as_dataset, session_name, validate_session
 
@@ -106,7 +107,8 @@ def open_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
     if _is_nwb(path):
         from spikelfp_lab.datasets.nwb import open_nwb  # which is built on this room
 
-        return open_nwb(path, **options)
+        with _named(path):
+            return open_nwb(path, **options)
     path = Path(path)
     if not path.exists():
         raise DataError(
@@ -339,6 +341,18 @@ def _is_nwb(path: str | os.PathLike) -> bool:
     """An address, or a path that ends in ``.nwb``."""
     text = os.fspath(path)
     return "://" in text or text.startswith("dandi:") or text.endswith(".nwb")
+
+
+@contextmanager
+def _named(path: str | os.PathLike) -> Iterator[None]:
+    """Errors say which file they are about: a cohort may have many."""
+    name = Path(os.fspath(path).partition("?")[0]).name
+    try:
+        yield
+    except SpikeLFPError as error:
+        if name in str(error):
+            raise
+        raise type(error)(f"{name}: {error}") from error
 
 
 def _open_one(path: Path, options: dict[str, Any]) -> xr.Dataset:

@@ -308,7 +308,8 @@ def _warn_of_gaps(timeline: Timeline) -> None:
         lost = float(np.diff(timeline.gaps_s, axis=1).sum())
         warnings.warn(
             f"The timestamps have {len(timeline.gaps_s)} gap(s), {lost:.3f} s in all, the first "
-            f"after {timeline.gaps_s[0, 0]:.3f} s: the LFP is NaN there.",
+            f"after {timeline.gaps_s[0, 0]:.3f} s: the LFP is missing there "
+            "(NaN; in a session, a straight line over gaps of at most its max_gap_s).",
             SpikeLFPWarning,
             stacklevel=3,
         )

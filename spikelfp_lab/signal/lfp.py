@@ -228,9 +228,26 @@ def mean_over_channels(values: np.ndarray) -> np.ndarray:
 
 
 def referenced(lfp: np.ndarray, reference: Literal["car", "none", "bipolar"]) -> np.ndarray:
-    """The LFP (m, C), re-referenced, in place where its shape stays."""
+    """The LFP (m, C), re-referenced, in place where its shape stays.
+
+    A channel without a signal becomes NaN first: it would dilute the average, and come out as the negative of it.
+    """
+    if reference == "none":
+        return lfp
+    lfp[:, _is_flat(lfp)] = np.nan
     if reference == "bipolar":
         return lfp[:, :-1] - lfp[:, 1:]
-    if reference == "car":
-        lfp -= mean_over_channels(lfp)
+    lfp -= mean_over_channels(lfp)
     return lfp
+
+
+def _is_flat(lfp: np.ndarray) -> np.ndarray:
+    """(C,) bool: deviates less than a thousandth of what channels usually do (filters leave a residue of a constant)."""
+    there = np.isfinite(lfp)
+    known = there.any(axis=0)
+    if not known.any():
+        return ~known
+    deviation = np.zeros(known.size)
+    for channel in np.flatnonzero(known):
+        deviation[channel] = lfp[there[:, channel], channel].std(dtype=np.float64)
+    return np.asarray(known & (deviation <= 1e-3 * np.median(deviation[known])))

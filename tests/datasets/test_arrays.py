@@ -205,3 +205,23 @@ def test_dead_channels_and_silent_units_are_dropped_with_a_warning():
 def test_what_does_not_fit_is_one_clear_error(options, error, message):
     with pytest.raises(error, match=message):
         made(**options)
+
+
+def test_a_dead_channel_of_raw_voltage_is_dropped_and_not_averaged():
+    """Through the common average it would come out as the negative of all others, and look alive."""
+    raw = np.random.default_rng(0).normal(scale=50, size=(30_000, 4))
+    raw[:, 2] = 0.0
+    with pytest.warns(SpikeLFPWarning, match="ch02"):
+        session = made(lfp=raw, lfp_rate_hz=3000.0)
+    alone = made(lfp=raw[:, [0, 1, 3]], lfp_rate_hz=3000.0)
+    assert session["channel"].values.tolist() == ["ch00", "ch01", "ch03"]
+    np.testing.assert_allclose(session["lfp"], alone["lfp"], atol=1e-3)
+
+
+@pytest.mark.parametrize("rate_hz", [1000.0, 500.0, 300.0, 200.0, 120.0])
+def test_averaging_behavior_over_a_bin_does_not_shift_it(rate_hz):
+    """Of a ramp, the mean over a bin is its value at the center."""
+    times = np.arange(round(10 * rate_hz)) / rate_hz
+    session = made(behavior=times, behavior_rate_hz=rate_hz, **lfp())
+    inside = session.isel(time=slice(50, -50))
+    np.testing.assert_allclose(inside["behavior"][:, 0], inside["time"], atol=1e-5)

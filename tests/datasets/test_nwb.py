@@ -470,3 +470,13 @@ def test_running_speed_decodes_from_a_real_recording(shared):
     )
     r2 = scores.set_index("split").loc["test", "r2"]
     assert 0.36 < r2 < 0.43
+
+
+def test_observed_intervals_that_touch_leave_no_gap(tmp_path):
+    nwbfile = start_file()
+    add_lfp(nwbfile)
+    edges = np.array([0.0, 1.3, 2.9, 4.41, 7.777, 10.0])
+    intervals = np.stack([edges[:-1], edges[1:]], axis=1)
+    add_units(nwbfile, spike_trains(3), obs_intervals=[intervals.tolist()] * 3)
+    session = opened(write(nwbfile, tmp_path / "a.nwb"))
+    assert np.diff(session["time"]).max() < 1.5 * 0.01

@@ -12,13 +12,14 @@ from tests.factories import make_session
 
 
 def _gain(bring, frequency_hz, rate_hz, **options):
-    """Of a wave in the first of eight channels, whose average takes an eighth of it."""
+    """Of a wave in the first of nine channels, whose average takes a ninth of it: the others' waves cancel."""
     time = np.arange(round(20 * rate_hz)) / rate_hz
-    raw = np.zeros((time.size, 8), np.float32)
+    raw = np.zeros((time.size, 9), np.float32)
     raw[:, 0] = np.sin(2 * np.pi * frequency_hz * time)
+    raw[:, 1:] = np.sin(2 * np.pi * 7 * time)[:, None] * np.tile([1, -1], 4)
     lfp = bring(raw, rate_hz=rate_hz, to_rate_hz=100.0, **options)[200:-200, 0]
     at = np.exp(2j * np.pi * frequency_hz * (np.arange(lfp.size) + 200) / 100)
-    return np.vdot(at, lfp) / lfp.size * 2j / (7 / 8)
+    return np.vdot(at, lfp) / lfp.size * 2j / (8 / 9)
 
 
 @pytest.mark.parametrize("frequency_hz", [1.0, 10.0, 25.0, 45.0])
@@ -142,3 +143,13 @@ def test_a_gap_in_the_position_is_refused(gap):
         time[1000:] += 1.0
     with pytest.raises(DataError, match="The position has gaps"):
         _paper.makin_velocity(position, time, bin_size_s=0.01)
+
+
+def test_a_rounded_time_stamp_does_not_stretch_the_velocity():
+    times = np.arange(15_000) / 250
+    position = np.stack([np.sin(times), np.cos(times)], axis=1)
+    exact = _paper.makin_velocity(position, times, bin_size_s=0.01)
+    times[1] += 1e-5
+    rounded = _paper.makin_velocity(position, times, bin_size_s=0.01)
+    np.testing.assert_allclose(rounded[1], exact[1], atol=1e-6)
+    np.testing.assert_allclose(rounded[0], exact[0], atol=1e-6)

@@ -100,7 +100,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(xr.Dataset, "to_zarr", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match=r"the disk is full.*SPIKELFP_DATA"):
         cached_session(tmp_path / "s01.zarr", lambda: session)
     assert list(tmp_path.iterdir()) == []
 
@@ -144,3 +144,10 @@ def test_a_dask_cluster_spreads_the_sessions(tmp_path):
     # the work ran in the workers, and in both of them
     assert {each.attrs["pid"] for each in made} == workers
     assert sorted(path.name for path in tmp_path.iterdir()) == [path.name for path, _ in jobs]
+
+
+def test_what_is_kept_and_damaged_is_named_with_its_cure(tmp_path):
+    path = save_session(make_session(bins=20), tmp_path / "s01.zarr")
+    (path / ".zmetadata").write_text("{")
+    with pytest.raises(DataError, match=r"Remove .*s01\.zarr, and it is made again"):
+        cached_session(path, lambda: make_session(bins=20))

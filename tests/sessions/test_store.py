@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -334,3 +335,11 @@ def test_what_holds_no_sessions_is_refused():
     same = xr.DataTree.from_dict({"I/a": make_session(), "I/b": make_session()})
     with pytest.raises(DataError, match="named I/s01"):
         iterate_sessions(same)
+
+
+def test_an_error_in_a_cohort_names_the_file(tmp_path):
+    save_session(make_session(), tmp_path / "good.zarr")
+    with h5py.File(tmp_path / "empty.nwb", "w") as file:
+        file.attrs["nothing"] = 1
+    with pytest.raises(DataError, match=r"empty\.nwb"):
+        open_cohort(tmp_path, progress=False)

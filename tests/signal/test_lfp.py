@@ -5,6 +5,7 @@ import pytest
 
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.signal import lfp_to_rate
+from spikelfp_lab.signal.lfp import referenced
 
 
 def _gain_db(frequency_hz, *, rate_hz, seen_at_hz=None, seconds=40):
@@ -93,3 +94,19 @@ def test_channels_do_not_depend_on_their_neighbors():
 def test_bad_input_is_one_clear_error(raw, options, message):
     with pytest.raises(DataError, match=message):
         lfp_to_rate(raw, rate_hz=1000.0, **options)
+
+
+@pytest.mark.parametrize("flat", [0.0, 250.0])
+def test_a_flat_channel_is_taken_out_before_the_average(flat):
+    """It would dilute the average and come out as the negative of the others."""
+    rng = np.random.default_rng(0)
+    lfp = rng.normal(scale=30, size=(500, 4)).astype(np.float32)
+    lfp[:, 2] = flat + 1e-4 * rng.normal(size=500)  # what filters leave of a constant
+    others = [0, 1, 3]
+    expected = lfp[:, others] - lfp[:, others].mean(axis=1, keepdims=True)
+    result = referenced(lfp.copy(), "car")
+    assert np.isnan(result[:, 2]).all()
+    np.testing.assert_allclose(result[:, others], expected, rtol=1e-4, atol=1e-4)
+    pairs = referenced(lfp.copy(), "bipolar")
+    assert np.isnan(pairs[:, 1:]).all() and np.isfinite(pairs[:, 0]).all()
+    assert referenced(lfp, "none") is lfp
