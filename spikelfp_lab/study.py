@@ -151,7 +151,12 @@ class Study:
             # Complete or not there: a cohort that was interrupted would pass for a smaller one.
             partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
             save_cohort(open_cohort("simulated", progress=self.progress, **self.options), partial)
-            os.replace(partial, path)
+            try:
+                os.replace(partial, path)
+            except OSError:
+                if not path.exists():  # else another process was first, with the same cohort
+                    raise
+                shutil.rmtree(partial)
         return open_cohort(path, progress=False)
 
     @cached_property
