@@ -244,10 +244,10 @@ def referenced(lfp: np.ndarray, reference: Literal["car", "none", "bipolar"]) ->
 def _is_flat(lfp: np.ndarray) -> np.ndarray:
     """(C,) bool: deviates less than a thousandth of what channels usually do (filters leave a residue of a constant)."""
     there = np.isfinite(lfp)
-    known = there.any(axis=0)
+    known = np.asarray(there.any(axis=0))
     if not known.any():
-        return ~known
+        return known
     deviation = np.zeros(known.size)
     for channel in np.flatnonzero(known):
         deviation[channel] = lfp[there[:, channel], channel].std(dtype=np.float64)
-    return np.asarray(known & (deviation <= 1e-3 * np.median(deviation[known])))
+    return known & (deviation <= 1e-3 * np.median(deviation[known]))
