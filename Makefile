@@ -30,7 +30,7 @@ figures: $(STAMP)  ## train the demo models (30 minutes on 2 cores, less on a GP
 	@echo "figures/ is drawn; the executed notebooks are in build/notebooks/"
 
 test: $(STAMP) lint  ## lint, types, unit tests, then every notebook in the smoke preset
-	$(BIN)/python -m pytest --numprocesses 2 --durations 10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --durations 10
 	PRESET=smoke COHORT=simulated SEEDS=1 OMP_NUM_THREADS=1 SPIKELFP_RUNS=build/smoke/runs FIGURES=build/smoke/figures \
 		$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --override-ini addopts= notebooks
 
