@@ -12,7 +12,7 @@ from scipy import signal
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.sessions.schema import add_history
 from spikelfp_lab.sessions.windows import bins_in, channel_statistics
-from spikelfp_lab.signal.lfp import referenced
+from spikelfp_lab.signal.lfp import flat_channels, referenced
 
 LINE_HZ, LOW_HZ, HIGH_HZ, ORDER = 60.0, 0.05, 50.0, 2
 MIN_UNIT_RATE_HZ = 1.0
@@ -44,7 +44,7 @@ def makin_lfp(raw: np.ndarray, *, rate_hz: float, to_rate_hz: float) -> np.ndarr
     high_pass = signal.butter(ORDER, LOW_HZ, "highpass", fs=rate_hz, output="sos")
     filters = [*notches, high_pass, _low_pass(rate_hz)]
     missing = ~np.isfinite(raw)
-    filtered = referenced(_filtered(_bridged(raw, missing), filters), "car")
+    filtered = _average_referenced(_filtered(_bridged(raw, missing), filters))
     return _resampled(filtered, missing, rate_hz=rate_hz, to_rate_hz=to_rate_hz)
 
 
@@ -62,7 +62,7 @@ def flint_lfp(raw: np.ndarray, *, rate_hz: float, to_rate_hz: float) -> np.ndarr
         As from :func:`makin_lfp`.
     """
     missing = ~np.isfinite(raw)
-    filtered = _filtered(referenced(_bridged(raw, missing).copy(), "car"), [_low_pass(rate_hz)])
+    filtered = _filtered(_average_referenced(_bridged(raw, missing).copy()), [_low_pass(rate_hz)])
     return _resampled(filtered, missing, rate_hz=rate_hz, to_rate_hz=to_rate_hz)
 
 
@@ -204,6 +204,12 @@ def _filtered(raw: np.ndarray, filters: list) -> np.ndarray:
             block = signal.sosfiltfilt(sections, block, axis=0)
         result[:, part] = block
     return result
+
+
+def _average_referenced(values: np.ndarray) -> np.ndarray:
+    """In place."""
+    values[:, flat_channels(values)] = np.nan
+    return referenced(values, "car")
 
 
 def _resampled(

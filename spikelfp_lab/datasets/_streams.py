@@ -16,7 +16,7 @@ from scipy import ndimage
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions.schema import GAP_BINS
 from spikelfp_lab.signal.broadband import Reference, broadband_to_lfp
-from spikelfp_lab.signal.lfp import referenced
+from spikelfp_lab.signal.lfp import flat_channels, referenced
 
 Derive = Literal["velocity", "speed"]
 
@@ -159,6 +159,8 @@ def lfp_on_clock(
         reference = "car" if lfp.is_raw and lfp.used.size > 1 else "none"
     if lfp.slower_than(bin_size_s):
         values, times = lfp.near(clock, bin_size_s)
+        if reference != "none":
+            values[:, flat_channels(values)] = np.nan
         values = referenced(values, reference)
         done = f"LFP of {lfp.rate_hz:g} Hz interpolated to {rate_hz:g} Hz"
     else:

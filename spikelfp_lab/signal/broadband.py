@@ -15,7 +15,7 @@ from spikelfp_lab.signal._arguments import (
     checked_data,
     checked_scale,
 )
-from spikelfp_lab.signal.lfp import bridge, high_pass, referenced
+from spikelfp_lab.signal.lfp import bridge, flat_channels, high_pass, referenced
 from spikelfp_lab.signal.streaming import (
     Bridge,
     Chain,
@@ -177,6 +177,8 @@ def broadband_to_lfp(
     if not wanted.all():
         lfp, times = lfp[wanted], times[wanted]
     lfp *= scale
+    if reference != "none":
+        lfp[:, flat_channels(lfp)] = np.nan
     return referenced(lfp, reference), times
 
 

