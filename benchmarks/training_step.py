@@ -49,8 +49,9 @@ def dense(model: Autoencoder, values: torch.Tensor) -> torch.Tensor:
     )
     states = model.predictor.transformer(model.predictor.narrow(latents), positions)
     predicted = model.predictor.read_out.shared(states)
-    wanted = model.tokenizer.patches(values, fill=0.0).flatten(1, 2)
-    return (model.entry_loss(predicted, wanted) * dropped).sum() / dropped.sum() / wanted.shape[-1]
+    wanted = model.tokenizer.patches(values, "I/s01", fill=0.0).flatten(1, 2)
+    patch = torch.arange(n_tokens).expand(len(values), -1) % patches
+    return model.mean_loss(predicted, wanted, "I/s01", patch, use=dropped)
 
 
 STEPS = {"dense": dense, "visible only": visible_only, "half predicted": half_predicted}

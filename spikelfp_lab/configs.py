@@ -103,14 +103,20 @@ class MaskConfig(Config):
     predicted : float
         Share of the dropped tokens that the predictor is asked for in a step, drawn anew each time. The mean loss stays what it is, since each dropped
         token is predicted by itself from the visible ones; a step costs less. 1 for all of them, as in the paper.
+    behavior : float
+        Weight of a further term, for the supervised setting: squared error of a linear read-out of z-scored behavior from each time step's latent, of
+        the input without a mask, where behavior is known. Above 0, the weights that are kept are those with the least such error on validation
+        windows. 0 for none: behavior is then never looked at.
     """
 
     ratio: float = 0.6
     units: float = 0.0
     predicted: float = 1.0
+    behavior: float = 0.0
 
     def __post_init__(self) -> None:
         _require(0 < self.ratio < 1, self, "ratio must lie between 0 and 1")
+        _require(self.behavior >= 0, self, "behavior must not be negative")
         _require(0 <= self.units < 1, self, "units must lie in [0, 1)")
         _require(0 < self.predicted <= 1, self, "predicted must lie in (0, 1]")
 
@@ -190,14 +196,33 @@ class DistillConfig(Config):
         about that constant.
     target : {"reconstruct", "behavior"}
         Second term: squared error of the LFP (Eq. 1) or of the behavior (Eq. 3).
+    layers : {"last", "all"}
+        Align the latents of the last layer (the paper), or those after each block with those after the teacher's of the same number.
+    mask_ratio : float
+        Share of the time steps that are dropped from the student's input in training; the terms are then of the steps that are left. 0 for the paper.
+    frozen : bool
+        True for the paper. False: the teacher's weights follow the alignment too, and nothing keeps what it knows.
     """
 
     alignment_weight: float = 5.0
     task_weight: float = 1.0
     center: Literal["none", "mean", "scale"] = "none"
     target: Literal["reconstruct", "behavior"] = "reconstruct"
+    layers: Literal["last", "all"] = "last"
+    mask_ratio: float = 0.0
+    frozen: bool = True
 
     def __post_init__(self) -> None:
+        _require(
+            self.alignment_weight >= 0 and self.task_weight >= 0, self, "weights: not negative"
+        )
+        _require(self.layers in ("last", "all"), self, "layers: last or all")
+        _require(0 <= self.mask_ratio < 1, self, "mask_ratio must lie in [0, 1)")
+        _require(
+            self.frozen or (self.layers == "last" and self.center == "none"),
+            self,
+            "a teacher that is not frozen is aligned at its last layer, with center='none'",
+        )
         _require(self.center in ("none", "mean", "scale"), self, "center: none, mean or scale")
         _require(
             self.target in ("reconstruct", "behavior"), self, "target: reconstruct or behavior"

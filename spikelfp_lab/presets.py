@@ -11,7 +11,7 @@ from typing import Literal
 from spikelfp_lab.configs import DistillConfig, MaskConfig, ModelConfig, TrainConfig
 from spikelfp_lab.errors import ConfigError
 
-Role = Literal["spikes", "lfp", "distill"]
+Role = Literal["spikes", "lfp", "both", "distill"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ def _preset(
     *,
     spikes: TrainConfig,
     lfp: TrainConfig,
+    both: TrainConfig,
     student: TrainConfig,
     finetune_steps: int,
 ) -> dict[Role, Preset]:
@@ -45,6 +46,7 @@ def _preset(
     return {
         "spikes": Preset(model, spikes, _short(spikes, steps=finetune_steps), mask, distill),
         "lfp": Preset(model, lfp, _short(lfp, steps=finetune_steps), mask, distill),
+        "both": Preset(model, both, _short(both, steps=finetune_steps), mask, distill),
         "distill": Preset(linear, student, _short(student, steps=finetune_steps), mask, distill),
     }
 
@@ -65,6 +67,7 @@ PRESETS: dict[str, dict[Role, Preset]] = {
         DistillConfig(),
         spikes=_QUICK,
         lfp=_QUICK,
+        both=_QUICK,
         student=replace(_QUICK, drop_inputs=0.5, noise=0.3),
         finetune_steps=60,
     ),
@@ -74,6 +77,7 @@ PRESETS: dict[str, dict[Role, Preset]] = {
         DistillConfig(),
         spikes=TrainConfig(steps=2800, window_s=1.0),
         lfp=TrainConfig(steps=500, batch=8, window_s=4.0),
+        both=TrainConfig(steps=700, batch=16, window_s=2.0),
         student=_STUDENT,
         finetune_steps=400,
     ),
@@ -85,6 +89,7 @@ PRESETS: dict[str, dict[Role, Preset]] = {
         DistillConfig(),
         spikes=replace(_PAPER, steps=100_000),
         lfp=replace(_PAPER, steps=50_000),
+        both=replace(_PAPER, steps=50_000),
         student=replace(_PAPER, steps=10_000, batch=32),
         finetune_steps=10_000,
     ),
@@ -100,5 +105,5 @@ def preset_configs(preset: str, role: Role) -> Preset:
     if preset not in PRESETS:
         raise ConfigError(f"there is no preset {preset!r}; choose one of {list(PRESETS)}")
     if role not in PRESETS[preset]:
-        raise ConfigError(f"modality is {role!r}: choose 'spikes' or 'lfp'")
+        raise ConfigError(f"modality is {role!r}: choose 'spikes', 'lfp' or 'both'")
     return PRESETS[preset][role]

@@ -10,7 +10,7 @@ from spikelfp_lab import ConfigError, evidence, open_cohort
 from spikelfp_lab.evidence import silence
 from spikelfp_lab.presets import PRESETS
 from spikelfp_lab.sessions import cohort_from_sessions, save_cohort
-from spikelfp_lab.study import Study
+from spikelfp_lab.study import Study, scores_of
 from tests.factories import make_session
 
 
@@ -38,7 +38,7 @@ def study(tmp_path_factory) -> Study:
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch):
     """Jobs run here: other processes would not know the quick preset."""
-    monkeypatch.setattr("spikelfp_lab.study.cpu_count", lambda: 1)
+    monkeypatch.setattr("spikelfp_lab.study.parallel.cpu_count", lambda: 1)
 
 
 def test_generalization_pairs_every_model_with_every_other_session(study):
@@ -126,6 +126,57 @@ def test_latents_that_are_the_truth_recover_it():
     truth = session["latent_truth"].rename(latent_truth_dim="latent").reset_coords(drop=True)
     study = Study(preset="smoke", progress=False)
     asked = evidence.true_latents(session)
-    table = evidence.scores_of(study, 0, "I/s01", {"Truth": truth}, session=asked)
+    table = scores_of(study, 0, "I/s01", {"Truth": truth}, session=asked)
     assert set(table["axis"]) == set(session["latent_truth_dim"].to_numpy())
     assert (table["r2"] > 0.999).all()
+
+
+def test_every_model_of_every_setting_is_made_and_scored(study):
+    """Twelve models unsupervised, six supervised; what each was made from is in its record."""
+    unsupervised, supervised = study.models("I/s03"), study.models("I/s03", 0, "supervised")
+    assert set(supervised) == {"SS-LFP", "MS-LFP", "SS-MM", "Teacher", "Distilled", "Shuffled teacher"}  # fmt: skip
+    assert all(model.behavior_head is not None for model in supervised.values())
+    assert all(model.behavior_head is None for model in unsupervised.values())
+    both = study.models("I/s03", 0, "unsupervised")
+    # the cohort has no other subject
+    assert set(both) - set(unsupervised) == {"SS-MM", "SS-Teacher", "MS-Distilled", "MS-Distilled, centered", "Random teacher"}  # fmt: skip
+    assert list(both["MS-Distilled"].sessions) == ["I/s01", "I/s02", "I/s03"]
+    assert both["MS-Distilled, centered"].info["distill"]["center"] == "mean"
+    assert both["Random teacher"].info["teacher"]["train"]["lr"] == 0.0
+    table = study.scores("unsupervised")
+    assert {"SS-MM", "SS-MM (LFP only)", "Raw LFP ridge"} < set(table["model"])
+    assert table["r2"].notna().all()
+    assert "Raw LFP ridge" not in set(study.scores("supervised")["model"])
+
+
+def test_every_ablation_is_its_own_student(study):
+    table = evidence.ablations(study)
+    asked = study.ablations()
+    assert list(dict.fromkeys(table["question"])) == list(asked)
+    for question, variants in asked.items():
+        rows = table[table["question"] == question]
+        assert list(dict.fromkeys(rows["variant"])) == list(variants)
+        assert rows.groupby("variant")["own"].first().sum() == 1
+    own = table[table["own"]].groupby(["question", "readout", "split", "axis"])["r2"].first()
+    assert (own.groupby(["readout", "split", "axis"]).nunique() == 1).all()  # one and the same
+    assert table[~table["own"]]["r2"].nunique() > table["variant"].nunique()
+
+
+def test_alignment_knows_its_teacher(study):
+    table = evidence.alignment(study)
+    assert set(table["measure"]) == {"CKA", "CCA", "Retrieval", "Procrustes distance"}
+    assert "Teacher" not in set(table["model"])
+    assert table["value"].between(0, 1).all()
+    layers = evidence.layers(study, models=("Distilled", "Teacher"))
+    same = layers.query("model == 'Teacher' and layer == teacher_layer")
+    np.testing.assert_allclose(same["value"], 1.0)
+    assert layers.groupby("model").size().nunique() == 1
+
+
+def test_published_points_are_those_of_the_paper():
+    table = evidence.published_generalization()
+    test = table[table["split"] == "valtest"]
+    assert test["session"].nunique() == 27
+    wide = test.pivot(index="session", columns="model", values="r2")
+    assert (wide["Distilled"] > wide["MS-LFP, trained on it"]).all()
+    assert abs(evidence.published_generalization("C").query("model == 'Distilled' and split == 'valtest'")["r2"].mean() - 0.593) < 1e-3  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from spikelfp_lab import ConfigError, DataError
 from spikelfp_lab.presets import PRESETS
 from spikelfp_lab.sessions import cohort_from_sessions, save_cohort
-from spikelfp_lab.study import MODELS, Study
+from spikelfp_lab.study import COMPARISON, Study
 from tests.factories import make_session
 
 
@@ -87,8 +87,8 @@ def test_an_interrupted_cohort_is_not_taken_for_a_smaller_one(tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("spikelfp_lab.study.save_cohort", interrupted)
-        patch.setattr("spikelfp_lab.study.open_cohort", lambda *_, **__: None)
+        patch.setattr("spikelfp_lab.study.ground.save_cohort", interrupted)
+        patch.setattr("spikelfp_lab.study.ground.open_cohort", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             _ = study.cohort
     assert not list(tmp_path.glob("cohort-????????????"))
@@ -116,12 +116,13 @@ def test_another_seed_or_config_is_another_model(study, monkeypatch):
 def test_train_makes_all_that_the_comparison_asks_for(tmp_path):
     """In processes of its own, which know the preset as it is: hence no quick one here."""
     study = small_study(tmp_path)
-    study.train()
+    study.train("comparison")
     written = {path.name for path in study.runs.iterdir()}
     kinds = {name.rsplit("-", 1)[0] for name in written}
-    assert kinds == {"teacher", "teacher-tuned", "ms-lfp", "ms-lfp-tuned", "ss-lfp", "distilled", "shuffled", "untrained"}  # fmt: skip
-    for label, make in MODELS.items():
-        assert len(make(study, "I/s03", 0).history), label
+    assert kinds == {"teacher", "teacher-tuned", "ms-lfp", "ms-lfp-tuned", "ss-lfp", "student", "untrained"}  # fmt: skip
+    models = study.models("I/s03", 0)
+    assert list(models) == list(COMPARISON)
+    assert all(len(model.history) for model in models.values())
     assert {path.name for path in study.runs.iterdir()} == written
 
 

@@ -131,6 +131,8 @@ def fit_and_predict(
     std = np.where(std > 0, std, 1.0)
     windows = SessionWindows(
         name="gru",
+        modality="lfp",
+        size=shape.inputs,
         values=torch.as_tensor(table["inputs"].values, dtype=torch.float32, device=place),
         bin_size_s=float(table.attrs["bin_size_s"]),
         mean=mean,

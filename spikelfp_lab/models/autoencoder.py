@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from spikelfp_lab.configs import MaskConfig, ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
 from spikelfp_lab.models.tokenizers import (
+    BothTokenizer,
     LFPTokenizer,
     SpikeTokenizer,
     map_by_patch,
@@ -34,7 +35,15 @@ from spikelfp_lab.models.tokenizers import (
 )
 from spikelfp_lab.models.transformer import Transformer
 
-Modality = Literal["spikes", "lfp"]
+Modality = Literal["spikes", "lfp", "both"]
+Size = int | tuple[int, int]  # units, or channels, or both
+
+VARIABLES: dict[Modality, tuple[str, ...]] = {
+    "spikes": ("spikes",),
+    "lfp": ("lfp",),
+    "both": ("spikes", "lfp"),
+}
+"""What a model of each modality reads of a session."""
 
 
 class ReadOut(nn.Module):
@@ -92,9 +101,9 @@ class Autoencoder(nn.Module):
     Parameters
     ----------
     config : ModelConfig
-    modality : {"spikes", "lfp"}
-    sessions : mapping of str to int
-        The session vocabulary: name -> number of units or channels.
+    modality : {"spikes", "lfp", "both"}
+    sessions : mapping of str to int, or to (int, int)
+        The session vocabulary: name -> number of units or channels, or of both.
     bin_size_s : float
         Width of the time bins the model is trained on, seconds.
     n_behavior : int
@@ -119,17 +128,17 @@ class Autoencoder(nn.Module):
         config: ModelConfig,
         *,
         modality: Modality,
-        sessions: Mapping[str, int],
+        sessions: Mapping[str, Size],
         bin_size_s: float,
         n_behavior: int = 0,
     ):
         super().__init__()
-        if modality not in ("spikes", "lfp"):
-            raise ConfigError(f"modality is {modality!r}: choose 'spikes' or 'lfp'")
+        if modality not in VARIABLES:
+            raise ConfigError(f"modality is {modality!r}: choose one of {list(VARIABLES)}")
         self.config, self.bin_size_s = config, bin_size_s
         self.modality: Modality = modality
-        tokenizer = SpikeTokenizer if modality == "spikes" else LFPTokenizer
-        self.tokenizer = tokenizer(config, {})
+        tokenizers = {"spikes": SpikeTokenizer, "lfp": LFPTokenizer, "both": BothTokenizer}
+        self.tokenizer = tokenizers[modality](config, {})
         self.transformer = Transformer(
             width=config.width,
             layers=config.layers,
@@ -140,7 +149,9 @@ class Autoencoder(nn.Module):
         patch = self.tokenizer.patch
         self.read_out = ReadOut(config.width, patch, affine=config.affine_space)
         self.predictor = Predictor(config, patch) if config.predictor_layers else None
-        self.behavior_head = nn.Linear(config.width, n_behavior) if n_behavior else None
+        self.behavior_head: nn.Linear | None = None
+        if n_behavior:
+            self.add_behavior(n_behavior)
         self.history = pd.DataFrame()
         self.info: dict = {}
         for name, size in sessions.items():
@@ -171,23 +182,33 @@ class Autoencoder(nn.Module):
         )
 
     @property
-    def sessions(self) -> dict[str, int]:
-        """The session vocabulary: name -> number of units or channels."""
+    def sessions(self) -> dict[str, Size]:
+        """The session vocabulary: name -> number of units or channels, or of both."""
         return dict(self.tokenizer.sizes)
 
-    def add_session(self, name: str, size: int) -> None:
+    def add_behavior(self, n_behavior: int) -> None:
+        """Give the model a linear read-out of behavior, to be trained with it."""
+        self.behavior_head = nn.Linear(self.config.width, n_behavior)
+
+    def add_session(self, name: str, size: Size) -> None:
         """Give a new session tables of its own; a known name raises :class:`CheckpointError`."""
         if name in self.tokenizer.sizes:
             raise CheckpointError(f"session {name!r} is already in the model's vocabulary")
         index = len(self.tokenizer.sizes)
-        self.tokenizer.add_session(name, size)
-        patches = len(self.tokenizer.space[index])
+        self.tokenizer.add_session(name, size)  # type: ignore[arg-type]  # each its own size
+        patches = len(self.tokenizer.rows(name))
         self.read_out.add_session(patches)
         if self.predictor is not None:
             self.predictor.read_out.add_session(patches)
         # Z-scoring of the LFP travels with the model; the trainer sets it from training time.
-        self.register_buffer(f"mean_{index}", torch.zeros(size))
-        self.register_buffer(f"std_{index}", torch.ones(size))
+        total = size if isinstance(size, int) else sum(size)
+        self.register_buffer(f"mean_{index}", torch.zeros(total))
+        self.register_buffer(f"std_{index}", torch.ones(total))
+
+    def n_inputs(self, name: str) -> int:
+        """Units and channels that the model reads of a session, together."""
+        size = self.tokenizer.sizes[name]
+        return size if isinstance(size, int) else sum(size)
 
     def set_statistics(self, name: str, mean: Tensor, std: Tensor) -> None:
         """Keep the mean and standard deviation (C,) that ``name`` is z-scored by."""
@@ -204,17 +225,58 @@ class Autoencoder(nn.Module):
         """Time step of each of the ``time * patches`` tokens."""
         return torch.arange(time, device=device).repeat_interleave(patches)
 
-    def token_latents(self, values: Tensor, name: str) -> Tensor:
-        """Latents of every token, (B, T, P, d), nothing dropped."""
-        batch, time, _ = values.shape
-        tokens = self.tokenizer(values, name)
-        patches = tokens.shape[1] // time
-        latents = self.transformer(tokens, self.positions(time, patches, values.device))
-        return latents.view(batch, time, patches, -1)
+    def token_latents(
+        self,
+        values: Tensor,
+        name: str,
+        *,
+        steps: Tensor | None = None,
+        modality: Modality | None = None,
+        every_layer: bool = False,
+    ) -> Tensor:
+        """Latents of the tokens of every time step, (B, T, P, d).
 
-    def latents(self, values: Tensor, name: str) -> Tensor:
-        """Latents of every time step, (B, T, d): the mean over a step's patches."""
-        return self.token_latents(values, name).mean(dim=2)
+        Parameters
+        ----------
+        values : Tensor, (B, T, C)
+        name : str
+            Session they were recorded in.
+        steps : Tensor of int64, (B, K), optional
+            Time steps that are shown, the same number in each window; the others are dropped, and the result is (B, K, P, d).
+        modality : {"spikes", "lfp"}, optional
+            Of a model of both: show the tokens of this one alone.
+        every_layer : bool
+            Give the latents after 0, 1, ... all blocks, (layers + 1, B, T, P, d), the tokens themselves first.
+        """
+        time, device = values.shape[1], values.device
+        shown = torch.arange(len(self.tokenizer.rows(name)), device=device)
+        at = torch.arange(time, device=device).expand(len(values), -1) if steps is None else steps
+        keep = None
+        positions = self.positions(time, len(shown), device)
+        if steps is not None or modality not in (None, self.modality):
+            patches = len(shown)
+            if modality not in (None, self.modality):
+                shown = shown[self.tokenizer.counts(name, device) == (modality == "spikes")]
+            keep = (at.unsqueeze(-1) * patches + shown).flatten(1)
+            positions = keep // patches
+        hidden = None
+        if steps is not None:  # the LFP tokenizer's convolution would carry what is dropped
+            gone = torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
+            hidden = gone.scatter(1, steps, False).unsqueeze(-1).expand_as(values)
+        tokens = self.tokenizer(values, name, hidden=hidden, keep=keep)
+        latents = self.transformer(tokens, positions, every_layer=every_layer)
+        return latents.unflatten(-2, (at.shape[1], len(shown)))
+
+    def latents(
+        self,
+        values: Tensor,
+        name: str,
+        *,
+        modality: Modality | None = None,
+        every_layer: bool = False,
+    ) -> Tensor:
+        """Latents of every time step, (B, T, d), or (layers + 1, B, T, d): the mean over a step's patches."""
+        return self.token_latents(values, name, modality=modality, every_layer=every_layer).mean(-2)
 
     def masked_loss(
         self,
@@ -244,7 +306,8 @@ class Autoencoder(nn.Module):
         -------
         Tensor, ()
             Mean loss of the dropped entries that are predicted plus, with ``mask.units``, that of the hidden ones; padding left out. Poisson negative
-            log-likelihood (log-rates; the count's constant left out), nats, or squared error in units of the channels' variance.
+            log-likelihood (log-rates; the count's constant left out), nats, or squared error in units of the channels' variance; for both
+            modalities, the sum of the two means.
         """
         if self.predictor is None:
             raise ConfigError("a model without predictor layers has no masked loss")
@@ -255,7 +318,8 @@ class Autoencoder(nn.Module):
                 torch.rand(values.shape, generator=generator, device=values.device) < mask.units
             )
         session = self.tokenizer.index(name)
-        patches = len(self.tokenizer.space[session])
+        table = self.tokenizer.rows(name)
+        patches = len(table)
         n_tokens = time * patches
         positions = self.positions(time, patches, values.device)
 
@@ -265,30 +329,29 @@ class Autoencoder(nn.Module):
         visible, dropped = order[:, :n_visible], order[:, n_visible:]
         predict = dropped[:, : max(1, round(dropped.shape[1] * mask.predicted))]
         unseen = hidden
-        if self.modality == "lfp":  # its convolution would carry dropped tokens into visible ones
+        if (
+            self.modality != "spikes"
+        ):  # its convolution would carry dropped tokens into visible ones
             gone = torch.zeros_like(order, dtype=torch.bool).scatter(1, dropped, True)
-            gone = gone.view(batch, time, patches).repeat_interleave(self.tokenizer.patch, dim=2)
-            gone = gone[:, :, : values.shape[2]]
+            gone = self.tokenizer.spread(gone.view(batch, time, patches), name)
             unseen = gone if hidden is None else gone | hidden
         tokens = self.tokenizer(values, name, hidden=unseen, keep=visible)
         latents = self.transformer(tokens, positions[visible])
-        own_row = row_by_patch(self.tokenizer.space[session], predict % patches)
+        own_row = row_by_patch(table, predict % patches)
         masks = self.predictor.mask_token + own_row
         states = self.predictor(masks, positions[predict], latents, positions[visible])
         predicted = self.predictor.read_out(states, session, predict % patches)
 
-        wanted = self.tokenizer.patches(values if targets is None else targets, fill=0.0)
+        wanted = self.tokenizer.patches(values if targets is None else targets, name, fill=0.0)
         wanted = wanted.flatten(1, 2)
-        real = self.tokenizer.real(name, values.device)
-        use = real[predict % patches]
-        loss = (self.entry_loss(predicted, take(wanted, predict)) * use).sum() / use.sum()
+        loss = self.mean_loss(predicted, take(wanted, predict), name, predict % patches)
         if hidden is None:
             return loss
         direct = self.read_out(latents, session, visible % patches)
-        use = real[visible % patches] & take(
-            self.tokenizer.patches(hidden, fill=False).flatten(1, 2), visible
+        asked = take(self.tokenizer.patches(hidden, name, fill=False).flatten(1, 2), visible)
+        return loss + self.mean_loss(
+            direct, take(wanted, visible), name, visible % patches, use=asked
         )
-        return loss + (self.entry_loss(direct, take(wanted, visible)) * use).sum() / use.sum()
 
     def reconstruction_loss(self, latents: Tensor, wanted: Tensor, name: str) -> Tensor:
         """Loss of a linear read-out of token latents (B, T, P, d) against ``wanted`` (B, T, C), nothing dropped: the first term of Eq. 1."""
@@ -296,20 +359,49 @@ class Autoencoder(nn.Module):
         place = torch.arange(patches, device=wanted.device).repeat(latents.shape[1])
         place = place.expand(len(latents), -1)
         predicted = self.read_out(latents.flatten(1, 2), self.tokenizer.index(name), place)
-        use = self.tokenizer.real(name, wanted.device)[place]
-        wanted = self.tokenizer.patches(wanted, fill=0.0).flatten(1, 2)
-        return (self.entry_loss(predicted, wanted) * use).sum() / use.sum()
+        wanted = self.tokenizer.patches(wanted, name, fill=0.0).flatten(1, 2)
+        return self.mean_loss(predicted, wanted, name, place)
 
-    def entry_loss(self, predicted: Tensor, wanted: Tensor) -> Tensor:
-        """Loss of each entry: Poisson for counts, squared error for potentials."""
+    def behavior_loss(self, latents: Tensor, wanted: Tensor) -> Tensor:
+        """Squared error of the read-out of behavior from latents (B, T, d), against ``wanted`` (B, T, axis), over the steps without NaN."""
+        assert self.behavior_head is not None
+        known = torch.isfinite(wanted).all(dim=-1, keepdim=True)
+        error = (self.behavior_head(latents).float() - wanted.nan_to_num()) ** 2
+        return (error * known).sum() / (known.sum() * wanted.shape[-1]).clamp(min=1)
+
+    def mean_loss(
+        self,
+        predicted: Tensor,
+        wanted: Tensor,
+        name: str,
+        patch: Tensor,
+        *,
+        use: Tensor | None = None,
+    ) -> Tensor:
+        """Mean over the real entries (B, N, S) of tokens of patches ``patch`` (B, N): Poisson for counts, squared error for potentials.
+
+        ``use`` leaves further entries out. Of both modalities, the sum of the two means.
+        """
         predicted = predicted.float()
-        if self.modality == "spikes":
-            return F.poisson_nll_loss(predicted, wanted, log_input=True, reduction="none")
-        return F.mse_loss(predicted, wanted, reduction="none")
+        real = self.tokenizer.real(name, wanted.device)[patch]
+        real = real if use is None else real & use
+        counts = self.tokenizer.counts(name, wanted.device)[patch].unsqueeze(-1)
+        means = []
+        if self.modality != "lfp":
+            asked = real & counts
+            # log-rate 0 where a potential is asked for: its exponential must stay finite
+            log_rate = predicted if self.modality == "spikes" else predicted * counts
+            loss = F.poisson_nll_loss(log_rate, wanted, log_input=True, reduction="none")
+            means.append((loss * asked).sum() / asked.sum().clamp(min=1))
+        if self.modality != "spikes":
+            asked = real & ~counts
+            loss = F.mse_loss(predicted, wanted, reduction="none")
+            means.append((loss * asked).sum() / asked.sum().clamp(min=1))
+        return torch.stack(means).sum()
 
-    def check_session(self, name: str, size: int) -> None:
+    def check_session(self, name: str, size: Size) -> None:
         """Refuse a session the model has no tables for, or one with another number of channels."""
-        what = "units" if self.modality == "spikes" else "channels"
+        what = {"spikes": "units", "lfp": "channels", "both": "units and channels"}[self.modality]
         if name not in self.tokenizer.sizes:
             borrow = f"as_session={next(iter(self.tokenizer.sizes), None)!r}"
             add = "Add it with finetune(model, session), or encode it"

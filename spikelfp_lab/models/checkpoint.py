@@ -123,7 +123,10 @@ def load(path: str | Path) -> Autoencoder:
         model = Autoencoder(
             ModelConfig.from_dict(config["model"]),
             modality=config["modality"],
-            sessions=config["sessions"],
+            sessions={
+                name: tuple(size) if isinstance(size, list) else size
+                for name, size in config["sessions"].items()
+            },
             bin_size_s=config["bin_size_s"],
             n_behavior=config["n_behavior"],
         )

@@ -7,8 +7,8 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from spikelfp_lab.errors import CheckpointError
-from spikelfp_lab.models.autoencoder import Autoencoder
+from spikelfp_lab.errors import CheckpointError, ConfigError
+from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality
 from spikelfp_lab.models.device import autocast, pick_device
 from spikelfp_lab.sessions import (
     TRAIN,
@@ -25,12 +25,15 @@ def encode(
     session: xr.Dataset | xr.DataTree,
     *,
     as_session: str | None = None,
+    layer: int | None = None,
     window_s: float | None = None,
     batch: int = 64,
     device: str | torch.device = "auto",
     progress: bool = True,
 ) -> xr.DataArray:
     """Latents of a session.
+
+    A model of both modalities reads the session's spikes, its LFP, or both, whichever it has: leave one out to see what the other gives.
 
     The session is read in windows that overlap by half; each bin's latent is the mean of those windows' latents, weighted by a triangle that is
     highest at a window's center, so there is no seam where windows meet. No window crosses a gap or a trial's edge.
@@ -44,6 +47,8 @@ def encode(
     as_session : str, optional
         Encode as if the data came from this session of the model's vocabulary: its tables are used, no training takes place. An LFP session that
         the model does not know is z-scored by statistics of its own training time.
+    layer : int, optional
+        Latents after so many blocks, from 0 (the tokens); by default after the last.
     window_s : float, optional
         Length of a window, seconds; by default what the model was trained on.
     batch : int
@@ -61,9 +66,9 @@ def encode(
     Raises
     ------
     CheckpointError
-        Unknown session, wrong number of channels, or another bin size; the message says how to go on.
-    DataError
-        The session lacks the model's modality.
+        Unknown session, wrong number of channels, another bin size, or a session without the model's modality; the message says how to go on.
+    ConfigError
+        The model has no such layer.
 
     Examples
     --------
@@ -81,13 +86,9 @@ def encode(
     session = as_dataset(session)
     own_name = session_name(session)
     name = own_name if as_session is None else as_session
-    if model.modality not in session:
-        raise CheckpointError(
-            f"the model reads {model.modality!r}, which session {own_name} does not have; "
-            f"it has {sorted(map(str, session.data_vars))}"
-        )
-    raw = session[model.modality].to_numpy()
-    model.check_session(name, raw.shape[1])
+    if layer is not None and not 0 <= layer <= model.config.layers:
+        raise ConfigError(f"layer is {layer}: the model has layers 0 to {model.config.layers}")
+    raw, modality = _values(model, session, name, own_name)
     bin_size = float(session.attrs["bin_size_s"])
     if not np.isclose(bin_size, model.bin_size_s, rtol=1e-3):
         raise CheckpointError(
@@ -96,11 +97,11 @@ def encode(
         )
     train = model.info.get("train", {})
     window_s = window_s or train.get("window_s", 2.0)
-    if model.modality == "spikes" or own_name in model.sessions or as_session is None:
+    if modality == "spikes" or own_name in model.sessions or as_session is None:
         known = own_name if own_name in model.sessions else name
         mean, std = (t.cpu().numpy() for t in model.statistics(known))
     else:
-        mean, std = _own_statistics(session, raw, train, window_s)
+        mean, std = _own_statistics(session, raw, train, window_s, model, name)
 
     place = pick_device(device)
     values = torch.as_tensor((raw - mean) / std, dtype=torch.float32, device=place)
@@ -112,14 +113,18 @@ def encode(
     with torch.inference_mode(), autocast(place):
         chunks = [
             (size, chunk)
-            for size, starts in _cover(usable_runs(session, variables=(model.modality,)), length)
+            for size, starts in _cover(usable_runs(session, variables=VARIABLES[modality]), length)
             for chunk in np.array_split(starts, -(-len(starts) // batch))
         ]
         bar = tqdm(chunks, desc=f"encode {own_name}", unit="batch", delay=2.0, disable=not progress)
         for size, chunk in bar:
             triangle = 1.0 - (torch.arange(size, device=place) - (size - 1) / 2).abs() / size
             index = torch.as_tensor(chunk, device=place)[:, None] + torch.arange(size, device=place)
-            latents = model.latents(values[index], name).float() * triangle[:, None]
+            latents = model.latents(
+                values[index], name, modality=modality, every_layer=layer is not None
+            )
+            latents = latents if layer is None else latents[layer]
+            latents = latents.float() * triangle[:, None]
             total.index_add_(0, index.flatten(), latents.flatten(0, 1))
             weight.index_add_(0, index.flatten(), triangle.repeat(len(chunk))[:, None])
     model.train(was_training)
@@ -131,21 +136,60 @@ def encode(
         attrs={
             "session": own_name,
             "encoded_as": name,
-            "modality": model.modality,
+            "modality": modality,
             # how time was split in training: what a read-out must keep to
             **{key: train[key] for key in ("scheme", "window_s", "seed") if key in train},
         },
     )
 
 
+def _values(
+    model: Autoencoder, session: xr.Dataset, name: str, own_name: str
+) -> tuple[np.ndarray, Modality]:
+    """What the model reads of the session, (time, unit or channel), and as which modality; columns it does without are 0."""
+    present = [variable for variable in VARIABLES[model.modality] if variable in session]
+    if not present:
+        raise CheckpointError(
+            f"the model reads {model.modality!r}, which session {own_name} does not have; "
+            f"it has {sorted(map(str, session.data_vars))}"
+        )
+    arrays = {variable: session[variable].to_numpy() for variable in present}
+    if model.modality != "both":
+        model.check_session(name, arrays[present[0]].shape[1])
+        return arrays[present[0]], model.modality
+    known = model.sessions.get(name, (0, 0))
+    assert isinstance(known, tuple)
+    units, channels = (
+        arrays[variable].shape[1] if variable in arrays else size
+        for variable, size in zip(("spikes", "lfp"), known, strict=True)
+    )
+    model.check_session(name, (units, channels))
+    length = session.sizes["time"]
+    spikes = arrays.get("spikes", np.zeros((length, units), np.uint8))
+    lfp = arrays.get("lfp", np.zeros((length, channels), np.float32))
+    modality: Modality = "both" if len(present) == 2 else "spikes" if "spikes" in arrays else "lfp"
+    return np.concatenate([spikes, lfp], axis=1), modality
+
+
 def _own_statistics(
-    session: xr.Dataset, raw: np.ndarray, train: dict, window_s: float
+    session: xr.Dataset,
+    raw: np.ndarray,
+    train: dict,
+    window_s: float,
+    model: Autoencoder,
+    name: str,
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and SD (C,) of the session's own potentials; 0 and 1 for counts."""
+    mean, std = np.zeros(raw.shape[1], np.float32), np.ones(raw.shape[1], np.float32)
+    size = model.sessions[name]
+    channels = slice(0 if isinstance(size, int) else size[0], None)
     scheme = train.get("scheme", "blocks")
-    if scheme == "paper":
-        return channel_statistics(raw, np.ones(len(raw), bool))
-    split = split_session(session, scheme=scheme, window_s=window_s, seed=train.get("seed", 0))
-    return channel_statistics(raw, split.to_numpy() == TRAIN)
+    use = np.ones(len(raw), bool)
+    if scheme != "paper":
+        split = split_session(session, scheme=scheme, window_s=window_s, seed=train.get("seed", 0))
+        use = split.to_numpy() == TRAIN
+    mean[channels], std[channels] = channel_statistics(raw[:, channels], use)
+    return mean, std
 
 
 def _cover(runs: np.ndarray, length: int) -> list[tuple[int, np.ndarray]]:

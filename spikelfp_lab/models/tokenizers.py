@@ -83,13 +83,19 @@ class Tokenizer(nn.Module):
         """Position of a session in the vocabulary."""
         return list(self.sizes).index(name)
 
-    def patches(self, values: Tensor, *, fill: float) -> Tensor:
-        """(B, T, C) values -> (B, T, P, S), the last patch padded with ``fill``."""
-        batch, time, size = values.shape
-        count = n_patches(size, self.patch)
-        return F.pad(values, (0, count * self.patch - size), value=fill).view(
-            batch, time, count, self.patch
-        )
+    def rows(self, name: str) -> Tensor:
+        """(P, d) space row of each patch of a session."""
+        return self.space[self.index(name)]
+
+    def patches(self, values: Tensor, name: str, *, fill: float) -> Tensor:
+        """(B, T, C) values of session ``name`` -> (B, T, P, S), the last patch padded with ``fill``."""
+        count = n_patches(self.sizes[name], self.patch)
+        padding = count * self.patch - self.sizes[name]
+        return F.pad(values, (0, padding), value=fill).unflatten(2, (count, self.patch))
+
+    def spread(self, flags: Tensor, name: str) -> Tensor:
+        """(B, T, P) flags of tokens -> (B, T, C), of their units or channels."""
+        return flags.repeat_interleave(self.patch, dim=2)[:, :, : self.sizes[name]]
 
     def real(self, name: str, device: torch.device) -> Tensor:
         """(P, S) bool: True where a patch holds a real unit or channel, False on padding."""
@@ -97,7 +103,14 @@ class Tokenizer(nn.Module):
         count = n_patches(size, self.patch)
         return (torch.arange(count * self.patch, device=device) < size).view(count, self.patch)
 
-    def embed_values(self, values: Tensor, hidden: Tensor | None, keep: Tensor | None) -> Tensor:
+    def counts(self, name: str, device: torch.device) -> Tensor:
+        """(P,) bool: True where a patch is of units, False where it is of channels."""
+        size = len(self.rows(name))
+        return torch.full((size,), isinstance(self, SpikeTokenizer), device=device)
+
+    def embed_values(
+        self, values: Tensor, name: str, hidden: Tensor | None, keep: Tensor | None
+    ) -> Tensor:
         raise NotImplementedError
 
     def forward(
@@ -124,8 +137,8 @@ class Tokenizer(nn.Module):
         Tensor, (B, K, d)
             Or (B, T * P, d) without ``keep``.
         """
-        space = self.space[self.index(name)]
-        tokens = self.embed_values(values, hidden, keep)
+        space = self.rows(name)
+        tokens = self.embed_values(values, name, hidden, keep)
         if keep is None:
             keep = torch.arange(tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
         patch = keep % len(space)
@@ -148,12 +161,14 @@ class SpikeTokenizer(Tokenizer):
         self.max_count = config.max_count
         self.table = nn.Parameter(torch.randn(config.max_count + 2, config.width // self.patch))
 
-    def embed_values(self, values: Tensor, hidden: Tensor | None, keep: Tensor | None) -> Tensor:
+    def embed_values(
+        self, values: Tensor, name: str, hidden: Tensor | None, keep: Tensor | None
+    ) -> Tensor:
         padding = self.max_count + 1
         shown = values.clamp(max=self.max_count)
         if hidden is not None:
             shown = shown.masked_fill(hidden, padding)
-        counts = self.patches(shown, fill=padding).flatten(1, 2)
+        counts = self.patches(shown, name, fill=padding).flatten(1, 2)
         if keep is not None:
             counts = take(counts, keep)
         one_hot = counts.unsqueeze(-1) == torch.arange(padding + 1, device=values.device)
@@ -175,11 +190,91 @@ class LFPTokenizer(Tokenizer):
             config.channel_patch, config.width, config.kernel, dilation=config.dilation
         )
 
-    def embed_values(self, values: Tensor, hidden: Tensor | None, keep: Tensor | None) -> Tensor:
-        patches = self.patches(
-            values if hidden is None else values.masked_fill(hidden, 0.0), fill=0.0
-        )
+    def embed_values(
+        self, values: Tensor, name: str, hidden: Tensor | None, keep: Tensor | None
+    ) -> Tensor:
+        shown = values if hidden is None else values.masked_fill(hidden, 0.0)
+        patches = self.patches(shown, name, fill=0.0)
         past = (self.conv.kernel_size[0] - 1) * self.conv.dilation[0]
         tokens = self.conv(F.pad(patches.flatten(1, 2).transpose(1, 2), (past, 0)))  # (B, d, T * P)
         tokens = tokens.transpose(1, 2)
         return tokens if keep is None else take(tokens, keep)
+
+
+class BothTokenizer(nn.Module):
+    """Spikes and LFP side by side: the tokens of a time step are those of its units' patches, then those of its channels'.
+
+    Values are (B, T, U + C), counts first; a session's size is the pair (U, C). Each modality has the tokenizer, and the tables, that it has
+    alone; the narrower patch is padded to the wider.
+    """
+
+    def __init__(self, config: ModelConfig, sizes: Mapping[str, tuple[int, int]]):
+        super().__init__()
+        self.spikes, self.lfp = SpikeTokenizer(config, {}), LFPTokenizer(config, {})
+        self.patch = max(config.spike_patch, config.channel_patch)
+        for name, size in sizes.items():
+            self.add_session(name, size)
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        return {name: (units, self.lfp.sizes[name]) for name, units in self.spikes.sizes.items()}
+
+    def add_session(self, name: str, size: tuple[int, int]) -> None:
+        """Give a new session tables of its own, freshly initialized."""
+        for part, own in zip((self.spikes, self.lfp), size, strict=True):
+            part.add_session(name, own)
+
+    def index(self, name: str) -> int:
+        """Position of a session in the vocabulary."""
+        return self.spikes.index(name)
+
+    def rows(self, name: str) -> Tensor:
+        """(P, d) space row of each patch of a session."""
+        return torch.cat([self.spikes.rows(name), self.lfp.rows(name)])
+
+    def patches(self, values: Tensor, name: str, *, fill: float) -> Tensor:
+        """(B, T, U + C) values of session ``name`` -> (B, T, P, S), padded with ``fill``."""
+        parts = zip((self.spikes, self.lfp), values.split(self.sizes[name], dim=2), strict=True)
+        return torch.cat(
+            [self._widen(part.patches(own, name, fill=fill), fill) for part, own in parts], dim=2
+        )
+
+    def spread(self, flags: Tensor, name: str) -> Tensor:
+        """(B, T, P) flags of tokens -> (B, T, U + C), of their units and channels."""
+        counts = len(self.spikes.rows(name))
+        return torch.cat(
+            [self.spikes.spread(flags[:, :, :counts], name), self.lfp.spread(flags[:, :, counts:], name)],
+            dim=2,
+        )  # fmt: skip
+
+    def real(self, name: str, device: torch.device) -> Tensor:
+        """(P, S) bool: True where a patch holds a real unit or channel, False on padding."""
+        parts = (self.spikes, self.lfp)
+        return torch.cat([self._widen(part.real(name, device), False) for part in parts])
+
+    def counts(self, name: str, device: torch.device) -> Tensor:
+        """(P,) bool: True where a patch is of units, False where it is of channels."""
+        return torch.cat([part.counts(name, device) for part in (self.spikes, self.lfp)])
+
+    def forward(
+        self,
+        values: Tensor,
+        name: str,
+        *,
+        hidden: Tensor | None = None,
+        keep: Tensor | None = None,
+    ) -> Tensor:
+        """As :meth:`Tokenizer.forward`."""
+        size, time = self.sizes[name], values.shape[1]
+        masks = (None, None) if hidden is None else hidden.split(size, dim=2)
+        tokens = [
+            part(own, name, hidden=mask).unflatten(1, (time, -1))
+            for part, own, mask in zip(
+                (self.spikes, self.lfp), values.split(size, dim=2), masks, strict=True
+            )
+        ]
+        both = torch.cat(tokens, dim=2).flatten(1, 2)
+        return both if keep is None else take(both, keep)
+
+    def _widen(self, patches: Tensor, fill: float) -> Tensor:
+        return F.pad(patches, (0, self.patch - patches.shape[-1]), value=fill)

@@ -125,14 +125,23 @@ class Transformer(nn.Module):
         self.norm = nn.RMSNorm(width, eps=NORM_EPS)
 
     def forward(
-        self, x: Tensor, positions: Tensor, *, context: tuple[Tensor, Tensor] | None = None
+        self,
+        x: Tensor,
+        positions: Tensor,
+        *,
+        context: tuple[Tensor, Tensor] | None = None,
+        every_layer: bool = False,
     ) -> Tensor:
         """Tokens (B, N, d) at integer time steps ``positions`` (N,) or (B, N) -> (B, N, d).
 
-        With ``context``, other tokens (B, M, d) and their positions, attention goes to these instead.
+        With ``context``, other tokens (B, M, d) and their positions, attention goes to these instead. With ``every_layer`` the result is what would
+        come out after 0, 1, ... all blocks, (layers + 1, B, N, d), each under the final norm.
         """
         turn = rotary(positions, self.head_width)
         other = None if context is None else (context[0], rotary(context[1], self.head_width))
+        states = [x]
         for block in self.blocks:
             x = block(x, turn, other)
-        return self.norm(x)
+            if every_layer:
+                states.append(x)
+        return self.norm(torch.stack(states) if every_layer else x)

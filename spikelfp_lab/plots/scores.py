@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,6 +19,9 @@ from spikelfp_lab.plots.style import FAINT, INK, style
 READOUT_TITLES = {"one_frame": "One-frame read-out", "lagged": "Lagged read-out"}
 LOWEST_R2 = -0.2
 CONTROL_GAP = 0.6
+BAR_STEP = 0.36  # inches from bar to bar: room for a number above each
+RIM = withStroke(linewidth=2.2, foreground="white")  # what is black is seen on dark bars too
+MAX_WIDTH = 10.5  # inches that a notebook shows without shrinking the text
 
 
 def plot_scores(
@@ -27,6 +31,7 @@ def plot_scores(
     readouts: Sequence[str] = ("one_frame", "lagged"),
     split: str = "test",
     lines: bool = False,
+    rows: str | None = None,
 ) -> Figure:
     """Draw R² of every model as bars: mean over sessions, 95 % interval, and every score behind it.
 
@@ -47,12 +52,16 @@ def plot_scores(
         Which of the splits is shown.
     lines : bool
         Join each session's scores across the models.
+    rows : str, optional
+        Name of a column, such as "setting": one row of panels for each of its values, in order of
+        appearance, with the models that have scores there.
 
     Returns
     -------
     Figure
-        Panels side by side on one R² axis; controls stand apart, hatched, behind a gap. The title
-        says how many sessions and seeds there are.
+        Panels on one R² axis, side by side, or below each other where that would be too wide;
+        controls stand apart, hatched, behind a gap. The title says how many sessions and seeds
+        there are.
 
     Raises
     ------
@@ -78,7 +87,8 @@ def plot_scores(
     >>> figure.get_suptitle()
     'simulated: 2 sessions, 1 seed'
     """
-    missing = {"model", "session", "seed", "readout", "split", "axis", "r2"} - set(scores)
+    by = [] if rows is None else [rows]
+    missing = {"model", "session", "seed", "readout", "split", "axis", "r2", *by} - set(scores)
     if missing:
         raise DataError(
             f"The scores have no column {', '.join(sorted(missing))}: one row a model, session, "
@@ -90,36 +100,59 @@ def plot_scores(
             raise DataError(f"No scores of the read-out {readout!r} in the split {split!r}.")
     if np.isnan(shown["r2"].to_numpy(dtype=float)).any():
         raise DataError("Some of the scores are NaN: leave those sessions out, and say so.")
-    points = (
-        shown.groupby(["readout", "model", "session", "seed"], dropna=False)["r2"]
-        .mean()
-        .reset_index()
-    )
-    models = in_order(list(points["model"]))
-    places = _places(models)
+    if rows is not None and shown[rows].isna().any():
+        raise DataError(f"Some of the scores have no {rows!r}: fill in that column.")
+    keys = [*by, "readout", "model", "session", "seed"]
+    points = means(shown, ["r2"], by=keys)
+    values = [] if rows is None else list(dict.fromkeys(points[rows]))
+    parts = {str(value): points.loc[points[rows] == value] for value in values} or {"": points}
+    places = {part: model_places(in_order(list(own["model"]))) for part, own in parts.items()}
+    span = max(max(own.values()) for own in places.values()) + 1
+    # a panel of few bars still needs room for its title, and the figure for its own
+    panel_width = max(BAR_STEP * span, 1.9 if rows is None else 2.8)
+    wide = 0.9 + panel_width * len(readouts) > MAX_WIDTH
+    columns = 1 if wide else len(readouts)
+    lines_of_panels = len(parts) * len(readouts) // columns
     with style():
-        # a panel of few bars still needs room for its title, and the figure for its own
-        width = 0.9 + max(0.36 * (max(places.values()) + 1), 1.9) * len(readouts)
         figure, grid = plt.subplots(
-            1, len(readouts), figsize=(width, 3.4), sharey=True, squeeze=False
+            lines_of_panels,
+            columns,
+            figsize=(0.9 + panel_width * columns, 0.4 + 3.0 * lines_of_panels),
+            sharey=True,
+            squeeze=False,
         )
-        low, high = min(0.0, points["r2"].min()), max(points["r2"].max(), 0.0)
+        r2 = points["r2"].to_numpy(dtype=float)
+        low, high = min(0.0, float(r2.min())), max(float(r2.max()), 0.0)
         low = max(1.1 * low, LOWEST_R2 - 0.02)
-        grid[0, 0].set_ylim(low, min(1.0, high) + 0.08)
-        for axes, readout in zip(grid[0], readouts, strict=True):
-            panel = points.loc[points["readout"] == readout]
-            _bars(axes, panel, places, floor=low)
-            if lines:
-                _join(axes, panel, places)
-            axes.set_title(READOUT_TITLES.get(readout, readout))
+        # a high bar among the controls must not reach into what is written over them
+        room = 0.15 if r2[points["model"].isin(CONTROLS)].max(initial=-1) > high - 0.1 else 0.08
+        grid[0, 0].set_ylim(low, min(1.0, high) + room)
         names = ", ".join(dict.fromkeys(map(str, shown["axis"])))
-        grid[0, 0].set_ylabel(textwrap.fill(f"Decoding R² ({split}; mean of {names})", 44))
+        label = textwrap.fill(f"Decoding R² ({split}; mean of {names})", 44)
+        cells = [(part, readout) for part in parts for readout in readouts]
+        labeled: set[int] = set()
+        for axes, (part, readout) in zip(grid.flat, cells, strict=True):
+            panel = parts[part].loc[parts[part]["readout"] == readout]
+            if panel.empty:
+                axes.set_visible(False)
+                continue
+            line = axes.get_subplotspec().rowspan.start
+            if line not in labeled:  # the first panel of a line that has scores
+                axes.set_ylabel(label)
+                axes.tick_params(labelleft=True)
+                labeled.add(line)
+            draw_bars(axes, panel, places[part], floor=low)
+            axes.set_xlim(-0.6, span - 0.4)  # bars are as wide in every row
+            if lines:
+                _join(axes, panel, places[part])
+            title = READOUT_TITLES.get(readout, readout)
+            axes.set_title(title if rows is None else f"{title}, {part}")
         figure.suptitle(counted(points, cohort), x=0.01, ha="left")
         plt.close(figure)
     return figure
 
 
-def _places(models: list[str]) -> dict[str, float]:
+def model_places(models: list[str]) -> dict[str, float]:
     """x of every model: a step of one, and a gap before the controls."""
     gap = CONTROL_GAP if any(model not in CONTROLS for model in models) else 0.0
     return {model: i + gap * (model in CONTROLS) for i, model in enumerate(models)}
@@ -132,7 +165,8 @@ def _offsets(points: pd.DataFrame) -> dict[str, float]:
     return dict(zip(sessions, 0.08 + np.linspace(-half, half, len(sessions)), strict=True))
 
 
-def _bars(axes: Axes, points: pd.DataFrame, places: dict[str, float], *, floor: float) -> None:
+def draw_bars(axes: Axes, points: pd.DataFrame, places: dict[str, float], *, floor: float) -> None:
+    """Bars of ``r2`` with whiskers, points and numbers; what lies below the floor is written there."""
     offsets = _offsets(points)
     axes.axhline(0, color=INK, linewidth=0.7)
     for model, x in places.items():
@@ -165,13 +199,21 @@ def _bars(axes: Axes, points: pd.DataFrame, places: dict[str, float], *, floor: 
         low, high = bootstrap_interval(by_session)
         top = max(mean, visible["r2"].max() if len(visible) else mean)
         if np.isfinite(low) and high > floor:
-            axes.vlines(x - 0.24, max(low, floor), high, color=INK, linewidth=1.3, zorder=5)
+            axes.vlines(
+                x - 0.24,
+                max(low, floor),
+                high,
+                color=INK,
+                linewidth=1.3,
+                zorder=5,
+                path_effects=[RIM],
+            )
             top = max(top, high)
         below = own.loc[own["r2"] < floor, "r2"]
         if len(below) or mean < floor:
-            _write(axes, x, floor, f"lowest\n{own['r2'].min():.2f}", size=5.5, above=5)
+            write_above(axes, x, floor, f"lowest\n{own['r2'].min():.2f}", size=5.5, above=5)
             axes.plot(x, floor, marker="v", color=INK, markersize=4, clip_on=False, zorder=7)
-        _write(axes, x, max(top, 0), f"{mean:.2f}", size=6.5, above=2.5)
+        write_above(axes, x, max(top, 0), f"{mean:.2f}", size=6.5, above=2.5)
     axes.set_xticks(list(places.values()), list(places), rotation=40, ha="right")
     axes.tick_params(axis="x", length=0, pad=1)
     axes.set_xlim(-0.6, max(places.values()) + 0.6)
@@ -182,7 +224,7 @@ def _bars(axes: Axes, points: pd.DataFrame, places: dict[str, float], *, floor: 
         axes.text(
             edge + 0.1,
             1.0,
-            "controls",
+            "controls and references" if len(controls) > 3 else "controls",
             transform=axes.get_xaxis_transform(),
             va="top",
             fontsize=7,
@@ -190,10 +232,10 @@ def _bars(axes: Axes, points: pd.DataFrame, places: dict[str, float], *, floor: 
         )
 
 
-def _write(axes: Axes, x: float, y: float, text: str, *, size: float, above: float) -> None:
+def write_above(axes: Axes, x: float, y: float, text: str, *, size: float, above: float) -> None:
     """Centered text some points above a place, on a white rim that keeps it readable."""
     axes.annotate(
-        text.replace("-", "−"),
+        text.replace("-0.00", "0.00").replace("-", "−"),
         (x, y),
         xytext=(0, above),
         textcoords="offset points",
@@ -201,7 +243,7 @@ def _write(axes: Axes, x: float, y: float, text: str, *, size: float, above: flo
         va="bottom",
         fontsize=size,
         linespacing=0.95,
-        path_effects=[withStroke(linewidth=2, foreground="white")],
+        path_effects=[RIM],
         zorder=8,
     )
 
@@ -216,6 +258,12 @@ def _join(axes: Axes, points: pd.DataFrame, places: dict[str, float]) -> None:
             x = [places[model] + offset for model in known]
             y = [means[session, model] for model in known]
             axes.plot(x, y, color="#555555", linewidth=0.5, alpha=0.7, zorder=3)
+
+
+def means(table: pd.DataFrame, values: Sequence[str], *, by: Sequence[str]) -> pd.DataFrame:
+    """Means of some columns by others, whose NaN are a group of their own; in order of appearance."""
+    groups: Any = table.groupby(list(by), dropna=False, sort=False)
+    return groups[list(values)].mean().reset_index()
 
 
 def counted(points: pd.DataFrame, cohort: str) -> str:

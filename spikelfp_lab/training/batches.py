@@ -7,6 +7,7 @@ lets a killed run go on exactly where it stopped.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from spikelfp_lab.configs import TrainConfig
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.models.autoencoder import Autoencoder, Modality
+from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality, Size
 from spikelfp_lab.sessions import TRAIN, channel_statistics, split_session, window_starts
 
 
@@ -27,8 +28,11 @@ class SessionWindows:
     Attributes
     ----------
     name : str
+    modality : {"spikes", "lfp", "both"}
     values : Tensor, (time, unit or channel) float32
-        Counts, or z-scored potentials, on the device.
+        Counts, or z-scored potentials, or both side by side, on the device.
+    size : int or (int, int)
+        Number of units or channels, or of both.
     bin_size_s : float
     mean, std : ndarray, (unit or channel,) float32
         What ``values`` was z-scored by; 0 and 1 for counts.
@@ -41,7 +45,9 @@ class SessionWindows:
     """
 
     name: str
+    modality: Modality
     values: Tensor
+    size: Size
     bin_size_s: float
     mean: np.ndarray
     std: np.ndarray
@@ -50,10 +56,22 @@ class SessionWindows:
     length: int
     targets: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def n_units(self) -> int:
+        """How many columns of ``values``, the first ones, are counts."""
+        return (
+            0
+            if self.modality == "lfp"
+            else self.values.shape[1]
+            if isinstance(self.size, int)
+            else self.size[0]
+        )
+
     def digest(self) -> str:
         """A short hash of the name, the values and where windows start: a run that is resumed must find the same."""
         total = hashlib.sha256(self.name.encode())
-        for array in (self.values.cpu().numpy(), self.train, self.val):
+        targets = (self.targets[name].cpu().numpy() for name in sorted(self.targets))
+        for array in (self.values.cpu().numpy(), self.train, self.val, *targets):
             total.update(np.ascontiguousarray(array).tobytes())
         return total.hexdigest()[:12]
 
@@ -65,14 +83,17 @@ class SessionWindows:
         return series[index]
 
 
-def session_values(session: xr.Dataset, modality: Modality) -> np.ndarray:
-    """The (time, unit or channel) array of a modality; its absence is one clear error."""
-    if modality not in session:
+def session_values(session: xr.Dataset, modality: Modality) -> tuple[np.ndarray, Size]:
+    """The (time, unit or channel) array of a modality and its size; its absence is one clear error."""
+    if missing := [name for name in VARIABLES[modality] if name not in session]:
         raise DataError(
-            f"session {session.attrs.get('subject')}/{session.attrs.get('session')} has no {modality!r}; "
+            f"session {session.attrs.get('subject')}/{session.attrs.get('session')} has no {missing[0]!r}; "
             f"it has {sorted(map(str, session.data_vars))}. Train on a modality it has, or leave it out."
         )
-    return session[modality].to_numpy()
+    arrays = [session[name].to_numpy() for name in VARIABLES[modality]]
+    if len(arrays) == 1:
+        return arrays[0], arrays[0].shape[1]
+    return np.concatenate(arrays, axis=1), (arrays[0].shape[1], arrays[1].shape[1])
 
 
 def prepare(
@@ -89,7 +110,7 @@ def prepare(
     ``together_with`` names further variables that no window may be missing (NaN) in. Under ``scheme="paper"`` statistics are of all time,
     as in the paper.
     """
-    raw = session_values(session, modality)
+    raw, size = session_values(session, modality)
     if len(empty := np.flatnonzero(np.isnan(raw).all(axis=0))):
         raise DataError(
             f"session {name}: {modality} is NaN throughout in column(s) {empty.tolist()}. "
@@ -97,15 +118,17 @@ def prepare(
         )
     split = split_session(session, scheme=train.scheme, window_s=train.window_s, seed=train.seed)
     length = max(1, round(train.window_s / session.attrs["bin_size_s"]))
-    if modality == "lfp":
+    mean, std = np.zeros(raw.shape[1], np.float32), np.ones(raw.shape[1], np.float32)
+    if modality != "spikes":
         use = np.ones(len(raw), bool) if train.scheme == "paper" else split.to_numpy() == TRAIN
-        mean, std = channel_statistics(raw, use)
-    else:
-        mean, std = np.zeros(raw.shape[1], np.float32), np.ones(raw.shape[1], np.float32)
-    variables = (modality, *together_with)
+        channels = slice(0 if isinstance(size, int) else size[0], None)
+        mean[channels], std[channels] = channel_statistics(raw[:, channels], use)
+    variables = (*VARIABLES[modality], *together_with)
     return SessionWindows(
         name=name,
+        modality=modality,
         values=torch.as_tensor((raw - mean) / std, dtype=torch.float32, device=device),
+        size=size,
         bin_size_s=float(session.attrs["bin_size_s"]),
         mean=mean,
         std=std,
@@ -113,6 +136,34 @@ def prepare(
         val=window_starts(session, split, "val", length=length, variables=variables),
         length=length,
     )
+
+
+def add_behavior(windows: SessionWindows, session: xr.Dataset, *, train: TrainConfig) -> None:
+    """Give the windows the session's behavior, z-scored by training time, as the target "behavior" (time, axis); NaN where it is not known."""
+    if "behavior" not in session:
+        raise DataError(
+            f"session {windows.name} has no 'behavior' to learn: leave it out, or train without labels "
+            "(MaskConfig.behavior=0, DistillConfig.target='reconstruct')"
+        )
+    split = split_session(session, scheme=train.scheme, window_s=train.window_s, seed=train.seed)
+    behavior = session["behavior"].transpose("time", "behavior_dim").to_numpy()
+    mean, std = channel_statistics(behavior, split.to_numpy() == TRAIN)
+    windows.targets["behavior"] = torch.as_tensor(
+        (behavior - mean) / std, dtype=torch.float32, device=windows.values.device
+    )
+
+
+def behavior_axes(sessions: Mapping[str, xr.Dataset]) -> tuple[str, ...]:
+    """Names of the behavior that all of the sessions have; a difference is a :class:`DataError`."""
+    axes = {
+        tuple(map(str, session["behavior_dim"].to_numpy())) if "behavior" in session else ()
+        for session in sessions.values()
+    }
+    if len(axes) > 1:
+        raise DataError(
+            f"the sessions' behavior differs, {sorted(axes)}: one read-out cannot learn both"
+        )
+    return axes.pop()
 
 
 def add_to_vocabulary(model: Autoencoder, windows: SessionWindows) -> None:
@@ -125,11 +176,10 @@ def add_to_vocabulary(model: Autoencoder, windows: SessionWindows) -> None:
             f"session {windows.name} has bins of {windows.bin_size_s:g} s, the model's are {model.bin_size_s:g} s: "
             "bring all sessions of a model to one bin size"
         )
-    size = windows.values.shape[1]
     if windows.name not in model.sessions:
-        model.add_session(windows.name, size)
+        model.add_session(windows.name, windows.size)
         model.to(windows.values.device)
-    model.check_session(windows.name, size)
+    model.check_session(windows.name, windows.size)
     model.set_statistics(windows.name, torch.as_tensor(windows.mean), torch.as_tensor(windows.std))
 
 
@@ -143,13 +193,18 @@ def draw(
     return windows, rng.choice(windows.train, size=batch)
 
 
-def augment(values: Tensor, *, drop: float, noise: float) -> Tensor:
+def augment(values: Tensor, *, drop: float, noise: float, counts: int = 0) -> Tensor:
     """Silence random units (channels) of each window and add noise, as :class:`~spikelfp_lab.TrainConfig` says.
 
-    ``values`` is (B, T, C). Random numbers come from torch's global generator, which the training loop seeds at each step.
+    ``values`` is (B, T, C), of which the first ``counts`` are of units and get no noise. Random numbers come from torch's global generator, which
+    the training loop seeds at each step.
     """
     if drop:
         share = drop * torch.rand(len(values), 1, 1, device=values.device)
         kept = torch.rand(len(values), 1, values.shape[2], device=values.device) >= share
         values = values * kept
-    return values + noise * torch.randn_like(values) if noise else values
+    if noise and counts < values.shape[2]:
+        added = noise * torch.randn_like(values)
+        added[:, :, :counts] = 0.0
+        values = values + added
+    return values

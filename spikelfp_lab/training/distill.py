@@ -6,6 +6,7 @@ the place of the LFP.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikelfp_lab.configs import DistillConfig, ModelConfig, TrainConfig, config_hash
-from spikelfp_lab.errors import CheckpointError, DataError
+from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import own_random_state, pick_device
 from spikelfp_lab.models.encode import encode
@@ -24,8 +25,10 @@ from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.sessions import TRAIN, as_dataset, iterate_sessions, split_session
 from spikelfp_lab.training.batches import (
     SessionWindows,
+    add_behavior,
     add_to_vocabulary,
     augment,
+    behavior_axes,
     draw,
     prepare,
 )
@@ -51,6 +54,9 @@ def center_latents(latents: np.ndarray, use: np.ndarray, how: str) -> np.ndarray
     return (latents - mean) / scale
 
 
+TEACHER = "teacher"  # name under which a teacher that is not frozen is part of its student while both are trained
+
+
 class Distillation:
     """The objective of a student: align with the teacher, and reconstruct LFP (or regress behavior)."""
 
@@ -60,25 +66,38 @@ class Distillation:
     def terms(
         self, model: Autoencoder, windows: SessionWindows, starts: np.ndarray, values: Tensor
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Loss terms of a batch, and the latents (B, T, d) of student and teacher."""
-        tokens = model.token_latents(values, windows.name)  # (B, T, P, d)
-        latents = tokens.mean(dim=2)
-        teacher = windows.cut(windows.targets["teacher"], starts)
-        if self.distill.target == "behavior":
-            assert model.behavior_head is not None
-            predicted = model.behavior_head(latents)
-            task = F.mse_loss(predicted.float(), windows.cut(windows.targets["behavior"], starts))
-        else:
-            task = model.reconstruction_loss(
-                tokens, windows.cut(windows.values, starts), windows.name
-            )
-        aligned = alignment(latents, teacher)
-        loss = self.distill.task_weight * task + self.distill.alignment_weight * aligned
-        return (
-            {"loss": loss, "alignment": aligned, self.distill.target: task},
-            latents,
-            teacher,
+        """Loss terms of a batch, and the latents (B, T, d), or (layers, B, T, d), of student and teacher."""
+        goal = self.distill
+        steps = None
+        if goal.mask_ratio and model.training:
+            batch, time = values.shape[:2]
+            order = torch.rand(batch, time, device=values.device).argsort(dim=1)
+            steps = order[:, : max(1, round(time * (1 - goal.mask_ratio)))].sort(dim=1).values
+        tokens = model.token_latents(
+            values, windows.name, steps=steps, every_layer=goal.layers == "all"
         )
+        latents = tokens.mean(dim=-2)
+        teacher = self._teacher(model, windows, starts, steps)
+        if goal.layers == "all":
+            tokens, latents, teacher = tokens[-1], latents[1:], teacher.permute(2, 0, 1, 3)
+        if goal.target == "behavior":
+            wanted = _at(windows.cut(windows.targets["behavior"], starts), steps)
+            task = model.behavior_loss(tokens.mean(dim=-2), wanted)
+        else:
+            wanted = _at(windows.cut(windows.values, starts), steps)
+            task = model.reconstruction_loss(tokens, wanted, windows.name)
+        aligned = alignment(latents, teacher)
+        loss = goal.task_weight * task + goal.alignment_weight * aligned
+        return {"loss": loss, "alignment": aligned, goal.target: task}, latents, teacher
+
+    def _teacher(
+        self, model: Autoencoder, windows: SessionWindows, starts: np.ndarray, steps: Tensor | None
+    ) -> Tensor:
+        """The teacher's latents of the windows: kept ones, or, when it is not frozen, what it gives now."""
+        if self.distill.frozen:
+            return _at(windows.cut(windows.targets["teacher"], starts), steps)
+        counts = windows.cut(windows.targets["spikes"], starts)
+        return _at(model.get_submodule(TEACHER).latents(counts, windows.name), steps)  # type: ignore[operator]
 
     def loss(self, model: Autoencoder, step: int) -> dict[str, Tensor]:
         windows, starts = draw(self.cohort, batch=self.train.batch, seed=self.train.seed, step=step)
@@ -90,19 +109,29 @@ class Distillation:
         return self.terms(model, windows, starts, values)[0]
 
     def validate(self, model: Autoencoder) -> dict[str, float]:
-        """Loss terms, and the cosine that remains once each side's mean is taken away, which is what ranks students."""
+        """Loss terms, and the cosine that remains once each side's mean is taken away, which is what ranks students of Eq. 1.
+
+        Those of Eq. 3, which have labels, are ranked by the error of behavior, as supervised models without a teacher are.
+        """
         rows = []
         for windows in self.cohort:
             terms, student, teacher = self.terms(
                 model, windows, windows.val, windows.cut(windows.values, windows.val)
             )
-            student, teacher = student.float().flatten(0, 1), teacher.float().flatten(0, 1)
-            centered = alignment(student - student.mean(0), teacher - teacher.mean(0))
-            rows.append(
-                {name: value.item() for name, value in terms.items()}
-                | {"score": centered.item(), "centered alignment": centered.item()}
-            )
+            student, teacher = student.float().flatten(-3, -2), teacher.float().flatten(-3, -2)
+            centered = alignment(student - student.mean(-2, True), teacher - teacher.mean(-2, True))
+            values = {name: value.item() for name, value in terms.items()}
+            values["centered alignment"] = centered.item()
+            rank = "behavior" if self.distill.target == "behavior" else "centered alignment"
+            rows.append({"score": values[rank]} | values)
         return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _at(series: Tensor, steps: Tensor | None) -> Tensor:
+    """The time steps (B, K) of windows (B, T, ...), or all of them."""
+    if steps is None:
+        return series
+    return series[torch.arange(len(series), device=series.device)[:, None], steps]
 
 
 def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarray:
@@ -129,7 +158,7 @@ def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarra
 @own_random_state()
 def distill(
     sessions: Sessions,
-    teacher: Autoencoder,
+    teacher: Autoencoder | Mapping[str, xr.DataArray],
     *,
     preset: str = "demo",
     model: ModelConfig | None = None,
@@ -149,8 +178,9 @@ def distill(
     ----------
     sessions : Dataset, DataTree, or mapping of str to Dataset
         Sessions with spikes and LFP that the teacher knows. One is the paper's default, several its extension A.12.
-    teacher : Autoencoder
-        A spike model, see :func:`~spikelfp_lab.pretrain` and :func:`~spikelfp_lab.finetune`.
+    teacher : Autoencoder, or mapping of str to DataArray
+        A spike model, see :func:`~spikelfp_lab.pretrain` and :func:`~spikelfp_lab.finetune`. Or the latents to reproduce themselves, (time, latent) for
+        each session, on its clock, from whatever model; what :func:`~spikelfp_lab.encode` gives says in its attributes how time was split.
     preset : {"smoke", "demo", "paper"}
         Where configs come from that are not given.
     model : ModelConfig, optional
@@ -172,8 +202,10 @@ def distill(
     CheckpointError
         The teacher does not know a session.
     DataError
-        The teacher is no spike model or was trained on another split, widths differ, or a session lacks LFP, spikes, or, with
-        ``target="behavior"``, behavior.
+        The teacher is no spike model or was trained on another split, widths or, with ``layers="all"``, depths differ, latents are on another clock,
+        or a session lacks LFP, spikes, or, with ``target="behavior"``, behavior.
+    ConfigError
+        Latents as a teacher, with ``layers="all"`` or ``frozen=False``, which need the model.
 
     Examples
     --------
@@ -189,31 +221,20 @@ def distill(
     configs = preset_configs(preset, "distill")
     model_config = model or configs.model
     goal, train = distill or configs.distill, train or configs.train
-    if teacher.modality != "spikes":
-        raise DataError(
-            f"the teacher reads {teacher.modality!r}; distillation needs a teacher of spikes"
-        )
-    if model_config.width != teacher.config.width:
-        raise DataError(
-            f"the student is {model_config.width} wide, the teacher {teacher.config.width}: "
-            "their latents must have the same width (ModelConfig.width)"
-        )
-    _check(named, teacher, goal, train)
+    sessions_by_name = {name: as_dataset(session) for name, session in named.items()}
+    _check(sessions_by_name, teacher, model_config, goal, train)
     place = pick_device(device)
     cohort = [
-        _with_targets(
-            as_dataset(session), name, teacher, goal, train, place, shuffle_teacher, progress
-        )
-        for name, session in named.items()
+        _with_targets(session, name, teacher, goal, train, place, shuffle_teacher, progress)
+        for name, session in sessions_by_name.items()
     ]
-    first = as_dataset(next(iter(named.values())))
     torch.manual_seed(train.seed)
     student = Autoencoder(
         model_config,
         modality="lfp",
         sessions={},
-        bin_size_s=float(first.attrs["bin_size_s"]),
-        n_behavior=first.sizes["behavior_dim"] if goal.target == "behavior" else 0,
+        bin_size_s=cohort[0].bin_size_s,
+        n_behavior=len(behavior_axes(sessions_by_name)) if goal.target == "behavior" else 0,
     ).to(place)
     for windows in cohort:
         add_to_vocabulary(student, windows)
@@ -222,9 +243,11 @@ def distill(
         "train": train.to_dict(),
         "distill": goal.to_dict(),
         "shuffle_teacher": shuffle_teacher,
-        "teacher": teacher.info,
+        "teacher": teacher.info if isinstance(teacher, Autoencoder) else "latents",
     }
-    return fit(
+    if not goal.frozen:
+        student.add_module(TEACHER, copy.deepcopy(teacher).to(place))  # type: ignore[arg-type]  # checked above
+    student = fit(
         student,
         Distillation(cohort, distill=goal, train=train),
         train=train,
@@ -233,7 +256,6 @@ def distill(
         folder=None if folder is None else Path(folder),
         fingerprint=config_hash(
             student.digest(),
-            teacher.digest(),
             goal,
             train,
             shuffle_teacher,
@@ -241,65 +263,113 @@ def distill(
         ),
         callbacks=callbacks,
     )
+    if not goal.frozen:
+        delattr(student, TEACHER)
+    return student
 
 
 def _check(
-    named: Mapping[str, xr.Dataset], teacher: Autoencoder, goal: DistillConfig, train: TrainConfig
+    named: Mapping[str, xr.Dataset],
+    teacher: Autoencoder | Mapping[str, xr.DataArray],
+    model: ModelConfig,
+    goal: DistillConfig,
+    train: TrainConfig,
 ) -> None:
     """Refuse what would leak or make no sense, before anything is trained."""
-    if unknown := [name for name in named if name not in teacher.sessions]:
+    if isinstance(teacher, Autoencoder):
+        if teacher.modality != "spikes":
+            raise DataError(
+                f"the teacher reads {teacher.modality!r}; distillation needs a teacher of spikes"
+            )
+        widths = {teacher.config.width}
+        known, splits = list(teacher.sessions), [teacher.info.get("train", {})]
+        if goal.layers == "all" and teacher.config.layers != model.layers:
+            raise DataError(
+                f"the student has {model.layers} layers, the teacher {teacher.config.layers}: "
+                "layers='all' aligns one with one (ModelConfig.layers)"
+            )
+    else:
+        if goal.layers == "all" or not goal.frozen:
+            raise ConfigError("layers='all' and frozen=False need the teacher itself, not latents")
+        known = list(teacher)
+        widths = {latents.shape[1] for latents in teacher.values()}
+        splits = [latents.attrs for latents in teacher.values()]
+    if unknown := [name for name in named if name not in known]:
         raise CheckpointError(
-            f"the teacher does not know {unknown}, only {list(teacher.sessions)}: "
+            f"the teacher does not know {unknown}, only {known}: "
             "teacher = finetune(teacher, session) first"
         )
-    before = teacher.info.get("train", {})
-    for key in ("scheme", "seed"):
-        if key in before and before[key] != getattr(train, key):
-            raise DataError(
-                f"the teacher's time was split with {key}={before[key]!r}, the student's with {getattr(train, key)!r}: "
-                f"the teacher has trained on what the student is tested on. Give TrainConfig({key}={before[key]!r})."
-            )
-    if goal.target == "behavior":
-        axes = {tuple(session["behavior_dim"].values) for session in named.values()}
-        if len(axes) > 1:
-            raise DataError(
-                f"the sessions' behavior differs, {sorted(axes)}: one read-out cannot learn both"
-            )
+    if widths != {model.width}:
+        raise DataError(
+            f"the student is {model.width} wide, the teacher {sorted(widths)[0]}: "
+            "their latents must have the same width (ModelConfig.width)"
+        )
+    for before in splits:
+        for key in ("scheme", "seed"):
+            if key in before and before[key] != getattr(train, key):
+                raise DataError(
+                    f"the teacher's time was split with {key}={before[key]!r}, the student's with {getattr(train, key)!r}: "
+                    f"the teacher has trained on what the student is tested on. Give TrainConfig({key}={before[key]!r})."
+                )
 
 
 def _with_targets(
     session: xr.Dataset,
     name: str,
-    teacher: Autoencoder,
+    teacher: Autoencoder | Mapping[str, xr.DataArray],
     goal: DistillConfig,
     train: TrainConfig,
     device: torch.device,
     shuffle: bool,
     progress: bool,
 ) -> SessionWindows:
-    behavior = ("behavior",) if goal.target == "behavior" else ()
+    latents = _latents(session, name, teacher, goal, device, progress)
+    flat = latents.reshape(len(latents), -1)
+    # As a variable of the session, so that no window is missing any of them.
+    taught = session.assign(teacher=(("time", "teacher_latent"), flat))
     windows = prepare(
-        session,
-        name,
-        modality="lfp",
-        train=train,
-        device=device,
-        together_with=("spikes", *behavior),
+        taught, name, modality="lfp", train=train, device=device, together_with=("teacher",)
     )
     use = split_session(
         session, scheme=train.scheme, window_s=train.window_s, seed=train.seed
     ).to_numpy()
-    latents = encode(teacher, session, as_session=name, device=device, progress=progress).to_numpy()
     if shuffle:
         # Within each part of the split, so that the control leaks nothing either.
         latents = latents.copy()
         for part in np.unique(use):
-            rows = np.flatnonzero((use == part) & np.isfinite(latents[:, 0]))
+            rows = np.flatnonzero((use == part) & np.isfinite(flat).all(axis=1))
             latents[rows] = shuffle_latents(latents[rows], window=windows.length, seed=train.seed)
     latents = center_latents(latents, use == TRAIN, goal.center)
     windows.targets["teacher"] = torch.as_tensor(latents, dtype=torch.float32, device=device)
-    if behavior:
-        values = session["behavior"].to_numpy()
-        scaled = center_latents(values, use == TRAIN, "scale")
-        windows.targets["behavior"] = torch.as_tensor(scaled, dtype=torch.float32, device=device)
+    if not goal.frozen:
+        counts = session["spikes"].to_numpy()
+        windows.targets["spikes"] = torch.as_tensor(counts, dtype=torch.float32, device=device)
+    if goal.target == "behavior":
+        add_behavior(windows, session, train=train)
     return windows
+
+
+def _latents(
+    session: xr.Dataset,
+    name: str,
+    teacher: Autoencoder | Mapping[str, xr.DataArray],
+    goal: DistillConfig,
+    device: torch.device,
+    progress: bool,
+) -> np.ndarray:
+    """What is to be reproduced: (time, latent), or (time, layer, latent) for all layers."""
+    if not isinstance(teacher, Autoencoder):
+        given = teacher[name].transpose("time", ...)
+        if given.sizes["time"] != session.sizes["time"] or not np.allclose(
+            given["time"], session["time"]
+        ):
+            raise DataError(f"the latents to reproduce are not on the clock of session {name}")
+        return given.to_numpy()
+    layers = [None] if goal.layers == "last" else range(1, teacher.config.layers + 1)
+    latents = [
+        encode(
+            teacher, session, as_session=name, layer=layer, device=device, progress=progress
+        ).to_numpy()
+        for layer in layers
+    ]
+    return latents[0] if goal.layers == "last" else np.stack(latents, axis=1)

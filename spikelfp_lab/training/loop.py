@@ -58,7 +58,9 @@ def make_optimizer(model: Autoencoder, train: TrainConfig) -> torch.optim.AdamW:
     """AdamW; only matrices decay, not biases, norms, or the tokenizer's tables."""
     decay, keep = [], []
     for name, parameter in model.named_parameters():
-        table = name.startswith(("tokenizer.space", "tokenizer.maps", "tokenizer.table"))
+        table = name.startswith("tokenizer.") and bool(
+            {"space", "maps", "table"} & {*name.split(".")}
+        )
         (keep if parameter.dim() < 2 or table else decay).append(parameter)
     groups = [
         {"params": decay, "weight_decay": train.weight_decay},

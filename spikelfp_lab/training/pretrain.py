@@ -12,15 +12,17 @@ import xarray as xr
 from torch import Tensor
 
 from spikelfp_lab.configs import MaskConfig, ModelConfig, TrainConfig, config_hash
-from spikelfp_lab.errors import ConfigError
+from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder, Modality
 from spikelfp_lab.models.device import own_random_state, pick_device
 from spikelfp_lab.presets import preset_configs
-from spikelfp_lab.sessions import iterate_sessions
+from spikelfp_lab.sessions import as_dataset, iterate_sessions
 from spikelfp_lab.training.batches import (
     SessionWindows,
+    add_behavior,
     add_to_vocabulary,
     augment,
+    behavior_axes,
     draw,
     prepare,
 )
@@ -40,24 +42,60 @@ class MaskedReconstruction:
     def loss(self, model: Autoencoder, step: int) -> dict[str, Tensor]:
         windows, starts = draw(self.cohort, batch=self.train.batch, seed=self.train.seed, step=step)
         values = windows.cut(windows.values, starts)
-        noise = self.train.noise if model.modality == "lfp" else 0.0
-        inputs = augment(values, drop=self.train.drop_inputs, noise=noise)
-        return {"loss": model.masked_loss(inputs, windows.name, mask=self.mask, targets=values)}
+        inputs = augment(
+            values, drop=self.train.drop_inputs, noise=self.train.noise, counts=windows.n_units
+        )
+        loss = model.masked_loss(inputs, windows.name, mask=self.mask, targets=values)
+        return self._terms(model, windows, starts, inputs, loss)
 
     def validate(self, model: Autoencoder) -> dict[str, float]:
-        """Mean loss over sessions; the same windows and masks every time."""
-        losses = []
+        """Mean terms over sessions; the same windows and masks every time."""
+        rows = []
         for windows in self.cohort:
             device = windows.values.device
             some = np.linspace(
                 0, len(windows.val) - 1, min(len(windows.val), VALIDATION_WINDOWS)
             ).round()
-            values = windows.cut(windows.values, windows.val[some.astype(int)])
+            starts = windows.val[some.astype(int)]
+            values = windows.cut(windows.values, starts)
             generator = torch.Generator(device).manual_seed(0)
-            losses.append(
-                model.masked_loss(values, windows.name, mask=self.mask, generator=generator).item()
-            )
-        return {"score": float(np.mean(losses)), "loss": float(np.mean(losses))}
+            loss = model.masked_loss(values, windows.name, mask=self.mask, generator=generator)
+            terms = self._terms(model, windows, starts, values, loss)
+            rows.append({name: term.item() for name, term in terms.items()})
+        means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        return {"score": means.get("behavior", means["loss"])} | means
+
+    def _terms(
+        self,
+        model: Autoencoder,
+        windows: SessionWindows,
+        starts: np.ndarray,
+        inputs: Tensor,
+        loss: Tensor,
+    ) -> dict[str, Tensor]:
+        """The masked loss and, in the supervised setting, that of behavior beside it."""
+        if not self.mask.behavior:
+            return {"loss": loss}
+        wanted = windows.cut(windows.targets["behavior"], starts)
+        behavior = model.behavior_loss(model.latents(inputs, windows.name), wanted)
+        return {"loss": loss + self.mask.behavior * behavior, "behavior": behavior}
+
+
+def _prepare_all(
+    named: Mapping[str, xr.Dataset],
+    modality: Modality,
+    mask: MaskConfig,
+    train: TrainConfig,
+    device: torch.device,
+) -> list[SessionWindows]:
+    cohort = []
+    for name, session in named.items():
+        session = as_dataset(session)
+        windows = prepare(session, name, modality=modality, train=train, device=device)
+        if mask.behavior:
+            add_behavior(windows, session, train=train)
+        cohort.append(windows)
+    return cohort
 
 
 @own_random_state()
@@ -80,8 +118,8 @@ def pretrain(
     ----------
     sessions : Dataset, DataTree, or mapping of str to Dataset
         A session, a cohort, or name -> session; the names become the model's session vocabulary.
-    modality : {"spikes", "lfp"}
-        What is reconstructed: counts (Poisson) or z-scored potentials (squared error).
+    modality : {"spikes", "lfp", "both"}
+        What is read and reconstructed: counts (Poisson), z-scored potentials (squared error), or the tokens of both in one model.
     preset : {"smoke", "demo", "paper"}
         Where configs come from that are not given.
     model, mask, train : configs, optional
@@ -103,7 +141,7 @@ def pretrain(
     Raises
     ------
     DataError
-        A session lacks the modality, or is too short for a window.
+        A session lacks the modality, or, with ``mask.behavior``, behavior, or is too short for a window.
     ConfigError
         Unknown preset or modality.
 
@@ -126,16 +164,14 @@ def pretrain(
     if not model_config.predictor_layers:
         raise ConfigError("masked autoencoding needs ModelConfig.predictor_layers of at least 1")
     place = pick_device(device)
-    cohort = [
-        prepare(session, name, modality=modality, train=train, device=place)
-        for name, session in named.items()
-    ]
+    cohort = _prepare_all(named, modality, mask, train, place)
     torch.manual_seed(train.seed)
     new = Autoencoder(
         model_config,
         modality=modality,
         sessions={},
         bin_size_s=float(next(iter(named.values())).attrs["bin_size_s"]),
+        n_behavior=len(behavior_axes(named)) if mask.behavior else 0,
     ).to(place)
     for windows in cohort:
         add_to_vocabulary(new, windows)
@@ -167,6 +203,8 @@ def finetune(
 ) -> Autoencoder:
     """Go on training a copy of ``model`` on new sessions: new session tables where needed, all weights trained.
 
+    With ``mask.behavior`` above 0 the copy learns their behavior too, whether or not ``model`` did.
+
     Parameters, errors and result are those of :func:`pretrain`; ``model`` itself stays as it is, and the copy keeps the sessions it knows.
 
     Examples
@@ -186,12 +224,19 @@ def finetune(
     configs = preset_configs(preset, model.modality)
     mask, train = mask or configs.mask, train or configs.finetune
     place = pick_device(device)
-    cohort = [
-        prepare(one, name, modality=model.modality, train=train, device=place)
-        for name, one in named.items()
-    ]
+    cohort = _prepare_all(named, model.modality, mask, train, place)
     torch.manual_seed(train.seed)
     tuned = copy.deepcopy(model).to(place)
+    if mask.behavior:
+        axes = behavior_axes(named)
+        if tuned.behavior_head is None:
+            tuned.add_behavior(len(axes))
+            tuned.to(place)
+        elif tuned.behavior_head.out_features != len(axes):
+            raise DataError(
+                f"the model reads out {tuned.behavior_head.out_features} axes of behavior, "
+                f"{', '.join(named)} has {len(axes)}: {', '.join(axes)}"
+            )
     for windows in cohort:
         add_to_vocabulary(tuned, windows)
     tuned.info = {

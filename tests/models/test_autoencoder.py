@@ -162,5 +162,5 @@ def test_unknown_session_and_wrong_size_are_refused_with_the_cure():
 
 
 def test_unknown_modality_is_refused():
-    with pytest.raises(ConfigError, match="'spikes' or 'lfp'"):
+    with pytest.raises(ConfigError, match="'both'"):
         make("eeg")

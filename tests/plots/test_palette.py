@@ -43,18 +43,43 @@ def lab(color, vision="normal"):
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
+# Kin share a hue and must differ in lightness; they are apart from all others anyway.
+KIN = [
+    ("SS-LFP", "MS-LFP"),
+    ("SS-MM (LFP only)", "SS-MM"),
+    ("SS-Teacher", "Teacher"),
+    ("Distilled", "MS-Distilled"),
+    ("Distilled", "MS-Distilled, centered"),
+    ("MS-Distilled", "MS-Distilled, centered"),
+    ("Other subject's teacher", "Random teacher"),
+    ("Raw LFP ridge", "Band power ridge"),
+    ("Raw LFP ridge", "Spikes ridge"),
+    ("Spikes ridge", "Linear bound"),
+]
+PAPERS = ("SS-LFP", "MS-LFP", "SS-MM", "Teacher", "Distilled")
+
+
 @pytest.mark.parametrize("vision", VISION)
 def test_colors_stay_apart(vision):
-    for one, other in itertools.combinations(MODEL_COLORS, 2):
-        apart = np.linalg.norm(lab(MODEL_COLORS[one], vision) - lab(MODEL_COLORS[other], vision))
+    for pair in itertools.combinations(MODEL_COLORS, 2):
+        one, other = (lab(MODEL_COLORS[name], vision) for name in pair)
         # controls have a hatch and a place of their own besides
-        assert apart > (12 if {one, other} & set(CONTROLS) else 20), (one, other)
+        least = 20 if set(pair) <= set(PAPERS) else 10 if set(pair) & set(CONTROLS) else 17
+        assert np.linalg.norm(one - other) > least, pair
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_kin_differ_in_lightness(vision):
+    for pair in KIN:
+        one, other = (lab(MODEL_COLORS[name], vision)[0] for name in pair)
+        assert abs(one - other) > 10, pair
 
 
 def test_the_papers_colors_and_order():
     assert MODEL_COLORS["Distilled"] == "#d17f41"
     assert MODEL_COLORS["MS-LFP"] == "#0928ad"
-    assert MODEL_ORDER[:5] == ("SS-LFP", "MS-LFP", "SS-MM", "Teacher", "Distilled")
+    assert tuple(name for name in MODEL_ORDER if name in PAPERS) == PAPERS
+    assert MODEL_ORDER[-len(CONTROLS) :] == CONTROLS and CONTROLS[0] == "Untrained"
     assert in_order(["Untrained", "Mine", "Teacher", "Mine"]) == ["Teacher", "Mine", "Untrained"]
     assert model_color("Mine") not in MODEL_COLORS.values()
 

@@ -1,5 +1,7 @@
 """The bar figure draws the numbers it is given, and says how many there are."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from matplotlib.colors import to_hex
 
 from spikelfp_lab.analysis import bootstrap_interval
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.plots import MODEL_COLORS, plot_scores
+from spikelfp_lab.plots import MODEL_COLORS, MODEL_ORDER, plot_scores
 
 LEVELS = {"Raw LFP ridge": 0.3, "Distilled": 0.6, "MS-LFP": 0.2, "SS-LFP": 0.1}
 
@@ -122,3 +124,48 @@ def test_errors_name_the_cure():
         plot_scores(scores.query("readout == 'one_frame'"))
     with pytest.raises(DataError, match="NaN"):
         plot_scores(scores.assign(r2=np.nan))
+
+
+def test_rows_are_panels_of_their_own_with_the_models_that_are_there():
+    some = make_scores({"SS-LFP": 0.3, "Distilled": 0.6}).assign(setting="unsupervised")
+    other = make_scores({"Distilled": 0.7, "Linear bound": 0.8}).assign(setting="supervised")
+    scores = pd.concat([some, other[other["readout"] == "lagged"]])
+    figure = plot_scores(scores, rows="setting")
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in shown] == [
+        "One-frame read-out, unsupervised",
+        "Lagged read-out, unsupervised",
+        "Lagged read-out, supervised",
+    ]
+    assert [list(bars(axes)) for axes in shown[1:]] == [
+        ["SS-LFP", "Distilled"],
+        ["Distilled", "Linear bound"],
+    ]
+    for axes, part in ((shown[1], some), (shown[2], other)):
+        own = part.query("split == 'test' and readout == 'lagged' and model == 'Distilled'")
+        height = bars(axes)["Distilled"].get_height()
+        assert height == pytest.approx(own.groupby("session")["r2"].mean().mean())
+    assert [bool(axes.get_ylabel()) for axes in shown] == [True, False, True]
+    widths = {round(bars(axes)["Distilled"].get_window_extent().width, 3) for axes in shown[1:]}
+    assert len(widths) == 1
+    with pytest.raises(DataError, match="no column place"):
+        plot_scores(scores, rows="place")
+    with pytest.raises(DataError, match="no 'setting'"):
+        plot_scores(scores.assign(setting=None), rows="setting")
+
+
+def test_many_models_go_below_each_other_and_nothing_overlaps():
+    scores = make_scores({model: 0.3 for model in MODEL_ORDER}, sessions=2, seeds=1)
+    figure = plot_scores(scores)
+    assert figure.get_size_inches()[0] < 10.5
+    assert [axes.get_subplotspec().rowspan.start for axes in figure.axes] == [0, 1]
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    note = next(text for text in axes.texts if "controls" in text.get_text())
+    assert note.get_text() == "controls and references"
+    numbers = [text.get_window_extent() for text in axes.texts if text is not note]
+    assert len(numbers) == len(MODEL_ORDER)
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(numbers))
+    assert not any(note.get_window_extent().overlaps(number) for number in numbers)
+    below = min(tick.get_window_extent().y0 for tick in axes.get_xticklabels())
+    assert below > figure.axes[1]._left_title.get_window_extent().y1

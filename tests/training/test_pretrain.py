@@ -69,7 +69,7 @@ def test_what_cannot_be_trained_on_is_one_clear_error():
         pretrain(session.drop_vars("lfp"), "lfp", train=QUICK, progress=False)
     with pytest.raises(ConfigError, match="no preset 'huge'"):
         pretrain(session, "lfp", preset="huge")
-    with pytest.raises(ConfigError, match="'spikes' or 'lfp'"):
+    with pytest.raises(ConfigError, match="'both'"):
         pretrain(session, "eeg")
     with pytest.raises(DataError, match="short"):
         pretrain(make_session(bins=60), "lfp", train=QUICK, progress=False)

@@ -1,0 +1,194 @@
+"""What a study compares: for each label of a figure, the method of ``Study`` that makes the model; and in which order models are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from spikelfp_lab.study.recipe import Recipe
+
+Setting = Literal["comparison", "unsupervised", "supervised"]
+
+
+class Made(NamedTuple):
+    """A model: the method of ``Study`` that makes it, and what it is called with beside session and seed."""
+
+    method: str
+    recipe: Recipe = Recipe()
+    supervised: bool = False
+
+
+def student(**changes: Any) -> Made:
+    """A student by its recipe.
+
+    >>> student(teacher="shuffled").recipe.teacher
+    'shuffled'
+    """
+    return Made("student", Recipe(**changes))
+
+
+# The models of the first comparison, which the others are measured beside.
+COMPARISON: dict[str, Made] = {
+    "SS-LFP": Made("ss_lfp"),
+    "MS-LFP": Made("ms_lfp_for"),
+    "Distilled": Made("student"),
+    "Teacher": Made("teacher_for"),
+    "Untrained": Made("untrained"),
+    "Shuffled teacher": student(teacher="shuffled"),
+}
+MODELS: dict[Setting, dict[str, Made]] = {
+    "comparison": COMPARISON,
+    "unsupervised": COMPARISON
+    | {
+        "SS-MM": Made("ss_mm"),
+        "SS-Teacher": Made("ss_teacher"),
+        "MS-Distilled": student(beside=True),
+        "MS-Distilled, centered": student(beside=True, distill={"center": "mean"}),
+        "Other subject's teacher": student(teacher="other subject"),
+        "Random teacher": student(teacher="random"),
+    },
+    "supervised": {
+        "SS-LFP": Made("ss_lfp", supervised=True),
+        "MS-LFP": Made("ms_lfp_for", supervised=True),
+        "SS-MM": Made("ss_mm", supervised=True),
+        "Teacher": Made("teacher_for", supervised=True),
+        "Distilled": student(supervised=True),
+        "Shuffled teacher": student(supervised=True, teacher="shuffled"),
+    },
+}
+
+
+def ablations(layers: int, sessions: int) -> dict[str, dict[str, Recipe]]:
+    """The questions about the student and what is varied for each, the study's own choice (``Recipe()``) among them.
+
+    Parameters
+    ----------
+    layers : int
+        Of the study's student.
+    sessions : int
+        That the study's teacher is pre-trained on.
+
+    Examples
+    --------
+    >>> list(ablations(4, 4)["Student layers"])
+    ['1', '2', '4', '8']
+    """
+    own = Recipe()
+    weights = {w: Recipe(distill={"alignment_weight": w}) for w in (0.2, 1.0, 25.0)}
+    sizes = [n for n in (1, 2, 4, 8, 16) if n < sessions]
+    depths = sorted({1, 2, max(1, layers // 2), layers, 2 * layers})
+    return {
+        "Loss terms": {
+            "both": own,
+            "alignment": Recipe(distill={"task_weight": 0.0}),
+            "reconstruction": Recipe(distill={"alignment_weight": 0.0}),
+        },
+        "Weight of alignment": {
+            "0.2": weights[0.2],
+            "1": weights[1.0],
+            "5": own,
+            "25": weights[25.0],
+        },
+        "Teacher's latents": {
+            "as they are": own,
+            "centered": Recipe(distill={"center": "mean"}),
+            "scaled": Recipe(distill={"center": "scale"}),
+        },
+        "Layers aligned": {"last": own, "all": Recipe(distill={"layers": "all"})},
+        "Teacher": {"frozen": own, "trained": Recipe(distill={"frozen": False})},
+        "Time steps masked": {
+            "none": own,
+            "30 %": Recipe(distill={"mask_ratio": 0.3}),
+            "60 %": Recipe(distill={"mask_ratio": 0.6}),
+        },
+        "Input silenced and noised": {
+            "yes": own,
+            "no": Recipe(train={"drop_inputs": 0.0, "noise": 0.0}),
+        },
+        "Teacher's pre-training sessions": {
+            "none": Recipe(pretrained_on=0),
+            **{str(n): Recipe(pretrained_on=n) for n in sizes},
+            str(sessions): own,
+        },
+        "Minutes of LFP": {
+            **{f"{m:g}": Recipe(minutes=m) for m in (1.0, 2.0, 4.0)},
+            "all": own,
+        },
+        "Student layers": {
+            str(n): own if n == layers else Recipe(model={"layers": n}) for n in depths
+        },
+    }
+
+
+class Job(NamedTuple):
+    """One call of a method of ``Study`` that trains a model."""
+
+    method: str
+    arguments: tuple[Any, ...]
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+def call(made: Made, name: str, seed: int) -> Job:
+    """The call that makes a model for one session and seed."""
+    options: dict[str, Any] = {}
+    if made.method == "student":
+        options["recipe"] = made.recipe
+    elif made.supervised:
+        options["supervised"] = True
+    return Job(made.method, (name, seed), tuple(options.items()))
+
+
+def needs(job: Job, stranger: str | None) -> list[Job]:
+    """The models that must be there before a job; ``stranger`` is the session of another subject."""
+    options = dict(job.options)
+    if job.method == "ms_lfp_for":
+        return [Job("ms_lfp", job.arguments[1:])]
+    if job.method == "foreign_teacher":
+        return [Job("teacher", job.arguments[1:])]
+    if job.method == "teacher_for":
+        on = options.get("pretrained_on")
+        supervised = tuple(item for item in job.options if item[0] == "supervised")
+        if on == 0:
+            return [Job("ss_teacher", job.arguments, supervised)]
+        return [Job("teacher", job.arguments[1:], () if on is None else (("pretrained_on", on),))]
+    if job.method == "student":
+        recipe, (name, seed) = options["recipe"], job.arguments
+        if recipe.teacher == "random":
+            return [Job("untrained", (name, seed), (("role", "spikes"),))]
+        if recipe.teacher == "other subject":
+            return [Job("foreign_teacher", (stranger, seed))]
+        asked: list[tuple[str, Any]] = []
+        if recipe.supervised:
+            asked.append(("supervised", True))
+        if recipe.pretrained_on is not None:
+            asked.append(("pretrained_on", recipe.pretrained_on))
+        return [Job("teacher_for", (name, seed), tuple(asked))]
+    return []
+
+
+def rounds(wanted: Iterable[Job], strangers: Mapping[str, str | None]) -> list[list[Job]]:
+    """Jobs and all that they need, each once, in rounds: a job needs only those of earlier rounds.
+
+    Examples
+    --------
+    >>> first, second = rounds([Job("ms_lfp_for", ("I/s05", 0))], {"I/s05": None})
+    >>> first[0].method, second[0].method
+    ('ms_lfp', 'ms_lfp_for')
+    """
+    level: dict[str, int] = {}
+    by_key: dict[str, Job] = {}
+
+    def place(job: Job) -> int:
+        key = repr(job)  # recipes hold dicts, which have no hash
+        if key not in level:
+            before = [place(need) for need in needs(job, strangers.get(job.arguments[0]))]
+            level[key] = 1 + max(before, default=-1)
+            by_key[key] = job
+        return level[key]
+
+    for job in wanted:
+        place(job)
+    return [
+        [by_key[key] for key, own in level.items() if own == number]
+        for number in range(1 + max(level.values(), default=-1))
+    ]
