@@ -9,6 +9,7 @@ from spikelfp_lab.analysis.stats import (
     control_false_discoveries,
     paired_test,
 )
+from spikelfp_lab.analysis.summary import summarize
 
 __all__ = [
     "bootstrap_interval",
@@ -26,5 +27,6 @@ __all__ = [
     "r2_by_axis",
     "retrieval",
     "score",
+    "summarize",
     "wiener",
 ]

@@ -64,6 +64,8 @@ def layers(
 ) -> pd.DataFrame:
     """Linear CKA of the latents after each block of a model with those after each block of the teacher, on test bins.
 
+    For the first seed, or all of a study that is full.
+
     Parameters
     ----------
     study : Study
@@ -75,7 +77,7 @@ def layers(
     DataFrame
         ``session``, ``seed``, ``model``, ``layer``, ``teacher_layer`` (0: the tokens), ``value``.
     """
-    jobs = [(seed, name, models) for seed, name in study.runs_of_all]
+    jobs = [(seed, name, models) for seed, name in study.runs_of_first_seed]
     return tidy(in_parallel(study, _compare_layers, jobs, desc="compare layers", unit="session"))
 
 

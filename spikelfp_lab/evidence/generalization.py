@@ -7,7 +7,7 @@ from importlib.resources import files
 import pandas as pd
 
 from spikelfp_lab.errors import ConfigError
-from spikelfp_lab.models import Autoencoder, encode
+from spikelfp_lab.models import encode
 from spikelfp_lab.study import Study, in_parallel, scores_of
 from spikelfp_lab.study.scoring import tidy
 
@@ -35,41 +35,53 @@ def generalization(study: Study) -> pd.DataFrame:
     ConfigError
         No pair of sessions has the same number of channels.
     """
+    readers = {
+        other: [
+            name
+            for name in study.held_out
+            if name != other
+            if study.sessions[name].sizes["channel"] == session.sizes["channel"]
+        ]
+        for other, session in study.sessions.items()
+        if "lfp" in session
+    }
     jobs = [
-        (seed, name, other)
-        for seed in study.seeds
-        for name in study.held_out
-        for other in study.sessions
-        if other != name and "lfp" in study.sessions[other]
-        if study.sessions[other].sizes["channel"] == study.sessions[name].sizes["channel"]
+        (seed, other, names) for seed in study.seeds for other, names in readers.items() if names
     ]
     if not jobs:
         raise ConfigError(
             f"no two sessions of cohort {study.cohort_name!r} have the same number of channels: "
             "a model of one cannot read another"
         )
-    return tidy(in_parallel(study, _transfer, jobs, desc="generalize", unit="pair"))
+    return tidy(in_parallel(study, _transfer, jobs, desc="generalize", unit="session"))
 
 
-def _transfer(study: Study, seed: int, name: str, other: str) -> pd.DataFrame:
+def _transfer(study: Study, seed: int, other: str, names: list[str]) -> pd.DataFrame:
+    """Models of each of the named sessions on another one, and, once, what does not depend on whose they are."""
     session = study.sessions[other]
-    models: dict[str, tuple[Autoencoder, str]] = {
-        "Distilled": (study.distilled(name, seed), name),
-        "MS-LFP": (study.ms_lfp_for(name, seed), name),
-        "SS-LFP": (study.ss_lfp(name, seed), name),
-        "Shuffled teacher": (study.shuffled(name, seed), name),
-        "Untrained": (study.untrained(name, seed), name),
-        "MS-LFP, trained on it": (
-            study.ms_lfp_for(other, seed) if other in study.held_out else study.ms_lfp(seed),
-            other,
-        ),
+    trained = study.ms_lfp_for(other, seed) if other in study.held_out else study.ms_lfp(seed)
+    own = {
+        "MS-LFP, trained on it": encode(trained, session, device=study.device, progress=False),
+        "Raw LFP ridge": session["lfp"],
     }
-    inputs = {
-        label: encode(model, session, as_session=tables, device=study.device, progress=False)
-        for label, (model, tables) in models.items()
-    } | {"Raw LFP ridge": session["lfp"]}
+    shared = scores_of(study, seed, other, own)
+    tables = []
+    for name in names:
+        models = {
+            "Distilled": study.distilled(name, seed),
+            "MS-LFP": study.ms_lfp_for(name, seed),
+            "SS-LFP": study.ss_lfp(name, seed),
+            "Shuffled teacher": study.shuffled(name, seed),
+            "Untrained": study.untrained(name, seed),
+        }
+        latents = {
+            label: encode(model, session, as_session=name, device=study.device, progress=False)
+            for label, model in models.items()
+        }
+        table = pd.concat([scores_of(study, seed, other, latents), shared], ignore_index=True)
+        tables.append(table.assign(trained_on=name))
     seen = "never" if other in study.held_out else "pre-training"
-    return scores_of(study, seed, other, inputs).assign(trained_on=name, seen=seen)
+    return pd.concat(tables, ignore_index=True).assign(seen=seen)
 
 
 def published_generalization(monkey: str | None = None) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from torch.utils.flop_counter import FlopCounterMode
 
+from spikelfp_lab.analysis.decode import reach_in_bins
 from spikelfp_lab.models import Autoencoder, encode
 from spikelfp_lab.sessions import TRAIN, split_session
 from spikelfp_lab.study import Study, in_parallel, references, scores_of
@@ -24,7 +25,7 @@ COMPARED = ("SS-LFP", "MS-LFP", "Distilled", "Teacher", "Shuffled teacher")
 def channel_loss(study: Study, *, shares: Sequence[float] = SHARES) -> pd.DataFrame:
     """Decoding while electrodes fail: a share of the channels (for the teacher and ridge on spikes, of the units) falls silent.
 
-    Read-outs are fitted with all channels and scored on test time with the lost ones at their mean (counts at 0): nobody is told which are lost.
+    For the first seed, or all of a study that is full. Read-outs are fitted with all channels and scored on test time with the lost ones at their mean (counts at 0): nobody is told which are lost.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def channel_loss(study: Study, *, shares: Sequence[float] = SHARES) -> pd.DataFr
     DataFrame
         Further column: ``lost``.
     """
-    jobs = [(seed, name, tuple(shares)) for seed in study.seeds for name in study.held_out]
+    jobs = [(seed, name, tuple(shares)) for seed, name in study.runs_of_first_seed]
     return tidy(in_parallel(study, _lose, jobs, desc="lose channels", unit="session"))
 
 
@@ -98,6 +99,8 @@ def silence(session: xr.Dataset, share: float, *, split: np.ndarray, seed: int) 
 def label_efficiency(study: Study, *, minutes: Sequence[float] = MINUTES) -> pd.DataFrame:
     """Decoding when behavior is known for a few minutes only: read-outs are fitted on the first ones of the training time.
 
+    For the first seed, or all of a study that is full. No model here learned from behavior.
+
     Parameters
     ----------
     study : Study
@@ -109,7 +112,7 @@ def label_efficiency(study: Study, *, minutes: Sequence[float] = MINUTES) -> pd.
     DataFrame
         Further column: ``minutes``.
     """
-    jobs = [(seed, name, tuple(minutes)) for seed in study.seeds for name in study.held_out]
+    jobs = [(seed, name, tuple(minutes)) for seed, name in study.runs_of_first_seed]
     return tidy(in_parallel(study, _label, jobs, desc="label", unit="session"))
 
 
@@ -143,14 +146,23 @@ def cost(study: Study, *, seed: int = 0) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``session``, ``model``, ``parameters``, ``mflop_per_s`` (10^6 floating-point operations, a multiplication and an addition each counted, for each
-        second of recording, in windows as the model was trained on), ``weights_kb``. Tables of other sessions are not counted.
+        ``session``, ``seed``, ``model``, ``parameters``, ``mflop_per_s`` (10^6 floating-point operations, a multiplication and an addition each counted,
+        for each second of recording, in windows as the model was trained on), ``weights_kb``. Tables of other sessions are not counted, nor is the read-out
+        of a model's latents. The ridges are their lagged read-outs.
     """
     rows = []
     for name in study.held_out:
+        session = study.sessions[name]
         for label, model in study.models(name, seed).items():
             if label in COMPARED:
-                rows.append({"session": name, "model": label} | _cost(model, name))
+                rows.append({"session": name, "seed": seed, "model": label} | _cost(model, name))
+        lags = 1 + 2 * reach_in_bins(0.1, session)
+        axes = session.sizes["behavior_dim"]
+        for label, inputs in references(session).items():
+            weights = (inputs.shape[1] * lags + 1) * axes
+            rate = 2 * weights / session.attrs["bin_size_s"] / 1e6
+            own = {"parameters": weights, "mflop_per_s": rate, "weights_kb": 4 * weights / 1000}
+            rows.append({"session": name, "seed": seed, "model": label} | own)
     return pd.DataFrame(rows)
 
 

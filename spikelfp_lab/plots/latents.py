@@ -25,6 +25,7 @@ def plot_latents(
     behavior: xr.DataArray,
     *,
     align_to: str | None = None,
+    axis: str = "PC",
     title: str = "",
 ) -> Figure:
     """Draw the two leading principal components of each model's latents.
@@ -40,6 +41,8 @@ def plot_latents(
     align_to : str, optional
         One of the names: the other models' components are rotated and mirrored onto its own
         (Procrustes), and all are given the same size.
+    axis : str
+        What the two axes are called, where the latents given are two-dimensional already, as from t-SNE.
     title : str
         Over the figure.
 
@@ -95,7 +98,7 @@ def plot_latents(
                 x[~rest], y[~rest], s=3.5, color=colors[~rest], linewidth=0, rasterized=True
             )
             axes.set_title(name)
-            axes.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
+            axes.set(xticks=[], yticks=[], xlabel=f"{axis} 1", ylabel=f"{axis} 2")
             middle, reach = middles[name], max(reaches.values()) if align_to else reaches[name]
             axes.set(
                 xlim=(middle[0] - reach, middle[0] + reach),

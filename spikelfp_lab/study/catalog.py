@@ -11,20 +11,25 @@ Setting = Literal["comparison", "unsupervised", "supervised"]
 
 
 class Made(NamedTuple):
-    """A model: the method of ``Study`` that makes it, and what it is called with beside session and seed."""
+    """A model: the method of ``Study`` that makes it, and what it is called with beside session and seed.
+
+    ``further`` models are made for the first seed only, unless the study is full: they answer side questions, and all seeds of all would take hours on
+    a CPU.
+    """
 
     method: str
     recipe: Recipe = Recipe()
     supervised: bool = False
+    further: bool = False
 
 
-def student(**changes: Any) -> Made:
+def student(*, further: bool = False, **changes: Any) -> Made:
     """A student by its recipe.
 
     >>> student(teacher="shuffled").recipe.teacher
     'shuffled'
     """
-    return Made("student", Recipe(**changes))
+    return Made("student", Recipe(**changes), further=further)
 
 
 # The models of the first comparison, which the others are measured beside.
@@ -40,25 +45,25 @@ MODELS: dict[Setting, dict[str, Made]] = {
     "comparison": COMPARISON,
     "unsupervised": COMPARISON
     | {
-        "SS-MM": Made("ss_mm"),
-        "SS-Teacher": Made("ss_teacher"),
-        "MS-Distilled": student(beside=True),
-        "MS-Distilled, centered": student(beside=True, distill={"center": "mean"}),
-        "Other subject's teacher": student(teacher="other subject"),
-        "Random teacher": student(teacher="random"),
+        "SS-MM": Made("ss_mm", further=True),
+        "SS-Teacher": Made("ss_teacher", further=True),
+        "MS-Distilled": student(beside=True, further=True),
+        "MS-Distilled, centered": student(beside=True, distill={"center": "mean"}, further=True),
+        "Other subject's teacher": student(teacher="other subject", further=True),
+        "Random teacher": student(teacher="random", further=True),
     },
     "supervised": {
         "SS-LFP": Made("ss_lfp", supervised=True),
         "MS-LFP": Made("ms_lfp_for", supervised=True),
-        "SS-MM": Made("ss_mm", supervised=True),
+        "SS-MM": Made("ss_mm", supervised=True, further=True),
         "Teacher": Made("teacher_for", supervised=True),
         "Distilled": student(supervised=True),
-        "Shuffled teacher": student(supervised=True, teacher="shuffled"),
+        "Shuffled teacher": student(supervised=True, teacher="shuffled", further=True),
     },
 }
 
 
-def ablations(layers: int, sessions: int) -> dict[str, dict[str, Recipe]]:
+def ablations(layers: int, sessions: int, *, full: bool = False) -> dict[str, dict[str, Recipe]]:
     """The questions about the student and what is varied for each, the study's own choice (``Recipe()``) among them.
 
     Parameters
@@ -67,39 +72,42 @@ def ablations(layers: int, sessions: int) -> dict[str, dict[str, Recipe]]:
         Of the study's student.
     sessions : int
         That the study's teacher is pre-trained on.
+    full : bool
+        More values of each.
 
     Examples
     --------
-    >>> list(ablations(4, 4)["Student layers"])
-    ['1', '2', '4', '8']
+    >>> list(ablations(4, 4)["Student layers"]), list(ablations(4, 4, full=True)["Student layers"])
+    (['1', '2', '4'], ['1', '2', '4', '8'])
     """
     own = Recipe()
-    weights = {w: Recipe(distill={"alignment_weight": w}) for w in (0.2, 1.0, 25.0)}
-    sizes = [n for n in (1, 2, 4, 8, 16) if n < sessions]
-    depths = sorted({1, 2, max(1, layers // 2), layers, 2 * layers})
+
+    def some(values: Iterable[Any], more: Iterable[Any]) -> list[Any]:
+        return sorted({*values, *(more if full else ())})
+
+    weights = {
+        f"{w:g}": own if w == 5 else Recipe(distill={"alignment_weight": w})
+        for w in some((1.0, 5.0, 25.0), (0.2,))
+    }
+    sizes = [n for n in some((1,), (2, 4, 8, 16)) if n < sessions]
+    depths = some((1, max(1, layers // 2), layers), (2 * layers,))
+    centers = {"centered": "mean", "scaled": "scale"} if full else {"centered": "mean"}
     return {
         "Loss terms": {
             "both": own,
             "alignment": Recipe(distill={"task_weight": 0.0}),
             "reconstruction": Recipe(distill={"alignment_weight": 0.0}),
         },
-        "Weight of alignment": {
-            "0.2": weights[0.2],
-            "1": weights[1.0],
-            "5": own,
-            "25": weights[25.0],
-        },
+        "Weight of alignment": weights,
         "Teacher's latents": {
             "as they are": own,
-            "centered": Recipe(distill={"center": "mean"}),
-            "scaled": Recipe(distill={"center": "scale"}),
+            **{label: Recipe(distill={"center": how}) for label, how in centers.items()},
         },
         "Layers aligned": {"last": own, "all": Recipe(distill={"layers": "all"})},
         "Teacher": {"frozen": own, "trained": Recipe(distill={"frozen": False})},
         "Time steps masked": {
             "none": own,
-            "30 %": Recipe(distill={"mask_ratio": 0.3}),
-            "60 %": Recipe(distill={"mask_ratio": 0.6}),
+            **{f"{r:.0%}": Recipe(distill={"mask_ratio": r}) for r in some((0.6,), (0.3,))},
         },
         "Input silenced and noised": {
             "yes": own,
@@ -111,7 +119,7 @@ def ablations(layers: int, sessions: int) -> dict[str, dict[str, Recipe]]:
             str(sessions): own,
         },
         "Minutes of LFP": {
-            **{f"{m:g}": Recipe(minutes=m) for m in (1.0, 2.0, 4.0)},
+            **{f"{m:g}": Recipe(minutes=m) for m in some((1.0, 3.0), (2.0, 4.0))},
             "all": own,
         },
         "Student layers": {

@@ -208,22 +208,23 @@ class Study(Ground):
         """All models of a setting for one held-out session, by the label they have in figures."""
         return {
             label: self.make(call(made, name, seed))
-            for label, made in self.compared(setting).items()
+            for label, made in self.compared(setting, seed).items()
         }
 
-    def compared(self, setting: Setting) -> dict[str, Made]:
-        """Label -> model of a setting; without the control of another subject where there is none."""
+    def compared(self, setting: Setting, seed: int = 0) -> dict[str, Made]:
+        """Label -> model of a setting and seed; without the control of another subject where there is none."""
         alone = self.other_subject(self.held_out[0]) is None
         return {
             label: made
             for label, made in MODELS[setting].items()
             if not (alone and made.recipe.teacher == "other subject")
+            if not (made.further and seed > 0 and not self.full)
         }
 
     def ablations(self) -> dict[str, dict[str, Recipe]]:
         """Question -> variant -> recipe: what the grid of ablations asks of this study's student."""
         layers = self.configs("distill", 0).model.layers
-        return ablations(layers, len(self.having("spikes")))
+        return ablations(layers, len(self.having("spikes")), full=self.full)
 
     def make(self, job: Job) -> Autoencoder:
         """The model of a job: found, or trained now."""
@@ -241,7 +242,7 @@ class Study(Ground):
                     call(made, name, seed)
                     for seed, name in self.runs_of_all
                     for setting in settings
-                    for made in self.compared(setting).values()
+                    for made in self.compared(setting, seed).values()
                 ]
         if "ablations" in parts:
             wanted += [

@@ -131,6 +131,11 @@ class Ground:
         return [(seed, name) for seed in self.seeds for name in self.held_out]
 
     @property
+    def runs_of_first_seed(self) -> list[tuple[int, str]]:
+        """(seed, held-out session) of side questions: all with ``full``, else those of the first seed."""
+        return self.runs_of_all if self.full else [(0, name) for name in self.held_out]
+
+    @property
     def runs_of_grids(self) -> list[tuple[int, str]]:
         """(seed, held-out session) of the grids, which have many models a session: all with ``full``, else the first."""
         return self.runs_of_all if self.full else self.runs_of_all[:1]
@@ -211,7 +216,11 @@ class Ground:
                     # What was left there is of older code or other data: start anew.
                     shutil.rmtree(unfinished)
                     model = make(unfinished)
-                model.save(path)
+                try:
+                    model.save(path)
+                except CheckpointError:
+                    if not path.exists():  # else another process was first, with the same model
+                        raise
                 shutil.rmtree(unfinished, ignore_errors=True)
             self._loaded[name] = load(path)
         return self._loaded[name]
