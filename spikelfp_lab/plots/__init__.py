@@ -14,7 +14,7 @@ from spikelfp_lab.plots.letters import letter_panels
 from spikelfp_lab.plots.live import live_history
 from spikelfp_lab.plots.palette import CONTROLS, MODEL_COLORS, MODEL_ORDER
 from spikelfp_lab.plots.practical import plot_bound, plot_cost, plot_recovery
-from spikelfp_lab.plots.save import save_figure
+from spikelfp_lab.plots.save import save_figure, save_table
 from spikelfp_lab.plots.scores import plot_scores
 from spikelfp_lab.plots.session import plot_session
 from spikelfp_lab.plots.spectra import plot_spectra, spectra
@@ -41,6 +41,7 @@ __all__ = [
     "plot_session",
     "plot_spectra",
     "save_figure",
+    "save_table",
     "spectra",
     "style",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spikelfp_lab.analysis import bootstrap_interval
@@ -121,6 +122,7 @@ def plot_pairs(
     pair: Sequence[str] = ("session",),
     cohort: str = "",
     readouts: Sequence[str] = ("one_frame", "lagged"),
+    rows: str | None = None,
 ) -> Figure:
     """Draw a line for each pair of scores, from model to model: the paper's figure of generalization.
 
@@ -136,6 +138,8 @@ def plot_pairs(
         For the title.
     readouts : sequence of str
         One panel each.
+    rows : str, optional
+        A column, such as where scores are from: one row of panels for each of its values.
 
     Returns
     -------
@@ -162,43 +166,49 @@ def plot_pairs(
     >>> len(figure.axes[0].lines)
     5
     """
-    points = _points(scores, readouts, also=list(pair))
+    points = _points(scores, readouts, also=[*pair, *([] if rows is None else [rows])])
     if unknown := [model for model in models if model not in set(points["model"])]:
         raise DataError(f"No scores of {', '.join(unknown)}; there are {set(points['model'])}.")
+    values = [None] if rows is None else list(dict.fromkeys(scores[rows]))
     with style():
         figure, grid = plt.subplots(
-            1,
+            len(values),
             len(readouts),
-            figsize=(0.9 + (0.7 + 0.55 * len(models)) * len(readouts), 3.2),
+            figsize=(0.9 + (0.7 + 0.55 * len(models)) * len(readouts), 3.2 * len(values)),
             sharey=True,
             squeeze=False,
         )
-        for axes, readout in zip(grid[0], readouts, strict=True):
-            panel = points[points["readout"] == readout]
-            table = panel.pivot_table(index=list(pair), columns="model", values="r2")
-            values = table[list(models)].to_numpy(dtype=float)
-            places = np.arange(len(models))
-            for row in values:
-                axes.plot(places, row, color="#999999", linewidth=0.6, zorder=1)
-            for place, model in enumerate(models):
-                color = model_color(model)
-                own = values[:, place]
-                axes.scatter(np.full(len(own), place), own, s=9, color=color, zorder=2)
-                mean = float(np.nanmean(own))
-                axes.plot(
-                    [place - 0.25, place + 0.25], [mean, mean], color=color, linewidth=2.5, zorder=3
-                )
-                axes.text(place + 0.28, mean, f"{mean:.2f}", va="center", fontsize=6.5, zorder=4)
-            axes.axhline(0, color=INK, linewidth=0.6)
-            axes.set_xticks(places, list(models), rotation=40, ha="right")
-            axes.set(xlim=(-0.5, len(models) - 0.3), title=READOUT_TITLES.get(readout, readout))
+        for line, value in zip(grid, values, strict=True):
+            own = points if value is None else points[points[rows] == value]
+            for axes, readout in zip(line, readouts, strict=True):
+                _draw_pairs(axes, own[own["readout"] == readout], list(models), list(pair))
+                name = READOUT_TITLES.get(readout, readout)
+                axes.set_title(name if value is None else f"{name}, {value}")
         r2 = points["r2"].to_numpy(dtype=float)
         low = max(-0.25, min(0.0, float(r2.min())))
         grid[0, 0].set_ylim(low - 0.02, min(1.0, float(r2.max())) + 0.05)
-        grid[0, 0].set_ylabel(f"Decoding R² (test; mean of {_axes_of(scores)})")
+        for line in grid:
+            line[0].set_ylabel(f"Decoding R² (test; mean of {_axes_of(scores)})")
         figure.suptitle(counted(points, cohort), x=0.01, ha="left")
         plt.close(figure)
     return figure
+
+
+def _draw_pairs(axes: Axes, points: pd.DataFrame, models: list[str], pair: list[str]) -> None:
+    table = points.pivot_table(index=pair, columns="model", values="r2")
+    values = table.reindex(columns=models).to_numpy(dtype=float)
+    places = np.arange(len(models))
+    for row in values:
+        axes.plot(places, row, color="#999999", linewidth=0.6, zorder=1)
+    for place, model in enumerate(models):
+        color, own = model_color(model), values[:, place]
+        axes.scatter(np.full(len(own), place), own, s=9, color=color, zorder=2)
+        mean = float(np.nanmean(own))
+        axes.plot([place - 0.25, place + 0.25], [mean, mean], color=color, linewidth=2.5, zorder=3)
+        axes.text(place + 0.28, mean, f"{mean:.2f}", va="center", fontsize=6.5, zorder=4)
+    axes.axhline(0, color=INK, linewidth=0.6)
+    axes.set_xticks(places, models, rotation=40, ha="right")
+    axes.set_xlim(-0.5, len(models) - 0.3)
 
 
 def _points(scores: pd.DataFrame, readouts: Sequence[str], *, also: list[str]) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """A figure on disk: picture, vector drawing and the numbers in it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -47,21 +49,64 @@ def save_figure(
     ...     sorted(path.name for path in Path(folder).iterdir())
     ['empty.csv', 'empty.png', 'empty.svg']
     """
+    folder = _place(folder, name)
+    paths = {"csv": save_table(data, folder, name)}
+    for ending in ("png", "svg"):
+        paths[ending] = folder / f"{name}.{ending}"
+        metadata = {"Date": None} if ending == "svg" else None
+        with whole_file(paths[ending]) as partial, style():
+            figure.savefig(partial, format=ending, metadata=metadata)
+    return paths
+
+
+def save_table(data: pd.DataFrame, folder: str | os.PathLike, name: str) -> Path:
+    """Write ``name.csv``, whole or not at all.
+
+    Parameters
+    ----------
+    data : pd.DataFrame
+        Without its index; numbers with six digits.
+    folder : path
+        Made if it does not exist.
+    name : str
+        File name without its ending.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    DataError
+        ``name`` is not a plain file name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_table(pd.DataFrame({"r2": [0.5]}), folder, "means").read_text().split()
+    ['r2', '0.5']
+    """
+    path = _place(folder, name) / f"{name}.csv"
+    with whole_file(path) as partial:
+        data.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
+    return path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes ``path`` once it is written, and nothing if it is not."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _place(folder: str | os.PathLike, name: str) -> Path:
     if not name or Path(name).name != name:
         raise DataError(f"{name!r} is not a plain file name: give the folder as folder.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {ending: folder / f"{name}.{ending}" for ending in ("png", "svg", "csv")}
-    for ending, path in paths.items():
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            if ending == "csv":
-                data.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
-            else:
-                metadata = {"Date": None} if ending == "svg" else None
-                with style():
-                    figure.savefig(partial, format=ending, metadata=metadata)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    return paths
+    return folder
