@@ -1,6 +1,7 @@
 """Means of scores, with intervals, as a table."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -47,15 +48,17 @@ def summarize(
     """
     if missing := {*by, "session", "seed", value} - set(scores):
         raise DataError(f"The scores have no column {', '.join(sorted(missing))}.")
-    if "split" in scores and scores["split"].nunique() > 1:
+    if "split" in scores and len(set(scores["split"])) > 1:
         raise DataError(
             f"The scores mix the splits {', '.join(sorted(set(scores['split'])))}: select one first."
         )
     rows = []
-    for labels, group in scores.groupby(list(by), sort=False):
-        by_session = group.groupby(["session", "seed"])[value].mean().groupby("session").mean()
-        low, high = bootstrap_interval(by_session.to_numpy())
-        counts = (len(by_session), group["seed"].nunique())
-        rows.append((*labels, float(by_session.mean()), low, high, *counts))
+    groups: list[tuple[Any, pd.DataFrame]] = list(scores.groupby(list(by), sort=False))
+    for labels, group in groups:
+        by_seed = pd.DataFrame(group.groupby(["session", "seed"], as_index=False)[[value]].mean())
+        by_session = by_seed.groupby("session")[[value]].mean().to_numpy(dtype=float).ravel()
+        low, high = bootstrap_interval(by_session)
+        counts = (by_session.size, by_seed["seed"].nunique())
+        rows.append((*labels, by_session.mean(), low, high, *counts))
     columns = [*by, value, "low", "high", "n_sessions", "n_seeds"]
     return pd.DataFrame(rows, columns=columns)

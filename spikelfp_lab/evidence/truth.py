@@ -119,7 +119,8 @@ def fraction_of_bound(scores: pd.DataFrame, bound: pd.DataFrame) -> pd.DataFrame
     """
     keys = ["session", "readout"]
     test = scores[scores["split"] == "test"]
-    ours = test.groupby(["session", "seed", "model", "readout"], sort=False)["r2"].mean()
-    limits = bound[bound["split"] == "test"].groupby(keys)["r2"].mean().rename("bound")
-    table = ours.reset_index().merge(limits.reset_index(), on=keys, how="left", validate="m:1")
+    columns = ["session", "seed", "model", "readout"]
+    ours = test.groupby(columns, sort=False, as_index=False)[["r2"]].mean()
+    limits = bound[bound["split"] == "test"].groupby(keys, as_index=False)[["r2"]].mean()
+    table = ours.merge(limits.rename(columns={"r2": "bound"}), on=keys, how="left", validate="m:1")
     return table.assign(fraction=table["r2"] / table["bound"])

@@ -179,9 +179,9 @@ def plot_pairs(
             squeeze=False,
         )
         for line, value in zip(grid, values, strict=True):
-            own = points if value is None else points[points[rows] == value]
+            own = points if value is None else points.loc[points[rows] == value]
             for axes, readout in zip(line, readouts, strict=True):
-                _draw_pairs(axes, own[own["readout"] == readout], list(models), list(pair))
+                _draw_pairs(axes, own.loc[own["readout"] == readout], list(models), list(pair))
                 name = READOUT_TITLES.get(readout, readout)
                 axes.set_title(name if value is None else f"{name}, {value}")
         r2 = points["r2"].to_numpy(dtype=float)
