@@ -164,3 +164,60 @@ def test_unknown_session_and_wrong_size_are_refused_with_the_cure():
 def test_unknown_modality_is_refused():
     with pytest.raises(ConfigError, match="'both'"):
         make("eeg")
+
+
+def both(time=12):
+    model = make("both", (20, 12))
+    values = torch.cat([counts(20, time), torch.randn(3, time, 12)], dim=2)
+    return model, values
+
+
+def test_a_model_of_both_reconstructs_both():
+    """With read-outs of nothing the loss is that of rate 1 and potential 0: 1 for the counts plus the potentials' mean square."""
+    model, values = both(time=400)
+    for read_out in (model.predictor.read_out.shared, model.read_out.shared):
+        torch.nn.init.zeros_(read_out.weight)
+        torch.nn.init.zeros_(read_out.bias)
+    loss = model.masked_loss(values, "I/s01", mask=MaskConfig(ratio=0.6))
+    square = values[:, :, 20:].square().mean()
+    torch.testing.assert_close(loss, 1 + square, rtol=0.05, atol=0)
+    model.masked_loss(values, "I/s01", mask=MaskConfig(ratio=0.6, units=0.25)).backward()
+    for part in (model.tokenizer.spikes, model.tokenizer.lfp):
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
+
+
+def test_a_model_of_both_reads_one_alone():
+    model, values = both()
+    lfp = model.latents(values, "I/s01", modality="lfp")
+    assert lfp.shape == (3, 12, 32)
+    other = values.clone()
+    other[:, :, :20] += 1  # spikes it is not shown
+    torch.testing.assert_close(model.latents(other, "I/s01", modality="lfp"), lfp)
+    assert not torch.allclose(model.latents(values, "I/s01"), lfp)
+
+
+def test_steps_that_are_dropped_are_not_seen():
+    model = make("lfp", 12)
+    values, steps = torch.randn(3, 12, 12), torch.tensor([[0, 3, 7]]).expand(3, -1)
+    seen = model.token_latents(values, "I/s01", steps=steps)
+    assert seen.shape == (3, 3, 2, 32)
+    other = values.clone()
+    other[:, [1, 2, 4, 5, 6, 8]] += 5
+    torch.testing.assert_close(model.token_latents(other, "I/s01", steps=steps), seen)
+
+
+def test_the_last_of_every_layer_is_the_latent():
+    model, values = make(), counts()
+    every = model.latents(values, "I/s01", every_layer=True)
+    assert len(every) == CONFIG.layers + 1
+    torch.testing.assert_close(every[-1], model.latents(values, "I/s01"))
+
+
+def test_behavior_that_is_not_known_does_not_count():
+    model, latents = make(n_behavior=2), torch.randn(3, 12, 32)
+    wanted = torch.randn(3, 12, 2)
+    known = model.behavior_loss(latents[:, :6], wanted[:, :6])
+    wanted[:, 6:, 0] = torch.nan
+    torch.testing.assert_close(model.behavior_loss(latents, wanted), known)
+    wanted[:] = torch.nan
+    assert model.behavior_loss(latents, wanted) == 0

@@ -90,3 +90,11 @@ def test_wrong_modality_size_and_bins_are_refused():
     model.bin_size_s = 0.01
     with pytest.raises(CheckpointError, match=r"bins of 0\.01 s"):
         encode(model, session)
+
+
+def test_layers_go_from_the_tokens_to_the_latents():
+    session = make_session(bins=300)
+    model = make(session)
+    last = encode(model, session, window_s=1.0)
+    np.testing.assert_allclose(encode(model, session, window_s=1.0, layer=2), last, atol=1e-6)
+    assert not np.allclose(encode(model, session, window_s=1.0, layer=0), last)

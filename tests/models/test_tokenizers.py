@@ -3,6 +3,7 @@ import torch
 
 from spikelfp_lab import ModelConfig
 from spikelfp_lab.models.tokenizers import (
+    BothTokenizer,
     LFPTokenizer,
     SpikeTokenizer,
     map_by_patch,
@@ -105,3 +106,27 @@ def test_a_token_is_mapped_by_its_own_patch():
         for n in range(6):
             torch.testing.assert_close(mapped[b, n], tokens[b, n] @ maps[patch[b, n]])
     torch.testing.assert_close(row_by_patch(maps[:, 0], patch), maps[:, 0][patch])
+
+
+def test_both_modalities_are_the_two_tokenizers_side_by_side():
+    torch.manual_seed(0)
+    both = BothTokenizer(CONFIG, {"a": (20, 12)})  # two patches each
+    counts, lfp = torch.randint(0, 4, (2, 6, 20)).float(), torch.randn(2, 6, 12)
+    tokens = both(torch.cat([counts, lfp], dim=2), "a").view(2, 6, 4, 32)
+    torch.testing.assert_close(tokens[:, :, :2].flatten(1, 2), both.spikes(counts, "a"))
+    torch.testing.assert_close(tokens[:, :, 2:].flatten(1, 2), both.lfp(lfp, "a"))
+    assert both.counts("a", torch.device("cpu")).tolist() == [True, True, False, False]
+    # the narrower patch is padded: 16 and 4 units, 8 and 4 channels are real
+    assert both.real("a", torch.device("cpu")).sum(1).tolist() == [16, 4, 8, 4]
+
+
+def test_flags_of_tokens_are_spread_to_their_own_columns():
+    both = BothTokenizer(CONFIG, {"a": (20, 12)})
+    flags = torch.zeros(1, 1, 4, dtype=torch.bool)
+    flags[0, 0, 1] = flags[0, 0, 2] = True
+    spread = both.spread(flags, "a")[0, 0]
+    assert spread.nonzero().flatten().tolist() == [16, 17, 18, 19, *range(20, 28)]
+    values = torch.arange(32.0).expand(1, 1, 32)
+    patches = both.patches(values, "a", fill=-1.0)
+    assert patches.shape == (1, 1, 4, 16)
+    assert sorted(patches[patches >= 0].tolist()) == list(range(32))

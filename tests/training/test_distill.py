@@ -142,3 +142,61 @@ def test_sessions_of_different_behavior_cannot_share_a_read_out(session, teacher
     goal = DistillConfig(target="behavior")
     with pytest.raises(DataError, match="behavior differs"):
         distill({"I/s01": session, "I/s02": other}, both, model=STUDENT, distill=goal, train=QUICK)
+
+
+def students(session, teacher, *goals, train=QUICK):
+    return [
+        distill(session, teacher, model=STUDENT, distill=goal, train=train, progress=False)
+        for goal in goals
+    ]
+
+
+def test_latents_can_be_the_teacher(session, teacher):
+    """The teacher's own latents, given as such, make the same student."""
+    given = {"I/s01": encode(teacher, session)}
+    first, second = (
+        distill(session, one, model=STUDENT, train=QUICK, progress=False)
+        for one in (teacher, given)
+    )
+    for key, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[key])
+    with pytest.raises(DataError, match="clock"):
+        late = given["I/s01"].assign_coords(time=given["I/s01"]["time"] + 1)
+        distill(session, {"I/s01": late}, model=STUDENT, train=QUICK, progress=False)
+    with pytest.raises(ConfigError, match="the teacher itself"):
+        everything = DistillConfig(layers="all")
+        distill(session, given, model=STUDENT, distill=everything, train=QUICK, progress=False)
+
+
+def test_all_layers_are_aligned_when_asked(session, teacher):
+    """Same weights and batches, other loss; with one layer, all is the last."""
+    last, every = students(session, teacher, DistillConfig(), DistillConfig(layers="all"))
+    for key, tensor in last.state_dict().items():
+        torch.testing.assert_close(tensor, every.state_dict()[key])
+    deep = ModelConfig(width=32, layers=2, spike_patch=16, channel_patch=8, predictor_layers=0)
+    with pytest.raises(DataError, match="one with one"):
+        goal = DistillConfig(layers="all")
+        distill(session, teacher, model=deep, distill=goal, train=QUICK, progress=False)
+
+
+def test_a_teacher_that_is_not_frozen_learns_with_its_student_and_is_left_behind(session, teacher):
+    before = teacher.digest()
+    frozen, free = students(session, teacher, DistillConfig(), DistillConfig(frozen=False))
+    assert teacher.digest() == before  # a copy was trained
+    assert set(free.state_dict()) == set(frozen.state_dict())
+    loss = {m: m.history.query("split == 'train' and metric == 'alignment'")["value"].iloc[-1] for m in (frozen, free)}  # fmt: skip
+    assert loss[free] < loss[frozen]  # two that move meet sooner
+
+
+def test_masked_students_see_less_in_training_and_all_in_use(session, teacher):
+    whole, masked = students(session, teacher, DistillConfig(), DistillConfig(mask_ratio=0.6))
+    assert masked.digest() != whole.digest()
+    assert np.isfinite(encode(masked, session)).all()
+
+
+def test_supervised_students_are_ranked_by_behavior(session, teacher):
+    goal = DistillConfig(target="behavior")
+    (student,) = students(session, teacher, goal, train=LONGER)
+    val = student.history.query("split == 'val'").pivot(index="step", columns="metric", values="value")  # fmt: skip
+    assert (val["score"] == val["behavior"]).all()
+    assert student.info["best_step"] == val["behavior"].idxmin()

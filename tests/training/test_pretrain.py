@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from spikelfp_lab import (
+    CheckpointError,
     ConfigError,
     DataError,
     MaskConfig,
@@ -11,6 +12,7 @@ from spikelfp_lab import (
     decode,
     encode,
     finetune,
+    load,
     pretrain,
 )
 from tests.factories import make_session
@@ -133,3 +135,55 @@ def test_the_caller_s_random_numbers_go_on_as_if_nothing_had_been_trained():
     torch.manual_seed(3)
     pretrain(make_session(), "spikes", model=MODEL, train=QUICK, progress=False)
     torch.testing.assert_close(torch.rand(4), expected, rtol=0, atol=0)
+
+
+def test_supervised_pretraining_learns_behavior_and_tells_nothing_of_test_time():
+    session = make_session(bins=3000, units=16)
+    train = TrainConfig(steps=120, batch=8, window_s=0.6, val_every=20)
+    mask = MaskConfig(behavior=1.0)
+    model = pretrain(session, "spikes", model=MODEL, mask=mask, train=train, progress=False)
+    val = model.history.query("split == 'val'").pivot(index="step", columns="metric", values="value")  # fmt: skip
+    assert (val["score"] == val["behavior"]).all()
+    assert val["behavior"].min() < 0.8 * val["behavior"].iloc[0]
+    # behavior outside of training and validation time never enters
+    from spikelfp_lab import split_session
+
+    split = split_session(session, window_s=0.6, seed=0)
+    changed = session.copy()
+    changed["behavior"] = session["behavior"].where(split != 2, 99.0)
+    again = pretrain(changed, "spikes", model=MODEL, mask=mask, train=train, progress=False)
+    assert again.digest() == model.digest()
+
+
+def test_fine_tuning_can_add_behavior_to_a_model_without():
+    first, second = make_session(), make_session(session="s02")
+    model = pretrain(first, "lfp", model=MODEL, train=QUICK, progress=False)
+    mask = MaskConfig(behavior=1.0)
+    tuned = finetune(model, second, mask=mask, train=QUICK, progress=False)
+    assert model.behavior_head is None and tuned.behavior_head.out_features == 2
+    other = make_session(session="s03", behavior=("x",))
+    with pytest.raises(DataError, match="2 axes"):
+        finetune(tuned, other, mask=mask, train=QUICK, progress=False)
+    with pytest.raises(DataError, match="no 'behavior'"):
+        lost = make_session(behavior=())
+        pretrain(lost, "lfp", model=MODEL, mask=mask, train=QUICK, progress=False)
+
+
+def test_a_model_of_both_is_trained_saved_and_reads_what_there_is(tmp_path):
+    session = make_session(bins=1200)
+    model = pretrain(session, "both", model=MODEL, train=QUICK, progress=False)
+    assert model.sessions == {"I/s01": (6, 4)}
+    model.save(tmp_path / "both")
+    again = load(tmp_path / "both")
+    assert again.sessions == model.sessions and again.digest() == model.digest()
+    whole = encode(again, session)
+    lfp = encode(again, session.drop_vars("spikes"))
+    spikes = encode(again, session.drop_vars("lfp"))
+    assert (whole.attrs["modality"], lfp.attrs["modality"]) == ("both", "lfp")
+    assert not np.allclose(whole, lfp) and not np.allclose(lfp, spikes)
+    quiet = session.assign(lfp=session["lfp"] * 0)
+    np.testing.assert_allclose(encode(again, quiet.drop_vars("lfp")), spikes)
+    with pytest.raises(CheckpointError, match="units and channels"):
+        encode(again, make_session(bins=1200, units=7))
+    with pytest.raises(ConfigError, match="layers 0 to 2"):
+        encode(again, session, layer=3)
