@@ -113,7 +113,7 @@ def ablations(layers: int, sessions: int, *, full: bool = False) -> dict[str, di
             "yes": own,
             "no": Recipe(train={"drop_inputs": 0.0, "noise": 0.0}),
         },
-        "Teacher's pre-training sessions": {
+        "Teacher's sessions": {
             "none": Recipe(pretrained_on=0),
             **{str(n): Recipe(pretrained_on=n) for n in sizes},
             str(sessions): own,
