@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from spikelfp_lab.analysis.stats import bootstrap_interval
@@ -55,10 +56,10 @@ def summarize(
     rows = []
     groups: list[tuple[Any, pd.DataFrame]] = list(scores.groupby(list(by), sort=False))
     for labels, group in groups:
-        by_seed = pd.DataFrame(group.groupby(["session", "seed"], as_index=False)[[value]].mean())
-        by_session = by_seed.groupby("session")[[value]].mean().to_numpy(dtype=float).ravel()
+        # (session, seed), NaN where a session was not run with a seed
+        wide = group.pivot_table(index="session", columns="seed", values=value).to_numpy(float)
+        by_session = np.nanmean(wide, axis=1)
         low, high = bootstrap_interval(by_session)
-        counts = (by_session.size, by_seed["seed"].nunique())
-        rows.append((*labels, by_session.mean(), low, high, *counts))
+        rows.append((*labels, by_session.mean(), low, high, *wide.shape))
     columns = [*by, value, "low", "high", "n_sessions", "n_seeds"]
     return pd.DataFrame(rows, columns=columns)

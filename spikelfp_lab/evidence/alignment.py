@@ -33,7 +33,7 @@ def alignment(study: Study) -> pd.DataFrame:
         ``session``, ``seed``, ``model``, ``measure``, ``value``, ``chance`` (of retrieval: one in 50 moments at least 100 ms apart; NaN otherwise).
     """
     table = tidy(in_parallel(study, _align, study.runs_of_all, desc="align", unit="session"))
-    return table[["session", "seed", "model", "measure", "value", "chance"]]
+    return table.loc[:, ["session", "seed", "model", "measure", "value", "chance"]]
 
 
 def _align(study: Study, seed: int, name: str) -> pd.DataFrame:

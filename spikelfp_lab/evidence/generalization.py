@@ -125,4 +125,4 @@ def published_generalization(monkey: str | None = None) -> pd.DataFrame:
     )  # fmt: skip
     if monkey is None:
         return table
-    return table[table["session"].str.startswith(f"{monkey}/")].reset_index(drop=True)
+    return table.loc[table["session"].str.startswith(f"{monkey}/")].reset_index(drop=True)

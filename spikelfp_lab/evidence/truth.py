@@ -118,9 +118,11 @@ def fraction_of_bound(scores: pd.DataFrame, bound: pd.DataFrame) -> pd.DataFrame
     [1.2]
     """
     keys = ["session", "readout"]
-    test = scores[scores["split"] == "test"]
     columns = ["session", "seed", "model", "readout"]
-    ours = test.groupby(columns, sort=False, as_index=False)[["r2"]].mean()
-    limits = bound[bound["split"] == "test"].groupby(keys, as_index=False)[["r2"]].mean()
-    table = ours.merge(limits.rename(columns={"r2": "bound"}), on=keys, how="left", validate="m:1")
-    return table.assign(fraction=table["r2"] / table["bound"])
+    ours, limits = (
+        pd.DataFrame(table.loc[table["split"] == "test"].groupby(by, sort=False)["r2"].mean())
+        for table, by in ((scores, columns), (bound, keys))
+    )
+    limits = limits.rename(columns={"r2": "bound"}).reset_index()
+    both = ours.reset_index().merge(limits, on=keys, how="left", validate="m:1")
+    return both.assign(fraction=both["r2"] / both["bound"])
