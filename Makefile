@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lab,dev]"
 	touch $@
 
-figures: $(STAMP)  ## train the demo models (30 minutes on 2 cores, less on a GPU) and draw figures/; COHORT=cao2021, SEEDS=3
+figures: $(STAMP)  ## train the demo models (over an hour on 2 cores, less on a GPU) and draw figures/; COHORT=cao2021, SEEDS=3, GRID=full
 	$(BIN)/python -m spikelfp_lab.study
 	@mkdir -p build/notebooks
 	@for notebook in $(NOTEBOOKS); do echo "running $$notebook"; \
