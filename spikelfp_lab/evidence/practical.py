@@ -105,15 +105,23 @@ def label_efficiency(study: Study, *, minutes: Sequence[float] = MINUTES) -> pd.
     ----------
     study : Study
     minutes : sequence of float
-        Of labeled training time; what a session does not have is left out, and all of it is added.
+        Of labeled training time; what the shortest session does not have is left out, and all that it has is added.
 
     Returns
     -------
     DataFrame
         Further column: ``minutes``.
     """
-    jobs = [(seed, name, tuple(minutes)) for seed, name in study.runs_of_first_seed]
+    most = min(_training_minutes(study, *run) for run in study.runs_of_first_seed)
+    shown = (*(part for part in minutes if part < most), most)
+    jobs = [(seed, name, shown) for seed, name in study.runs_of_first_seed]
     return tidy(in_parallel(study, _label, jobs, desc="label", unit="session"))
+
+
+def _training_minutes(study: Study, seed: int, name: str) -> float:
+    session = study.sessions[name]
+    split = split_session(session, **_split(study, seed)).to_numpy()
+    return int((split == TRAIN).sum()) * session.attrs["bin_size_s"] / 60
 
 
 def _label(study: Study, seed: int, name: str, minutes: tuple[float, ...]) -> pd.DataFrame:
@@ -123,7 +131,7 @@ def _label(study: Study, seed: int, name: str, minutes: tuple[float, ...]) -> pd
     per_minute = 60 / session.attrs["bin_size_s"]
     inputs = inputs_of(study, seed, session)
     tables = []
-    for part in [m for m in minutes if m * per_minute < len(train)] + [len(train) / per_minute]:
+    for part in minutes:
         unlabeled = np.zeros(len(split), bool)
         unlabeled[train[round(part * per_minute) :]] = True
         few = session.copy()

@@ -1,5 +1,6 @@
 """Scores against a quantity, and scores of the same sessions by two models."""
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -108,7 +109,7 @@ def plot_curves(
         means = points.pivot_table(index="model", columns=x, values="r2").to_numpy(dtype=float)
         low = max(-0.25, min(0.0, float(np.nanmin(means))))
         grid[0, 0].set_ylim(low - 0.02, 1.0)
-        grid[0, 0].set_ylabel(f"Decoding R² (test; mean of {_axes_of(scores)})")
+        grid[0, 0].set_ylabel(_r2_label(scores))
         grid[0, -1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=2.4)
         figure.suptitle(counted(points, cohort), x=0.01, ha="left")
         plt.close(figure)
@@ -188,7 +189,7 @@ def plot_pairs(
         low = max(-0.25, min(0.0, float(r2.min())))
         grid[0, 0].set_ylim(low - 0.02, min(1.0, float(r2.max())) + 0.05)
         for line in grid:
-            line[0].set_ylabel(f"Decoding R² (test; mean of {_axes_of(scores)})")
+            line[0].set_ylabel(_r2_label(scores))
         figure.suptitle(counted(points, cohort), x=0.01, ha="left")
         plt.close(figure)
     return figure
@@ -224,5 +225,6 @@ def _points(scores: pd.DataFrame, readouts: Sequence[str], *, also: list[str]) -
     return shown.groupby(keys, as_index=False)[["r2"]].mean()
 
 
-def _axes_of(scores: pd.DataFrame) -> str:
-    return ", ".join(dict.fromkeys(map(str, scores["axis"])))
+def _r2_label(scores: pd.DataFrame) -> str:
+    names = ", ".join(dict.fromkeys(map(str, scores["axis"])))
+    return textwrap.fill(f"Decoding R² (test; mean of {names})", 40)

@@ -152,7 +152,7 @@ def plot_bound(table: pd.DataFrame, *, cohort: str = "") -> Figure:
         fraction = points["fraction"].to_numpy(dtype=float)
         low, high = float(fraction.min()), max(float(fraction.max()), 1.0)
         floor = min(0.0, max(1.1 * low, LOWEST_R2 - 0.02))
-        grid[0, 0].set_xlim(floor, high + 0.16)
+        grid[0, 0].set_xlim(floor, high + 0.12 * (high - floor))  # room for the means at the right
         grid[0, 0].set_ylim(len(models) - 0.4, -0.6)  # the first model at the top
         for axes, readout in zip(grid[0], readouts, strict=True):
             _bound_panel(axes, points.loc[points["readout"] == readout], models, floor)

@@ -109,7 +109,7 @@ def ablations(layers: int, sessions: int, *, full: bool = False) -> dict[str, di
             "none": own,
             **{f"{r:.0%}": Recipe(distill={"mask_ratio": r}) for r in some((0.6,), (0.3,))},
         },
-        "Input silenced and noised": {
+        "Input noised": {
             "yes": own,
             "no": Recipe(train={"drop_inputs": 0.0, "noise": 0.0}),
         },
