@@ -29,10 +29,11 @@ figures: $(STAMP)  ## train the demo models (over an hour on 2 cores, less on a 
 			--ExecutePreprocessor.timeout=3600 --output-dir build/notebooks $$notebook || exit 1; done
 	@echo "figures/ is drawn; the executed notebooks are in build/notebooks/"
 
-test: $(STAMP) lint  ## lint, types, unit tests, then every notebook in the smoke preset
+test: $(STAMP) lint  ## lint, types, unit tests, every notebook in the smoke preset, three of them in a browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --durations 10
 	PRESET=smoke COHORT=simulated SEEDS=1 OMP_NUM_THREADS=1 SPIKELFP_RUNS=build/smoke/runs FIGURES=build/smoke/figures \
 		$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --override-ini addopts= notebooks
+	PRESET=smoke OMP_NUM_THREADS=1 $(BIN)/python -m pytest --override-ini addopts= --durations 5 tests/ui
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,0 +1,80 @@
+"""Notebooks in a real JupyterLab: all cells run, every control is moved, and the widgets say what they show.
+
+Not part of ``pytest`` by default: ``make test`` runs them after the notebooks, whose trained models they find. They skip where chromium is missing, and
+fail there when CI=true. Screenshots are left in ``build/screenshots``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.ui.lab import (
+    CHROMIUM,
+    CHROMIUM_ARGUMENTS,
+    jupyter_lab,
+    move,
+    open_notebook,
+    run_all,
+    settle,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = ROOT / "build" / "screenshots"
+CONTROLS = (
+    "select, input, .noUi-handle, .widget-toggle-buttons button, button.widget-button, "
+    "button.widget-toggle-button"
+)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """JupyterLab on copies of the notebooks, with the models that the notebooks' tests have trained."""
+    home = tmp_path_factory.mktemp("lab")
+    folder = home / "work" / "notebooks"
+    folder.mkdir(parents=True)
+    for name in ("01_sessions", "04_distillation", "12_explore_and_compare"):
+        shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", folder)
+    environment = {
+        "PRESET": os.environ.get("PRESET", "smoke"),
+        "COHORT": "simulated",
+        "SEEDS": "1",
+        "SPIKELFP_RUNS": str(ROOT / "build" / "smoke" / "runs"),
+        "FIGURES": str(home / "figures"),
+    }
+    with jupyter_lab(folder, home, environment) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        message = "no chromium: apt-get install --no-install-recommends chromium fonts-dejavu-core"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(30_000)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["01_sessions", "04_distillation"])
+def test_a_notebook_runs_to_its_end(lab: str, page: Page, name: str) -> None:
+    open_notebook(page, lab, f"{name}.ipynb")
+    assert run_all(page, seconds=300) == []
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
