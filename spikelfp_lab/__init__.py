@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "signal",
         "study",
         "training",
+        "widgets",
     ],
     submod_attrs={
         "configs": ["DistillConfig", "MaskConfig", "ModelConfig", "TrainConfig"],
@@ -46,5 +47,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "models": ["encode", "load"],
         "analysis": ["decode"],
         "signal": ["band_power"],
+        "widgets.compare": ["compare"],
+        "widgets.explorer": ["explore"],
+        "widgets.monitor": ["monitor"],
     },
 )

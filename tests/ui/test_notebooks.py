@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from tests.ui.lab import (
     CHROMIUM,
@@ -78,3 +78,50 @@ def test_a_notebook_runs_to_its_end(lab: str, page: Page, name: str) -> None:
     open_notebook(page, lab, f"{name}.ipynb")
     assert run_all(page, seconds=300) == []
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def test_the_widgets_of_notebook_12_work_by_keyboard(lab: str, page: Page) -> None:
+    open_notebook(page, lab, "12_explore_and_compare.ipynb")
+    assert run_all(page, seconds=300) == []
+
+    explorer = page.locator(".spikelfp-explorer").first
+    explorer.scroll_into_view_if_needed()
+    assert "I/s01" in explorer.locator(".spikelfp-message").first.inner_text()
+    explorer.screenshot(path=SCREENSHOTS / "explorer.png")
+    assert move_all(explorer, page) >= 8
+    assert page.locator(".spikelfp-error").count() == 0
+
+    start = explorer.locator("input[type=number]").first
+    start.fill("-5")
+    start.press("Enter")
+    settle(page)
+    assert explorer.locator(".spikelfp-picture img, img.spikelfp-picture").count() > 0
+
+    monitor = page.locator(".spikelfp-monitor").first
+    monitor.scroll_into_view_if_needed()
+    assert "120" in monitor.inner_text()  # the steps of the smoke preset
+    monitor.screenshot(path=SCREENSHOTS / "monitor.png")
+
+    comparison = page.locator(".spikelfp-compare").first
+    comparison.scroll_into_view_if_needed()
+    tabs = comparison.locator(".lm-TabBar-tab")
+    for number in range(tabs.count()):
+        tabs.nth(number).click()
+        settle(page)
+        name = tabs.nth(number).inner_text().strip().lower().replace(" ", "_").strip("?")
+        comparison.screenshot(path=SCREENSHOTS / f"compare_{name}.png")
+        assert comparison.locator("img:visible").count() > 0, name
+    assert move_all(comparison, page) >= 8
+    assert page.locator(".spikelfp-error").count() == 0
+
+
+def move_all(widget: Locator, page: Page) -> int:
+    """Move every control that can be seen and is not grey; how many."""
+    controls = widget.locator(CONTROLS)
+    moved = 0
+    for number in range(controls.count()):
+        control = controls.nth(number)
+        if control.is_visible() and control.is_enabled():
+            move(control, page)
+            moved += 1
+    return moved
