@@ -44,7 +44,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
             "validate_session",
         ],
         "training": ["distill", "finetune", "pretrain"],
-        "models": ["encode", "load"],
+        "models": ["encode", "load", "load_official"],
         "analysis": ["decode"],
         "signal": ["band_power"],
         "widgets.compare": ["compare"],
