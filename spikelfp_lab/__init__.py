@@ -4,6 +4,8 @@ Six verbs: ``open_session`` -> ``pretrain`` -> ``distill`` -> ``encode`` -> ``de
 importing the package costs next to nothing.
 """
 
+import sys as _sys
+
 import lazy_loader as _lazy
 
 __version__ = "0.1.0"
@@ -52,3 +54,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "widgets.monitor": ["monitor"],
     },
 )
+
+if "IPython" in _sys.modules:  # sessions, cohorts, models and scores show themselves in notebooks
+    from spikelfp_lab._display import register as _register
+
+    _register()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from spikelfp_lab.configs import ModelConfig
@@ -111,13 +108,11 @@ def _read(path: Path) -> Any:
             # Other pickle protocols are read too, or end in the error below.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # each reader has errors of its own
         raise CheckpointError(
-            f"{path} holds objects other than tensors, and reading them could run code, so it is not read. "
-            "Save its state_dict alone, with torch.save or as .safetensors, where you trust it."
+            f"{path} is damaged, or holds objects other than tensors, whose reading could run code; so it is not read. "
+            f"If you trust it, save its state_dict alone, as .safetensors. ({error})"
         ) from error
-    except (SafetensorError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:  # fmt: skip
-        raise CheckpointError(f"{path} is damaged, or no checkpoint: {error}") from error
 
 
 def _parameters(content: Any, path: Path) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ from spikelfp_lab.plots.decoded import plot_decoded
 from spikelfp_lab.plots.history import plot_history
 from spikelfp_lab.plots.latents import plot_latents
 from spikelfp_lab.plots.letters import letter_panels
-from spikelfp_lab.plots.live import live_history
 from spikelfp_lab.plots.palette import CONTROLS, MODEL_COLORS, MODEL_ORDER
 from spikelfp_lab.plots.practical import plot_bound, plot_cost, plot_recovery
 from spikelfp_lab.plots.save import save_figure, save_table
@@ -25,7 +24,6 @@ __all__ = [
     "MODEL_COLORS",
     "MODEL_ORDER",
     "letter_panels",
-    "live_history",
     "plot_ablations",
     "plot_alignment",
     "plot_bound",

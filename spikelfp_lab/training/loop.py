@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +28,17 @@ from spikelfp_lab.models.checkpoint import write_atomic
 from spikelfp_lab.models.device import autocast
 
 Callback = Callable[[pd.DataFrame], None]
+
+
+class StopTraining(Exception):
+    """Raised by a callback to end training at once, with its best weights, as if patience had run out.
+
+    The state of the run is not marked as stopped: the same call with the same ``folder`` goes on from this step.
+
+    >>> def enough(history):
+    ...     if history["step"].max() >= 1000:
+    ...         raise StopTraining
+    """
 
 
 class Objective(Protocol):
@@ -95,7 +107,9 @@ def fit(
     fingerprint : str
         Hash of initial weights, configs and data; a state with another one is refused.
     callbacks : sequence of functions
-        Called with the tidy history after each validation.
+        Called with the tidy history after each validation; one may raise :class:`StopTraining`. A callback that has a method
+        ``watch(model, *, step, steps)`` gets the model, the step that training begins at and the last one: the method gives a context manager,
+        within which training takes place.
 
     Raises
     ------
@@ -114,45 +128,52 @@ def fit(
     bar = tqdm(total=train.steps, initial=state.step, desc=label, disable=not progress, unit="step")
     losses: dict[str, list[Tensor]] = {}
     model.train()
-    while state.step < train.steps and not state.stopped:
-        torch.manual_seed(train.seed * 1_000_003 + state.step)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(state.step, train)
-        with autocast(device):
-            terms = objective.loss(model, state.step)
-        terms["loss"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), train.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        for name, value in terms.items():
-            losses.setdefault(name, []).append(value.detach())
-        state.step += 1
-        bar.update()
+    with ExitStack() as around:
+        around.enter_context(bar)
+        for callback in callbacks:
+            if watch := getattr(callback, "watch", None):
+                around.enter_context(watch(model, step=state.step, steps=train.steps))
+        while state.step < train.steps and not state.stopped:
+            torch.manual_seed(train.seed * 1_000_003 + state.step)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(state.step, train)
+            with autocast(device):
+                terms = objective.loss(model, state.step)
+            terms["loss"].backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), train.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            for name, value in terms.items():
+                losses.setdefault(name, []).append(value.detach())
+            state.step += 1
+            bar.update()
 
-        if state.step % train.val_every == 0 or state.step == train.steps:
-            means = {name: torch.stack(values).mean().item() for name, values in losses.items()}
-            losses.clear()
-            if not (math.isfinite(means["loss"]) and math.isfinite(norm.item())):
-                raise DataError(
-                    f"{label}: the loss is no longer finite at step {state.step} (last validation was fine). "
-                    "Look for extreme values in the data, or lower TrainConfig.lr."
-                )
-            model.eval()
-            with torch.inference_mode(), autocast(device):
-                metrics = objective.validate(model)
-            model.train()
-            if not math.isfinite(metrics["score"]):
-                raise DataError(
-                    f"{label}: the validation score is {metrics['score']} at step {state.step}. "
-                    "Look for extreme values in the validation part of the data."
-                )
-            state.record(means, metrics, train.patience)
-            bar.set_postfix(loss=f"{means['loss']:.3f}", val=f"{metrics['score']:.3f}")
-            if state_file is not None:
-                state.write(state_file)
-            for callback in callbacks:
-                callback(state.history())
-    bar.close()
+            if state.step % train.val_every == 0 or state.step == train.steps:
+                means = {name: torch.stack(values).mean().item() for name, values in losses.items()}
+                losses.clear()
+                if not (math.isfinite(means["loss"]) and math.isfinite(norm.item())):
+                    raise DataError(
+                        f"{label}: the loss is no longer finite at step {state.step} (last validation was fine). "
+                        "Look for extreme values in the data, or lower TrainConfig.lr."
+                    )
+                model.eval()
+                with torch.inference_mode(), autocast(device):
+                    metrics = objective.validate(model)
+                model.train()
+                if not math.isfinite(metrics["score"]):
+                    raise DataError(
+                        f"{label}: the validation score is {metrics['score']} at step {state.step}. "
+                        "Look for extreme values in the validation part of the data."
+                    )
+                state.record(means, metrics, train.patience)
+                bar.set_postfix(loss=f"{means['loss']:.3f}", val=f"{metrics['score']:.3f}")
+                if state_file is not None:
+                    state.write(state_file)
+                try:
+                    for callback in callbacks:
+                        callback(state.history())
+                except StopTraining:
+                    break
     model.load_state_dict(state.best)
     model.history = state.history()
     model.info["best_step"] = state.best_step

@@ -131,7 +131,8 @@ def pretrain(
     folder : str or Path, optional
         Keep the state of the run here, and go on from it if it was interrupted.
     callbacks : sequence of functions
-        Called with the tidy history after each validation.
+        Called with the tidy history after each validation; one may raise :class:`~spikelfp_lab.training.StopTraining`, which ends training
+        with its best weights.
 
     Returns
     -------

@@ -40,8 +40,12 @@ class Picture:
     """
 
     def __init__(self, alt: str):
-        self.widget = ipywidgets.Image(format="png", tooltip=alt)
+        # No tooltip: the view of images in ipywidgets 8.1 breaks on one. Its own size, unless the page is narrower.
+        self.widget = ipywidgets.Image(format="png")
         self.widget.layout.max_width = "100%"
+        self.widget.layout.align_self = "flex-start"
+        self.widget.layout.display = "none"
+        self.alt = alt
         self.widget.add_class("spikelfp-picture")
 
     def show(self, figure: Figure, *, dpi: int = DPI) -> None:
@@ -51,9 +55,11 @@ class Picture:
         # The fastest compression: the picture goes no farther than the browser beside the kernel.
         FigureCanvasAgg(figure).print_png(buffer, pil_kwargs={"compress_level": 1})
         self.widget.value = buffer.getvalue()
+        self.widget.layout.display = ""
 
     def clear(self) -> None:
-        """Show nothing."""
+        """Show nothing, rather than a browser's sign of a broken picture."""
+        self.widget.layout.display = "none"
         self.widget.value = b""
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from spikelfp_lab import CheckpointError, DataError, ModelConfig, TrainConfig, load, pretrain
 from spikelfp_lab.models import Autoencoder
+from spikelfp_lab.training import StopTraining
 from spikelfp_lab.training.loop import fit, learning_rate
 from tests.factories import make_session
 
@@ -139,3 +141,65 @@ def test_learning_rate_rises_then_falls():
     assert rates.argmax() in (9, 10) and rates.max() == 1.0
     assert (np.diff(rates[:9]) > 0).all() and (np.diff(rates[11:]) < 0).all()
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_callback_may_stop_training_which_keeps_the_best_weights():
+    torch.manual_seed(0)
+    model = Autoencoder(MODEL, modality="lfp", sessions={"I/s01": 4}, bin_size_s=0.02)
+    seen = []
+
+    def watch(history):
+        seen.append(model.transformer.norm.weight.detach().clone())
+        if history["step"].max() == 3:
+            raise StopTraining
+
+    config = TrainConfig(steps=6, val_every=1, lr=0.1)
+    objective = Scripted([3.0, 1.0, 2.0, 0.0])
+    fit(model, objective, train=config, label="test", progress=False, callbacks=[watch])
+    assert len(seen) == 3 and model.history["step"].max() == 3
+    assert model.info["best_step"] == 2
+    torch.testing.assert_close(model.transformer.norm.weight.detach(), seen[1])
+
+
+def test_a_stopped_run_goes_on_when_it_is_called_again(tmp_path):
+    def stop(history):
+        if history["step"].max() >= 15:
+            raise StopTraining
+
+    stopped = train(tmp_path / "run", callbacks=[stop])
+    assert stopped.history["step"].max() == 15
+    assert_same(train(tmp_path / "run"), train())
+
+
+def test_training_takes_place_within_the_context_that_a_callback_gives(tmp_path):
+    class Watcher:
+        def __init__(self):
+            self.events = []
+
+        @contextmanager
+        def watch(self, model, *, step, steps):
+            self.events.append((type(model).__name__, step, steps))
+            try:
+                yield
+            except StopTraining:
+                self.events.append("stop seen")  # it never gets here: the loop deals with it
+            except BaseException as error:
+                self.events.append(type(error).__name__)
+                raise
+            else:
+                self.events.append("over")
+
+        def __call__(self, history):
+            self.events.append(int(history["step"].max()))
+            if self.events[-1] == 10:
+                raise KeyboardInterrupt
+            if self.events[-1] == 25:
+                raise StopTraining
+
+    watcher = Watcher()
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", callbacks=[watcher])
+    assert watcher.events == [("Autoencoder", 0, 30), 5, 10, "KeyboardInterrupt"]
+    watcher.events.clear()
+    train(tmp_path / "run", callbacks=[watcher])
+    assert watcher.events == [("Autoencoder", 10, 30), 15, 20, 25, "over"]

@@ -1,0 +1,212 @@
+"""The training monitor: early stop with the best weights, nothing outside a notebook, and no weight changed by it."""
+
+import os
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import IPython.display
+import pytest
+import torch
+
+import spikelfp_lab as sl
+from spikelfp_lab.widgets import monitor as module
+from spikelfp_lab.widgets.monitor import R2, monitor
+from tests.factories import make_session
+
+MODEL = sl.ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)
+TRAIN = sl.TrainConfig(steps=20, batch=2, window_s=0.4, val_every=5, drop_inputs=0.3)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def train(*callbacks, **options):
+    options = {"model": MODEL, "train": TRAIN, "device": "cpu", "progress": False} | options
+    return sl.pretrain(make_session(bins=1500), "spikes", callbacks=callbacks, **options)
+
+
+def assert_same(a, b) -> None:
+    for key, tensor in a.state_dict().items():
+        assert torch.equal(tensor, b.state_dict()[key]), key
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list:
+    """What a notebook's display is asked to show."""
+    asked: list = []
+    monkeypatch.setattr(module, "in_notebook", lambda: True)
+    monkeypatch.setattr(IPython.display, "display", asked.append)
+    return asked
+
+
+def test_it_shows_itself_once_and_draws_the_curves(shown):
+    watched = monitor(title="Teacher")
+    train(watched)
+    assert shown == [watched.widget]
+    assert bytes(watched.picture.widget.value[:4]) == b"\x89PNG"
+    assert watched.state.ending == "finished"
+    assert f"finished at step 20 of 20; weights of step {watched.state.best_step} kept" in (
+        watched._text.value
+    )
+    assert watched.button.disabled and "best one so far" in watched.button.tooltip
+    assert watched._model is None
+
+
+def test_the_weights_are_those_of_a_training_without_it(shown):
+    with_it = train(monitor(make_session(bins=1500)))
+    without = train()
+    assert_same(with_it, without)
+    assert with_it.history.equals(without.history)
+
+
+def test_nothing_is_shown_outside_a_notebook(shown, monkeypatch):
+    monkeypatch.setattr(module, "in_notebook", lambda: False)
+    watched = monitor(make_session(bins=1500))
+    train(watched)
+    assert shown == []
+    assert watched.state.history is None and watched.picture.widget.value == b""
+
+
+@pytest.mark.parametrize("shell", [None, SimpleNamespace()], ids=["script", "terminal IPython"])
+def test_only_a_kernel_is_a_notebook(monkeypatch, shell):
+    ipython = SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setattr(module, "sys", SimpleNamespace(modules={"IPython": ipython}))
+    assert not module.in_notebook()
+    ipython.get_ipython = lambda: SimpleNamespace(kernel=object())
+    assert module.in_notebook()
+
+
+def test_the_button_ends_training_with_the_best_weights(shown):
+    watched = monitor()
+
+    def click(history):
+        if history["step"].max() == 10:
+            watched.button.click()
+            assert watched.button.disabled
+
+    stopped = train(click, watched)
+    assert stopped.history["step"].max() == 10
+    assert watched.state.ending == "stopped"
+    assert f"weights of step {stopped.info['best_step']} kept" in watched.state.text
+
+    kept = {}  # what an undisturbed training has at each validation
+
+    class Look:
+        def watch(self, model, *, step, steps):
+            self.model = model
+            return nullcontext()
+
+        def __call__(self, history):
+            weights = {k: v.clone() for k, v in self.model.state_dict().items()}
+            kept[int(history["step"].max())] = weights
+
+    train(Look())
+    for key, tensor in stopped.state_dict().items():
+        assert torch.equal(tensor, kept[stopped.info["best_step"]][key]), key
+
+
+def test_validation_r2_is_what_decode_gives(shown):
+    session = make_session(bins=1500)
+    watched = monitor(session, every=2)
+    # A last step that is the best, so that the weights it was computed from are those returned.
+    model = train(watched, train=sl.TrainConfig(steps=10, batch=2, window_s=0.4, val_every=5))
+    rows = watched.state.history.query("metric == @R2")
+    assert rows["step"].tolist() == [0, 10]
+    assert R2 not in set(model.history["metric"])
+    assert model.info["best_step"] == 10
+    scores = sl.decode(sl.encode(model, session, progress=False), session, readouts=["one_frame"])
+    wanted = scores.query("split == 'val'")["r2"].mean()
+    assert rows["value"].iloc[-1] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_student_shows_its_alignment(shown):
+    session = make_session(bins=1500)
+    watched = monitor(session)
+    student = sl.ModelConfig(
+        width=32, layers=1, spike_patch=16, channel_patch=8, predictor_layers=0
+    )
+    sl.distill(session, train(), model=student, train=TRAIN, progress=False, callbacks=[watched])
+    assert {"loss", "alignment", R2} <= set(watched.state.history["metric"])
+
+
+def test_a_session_that_does_not_fit_is_refused_before_the_first_step(shown):
+    with pytest.raises(sl.CheckpointError, match="vocabulary"):
+        train(monitor(make_session(bins=1500, session="s02")))
+    with pytest.raises(sl.DataError, match="behavior"):
+        train(monitor(make_session(bins=1500, behavior=())))
+    with pytest.raises(sl.ConfigError, match="every"):
+        monitor(every=0)
+    assert shown == []
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"), [(KeyboardInterrupt, "interrupted"), (RuntimeError, "failed")]
+)
+def test_an_interrupted_training_says_so_and_goes_on(shown, tmp_path, error, ending):
+    watched = monitor()
+
+    def interrupt(history):
+        if history["step"].max() == 10:
+            raise error
+
+    with pytest.raises(error):
+        train(watched, interrupt, folder=tmp_path)
+    assert watched.state.ending == ending
+    assert "goes on from the last validation" in watched.state.text
+
+    assert_same(train(watched, folder=tmp_path), train())
+    assert shown == [watched.widget]
+    assert watched.state.ending == "finished" and len(watched.state.rates) == 2
+
+
+CELL = """
+import time, torch
+torch.set_num_threads(1)
+from spikelfp_lab.widgets.monitor import monitor
+from tests.widgets.test_monitor import TRAIN, train
+import dataclasses
+watched = monitor()
+print("BUTTON", watched.button.comm.comm_id, flush=True)
+def slow(history):
+    time.sleep(0.05)
+    print("AT", history["step"].max(), flush=True)
+long = dataclasses.replace(TRAIN, steps=3000, patience=None)
+model = train(slow, watched, train=long)
+print("DONE", model.history["step"].max(), watched.state.ending, flush=True)
+"""
+
+
+def test_a_click_is_heard_by_a_real_kernel_while_the_cell_runs():
+    """As JupyterLab sends it, in a subshell; see the docstring of monitor for front ends that have none."""
+    manager = pytest.importorskip("jupyter_client").KernelManager(kernel_name="python3")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    manager.start_kernel(cwd=str(ROOT), env=environment)
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=120)
+        features = client.kernel_info(reply=True, timeout=30)["content"].get("supported_features")
+        if "kernel subshells" not in (features or []):
+            pytest.skip("this ipykernel has no subshells")
+        client.control_channel.send(client.session.msg("create_subshell_request", {}))
+        subshell = client.control_channel.get_msg(timeout=30)["content"]["subshell_id"]
+        client.execute(CELL)
+        button, said, end = "", "", time.monotonic() + 180
+        while "DONE" not in said and time.monotonic() < end:
+            message = client.get_iopub_msg(timeout=120)
+            content = message["content"]
+            assert message["msg_type"] != "error", "\n".join(content["traceback"])
+            if message["msg_type"] != "stream":
+                continue
+            said += content["text"]
+            if "AT 10\n" in said and not button:
+                button = said.split("BUTTON ")[1].split()[0]
+                data = {"method": "custom", "content": {"event": "click"}}
+                click = client.session.msg("comm_msg", {"comm_id": button, "data": data})
+                click["header"]["subshell_id"] = subshell
+                client.shell_channel.send(click)
+        step, ending = said.split("DONE ")[1].split()
+        assert int(step) < 1500 and ending == "stopped"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
