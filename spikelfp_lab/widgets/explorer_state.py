@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import traitlets
 import xarray as xr
 
-from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.sessions import iterate_sessions
+from spikelfp_lab.errors import DataError
 from spikelfp_lab.widgets._explorer_data import (
     density,
     depth_order,
     direction_order,
     envelope,
     quality_table,
-    spans_a_plane,
     sum_columns,
 )
+from spikelfp_lab.widgets._explorer_place import LFP_VIEWS, MODALITIES, ORDERS, Place
 
-MODALITIES = {"spikes": "unit", "lfp": "channel", "behavior": "behavior_dim"}
-ORDERS = ("as recorded", "rate", "depth", "preferred direction")
-LFP_VIEWS = ("traces", "spectrogram")
-COLUMNS = 700  # a stretch is shown in at most this many steps of time: about one a pixel
-_CHANNELS, _AXES = 16, 4  # shown at first, at most
-_SHOWN = ("subject", "session", "start_s", "span_s", "unit_order", "lfp_view",
-          "first_channel", "n_channels", "axes")  # fmt: skip
+__all__ = ["LFP_VIEWS", "MODALITIES", "ORDERS", "ExplorerState"]
+
+COLUMNS = 700  # a raster has at most so many steps of time: about one a pixel
+POINTS = 1600  # of a line, at most: two a pixel
+_ALL_POINTS = 100_000  # of all lines of a panel together: what can be drawn while one scrubs
 
 
-class ExplorerState(traitlets.HasTraits):
+class ExplorerState(Place):
     """A place in a cohort, and what there is to see.
 
     Values that cannot be shown are refused with a ``TraitError`` that says which can. A stretch that would run over the session's end is moved
@@ -86,118 +79,6 @@ class ExplorerState(traitlets.HasTraits):
     (15.0, ('lfp', 'behavior'), (3, 50))
     """
 
-    subject = traitlets.Unicode()
-    session = traitlets.Unicode()
-    start_s = traitlets.CFloat()
-    span_s = traitlets.CFloat(10.0)
-    unit_order = traitlets.Unicode(ORDERS[0])
-    lfp_view = traitlets.Unicode(LFP_VIEWS[0])
-    first_channel = traitlets.Int(0)
-    n_channels = traitlets.Int(_CHANNELS)
-    axes = traitlets.Tuple()
-    subjects = traitlets.Tuple()
-    sessions = traitlets.Tuple()
-    orders = traitlets.Tuple()
-    revision = traitlets.Int(0)
-
-    def __init__(
-        self,
-        cohort: xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset | xr.DataTree],
-        *,
-        start_s: float | None = None,
-        span_s: float = 10.0,
-    ):
-        super().__init__()
-        self._sessions = iterate_sessions(cohort)
-        self._menu: dict[str, dict[str, str]] = {}  # subject -> label -> name
-        for name, dataset in self._sessions.items():
-            labels = self._menu.setdefault(dataset.attrs["subject"], {})
-            label = name.removeprefix(f"{dataset.attrs['subject']}/")
-            labels[name if label in labels else label] = name
-        self._depth = 0
-        self._cache: dict[tuple, Any] = {}
-        self._values: dict[str, np.ndarray] = {}
-        self.notice = ""
-        with self._one_change():
-            self.subjects = tuple(self._menu)
-            self.subject = self.subjects[0]
-            try:
-                self.span_s = span_s
-                if start_s is not None:
-                    self.start_s = start_s
-            except traitlets.TraitError as error:
-                raise ConfigError(str(error)) from None
-
-    @property
-    def name(self) -> str:
-        """Name of the session in the cohort, as in "I/s01"."""
-        return self._menu[self.subject][self.session]
-
-    @property
-    def dataset(self) -> xr.Dataset:
-        """The session."""
-        return self._sessions[self.name]
-
-    @property
-    def bin_size_s(self) -> float:
-        """Seconds a bin."""
-        return float(self.dataset.attrs["bin_size_s"])
-
-    @property
-    def limits_s(self) -> tuple[float, float]:
-        """Where the session begins and ends, in seconds: outer edges of its bins."""
-        time = self.dataset["time"].values
-        half = self.bin_size_s / 2
-        return round(float(time[0]) - half, 6), round(float(time[-1]) + half, 6)
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """Which of "spikes", "lfp" and "behavior" the session lacks."""
-        return tuple(name for name in MODALITIES if name not in self.dataset)
-
-    @property
-    def bins(self) -> tuple[int, int]:
-        """First bin of the stretch and the one after its last; equal where it lies in a gap."""
-        edges = [self.start_s, self.start_s + self.span_s]
-        first, last = np.searchsorted(self.dataset["time"].values, np.array(edges) - 1e-9)
-        return int(first), int(last)
-
-    @property
-    def channels(self) -> np.ndarray:
-        """(n,) indices of the channels that are shown, fewer than ``n_channels`` at the end."""
-        total = self.dataset.sizes.get("channel", 0)
-        return np.arange(self.first_channel, min(self.first_channel + self.n_channels, total))
-
-    @property
-    def status(self) -> str:
-        """One line: what is shown."""
-        begin, end = self.limits_s
-        whole = f"{end:.1f} s" if abs(begin) < 1e-3 else f"{begin:.1f} to {end:.1f} s"
-        parts = [
-            f"{self.dataset.sizes['unit']} units" if "spikes" not in self.missing else "no spikes",
-            f"{self.channels.size} of {self.dataset.sizes['channel']} channels"
-            if "lfp" not in self.missing
-            else "no LFP",
-        ]
-        if "behavior" in self.missing:
-            parts.append("no behavior")
-        stop = self.start_s + self.span_s
-        text = f"{self.name}: {self.start_s:.1f} to {stop:.1f} s of {whole}; {', '.join(parts)}"
-        return f"{text}. {self.notice}" if self.notice else text
-
-    def turn(self, pages: int) -> None:
-        """Move the stretch by whole pages, backward if negative, up to the session's ends.
-
-        >>> from spikelfp_lab.datasets.simulated import session
-        >>> state = ExplorerState(session(1, duration_s=25, n_units=2, n_channels=2))
-        >>> state.turn(9)
-        >>> state.start_s
-        15.0
-        """
-        begin, end = self.limits_s
-        wanted = self.start_s + pages * self.span_s
-        self.start_s = max(begin, min(wanted, end - self.span_s))
-
     def order(self) -> np.ndarray:
         """(U,) indices of the units, from the top of the raster to its bottom. DataError without spikes."""
         counts = self._array("spikes")
@@ -226,7 +107,7 @@ class ExplorerState(traitlets.HasTraits):
         """
         counts, order = self._array("spikes"), self.order()
         first, last = self.bins
-        column, middle, width = self._columns()
+        column, middle, width = self._columns(COLUMNS)
         summed = sum_columns(counts[first:last], column, middle.size)[:, order]
         return xr.DataArray(
             summed.T,
@@ -242,7 +123,7 @@ class ExplorerState(traitlets.HasTraits):
         -------
         xr.DataArray
             (time, channel) float32 in the units of ``lfp``: its bins, or where these are more than can be seen, the minimum and the maximum of
-            each column in turn. NaN where nothing was recorded.
+            each column, in the order that suits its course. NaN where nothing was recorded.
 
         Raises
         ------
@@ -313,8 +194,10 @@ class ExplorerState(traitlets.HasTraits):
         """
 
         def scale() -> tuple[np.ndarray, np.ndarray]:
-            values = self._array(name)
-            table = pd.DataFrame(values[:: -(-len(values) // 5000)])  # whose mean skips NaN
+            part = self._array(name)
+            part = part[:: -(-len(part) // 5000)]
+            # The mean and the sd of a table skip NaN.
+            table = pd.DataFrame(np.where(np.isfinite(part), part, np.nan))
             return table.mean().to_numpy(float), table.std(ddof=0).to_numpy(float)
 
         return self._once(("scale", name), scale)
@@ -327,7 +210,7 @@ class ExplorerState(traitlets.HasTraits):
         Returns
         -------
         xr.DataArray
-            As :func:`spikelfp_lab.plots.spectra`; attribute ``left_out`` names those channels.
+            (channel, frequency) as :func:`spikelfp_lab.plots.spectra`; attribute ``left_out`` names those channels.
 
         Raises
         ------
@@ -344,6 +227,7 @@ class ExplorerState(traitlets.HasTraits):
             if not good.any():
                 raise DataError(f"No channel of {self.name} is nine tenths finite: drop them.")
             power = spectra(self.dataset[["lfp"]].isel(channel=np.flatnonzero(good)))
+            power = power.assign_coords(channel=labels[good])
             return power.assign_attrs(left_out=labels[~good].tolist())
 
         return self._once("spectra", spectra)
@@ -361,134 +245,6 @@ class ExplorerState(traitlets.HasTraits):
         """
         return self._once("quality", lambda: quality_table(self.dataset))
 
-    def forget(self) -> None:
-        """Drop all that was computed; it is computed again when asked for."""
-        self._cache.clear()
-        self._values.clear()
-
-    @traitlets.validate("subject", "session", "unit_order", "lfp_view")
-    def _one_of(self, proposal: Any) -> str:
-        trait = proposal["trait"].name
-        choices = {
-            "subject": self.subjects, "session": self.sessions, "unit_order": self.orders, "lfp_view": LFP_VIEWS,
-        }[trait]  # fmt: skip
-        if proposal["value"] not in choices:
-            where = {"session": f" of subject {self.subject}", "unit_order": f" in {self.name}"}
-            raise traitlets.TraitError(
-                f"{trait} is {proposal['value']!r}, which is not there{where.get(trait, '')}: choose {_either(choices)}."
-            )
-        return proposal["value"]
-
-    @traitlets.validate("start_s")
-    def _start_in_session(self, proposal: Any) -> float:
-        begin, end = self.limits_s
-        if not begin - 1e-6 <= proposal["value"] < end:  # NaN is not either
-            raise traitlets.TraitError(
-                f"start_s is {proposal['value']:g} s, but {self.name} lasts from {begin:g} to {end:g} s: choose a start in it."
-            )
-        return round(max(begin, min(proposal["value"], end - self.span_s)), 6)
-
-    @traitlets.validate("span_s")
-    def _span_in_session(self, proposal: Any) -> float:
-        begin, end = self.limits_s
-        least = 2 * self.bin_size_s
-        if not proposal["value"] >= least or math.isinf(proposal["value"]):
-            raise traitlets.TraitError(
-                f"span_s is {proposal['value']:g} s: choose at least two bins ({least:g} s), at most the session ({end - begin:g} s)."
-            )
-        return round(min(proposal["value"], end - begin), 6)
-
-    @traitlets.validate("first_channel", "n_channels")
-    def _channels_there(self, proposal: Any) -> int:
-        trait, total = proposal["trait"].name, self.dataset.sizes.get("channel", 0)
-        low, high = (0, total - 1) if trait == "first_channel" else (1, total)
-        if total and not low <= proposal["value"] <= high:
-            raise traitlets.TraitError(
-                f"{trait} is {proposal['value']}, but {self.name} has {total} channels: choose {low} to {high}."
-            )
-        return proposal["value"]
-
-    @traitlets.validate("axes")
-    def _axes_there(self, proposal: Any) -> tuple[str, ...]:
-        if "behavior" in self.missing:
-            return ()
-        there = self.dataset["behavior_dim"].values.tolist()
-        wanted = proposal["value"]
-        if not wanted or not set(wanted) <= set(there):
-            raise traitlets.TraitError(
-                f"axes are {', '.join(map(str, wanted)) or 'none'}: choose one or more of {', '.join(there)}."
-            )
-        return tuple(axis for axis in there if axis in wanted)
-
-    @contextmanager
-    def _one_change(self) -> Iterator[None]:
-        """However much follows from a change, ``revision`` tells of it once, at its end."""
-        self._depth += 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            if not self._depth:
-                self.revision += 1
-
-    @traitlets.observe(*_SHOWN)
-    def _settle(self, change: Any) -> None:
-        with self._one_change():
-            if change["name"] == "subject":
-                wanted = self.session
-                self.sessions = tuple(self._menu[self.subject])
-                self.session = wanted if wanted in self.sessions else self.sessions[0]
-                if self.session == wanted:  # the same label, another subject's session
-                    self._enter_session()
-            elif change["name"] == "session":
-                self._enter_session()
-            elif change["name"] == "span_s":
-                begin, end = self.limits_s
-                self.start_s = max(begin, min(self.start_s, end - self.span_s))
-
-    def _enter_session(self) -> None:
-        """Keep of the view what the new session has; say what it has not."""
-        self._values.clear()
-        self.notice = ""
-        begin, end = self.limits_s
-        self.start_s = self.start_s if begin <= self.start_s < end else begin
-        self.span_s = max(min(self.span_s, end - begin), 2 * self.bin_size_s)
-        channels = self.dataset.sizes.get("channel", 0)
-        if channels:
-            self.first_channel = min(self.first_channel, channels - 1)
-            self.n_channels = min(self.n_channels, channels)
-        there = [] if "behavior" in self.missing else self.dataset["behavior_dim"].values.tolist()
-        kept = tuple(axis for axis in self.axes if axis in there)
-        self.axes = kept or tuple(there[:_AXES])
-        self.orders = self._once("orders", self._offered)
-        if self.unit_order not in self.orders:
-            self.notice = f"Units as recorded: {self.name} has no data for {self.unit_order!r}."
-            self.unit_order = ORDERS[0]
-
-    def _offered(self) -> tuple[str, ...]:
-        offered = list(ORDERS[:1])
-        if "spikes" not in self.missing:
-            offered.append("rate")
-            if depth_order(self.dataset) is not None:
-                offered.append("depth")
-            if "behavior" not in self.missing and spans_a_plane(self._array("behavior")):
-                offered.append("preferred direction")
-        return tuple(offered)
-
-    def _once(self, what: Any, compute: Callable[[], Any]) -> Any:
-        key = (self.name, what)
-        if key not in self._cache:
-            self._cache[key] = compute()
-        return self._cache[key]
-
-    def _array(self, name: str) -> np.ndarray:
-        """(T, C) values of a variable; kept, for a session opened lazily would be read each time."""
-        if name in self.missing:
-            raise DataError(f"There are no {name} in {self.name}: choose another session.")
-        if name not in self._values:
-            self._values[name] = self.dataset[name].transpose("time", MODALITIES[name]).values
-        return self._values[name]
-
     def _clock(self) -> np.ndarray:
         """(T,) whole bins since the session's begin, which jump at gaps."""
         if "time" not in self._values:
@@ -496,15 +252,15 @@ class ExplorerState(traitlets.HasTraits):
             self._values["time"] = np.rint((time - time[0]) / self.bin_size_s).astype(int)
         return self._values["time"]
 
-    def _columns(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Column of each bin of the stretch, middle of each column in seconds, bins a column.
+    def _columns(self, most: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Column of each bin of the stretch, middle of each of ``most`` columns at most in seconds, bins a column.
 
         Columns are counted from the session's begin: the picture must not flicker while the stretch moves.
         """
         begin = self.limits_s[0]
         low = (self.start_s - begin) / self.bin_size_s
         high = low + self.span_s / self.bin_size_s
-        width = math.ceil((high - low - 1e-6) / COLUMNS)
+        width = math.ceil((high - low - 1e-6) / most)
         shown = np.arange(math.floor((low + 1e-6) / width), math.ceil((high - 1e-6) / width))
         first, last = self.bins
         column = np.clip(self._clock()[first:last] // width - shown[0], 0, shown.size - 1)
@@ -513,7 +269,10 @@ class ExplorerState(traitlets.HasTraits):
     def _lines(self, name: str, chosen: np.ndarray) -> xr.DataArray:
         values = self._array(name)
         first, last = self.bins
-        column, middle, width = self._columns()
+        points = min(POINTS, _ALL_POINTS // max(chosen.size, 1))
+        column, middle, width = self._columns(points)
+        if width > 1:  # two points a column
+            column, middle, width = self._columns(points // 2)
         # A run of columns is a view of the array, others are copied.
         run = chosen.size and chosen[-1] - chosen[0] + 1 == chosen.size
         part = values[first:last, chosen[0] : chosen[-1] + 1] if run else values[first:last, chosen]
@@ -525,9 +284,3 @@ class ExplorerState(traitlets.HasTraits):
             coords={"time": time, dim: self.dataset[dim].values[chosen]},
             attrs=dict(self.dataset[name].attrs),
         )
-
-
-def _either(choices: tuple[str, ...]) -> str:
-    """At most ten of them, for a message."""
-    listed = ", ".join(map(repr, choices[:10]))
-    return f"one of {listed}" + (" and others" if len(choices) > 10 else "")

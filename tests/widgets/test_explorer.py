@@ -1,0 +1,296 @@
+"""The view of the session explorer, without a browser."""
+
+import gc
+import warnings
+import weakref
+
+import ipywidgets
+import matplotlib
+import numpy as np
+import pytest
+import xarray as xr
+from ipywidgets.widgets import widget as registry
+
+from spikelfp_lab.errors import ConfigError
+from spikelfp_lab.sessions import cohort_from_sessions
+from spikelfp_lab.widgets._explorer_picture import ExplorerPicture
+from spikelfp_lab.widgets.explorer import Explorer, explore
+from tests.factories import make_session
+
+INTERACTIVE = (
+    ipywidgets.Button,
+    ipywidgets.Dropdown,
+    ipywidgets.FloatSlider,
+    ipywidgets.FloatText,
+    ipywidgets.IntText,
+    ipywidgets.SelectMultiple,
+    ipywidgets.ToggleButtons,
+)
+
+
+def cohort() -> xr.DataTree:
+    return cohort_from_sessions(
+        [
+            make_session(subject="I", session="s01"),
+            make_session(subject="I", session="s02", units=0, bins=900, seed=2),
+            make_session(subject="J", session="s01", channels=0, bins=300, behavior=(), seed=1),
+        ]
+    )
+
+
+@pytest.fixture
+def explorer():
+    made = explore(cohort(), span_s=4)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """One entry for each time that a picture was brought up to date."""
+    calls, update = [], ExplorerPicture.update
+
+    def counted(self, state):
+        calls.append(state.status)
+        update(self, state)
+
+    monkeypatch.setattr(ExplorerPicture, "update", counted)
+    return calls
+
+
+def within(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from within(child)
+
+
+def picture(explorer: Explorer) -> bytes:
+    return bytes(explorer.picture.widget.value)
+
+
+def texts(explorer: Explorer) -> list[str]:
+    return [text.get_text() for axes in explorer._board.figure.axes for text in axes.texts]
+
+
+def test_it_shows_the_first_session(explorer):
+    assert picture(explorer)[1:4] == b"PNG"
+    assert (
+        "I/s01: 0.0 to 4.0 s of 12.0 s; 6 units, 4 of 4 channels" in explorer.message.widget.value
+    )
+    assert "spikelfp-explorer" in explorer._dom_classes
+
+
+def test_every_control_has_a_label_and_a_tooltip(explorer):
+    found = [widget for widget in within(explorer) if isinstance(widget, INTERACTIVE)]
+    assert len(found) == len(explorer.controls) == 11
+    for widget in found:
+        assert widget.description and widget.tooltip
+
+
+CHANGES = {
+    "start_s": 5.0, "span_s": 7.0, "unit_order": "rate", "lfp_view": "spectrogram",
+    "first_channel": 2, "n_channels": 2, "axes": ("vy",), "session": "s02", "subject": "J",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("trait", CHANGES)
+@pytest.mark.parametrize("side", ["state", "control"])
+def test_a_change_of_either_side_changes_the_other_and_draws_once(explorer, drawn, trait, side):
+    before, status = picture(explorer), explorer.message.widget.value
+    target = explorer.state if side == "state" else explorer.controls[trait]
+    setattr(target, trait if side == "state" else "value", CHANGES[trait])
+    assert getattr(explorer.state, trait) == explorer.controls[trait].value == CHANGES[trait]
+    assert picture(explorer) != before and len(drawn) == 1
+    if trait in ("start_s", "span_s", "n_channels", "session", "subject"):
+        assert explorer.message.widget.value != status
+    assert not explorer.message.failed
+
+
+def test_pages_turn_up_to_the_ends(explorer):
+    previous, following = explorer.controls["previous"], explorer.controls["next"]
+    assert previous.disabled and not following.disabled
+    for wanted in (4.0, 8.0):
+        following.click()
+        assert explorer.state.start_s == explorer.controls["start_s"].value == wanted
+    assert following.disabled and not previous.disabled
+    previous.click()
+    assert explorer.state.start_s == 4.0
+
+
+@pytest.mark.parametrize(
+    "trait, value, says",
+    [
+        ("span_s", -1.0, "at least two bins"),
+        ("n_channels", 0, "choose 1 to 4"),
+        ("axes", (), "one or more"),
+    ],
+)
+def test_a_wrong_input_is_explained_and_taken_back(explorer, drawn, trait, value, says):
+    control = explorer.controls[trait]
+    before = control.value
+    control.value = value
+    assert explorer.message.failed and says in explorer.message.widget.value
+    assert control.value == getattr(explorer.state, trait) == before
+    assert not drawn
+    explorer.controls["start_s"].value = 3.0
+    assert not explorer.message.failed
+
+
+def test_a_span_beyond_the_session_is_the_session_also_twice(explorer):
+    for _ in range(2):
+        explorer.controls["span_s"].value = 1e6
+        assert explorer.controls["span_s"].value == explorer.state.span_s == 12.0
+    slider = explorer.controls["start_s"]
+    assert slider.disabled and slider.max > slider.min  # of no length it would fail in the browser
+
+
+def test_what_is_missing_is_grey(explorer):
+    c = explorer.controls
+    assert not any(widget.disabled for name, widget in c.items() if name != "previous")
+    explorer.state.session = "s02"
+    assert c["unit_order"].disabled and not c["axes"].disabled and not c["lfp_view"].disabled
+    assert texts(explorer).count("no spikes in this session") == 1
+    explorer.state.lfp_view = "spectrogram"
+    assert c["n_channels"].disabled and not c["first_channel"].disabled
+    explorer.state.subject = "J"
+    assert not c["unit_order"].disabled
+    for name in ("lfp_view", "first_channel", "n_channels", "axes"):
+        assert c[name].disabled
+    assert "no LFP in this session" in texts(explorer)
+    assert "no behavior in this session" in texts(explorer)
+    explorer.state.subject = "I"
+    assert not c["axes"].disabled and c["lfp_view"].value == "spectrogram"
+
+
+@pytest.mark.parametrize("lfp_view", ["traces", "spectrogram"])
+@pytest.mark.parametrize("without", ["units", "channels", "behavior"])
+def test_any_one_can_be_missing(without, lfp_view):
+    options: dict = {without: () if without == "behavior" else 0}
+    explorer = explore(make_session(**options))
+    explorer.state.lfp_view = lfp_view
+    for tab in range(3):
+        explorer.tabs.selected_index = tab
+    assert picture(explorer)[1:4] == b"PNG"
+    explorer.close()
+
+
+def test_hard_sessions_are_drawn_too():
+    hard = make_session(gaps=[300], nan_lfp=range(600), nan_behavior=range(600))
+    hard["lfp"].values[:, 1] = 7
+    hard["spikes"].values[:] = 0
+    explorer = explore(hard)
+    for start in (0, 6.2, 3):
+        explorer.state.span_s = 0.5
+        explorer.state.start_s = start
+        for channel in (0, 1):
+            explorer.state.lfp_view = "spectrogram"
+            explorer.state.first_channel = channel
+            explorer.state.lfp_view = "traces"
+    explorer.state.span_s = 100
+    explorer.tabs.selected_index = 1
+    explorer.tabs.selected_index = 2
+    assert "flat" in explorer._table.value and "silent" in explorer._table.value
+    explorer.close()
+
+
+def test_a_picture_that_cannot_be_made_says_why_and_the_next_one_is_made():
+    explorer = explore(make_session(bins=10))
+    explorer.controls["lfp_view"].value = "spectrogram"
+    assert explorer.message.failed and "choose traces" in explorer.message.widget.value
+    assert picture(explorer) == b""
+    explorer.controls["lfp_view"].value = "traces"
+    assert not explorer.message.failed and picture(explorer)[1:4] == b"PNG"
+    explorer.close()
+
+
+def test_tabs_are_made_when_they_are_opened_and_once_a_session(explorer, monkeypatch):
+    made = []
+    for name in ("spectra", "quality"):
+        whole = getattr(explorer.state, name)
+        monkeypatch.setattr(
+            explorer.state, name, lambda whole=whole, name=name: made.append(name) or whole()
+        )
+    explorer.state.start_s = 2
+    assert made == [] and "made by the test factory" in explorer._info.value
+    explorer.tabs.selected_index = 1
+    explorer.state.start_s = 3
+    assert made == ["spectra"] and bytes(explorer._spectra.widget.value[1:4]) == b"PNG"
+    explorer.tabs.selected_index = 2
+    assert made == ["spectra", "quality"] and "u005" in explorer._table.value
+    explorer.state.subject = "J"  # has no LFP
+    assert made == ["spectra", "quality", "quality"]
+    assert "no LFP in this session" in explorer._table.value
+    explorer.tabs.selected_index = 1
+    assert "no LFP" in explorer._spectra_message.widget.value
+    assert bytes(explorer._spectra.widget.value) == b""
+
+
+def test_names_from_a_file_are_text_and_not_markup():
+    bad = "$x^$"  # as mathematics, an error
+    session = make_session(units=1, channels=2, behavior=("vx", bad))
+    session = session.assign_coords(channel=[bad, "<b>a</b>"], unit=[bad])
+    session = session.assign_attrs(source="<script>")
+    for name in ("lfp", "behavior"):
+        session[name].attrs.update(kind=bad, units=bad)
+    explorer = explore(session)
+    explorer.state.lfp_view = "spectrogram"
+    explorer.tabs.selected_index = 1
+    explorer.tabs.selected_index = 2
+    assert "<script>" not in explorer._info.value and "<b>a</b>" not in explorer._table.value
+    explorer.close()
+
+
+def test_two_explorers_are_independent():
+    sessions = cohort()
+    one, two = explore(sessions), explore(sessions)
+    before = picture(two), two.message.widget.value
+    one.state.session = "s02"
+    one.tabs.selected_index = 2
+    assert (picture(two), two.message.widget.value) == before
+    assert two.state.session == "s01" and two.controls["session"].value == "s01"
+    one.close()
+    two.state.start_s = 1
+    assert picture(two) != before[0]
+    two.close()
+
+
+def test_sessions_of_other_clocks_follow_each_other():
+    late = make_session(session="s02")
+    late = late.assign_coords(time=late["time"] + 1000)
+    explorer = explore({"early": make_session(), "late": late}, span_s=2)
+    explorer.state.start_s = 5
+    for name, begin in (("late", 1000), ("early", 0), ("late", 1000)):
+        explorer.controls["session"].value = name
+        slider = explorer.controls["start_s"]
+        assert slider.value == explorer.state.start_s == begin
+        assert (slider.min, slider.max) == (begin, begin + 10)
+    assert "1000.0 to 1002.0 s of 1000.0 to 1012.0 s" in explorer.state.status
+    explorer.close()
+
+
+def test_close_frees_all_widgets_and_the_figure():
+    font = matplotlib.rcParams["font.size"]
+    before = set(registry._instances)
+    explorer = explore(cohort())
+    explorer.tabs.selected_index = 1
+    explorer.tabs.selected_index = 2
+    figure, state = weakref.ref(explorer._board.figure), explorer.state
+    explorer.close()
+    assert set(registry._instances) == before
+    explorer.close()  # twice does no harm
+    explorer.controls["start_s"].value = 1.0
+    state.start_s = 2
+    assert state.raster().size  # the state can still be used
+    del explorer
+    gc.collect()
+    assert figure() is None
+    assert matplotlib.rcParams["font.size"] == font
+
+
+def test_what_cannot_be_explored_is_an_error():
+    before = set(registry._instances)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ConfigError, match="choose a start"):
+            explore(cohort(), start_s=np.inf)
+    assert set(registry._instances) == before
