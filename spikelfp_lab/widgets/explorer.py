@@ -97,13 +97,13 @@ class Explorer(ipywidgets.VBox):
     def __init__(self, state: ExplorerState):
         self.state = state
         self.message = Message()
-        self.picture = Picture("Raster, LFP and behavior of a stretch of the session")
+        self.picture = Picture()
         self.controls = _controls(state)
         self._board: ExplorerPicture | None = ExplorerPicture()
         self._refreshing = False
         self._in_tab: dict[int, str] = {}  # tab -> session it was made for
         self._info, self._table = ipywidgets.HTML(), ipywidgets.HTML()
-        self._spectra = Picture("Power spectra of the LFP: median channel and spread")
+        self._spectra = Picture()
         self._spectra_message, self._table_message = Message(), Message()
         self.tabs = ipywidgets.Tab(
             [

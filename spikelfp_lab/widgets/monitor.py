@@ -41,7 +41,7 @@ class Monitor:
         self.state = MonitorState()
         self._shown, self._validations, self._drawn = False, 0, 0.0
         self._model: Autoencoder | None = None
-        self.picture = Picture("Training curves")
+        self.picture = Picture()
         self._bar = ipywidgets.IntProgress(
             max=1, tooltip="Steps that are done", layout={"width": "160px"}
         )

@@ -22,30 +22,24 @@ DPI = 100  # of pictures on the screen
 class Picture:
     """A Matplotlib figure as a PNG in the page; the figure itself is not kept, and pyplot never hears of it.
 
-    Parameters
-    ----------
-    alt : str
-        What the picture shows, for a tooltip.
-
     Attributes
     ----------
     widget : ipywidgets.Image
 
     Examples
     --------
-    >>> picture = Picture("an empty figure")
+    >>> picture = Picture()
     >>> picture.show(Figure(figsize=(1, 1)))
     >>> bytes(picture.widget.value[1:4])
     b'PNG'
     """
 
-    def __init__(self, alt: str):
+    def __init__(self) -> None:
         # No tooltip: the view of images in ipywidgets 8.1 breaks on one. Its own size, unless the page is narrower.
         self.widget = ipywidgets.Image(format="png")
         self.widget.layout.max_width = "100%"
         self.widget.layout.align_self = "flex-start"
         self.widget.layout.display = "none"
-        self.alt = alt
         self.widget.add_class("spikelfp-picture")
 
     def show(self, figure: Figure, *, dpi: int = DPI) -> None:

@@ -100,7 +100,7 @@ def test_a_control_follows_its_state_and_the_state_its_control():
 
 def test_pictures_leave_no_figures_open():
     before = plt.get_fignums()
-    picture = Picture("a line")
+    picture = Picture()
     figure = Figure(figsize=(2, 1))
     figure.subplots().plot([0, 1])
     picture.show(figure)
