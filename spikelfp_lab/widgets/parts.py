@@ -233,7 +233,7 @@ def control(kind: type[ipywidgets.DOMWidget], label: str, tooltip: str, **option
     return kind(description=label, tooltip=tooltip, style=style, **options)
 
 
-def link(state: traitlets.HasTraits, trait: str, widget: ipywidgets.DOMWidget, message: Message) -> None:  # fmt: skip
+def link(state: traitlets.HasTraits, trait: str, widget: Any, message: Message) -> None:  # fmt: skip
     """Keep a trait of a state and the value of a control the same; a value that the state refuses is explained, and the control set back.
 
     >>> class Span(traitlets.HasTraits):

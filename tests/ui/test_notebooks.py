@@ -93,11 +93,19 @@ def test_the_widgets_of_notebook_12_work_by_keyboard(lab: str, page: Page) -> No
     assert move_all(explorer, page) >= 8
     assert page.locator(".spikelfp-error").all_inner_texts() == []
 
-    start = explorer.locator("input[type=number]").first
-    start.fill("-5")
-    start.press("Enter")
-    settle(page)
-    assert "Error" in explorer.inner_text() or "0.0" in explorer.inner_text()
+    for number, tab in enumerate(("Session", "Power spectra", "Units and channels")):
+        explorer.locator(".lm-TabBar-tab").nth(number).click()
+        settle(page)
+        explorer.screenshot(path=SCREENSHOTS / f"explorer_{tab.lower().replace(' ', '_')}.png")
+    assert "rate" in explorer.inner_text()
+
+    span = explorer.locator("input[type=number]").first
+    for typed, says in (("-5", ["at least two bins"]), ("5", [])):  # wrong, and mended
+        span.fill(typed)
+        span.press("Enter")
+        settle(page)
+        errors = explorer.locator(".spikelfp-error").all_inner_texts()
+        assert len(errors) == len(says) and all(map(str.__contains__, errors, says))
 
     monitor = page.locator(".spikelfp-monitor").first
     monitor.scroll_into_view_if_needed()
