@@ -44,8 +44,8 @@ lint: $(STAMP)
 lab: $(STAMP)  ## JupyterLab on notebooks/
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-bench: $(STAMP)  ## time the training step and what stands beside it
-	$(BIN)/python -m benchmarks.training_step
+bench: $(STAMP)  ## run all benchmarks; tables and the machine in benchmarks/results/
+	$(BIN)/python -m benchmarks
 
 clean:  ## remove what was trained and built (not figures/, not .venv)
 	rm -rf build runs
