@@ -1,7 +1,7 @@
 """From latents to numbers: read-outs of behavior, references, alignment of latents, statistics."""
 
 from spikelfp_lab.analysis.alignment import cca, linear_cka, procrustes, retrieval
-from spikelfp_lab.analysis.decode import decode, predict, r2_by_axis, score
+from spikelfp_lab.analysis.decode import decode, fit_read_out, predict, r2_by_axis, score
 from spikelfp_lab.analysis.references import gru, kalman, psid, wiener
 from spikelfp_lab.analysis.stats import (
     bootstrap_interval,
@@ -17,6 +17,7 @@ __all__ = [
     "compare",
     "control_false_discoveries",
     "decode",
+    "fit_read_out",
     "gru",
     "kalman",
     "linear_cka",

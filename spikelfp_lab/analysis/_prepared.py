@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from spikelfp_lab.analysis._read_out import behavior_of, features_of, too_few
 from spikelfp_lab.analysis._ridge import FOLDS, deviation
-from spikelfp_lab.analysis.decode import _behavior, _features, _no_rows
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.sessions.windows import TRAIN, usable_runs
 
@@ -39,13 +39,13 @@ class Prepared(NamedTuple):
 def prepare(
     inputs: xr.DataArray, session: xr.Dataset, split: xr.DataArray, readout: str
 ) -> Prepared:
-    behavior = _behavior(session)
-    values = _features(inputs, session, what="inputs")
+    behavior = behavior_of(session)
+    values = features_of(inputs, session, what="inputs")
     known = np.asarray(np.isfinite(values).all(axis=1))
     in_train = split.values == TRAIN
     train = known & in_train & np.isfinite(behavior).all(axis=1)
     if train.sum() < 2 * FOLDS:
-        raise _no_rows("train", readout, 0.0, split.attrs["window_s"])
+        raise too_few("train", readout, 0.0, split.attrs["window_s"])
     fitted = values[known & in_train]
     values = (values - fitted.mean(axis=0)) / deviation(fitted.var(axis=0))
     table = xr.Dataset(

@@ -5,21 +5,14 @@ Two read-outs are always reported side by side. *One-frame* sees the latent of t
 in the first and not in the second, which is why one of them alone would flatter it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from spikelfp_lab.analysis._ridge import (
-    FOLDS,
-    best_penalty,
-    deviation,
-    moments,
-    solve,
-    whole_rows,
-)
+from spikelfp_lab.analysis._read_out import behavior_of, features_of, fit_lagged_ridge, too_few
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions.schema import as_dataset
 from spikelfp_lab.sessions.windows import TEST, TRAIN, VAL, split_session
@@ -163,7 +156,7 @@ def score(
     [1.0, 1.0, 1.0]
     """
     session = as_dataset(session)
-    true = _behavior(session)
+    true = behavior_of(session)
     said = predicted.attrs
     readout = readout or str(said.get("readout", "predicted"))
     if set(predicted.dims) != {"time", "behavior_dim"} or "split" not in predicted.coords:
@@ -179,7 +172,7 @@ def score(
             f"The prediction is of {', '.join(axes)}, the session's behavior has "
             f"{', '.join(own)}: predict this very session."
         )
-    values = _features(predicted, session, what="predictions")
+    values = features_of(predicted, session, what="predictions")
     parts: dict[str, tuple[int, ...]] = {name: (code,) for name, code in SPLITS.items()}
     if said.get("protocol") == "paper":
         parts["valtest"] = (VAL, TEST)
@@ -189,7 +182,7 @@ def score(
     for part, codes in parts.items():
         use = scored & np.isin(split, codes)
         if not use.any():
-            raise _no_rows(part, readout, said.get("lag_s", 0.0), said.get("window_s"))
+            raise too_few(part, readout, said.get("lag_s", 0.0), said.get("window_s"))
         for axis, value in zip(axes, r2_by_axis(true[use], values[use]), strict=True):
             rows.append((readout, part, axis, float(value)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -242,21 +235,82 @@ def predict(
     >>> bool(abs(decoded - session["behavior"]).max() < 1e-3)
     True
     """
-    if readout not in READOUTS:
-        raise ConfigError(f"Unknown read-out {readout!r}: give one of {', '.join(READOUTS)}.")
+    apply = fit_read_out(
+        latents,
+        session,
+        readout=readout,
+        lag_s=lag_s,
+        scheme=scheme,
+        window_s=window_s,
+        seed=seed,
+        protocol=protocol,
+    )
+    return apply(latents)
+
+
+def fit_read_out(
+    latents: xr.DataArray,
+    session: xr.Dataset | xr.DataTree,
+    *,
+    readout: str = "lagged",
+    lag_s: float = 0.1,
+    scheme: str | None = None,
+    window_s: float | None = None,
+    seed: int | None = None,
+    protocol: str | None = None,
+) -> Callable[[xr.DataArray], xr.DataArray]:
+    """The read-out that :func:`predict` fits, to be applied to other latents of the session too.
+
+    Parameters
+    ----------
+    latents, session, readout, lag_s, scheme, window_s, seed, protocol
+        As for :func:`predict`.
+
+    Returns
+    -------
+    callable
+        Latents (time, feature) -> what :func:`predict` returns, without another fit.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As :func:`decode`.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> time = np.arange(2000) / 100
+    >>> session = xr.Dataset(
+    ...     {"behavior": (("time", "behavior_dim"), np.sin(time)[:, None])},
+    ...     coords={"time": time, "behavior_dim": ["vx"]},
+    ...     attrs={"bin_size_s": 0.01},
+    ... )
+    >>> latents = session["behavior"].rename(behavior_dim="latent") * 3
+    >>> apply = fit_read_out(latents, session, readout="one_frame", window_s=0.5)
+    >>> apply(latents).equals(predict(latents, session, readout="one_frame", window_s=0.5))
+    True
+    """
     session = as_dataset(session)
     split = split_for(
         latents, session, scheme=scheme, window_s=window_s, seed=seed, protocol=protocol
     )
+    options = _ridge_options(readout, session, lag_s, protocol)
+    fitted = fit_lagged_ridge(latents, session, split, **options)
+    return lambda others: fitted.apply(others, session, split)
+
+
+def _ridge_options(
+    readout: str, session: xr.Dataset, lag_s: float, protocol: str | None
+) -> dict[str, Any]:
+    if readout not in READOUTS:
+        raise ConfigError(f"Unknown read-out {readout!r}: give one of {', '.join(READOUTS)}.")
     reach = reach_in_bins(lag_s, session) if readout == "lagged" else 0
-    return lagged_ridge(
-        latents,
-        session,
-        split,
-        lags=np.arange(-reach, reach + 1),
-        penalty=0.0 if protocol == "paper" else None,
-        attrs={"readout": readout, "lag_s": lag_s} | ({"protocol": protocol} if protocol else {}),
-    )
+    return {
+        "lags": np.arange(-reach, reach + 1),
+        "penalty": 0.0 if protocol == "paper" else None,
+        "attrs": {"readout": readout, "lag_s": lag_s}
+        | ({"protocol": protocol} if protocol else {}),
+    }
 
 
 def split_for(
@@ -280,59 +334,6 @@ def split_for(
 def reach_in_bins(lag_s: float, session: xr.Dataset) -> int:
     """Bins within ``lag_s``; a hair more than it, or 0.3 s of 0.1 s bins would be two bins."""
     return int(np.floor(lag_s / float(session.attrs["bin_size_s"]) + 1e-6))
-
-
-def as_prediction(
-    values: np.ndarray, session: xr.Dataset, split: xr.DataArray, attrs: Mapping[str, Any]
-) -> xr.DataArray:
-    """(time, behavior_dim) values as :func:`predict` returns them, with the split they were made on."""
-    return xr.DataArray(
-        values,
-        dims=("time", "behavior_dim"),
-        coords={
-            "time": session["time"],
-            "behavior_dim": session["behavior_dim"],
-            "split": ("time", split.values),
-        },
-        name="predicted_behavior",
-        attrs={**attrs, **split.attrs},
-    )
-
-
-def lagged_ridge(
-    latents: xr.DataArray,
-    session: xr.Dataset,
-    split: xr.DataArray,
-    *,
-    lags: np.ndarray,
-    penalty: float | None,
-    attrs: Mapping[str, Any],
-) -> xr.DataArray:
-    """The linear read-out of behavior at t from latents at t + each of ``lags``, neighboring bins.
-
-    ``penalty`` is that of the ridge, or None for the one that training folds choose. ``attrs`` name
-    the ``readout`` and its ``lag_s``, also in errors; they end up in the prediction's.
-    """
-    behavior = _behavior(session)
-    features = _features(latents, session)
-    finite = np.asarray(np.isfinite(features).all(axis=1))
-    rows = whole_rows(session, split.values, finite, lags)
-    train = rows[(split.values[rows] == TRAIN) & np.isfinite(behavior[rows]).all(axis=1)]
-    if len(train) < 2 * FOLDS:
-        raise _no_rows("train", attrs["readout"], attrs["lag_s"], split.attrs["window_s"])
-
-    # Everything below is invariant to this shift and scale; it only keeps the sums well conditioned.
-    features = (features - features[train].mean(axis=0)) / deviation(features[train].var(axis=0))
-    folds = [moments(features, behavior, fold, lags=lags) for fold in np.array_split(train, FOLDS)]
-    penalty = best_penalty(folds, behavior.shape[1]) if penalty is None else penalty
-    (weights,) = solve(np.sum(folds, axis=0), behavior.shape[1], [penalty])
-
-    predicted = np.full(behavior.shape, np.nan)
-    predicted[rows] = weights[-1]
-    by_lag = weights[:-1].reshape(len(lags), features.shape[1], -1)
-    for lag, weight in zip(lags, by_lag, strict=True):
-        predicted[rows] += features[rows + lag] @ weight
-    return as_prediction(predicted, session, split, {**attrs, "relative_penalty": float(penalty)})
 
 
 def r2_by_axis(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -367,46 +368,4 @@ def _split_of(
         said.get("scheme", "blocks") if scheme is None else scheme,
         said.get("window_s", 2.0) if window_s is None else window_s,
         said.get("seed", 0) if seed is None else seed,
-    )
-
-
-def _behavior(session: xr.Dataset) -> np.ndarray:
-    if "behavior" not in session:
-        raise DataError(
-            "The session has no 'behavior' to decode: use a session that has one, or add a "
-            "(time, behavior_dim) variable of that name."
-        )
-    return session["behavior"].transpose("time", "behavior_dim").values.astype(np.float64)
-
-
-def _features(latents: xr.DataArray, session: xr.Dataset, *, what: str = "latents") -> np.ndarray:
-    """Latents as (time, feature) float64 on the session's clock; ``what`` they are, in errors."""
-    dims = getattr(latents, "dims", None)
-    if dims is None or len(dims) != 2 or "time" not in dims:
-        raise DataError(
-            f"{what.capitalize()} must be a DataArray with the dims 'time' and one other, not {dims or type(latents)}: "
-            "give what encode returns, or a variable of the session such as session['lfp']."
-        )
-    time = session["time"].values
-    tolerance = 0.01 * float(session.attrs["bin_size_s"])
-    if "time" not in latents.coords or latents.sizes["time"] != time.size:
-        problem = f"{latents.sizes['time']} bins" + ("" if "time" in latents.coords else " untimed")
-    elif np.abs(latents["time"].values - time).max() > tolerance:
-        problem = f"times {float(latents['time'][0]):g} to {float(latents['time'][-1]):g} s"
-    else:
-        return latents.transpose("time", ...).values.astype(np.float64)
-    raise DataError(
-        f"The {what} are not on the session's clock: they have {problem}, the session has "
-        f"{time.size} bins from {time[0]:g} to {time[-1]:g} s. Encode this very session, or reindex "
-        f"the {what} to session['time'] (NaN where there is none)."
-    )
-
-
-def _no_rows(part: str, readout: str, lag_s: float, window_s: float | None) -> DataError:
-    reach = f", nor within {lag_s:g} s of an edge" if readout in ("lagged", "wiener") else ""
-    window = "" if window_s is None else f" (now {window_s:g} s)"
-    return DataError(
-        f"Too few usable bins in the {part!r} split for the {readout} read-out: it needs at least "
-        f"{2 * FOLDS if part == 'train' else 1} where neither latents nor behavior are NaN{reach}. "
-        f"Give a longer session, a shorter lag_s, or a shorter window_s{window}."
     )

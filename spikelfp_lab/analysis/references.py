@@ -19,13 +19,8 @@ import xarray as xr
 
 from spikelfp_lab.analysis import _linear_gaussian
 from spikelfp_lab.analysis._prepared import Prepared, best_size, prepare, principal
-from spikelfp_lab.analysis.decode import (
-    _split_of,
-    as_prediction,
-    lagged_ridge,
-    reach_in_bins,
-    split_for,
-)
+from spikelfp_lab.analysis._read_out import as_prediction, fit_lagged_ridge
+from spikelfp_lab.analysis.decode import _split_of, reach_in_bins, split_for
 from spikelfp_lab.configs import TrainConfig
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions.schema import as_dataset
@@ -122,7 +117,8 @@ def wiener(
             data.inputs @ basis, dims=("time", "component"), coords={"time": session["time"]}
         )
     lags = np.arange(-reach_in_bins(lag_s, session), 1)
-    return lagged_ridge(inputs, session, split, lags=lags, penalty=None, attrs=attrs)
+    fitted = fit_lagged_ridge(inputs, session, split, lags=lags, penalty=None, attrs=attrs)
+    return fitted.apply(inputs, session, split)
 
 
 def kalman(

@@ -11,11 +11,12 @@ import torch
 import xarray as xr
 from torch.utils.flop_counter import FlopCounterMode
 
-from spikelfp_lab.analysis.decode import reach_in_bins
+from spikelfp_lab.analysis import fit_read_out, score
+from spikelfp_lab.analysis.decode import READOUTS, reach_in_bins
 from spikelfp_lab.models import Autoencoder, encode
 from spikelfp_lab.sessions import TRAIN, split_session
 from spikelfp_lab.study import Study, in_parallel, references, scores_of
-from spikelfp_lab.study.scoring import tidy
+from spikelfp_lab.study.scoring import read_out, tidy
 
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
 MINUTES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -36,7 +37,7 @@ def channel_loss(study: Study, *, shares: Sequence[float] = SHARES) -> pd.DataFr
     Returns
     -------
     DataFrame
-        Further column: ``lost``.
+        Of validation and test time. Further column: ``lost``.
     """
     jobs = [(seed, name, tuple(shares)) for seed, name in study.runs_of_first_seed]
     return tidy(in_parallel(study, _lose, jobs, desc="lose channels", unit="session"))
@@ -45,15 +46,19 @@ def channel_loss(study: Study, *, shares: Sequence[float] = SHARES) -> pd.DataFr
 def _lose(study: Study, seed: int, name: str, shares: tuple[float, ...]) -> pd.DataFrame:
     session = study.sessions[name]
     split = split_session(session, **_split(study, seed)).to_numpy()
-    whole = inputs_of(study, seed, session)
+    options = read_out(study.configs("distill", seed).train)
+    applied = {
+        (label, readout): fit_read_out(values, session, readout=readout, **options)
+        for label, values in inputs_of(study, seed, session).items()
+        for readout in READOUTS
+    }
     tables = []
     for share in shares:
         failing = inputs_of(study, seed, silence(session, share, split=split, seed=seed))
-        mixed = {
-            label: values.copy(data=_where(split == TRAIN, values, failing[label]))
-            for label, values in whole.items()
-        }
-        tables.append(scores_of(study, seed, name, mixed).assign(lost=share))
+        for (label, _), apply in applied.items():
+            table = score(apply(failing[label]), session)
+            table = table[table["split"] != "train"]  # all channels were there then
+            tables.append(table.assign(session=name, seed=seed, model=label, lost=share))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -205,7 +210,3 @@ def inputs_of(study: Study, seed: int, session: xr.Dataset) -> dict[str, xr.Data
 def _split(study: Study, seed: int) -> dict[str, Any]:
     train = study.configs("distill", seed).train
     return {"scheme": train.scheme, "window_s": train.window_s, "seed": train.seed}
-
-
-def _where(use: np.ndarray, a: xr.DataArray, b: xr.DataArray) -> np.ndarray:
-    return np.where(use[:, None], a.to_numpy(), b.to_numpy())
