@@ -54,7 +54,9 @@ class LaggedRidge(NamedTuple):
     ) -> xr.DataArray:
         """Predict from latents of the session, those it was fitted to or others, such as those left when electrodes fail."""
         features = (features_of(latents, session) - self.mean) / self.deviation
-        rows = whole_rows(session, split.values, np.isfinite(features).all(axis=1), self.lags)
+        rows = whole_rows(
+            session, split.values, np.asarray(np.isfinite(features).all(axis=1)), self.lags
+        )
         predicted = np.full((len(features), self.weights.shape[1]), np.nan)
         predicted[rows] = self.weights[-1]
         by_lag = self.weights[:-1].reshape(len(self.lags), features.shape[1], -1)
@@ -79,7 +81,7 @@ def fit_lagged_ridge(
     """
     behavior = behavior_of(session)
     features = features_of(latents, session)
-    rows = whole_rows(session, split.values, np.isfinite(features).all(axis=1), lags)
+    rows = whole_rows(session, split.values, np.asarray(np.isfinite(features).all(axis=1)), lags)
     train = rows[(split.values[rows] == TRAIN) & np.isfinite(behavior[rows]).all(axis=1)]
     if len(train) < 2 * FOLDS:
         raise too_few("train", attrs["readout"], attrs["lag_s"], split.attrs["window_s"])
