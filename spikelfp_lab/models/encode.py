@@ -27,7 +27,7 @@ def encode(
     as_session: str | None = None,
     layer: int | None = None,
     window_s: float | None = None,
-    batch: int = 64,
+    batch: int | None = None,
     device: str | torch.device = "auto",
     progress: bool = True,
 ) -> xr.DataArray:
@@ -51,8 +51,8 @@ def encode(
         Latents after so many blocks, from 0 (the tokens); by default after the last.
     window_s : float, optional
         Length of a window, seconds; by default what the model was trained on.
-    batch : int
-        Windows at a time.
+    batch : int, optional
+        Windows at a time; by default 64 on a GPU and 4 on a CPU, where more take no less time and several times the memory.
     device : str
         "auto", "cpu" or "cuda".
     progress : bool
@@ -108,6 +108,7 @@ def encode(
     length = max(2, round(window_s / bin_size))
     total = torch.zeros(len(raw), model.config.width, device=place)
     weight = torch.zeros(len(raw), 1, device=place)
+    batch = batch or (64 if place.type == "cuda" else 4)
     was_training = model.training
     model.to(place).eval()
     with torch.inference_mode(), autocast(place):
