@@ -12,6 +12,7 @@ from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots.style import INK, break_at_gaps, label_with_units, pretty_units, style
 from spikelfp_lab.sessions import as_dataset, session_name
 
+BEHAVIOR_COLORS = ("#1b8a6b", "#8a5fb0", "#6d6d6d", "#d17f41")
 HEIGHTS = {"spikes": 1.5, "lfp": 1.7, "behavior": 1.0}
 
 
@@ -126,7 +127,7 @@ def _traces(axes: Axes, lfp: xr.DataArray, dataset: xr.Dataset, max_channels: in
     kind = textwrap.fill(label_with_units("LFP", {"kind": lfp.attrs.get("kind", "LFP")}), 22)
     axes.set_ylabel(f"{kind}\n({chosen.size} of {count} channels)")
     # One bar for all traces: they share their scale.
-    length = _round_number(step)
+    length = round_number(step)
     x = 1.012
     bar = axes.get_yaxis_transform()
     low = offsets[-1] - 0.5 * step
@@ -139,14 +140,20 @@ def _traces(axes: Axes, lfp: xr.DataArray, dataset: xr.Dataset, max_channels: in
 def _lines(axes: Axes, behavior: xr.DataArray, bin_size_s: float) -> None:
     behavior = behavior.transpose("time", "behavior_dim")
     time, values = break_at_gaps(behavior["time"].values, behavior.values, bin_size_s=bin_size_s)
-    colors = ("#1b8a6b", "#8a5fb0", "#6d6d6d", "#d17f41")
     for i, name in enumerate(behavior["behavior_dim"].values):
-        axes.plot(time, values[:, i], color=colors[i % len(colors)], label=str(name))
+        axes.plot(
+            time, values[:, i], color=BEHAVIOR_COLORS[i % len(BEHAVIOR_COLORS)], label=str(name)
+        )
     axes.set_ylabel(textwrap.fill(label_with_units("behavior", behavior.attrs), 16))
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2, borderpad=0)
 
 
-def _round_number(value: float) -> float:
-    """The nearest 1, 2 or 5 times a power of ten at or below a positive value."""
+def round_number(value: float) -> float:
+    """The nearest 1, 2 or 5 times a power of ten at or below a positive value.
+
+    >>> round_number(37.0), round_number(0.2)
+    (20.0, 0.2)
+    """
     power = 10.0 ** np.floor(np.log10(value))
-    return float(power * max(step for step in (1, 2, 5) if step * power <= value))
+    # a hair more, or 0.2 would count as less than 2 * 0.1
+    return float(power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9)))

@@ -5,6 +5,7 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import signal
 
@@ -110,10 +111,32 @@ def plot_spectra(session: xr.Dataset | xr.DataTree) -> Figure:
     """
     dataset = as_dataset(session)
     power = spectra(dataset)
-    power = power.where(power > 0)  # a constant channel has no logarithm
-    frequency = power["frequency"].values
     with style():
         figure, axes = plt.subplots(figsize=(3.6, 2.8))
+        draw_spectra(axes, power)
+        kind = label_with_units("LFP", {"kind": dataset["lfp"].attrs.get("kind", "LFP")})
+        count = f"{session_name(dataset)}, {power.sizes['channel']} channels"
+        axes.set_title(textwrap.fill(str(kind), 48) + "\n" + count)
+        plt.close(figure)
+    return figure
+
+
+def draw_spectra(axes: Axes, power: xr.DataArray) -> None:
+    """Draw what :func:`spectra` gave, (channel, frequency), into axes; channels without power, which have no logarithm, are left out.
+
+    >>> from matplotlib.figure import Figure
+    >>> axes = Figure().subplots()
+    >>> power = xr.DataArray(
+    ...     np.ones((2, 3)), dims=("channel", "frequency"), coords={"frequency": [1.0, 2.0, 4.0]},
+    ...     attrs={"units": "uV"},
+    ... )
+    >>> draw_spectra(axes, power)
+    >>> axes.get_ylabel()
+    'Power density (µV²/Hz)'
+    """
+    power = power.where(power > 0)
+    frequency = power["frequency"].values
+    if bool(power.notnull().any()):
         least, low, median, high, most = power.quantile([0, 0.1, 0.5, 0.9, 1], dim="channel").values
         look = {"color": COLOR, "linewidth": 0}
         axes.plot(frequency, median, color=COLOR, label="Median channel")
@@ -121,12 +144,9 @@ def plot_spectra(session: xr.Dataset | xr.DataTree) -> Figure:
         axes.fill_between(frequency, least, most, alpha=0.12, label="All channels", **look)
         axes.set(xscale="log", yscale="log", xlim=(frequency[0], frequency[-1]))
         axes.xaxis.set_major_formatter("{x:g}")
-        units = pretty_units(str(power.attrs["units"]))
-        axes.set_xlabel("Frequency (Hz)")
-        axes.set_ylabel(f"Power density ({units + '²' if units else 'squared units'}/Hz)")
-        kind = label_with_units("LFP", {"kind": dataset["lfp"].attrs.get("kind", "LFP")})
-        count = f"{session_name(dataset)}, {power.sizes['channel']} channels"
-        axes.set_title(textwrap.fill(str(kind), 48) + "\n" + count)
         axes.legend(loc="lower left")
-        plt.close(figure)
-    return figure
+    units = pretty_units(str(power.attrs["units"]))
+    axes.set_xlabel("Frequency (Hz)")
+    axes.set_ylabel(
+        f"Power density ({units + '²' if units else 'squared units'}/Hz)", parse_math=False
+    )

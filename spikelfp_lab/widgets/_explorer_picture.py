@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spikelfp_lab.plots.session import BEHAVIOR_COLORS, round_number
 from spikelfp_lab.plots.style import INK, label_with_units, pretty_units, style
 from spikelfp_lab.widgets.explorer_state import POINTS, ExplorerState
 
@@ -17,7 +18,6 @@ _SIZE = (8.2, 5.7)  # inches
 _LEFT, _WIDTH = 0.092, 0.792
 _PANELS = {"spikes": (0.685, 0.275), "lfp": (0.285, 0.365), "behavior": (0.085, 0.165)}
 _LFP_COLOR = "#0928ad"
-_BEHAVIOR_COLORS = ("#1b8a6b", "#8a5fb0", "#6d6d6d", "#d17f41")
 _GRAY = "#6d6d6d"
 _NOTHING = "#ececec"  # where nothing was recorded
 _NAMES = {"spikes": "spikes", "lfp": "LFP", "behavior": "behavior"}
@@ -120,7 +120,7 @@ class ExplorerPicture:
         axes.set_ylim(offsets[-1] - step, step)
         _name_ends(axes, offsets, state.dataset["channel"].values[chosen].astype(str))
         axes.set_ylabel(f"{_kind(state)}\n({chosen.size} of {state.dataset.sizes['channel']})")
-        length = _round_number(step * max(1, chosen.size / 12))
+        length = round_number(step * max(1, chosen.size / 12))
         low = offsets[-1] - 0.6 * step
         bar = axes.get_yaxis_transform()
         axes.plot([1.012] * 2, [low, low + length], transform=bar, color=INK, linewidth=1.5, clip_on=False)  # fmt: skip
@@ -149,7 +149,7 @@ class ExplorerPicture:
         names = state.dataset["behavior_dim"].values.tolist()
         self._artists["behavior"] = [
             # A color belongs to an axis, whichever others are shown.
-            axes.plot([], [], color=_BEHAVIOR_COLORS[names.index(name) % len(_BEHAVIOR_COLORS)], label=name)[0]
+            axes.plot([], [], color=BEHAVIOR_COLORS[names.index(name) % len(BEHAVIOR_COLORS)], label=name)[0]
             for name in state.axes
         ]  # fmt: skip
         label = label_with_units("behavior", state.dataset["behavior"].attrs)
@@ -263,9 +263,3 @@ def _name_ends(axes: Axes, places: np.ndarray, labels: np.ndarray) -> None:
 def _kind(state: ExplorerState) -> str:
     kind = str(state.dataset["lfp"].attrs.get("kind", "LFP"))
     return textwrap.fill(kind[:1].upper() + kind[1:], 28)
-
-
-def _round_number(value: float) -> float:
-    """The nearest 1, 2 or 5 times a power of ten at or below a positive value."""
-    power = 10.0 ** np.floor(np.log10(value))
-    return float(power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9)))

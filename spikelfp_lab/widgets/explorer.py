@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from spikelfp_lab.errors import SpikeLFPError
+from spikelfp_lab.plots.spectra import draw_spectra
 from spikelfp_lab.plots.style import pretty_units, style
 from spikelfp_lab.sessions import GAP_BINS
 from spikelfp_lab.widgets._explorer_picture import SCREEN_DPI, ExplorerPicture
@@ -23,7 +23,6 @@ from spikelfp_lab.widgets.explorer_state import LFP_VIEWS, ExplorerState
 from spikelfp_lab.widgets.parts import Message, Picture, button, control, link
 
 _TABS = ("Session", "Power spectra", "Units and channels")
-_COLOR = "#0928ad"
 
 
 def explore(
@@ -375,25 +374,7 @@ def _quality_html(table: pd.DataFrame, state: ExplorerState) -> str:
 
 
 def _spectra_figure(power: xr.DataArray) -> Figure:
-    """As :func:`spikelfp_lab.plots.plot_spectra`, of spectra that are there already."""
-    power = power.where(power > 0)  # a flat channel has no logarithm
     with style():
         figure = Figure(figsize=(5.0, 3.0), layout="constrained")
-        axes = figure.subplots()
-        frequency = power["frequency"].values
-        if bool(power.notnull().any()):
-            least, low, median, high, most = power.quantile(
-                [0, 0.1, 0.5, 0.9, 1], dim="channel"
-            ).values
-            look = {"color": _COLOR, "linewidth": 0}
-            axes.plot(frequency, median, color=_COLOR, label="Median channel")
-            axes.fill_between(frequency, low, high, alpha=0.3, label="10–90 % of channels", **look)
-            axes.fill_between(frequency, least, most, alpha=0.12, label="All channels", **look)
-            axes.set(xscale="log", yscale="log", xlim=(frequency[0], frequency[-1]))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.legend(loc="lower left")
-        units = pretty_units(str(power.attrs["units"]))
-        axes.set_xlabel("Frequency (Hz)")
-        label = f"Power density ({units + '²' if units else 'squared units'}/Hz)"
-        axes.set_ylabel(textwrap.fill(label, 30), parse_math=False)
+        draw_spectra(figure.subplots(), power)
     return figure
