@@ -322,17 +322,14 @@ class Autoencoder(nn.Module):
         patches = len(table)
         n_tokens = time * patches
         positions = self.positions(time, patches, values.device)
-
-        # Attention does not mind the order of tokens: their positions travel along.
-        order = torch.rand(batch, n_tokens, generator=generator, device=values.device).argsort(1)
-        n_visible = max(1, round(n_tokens * (1 - mask.ratio)))
-        visible, dropped = order[:, :n_visible], order[:, n_visible:]
+        visible, dropped = self.draw_mask(values, name, mask=mask, generator=generator)
         predict = dropped[:, : max(1, round(dropped.shape[1] * mask.predicted))]
         unseen = hidden
         if (
             self.modality != "spikes"
         ):  # its convolution would carry dropped tokens into visible ones
-            gone = torch.zeros_like(order, dtype=torch.bool).scatter(1, dropped, True)
+            gone = torch.zeros(batch, n_tokens, dtype=torch.bool, device=values.device)
+            gone = gone.scatter(1, dropped, True)
             gone = self.tokenizer.spread(gone.view(batch, time, patches), name)
             unseen = gone if hidden is None else gone | hidden
         tokens = self.tokenizer(values, name, hidden=unseen, keep=visible)
@@ -352,6 +349,24 @@ class Autoencoder(nn.Module):
         return loss + self.mean_loss(
             direct, take(wanted, visible), name, visible % patches, use=asked
         )
+
+    def draw_mask(
+        self,
+        values: Tensor,
+        name: str,
+        *,
+        mask: MaskConfig,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Which tokens of a batch (B, T, C) are visible, (B, K), and which are dropped, (B, N - K): their places in time-major order, in a random order.
+
+        Attention does not mind the order of tokens: their positions travel along.
+        """
+        n_tokens = values.shape[1] * len(self.tokenizer.rows(name))
+        order = torch.rand(len(values), n_tokens, generator=generator, device=values.device)
+        order = order.argsort(dim=1)
+        n_visible = max(1, round(n_tokens * (1 - mask.ratio)))
+        return order[:, :n_visible], order[:, n_visible:]
 
     def reconstruction_loss(self, latents: Tensor, wanted: Tensor, name: str) -> Tensor:
         """Loss of a linear read-out of token latents (B, T, P, d) against ``wanted`` (B, T, C), nothing dropped: the first term of Eq. 1."""

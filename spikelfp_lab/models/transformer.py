@@ -5,6 +5,9 @@ Time enters through the rotary position alone: all patches of a time step share 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,7 +17,7 @@ NORM_EPS = 1e-6
 
 
 def rotary(positions: Tensor, head_width: int) -> Tensor:
-    """Rotary angles, as complex numbers of length 1.
+    """Cosines and sines of the rotary angles.
 
     Parameters
     ----------
@@ -25,17 +28,17 @@ def rotary(positions: Tensor, head_width: int) -> Tensor:
 
     Returns
     -------
-    Tensor, (..., N, 1, head_width / 2) complex64
+    Tensor, (..., N, 1, head_width / 2, 2) float32
         With an axis for the heads.
 
     Examples
     --------
     >>> rotary(torch.arange(3), 8).shape
-    torch.Size([3, 1, 4])
+    torch.Size([3, 1, 4, 2])
     """
     half = torch.arange(0, head_width, 2, device=positions.device, dtype=torch.float32)
     angles = positions.float().unsqueeze(-1) * ROTARY_BASE ** (-half / head_width)
-    return torch.polar(torch.ones_like(angles), angles).unsqueeze(-2)
+    return torch.stack([angles.cos(), angles.sin()], dim=-1).unsqueeze(-3)
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
@@ -45,7 +48,12 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
     is the same for queries and keys, so that their products stay what they are.
     """
     first, second = x.float().unflatten(-1, (2, -1)).unbind(-2)
-    return torch.view_as_real(torch.complex(first, second) * turn).flatten(-2).to(x.dtype)
+    if torch.compiler.is_compiling():  # which makes one kernel of this, but none of complex numbers
+        cos, sin = turn.unbind(-1)
+        turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    else:
+        turned = torch.view_as_real(torch.complex(first, second) * torch.view_as_complex(turn))
+    return turned.flatten(-2).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -137,6 +145,9 @@ class Transformer(nn.Module):
         With ``context``, other tokens (B, M, d) and their positions, attention goes to these instead. With ``every_layer`` the result is what would
         come out after 0, 1, ... all blocks, (layers + 1, B, N, d), each under the final norm.
         """
+        x = x.to(
+            self.norm.weight.dtype
+        )  # where products are in bf16, what they are added to is not
         turn = rotary(positions, self.head_width)
         other = None if context is None else (context[0], rotary(context[1], self.head_width))
         states = [x]
@@ -145,3 +156,24 @@ class Transformer(nn.Module):
             if every_layer:
                 states.append(x)
         return self.norm(torch.stack(states) if every_layer else x)
+
+
+@contextmanager
+def compiled(model: nn.Module, enabled: bool = True) -> Iterator[None]:
+    """A context in which all blocks within ``model`` are compiled by :func:`torch.compile`, once for all of them.
+
+    Blocks alone: what is around them differs from session to session and would be compiled for each anew. Their weights stay where they are.
+
+    >>> model = Transformer(width=8, layers=1, heads=2)
+    >>> with compiled(model, enabled=False):
+    ...     model(torch.zeros(1, 3, 8), torch.arange(3)).shape
+    torch.Size([1, 3, 8])
+    """
+    blocks = [part for part in model.modules() if isinstance(part, Block)] if enabled else []
+    for block in blocks:
+        block.forward = torch.compile(block.forward, dynamic=True)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward  # that of the class is found again
