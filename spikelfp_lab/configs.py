@@ -130,7 +130,7 @@ class TrainConfig(Config):
     steps : int
         Optimizer steps at most.
     batch : int
-        Windows in a batch, all of one session.
+        Windows in a batch, all of one session; with shards, over all of these.
     window_s : float
         Length of a window, seconds.
     lr, warmup, final_lr : float
@@ -149,6 +149,10 @@ class TrainConfig(Config):
         How time is split, see :func:`~spikelfp_lab.split_session`.
     seed : int
         Of weights, batches, masks and the split.
+    shards : int
+        Groups that sessions are dealt into, of about the same number of windows. A step takes ``batch / shards`` windows of one session of each, and the mean of
+        their gradients, weighted by the groups' windows: a batch of several sessions. Up to so many processes can share the work (see
+        :mod:`spikelfp_lab.training.cohort`); how many do changes nothing but rounding.
     """
 
     steps: int = 1000
@@ -165,6 +169,7 @@ class TrainConfig(Config):
     noise: float = 0.0
     scheme: Literal["blocks", "trials", "paper"] = "blocks"
     seed: int = 0
+    shards: int = 1
 
     def __post_init__(self) -> None:
         _require(self.steps >= 1 and self.batch >= 1, self, "steps and batch must be at least 1")
@@ -178,6 +183,11 @@ class TrainConfig(Config):
         _require(self.lr >= 0 and self.noise >= 0, self, "lr and noise must not be negative")
         _require(self.clip > 0, self, "clip must be positive")
         _require(self.patience is None or self.patience >= 1, self, "patience: None or at least 1")
+        _require(
+            self.shards >= 1 and self.batch % self.shards == 0,
+            self,
+            f"batch is {self.batch} and shards {self.shards}: batch must be a multiple of shards, which are at least 1",
+        )
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """Batches: the windows of one session, on the device, drawn by a seed and a step alone.
 
-A batch holds windows of a single session, so nothing is padded. What is drawn depends on (seed, step) and on nothing before, which is what
+A batch holds windows of a single session, so nothing is padded. What is drawn depends on (seed, step, shard) and on nothing before, which is what
 lets a killed run go on exactly where it stopped.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,11 @@ from spikelfp_lab.configs import TrainConfig
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality, Size
 from spikelfp_lab.sessions import TRAIN, channel_statistics, split_session, window_starts
+
+if TYPE_CHECKING:
+    from spikelfp_lab.training.cohort import KnownSession
+
+VALIDATION_WINDOWS = 24  # a session: enough for a steady loss, few enough to cost little
 
 
 @dataclass
@@ -42,6 +48,9 @@ class SessionWindows:
         Bins in a window.
     targets : dict of str to Tensor, (time, ...)
         Further series that windows are cut from, such as a teacher's latents.
+    origin : str
+        Hash of what the target "teacher" is computed from. It takes that target's place in the digest: the last bits of computed latents differ
+        between machines and numbers of threads.
     """
 
     name: str
@@ -55,6 +64,7 @@ class SessionWindows:
     val: np.ndarray
     length: int
     targets: dict[str, Tensor] = field(default_factory=dict)
+    origin: str = ""
 
     @property
     def n_units(self) -> int:
@@ -69,8 +79,12 @@ class SessionWindows:
 
     def digest(self) -> str:
         """A short hash of the name, the values and where windows start: a run that is resumed must find the same."""
-        total = hashlib.sha256(self.name.encode())
-        targets = (self.targets[name].cpu().numpy() for name in sorted(self.targets))
+        total = hashlib.sha256((self.name + self.origin).encode())
+        targets = (
+            self.targets[name].cpu().numpy()
+            for name in sorted(self.targets)
+            if not (self.origin and name == "teacher")
+        )
         for array in (self.values.cpu().numpy(), self.train, self.val, *targets):
             total.update(np.ascontiguousarray(array).tobytes())
         return total.hexdigest()[:12]
@@ -83,17 +97,42 @@ class SessionWindows:
         return series[index]
 
 
-def session_values(session: xr.Dataset, modality: Modality) -> tuple[np.ndarray, Size]:
-    """The (time, unit or channel) array of a modality and its size; its absence is one clear error."""
+def session_size(session: xr.Dataset, modality: Modality) -> Size:
+    """Number of units or channels of a modality, or of both; its absence is one clear error. Reads no data."""
     if missing := [name for name in VARIABLES[modality] if name not in session]:
         raise DataError(
             f"session {session.attrs.get('subject')}/{session.attrs.get('session')} has no {missing[0]!r}; "
             f"it has {sorted(map(str, session.data_vars))}. Train on a modality it has, or leave it out."
         )
+    sizes = [session[name].shape[1] for name in VARIABLES[modality]]
+    return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
+
+
+def session_values(session: xr.Dataset, modality: Modality) -> tuple[np.ndarray, Size]:
+    """The (time, unit or channel) array of a modality and its size; its absence is one clear error."""
+    size = session_size(session, modality)
     arrays = [session[name].to_numpy() for name in VARIABLES[modality]]
-    if len(arrays) == 1:
-        return arrays[0], arrays[0].shape[1]
-    return np.concatenate(arrays, axis=1), (arrays[0].shape[1], arrays[1].shape[1])
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1), size
+
+
+def window_bins(session: xr.Dataset, train: TrainConfig) -> int:
+    """Bins in a window."""
+    return max(1, round(train.window_s / session.attrs["bin_size_s"]))
+
+
+def training_windows(
+    session: xr.Dataset,
+    variables: Sequence[str],
+    train: TrainConfig,
+    split: xr.DataArray | None = None,
+) -> np.ndarray:
+    """First bins of every training window in which none of the variables is missing."""
+    if split is None:
+        split = split_session(
+            session, scheme=train.scheme, window_s=train.window_s, seed=train.seed
+        )
+    length = window_bins(session, train)
+    return window_starts(session, split, "train", length=length, stride=1, variables=variables)
 
 
 def prepare(
@@ -117,7 +156,7 @@ def prepare(
             "Leave these out first: session = drop_bad_channels(session)"
         )
     split = split_session(session, scheme=train.scheme, window_s=train.window_s, seed=train.seed)
-    length = max(1, round(train.window_s / session.attrs["bin_size_s"]))
+    length = window_bins(session, train)
     mean, std = np.zeros(raw.shape[1], np.float32), np.ones(raw.shape[1], np.float32)
     if modality != "spikes":
         use = np.ones(len(raw), bool) if train.scheme == "paper" else split.to_numpy() == TRAIN
@@ -132,7 +171,7 @@ def prepare(
         bin_size_s=float(session.attrs["bin_size_s"]),
         mean=mean,
         std=std,
-        train=window_starts(session, split, "train", length=length, stride=1, variables=variables),
+        train=training_windows(session, variables, train, split),
         val=window_starts(session, split, "val", length=length, variables=variables),
         length=length,
     )
@@ -166,31 +205,43 @@ def behavior_axes(sessions: Mapping[str, xr.Dataset]) -> tuple[str, ...]:
     return axes.pop()
 
 
-def add_to_vocabulary(model: Autoencoder, windows: SessionWindows) -> None:
+def add_to_vocabulary(model: Autoencoder, known: KnownSession) -> None:
     """Give the model tables for a session it does not know, and the session's z-scoring.
 
     Bins of another width than the model's, or another number of channels than it knows, raise an error.
     """
-    if not np.isclose(windows.bin_size_s, model.bin_size_s, rtol=1e-3):
+    if not np.isclose(known.bin_size_s, model.bin_size_s, rtol=1e-3):
         raise DataError(
-            f"session {windows.name} has bins of {windows.bin_size_s:g} s, the model's are {model.bin_size_s:g} s: "
+            f"session {known.name} has bins of {known.bin_size_s:g} s, the model's are {model.bin_size_s:g} s: "
             "bring all sessions of a model to one bin size"
         )
-    if windows.name not in model.sessions:
-        model.add_session(windows.name, windows.size)
-        model.to(windows.values.device)
-    model.check_session(windows.name, windows.size)
-    model.set_statistics(windows.name, torch.as_tensor(windows.mean), torch.as_tensor(windows.std))
+    if known.name not in model.sessions:
+        device = next(model.parameters()).device
+        model.add_session(known.name, known.size)
+        model.to(device)
+    model.check_session(known.name, known.size)
+    model.set_statistics(known.name, torch.as_tensor(known.mean), torch.as_tensor(known.std))
 
 
 def draw(
-    cohort: list[SessionWindows], *, batch: int, seed: int, step: int
+    cohort: list[SessionWindows], *, batch: int, seed: int, step: int, shard: int = 0
 ) -> tuple[SessionWindows, np.ndarray]:
     """A session, in proportion to its length, and ``batch`` starts of training windows in it."""
-    rng = np.random.default_rng([seed, step])
-    weights = np.array([len(windows.train) for windows in cohort], float)
-    windows = cohort[rng.choice(len(cohort), p=weights / weights.sum())]
+    rng = np.random.default_rng([seed, step, shard])  # of shard 0 the same as [seed, step]
+    windows = cohort[pick(rng, [len(windows.train) for windows in cohort])]
     return windows, rng.choice(windows.train, size=batch)
+
+
+def pick(rng: np.random.Generator, windows: Sequence[int]) -> int:
+    """The place of a session, in proportion to its number of windows."""
+    weights = np.array(windows, float)
+    return int(rng.choice(len(weights), p=weights / weights.sum()))
+
+
+def some_validation(windows: SessionWindows) -> np.ndarray:
+    """First bins of at most ``VALIDATION_WINDOWS`` validation windows, spread over the session; the same ones every time."""
+    n = min(len(windows.val), VALIDATION_WINDOWS)
+    return windows.val[np.linspace(0, len(windows.val) - 1, n).round().astype(int)]
 
 
 def augment(values: Tensor, *, drop: float, noise: float, counts: int = 0) -> Tensor:

@@ -7,6 +7,7 @@ the place of the LFP.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from spikelfp_lab.configs import DistillConfig, ModelConfig, TrainConfig, config_hash
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
-from spikelfp_lab.models.device import own_random_state, pick_device
+from spikelfp_lab.models.device import own_random_state
 from spikelfp_lab.models.encode import encode
 from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.sessions import TRAIN, as_dataset, iterate_sessions, split_session
@@ -29,11 +30,12 @@ from spikelfp_lab.training.batches import (
     add_to_vocabulary,
     augment,
     behavior_axes,
-    draw,
     prepare,
 )
+from spikelfp_lab.training.cohort import Cohort
 from spikelfp_lab.training.loop import Callback, fit
 from spikelfp_lab.training.pretrain import Sessions
+from spikelfp_lab.training.processes import Processes
 
 
 def alignment(student: Tensor, teacher: Tensor) -> Tensor:
@@ -60,7 +62,7 @@ TEACHER = "teacher"  # name under which a teacher that is not frozen is part of 
 class Distillation:
     """The objective of a student: align with the teacher, and reconstruct LFP (or regress behavior)."""
 
-    def __init__(self, cohort: list[SessionWindows], *, distill: DistillConfig, train: TrainConfig):
+    def __init__(self, cohort: Cohort, *, distill: DistillConfig, train: TrainConfig):
         self.cohort, self.distill, self.train = cohort, distill, train
 
     def terms(
@@ -100,7 +102,7 @@ class Distillation:
         return _at(model.get_submodule(TEACHER).latents(counts, windows.name), steps)  # type: ignore[operator]
 
     def loss(self, model: Autoencoder, step: int) -> dict[str, Tensor]:
-        windows, starts = draw(self.cohort, batch=self.train.batch, seed=self.train.seed, step=step)
+        windows, starts = self.cohort.draw(step)
         values = augment(
             windows.cut(windows.values, starts),
             drop=self.train.drop_inputs,
@@ -113,8 +115,8 @@ class Distillation:
 
         Those of Eq. 3, which have labels, are ranked by the error of behavior, as supervised models without a teacher are.
         """
-        rows = []
-        for windows in self.cohort:
+
+        def measure(windows: SessionWindows) -> dict[str, float]:
             terms, student, teacher = self.terms(
                 model, windows, windows.val, windows.cut(windows.values, windows.val)
             )
@@ -123,8 +125,9 @@ class Distillation:
             values = {name: value.item() for name, value in terms.items()}
             values["centered alignment"] = centered.item()
             rank = "behavior" if self.distill.target == "behavior" else "centered alignment"
-            rows.append({"score": values[rank]} | values)
-        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+            return {"score": values[rank]} | values
+
+        return self.cohort.average(measure)
 
 
 def _at(series: Tensor, steps: Tensor | None) -> Tensor:
@@ -172,7 +175,7 @@ def distill(
 ) -> Autoencoder:
     """Train an LFP student to reproduce the latents of a frozen spike teacher.
 
-    The teacher reads each session once, in eval mode and unmasked; its latents are kept. The student starts from random weights.
+    The teacher reads each session once, in eval mode and unmasked; its latents are kept. Of several processes each encodes its own sessions. The student starts from random weights.
 
     Parameters
     ----------
@@ -205,7 +208,8 @@ def distill(
         The teacher is no spike model or was trained on another split, widths or, with ``layers="all"``, depths differ, latents are on another clock,
         or a session lacks LFP, spikes, or, with ``target="behavior"``, behavior.
     ConfigError
-        Latents as a teacher, with ``layers="all"`` or ``frozen=False``, which need the model.
+        Latents as a teacher, with ``layers="all"`` or ``frozen=False``, which need the model; or ``train.shards`` does not fit the number of
+        processes that ``torchrun`` started.
 
     Examples
     --------
@@ -223,21 +227,25 @@ def distill(
     goal, train = distill or configs.distill, train or configs.train
     sessions_by_name = {name: as_dataset(session) for name, session in named.items()}
     _check(sessions_by_name, teacher, model_config, goal, train)
-    place = pick_device(device)
-    cohort = [
-        _with_targets(session, name, teacher, goal, train, place, shuffle_teacher, progress)
-        for name, session in sessions_by_name.items()
-    ]
+    processes = Processes.join(device)
+    shown = progress and processes.is_main
+
+    def make(name: str, session: xr.Dataset) -> SessionWindows:
+        return _with_targets(
+            session, name, teacher, goal, train, processes.device, shuffle_teacher, shown
+        )
+
+    cohort = Cohort(sessions_by_name, make, modality="lfp", train=train, processes=processes)
     torch.manual_seed(train.seed)
     student = Autoencoder(
         model_config,
         modality="lfp",
         sessions={},
-        bin_size_s=cohort[0].bin_size_s,
+        bin_size_s=cohort.sessions[0].bin_size_s,
         n_behavior=len(behavior_axes(sessions_by_name)) if goal.target == "behavior" else 0,
-    ).to(place)
-    for windows in cohort:
-        add_to_vocabulary(student, windows)
+    ).to(processes.device)
+    for known in cohort.sessions:
+        add_to_vocabulary(student, known)
     student.info = {
         "made_by": "distill",
         "train": train.to_dict(),
@@ -246,11 +254,12 @@ def distill(
         "teacher": teacher.info if isinstance(teacher, Autoencoder) else "latents",
     }
     if not goal.frozen:
-        student.add_module(TEACHER, copy.deepcopy(teacher).to(place))  # type: ignore[arg-type]  # checked above
+        student.add_module(TEACHER, copy.deepcopy(teacher).to(processes.device))  # type: ignore[arg-type]  # checked above
     student = fit(
         student,
         Distillation(cohort, distill=goal, train=train),
         train=train,
+        cohort=cohort,
         label=f"distill{' (shuffled teacher)' if shuffle_teacher else ''} ({', '.join(named)})",
         progress=progress,
         folder=None if folder is None else Path(folder),
@@ -259,7 +268,8 @@ def distill(
             goal,
             train,
             shuffle_teacher,
-            *(windows.digest() for windows in cohort),
+            teacher.digest() if isinstance(teacher, Autoencoder) else None,
+            *(known.digest for known in cohort.sessions),
         ),
         callbacks=callbacks,
     )
@@ -341,6 +351,8 @@ def _with_targets(
             latents[rows] = shuffle_latents(latents[rows], window=windows.length, seed=train.seed)
     latents = center_latents(latents, use == TRAIN, goal.center)
     windows.targets["teacher"] = torch.as_tensor(latents, dtype=torch.float32, device=device)
+    source = flat if isinstance(teacher, Mapping) else session["spikes"].to_numpy()
+    windows.origin = hashlib.sha256(np.ascontiguousarray(source).tobytes()).hexdigest()
     if not goal.frozen:
         counts = session["spikes"].to_numpy()
         windows.targets["spikes"] = torch.as_tensor(counts, dtype=torch.float32, device=device)

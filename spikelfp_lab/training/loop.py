@@ -1,31 +1,31 @@
 """The training loop: one for every model; what is learned comes from the objective it is given.
 
 AdamW, linear warm-up and cosine decay, gradient clipping, validation, best weights kept, early stopping. Random numbers are seeded anew at
-every step from (seed, step), and the whole state is written at every validation, so that a run killed at any moment and started again
-ends, on the CPU, with the same weights bit for bit.
+every step from (seed, step, shard), and the whole state is written at every validation, so that a run killed at any moment and started again
+ends, on the CPU, with the same weights bit for bit; with another number of processes, the same to rounding.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from spikelfp_lab.configs import TrainConfig
-from spikelfp_lab.errors import CheckpointError, DataError
+from spikelfp_lab.configs import TrainConfig, config_hash
+from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
-from spikelfp_lab.models.checkpoint import write_atomic
 from spikelfp_lab.models.device import autocast
+from spikelfp_lab.training.cohort import Cohort, seed_step
+from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.training.state import Recent, State
 
 Callback = Callable[[pd.DataFrame], None]
 
@@ -45,7 +45,7 @@ class Objective(Protocol):
     """What a model learns."""
 
     def loss(self, model: Autoencoder, step: int) -> dict[str, Tensor]:
-        """Terms of the training loss of a step; ``"loss"`` is the one that is minimized."""
+        """Terms of the training loss of a step, of the shard whose turn it is; ``"loss"`` is the one that is minimized."""
         ...
 
     def validate(self, model: Autoencoder) -> dict[str, float]:
@@ -81,12 +81,35 @@ def make_optimizer(model: Autoencoder, train: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=train.lr, fused=True)
 
 
+def looks_each_step(device: torch.device) -> bool:
+    """Whether losses are looked at in every step. On a GPU that would mean to wait for each, so there all are looked at together at the next validation."""
+    return device.type == "cpu"
+
+
+def sum_gradients(model: torch.nn.Module, loss: Tensor, processes: Processes) -> Tensor:
+    """Give every process the sum of all processes' gradients, and return that of ``loss``, (), all in one tensor.
+
+    A parameter that has a gradient in no process keeps none: AdamW must leave the tables of sessions that were not drawn alone.
+    """
+    if processes.count == 1:
+        return loss
+    parameters = list(model.parameters())
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    has = torch.tensor([float(p.grad is not None) for p in parameters], device=loss.device)
+    flat = processes.sum(torch.cat([*(part.flatten() for part in parts), has, loss.view(1)]))
+    *parts, has, loss = flat.split([p.numel() for p in parameters] + [len(parameters), 1])
+    for parameter, part, anybody in zip(parameters, parts, has.tolist(), strict=True):
+        parameter.grad = part.view_as(parameter) if anybody else None
+    return loss.squeeze()
+
+
 def fit(
     model: Autoencoder,
     objective: Objective,
     *,
     train: TrainConfig,
     label: str,
+    cohort: Cohort | None = None,
     progress: bool = True,
     folder: Path | None = None,
     fingerprint: str = "",
@@ -102,155 +125,132 @@ def fit(
     train : TrainConfig
     label : str
         In front of the progress bar.
+    cohort : Cohort, optional
+        What the objective draws from: its shards and the processes that share them. Without, all is one shard of this process.
     folder : Path, optional
-        Where the state of an unfinished run is kept; a run started again with the same ``fingerprint`` goes on from there.
+        Where the state of an unfinished run is kept; a run started again with the same ``fingerprint`` goes on from there. Several processes need one
+        that all of them see.
     fingerprint : str
         Hash of initial weights, configs and data; a state with another one is refused.
     callbacks : sequence of functions
         Called with the tidy history after each validation; one may raise :class:`StopTraining`. A callback that has a method
         ``watch(model, *, step, steps)`` gets the model, the step that training begins at and the last one: the method gives a context manager,
-        within which training takes place.
+        within which training takes place. Of several processes the first alone calls them.
 
     Raises
     ------
     DataError
-        The loss is no longer finite; says at which step.
+        The loss or its gradient is no longer finite; says at which step and in which session. On the CPU it is raised at that step, before the gradient is applied; on a
+        GPU at the next validation, since to look at a number there means to wait for it. ``model`` has its best weights then, and ``folder`` the
+        state of the last validation.
     CheckpointError
         ``folder`` holds the state of another run: other configs, data or first weights.
+    ConfigError
+        The processes were given different configs or data.
     """
-    optimizer = make_optimizer(model, train)
-    state = _State(model, optimizer, fingerprint)
-    state_file = None if folder is None else folder / "state.safetensors"
-    if state_file is not None and state_file.exists():
-        state.read(state_file)
     device = next(model.parameters()).device
+    processes = Processes(device) if cohort is None else cohort.processes
+    turns = partial(_one_turn, train) if cohort is None else cohort.turns
+    optimizer = make_optimizer(model, train)
+    state = State(model, optimizer, fingerprint)
+    state_file = None if folder is None else folder / "state.safetensors"
+    with processes.together():
+        if state_file is not None and state_file.exists():
+            state.read(state_file)
+    _check_alike(state, processes)
 
-    bar = tqdm(total=train.steps, initial=state.step, desc=label, disable=not progress, unit="step")
-    losses: dict[str, list[Tensor]] = {}
+    bar = tqdm(
+        total=train.steps,
+        initial=state.step,
+        desc=label,
+        disable=not (progress and processes.is_main),
+        unit="step",
+    )
+    recent = Recent()
     model.train()
     with ExitStack() as around:
         around.enter_context(bar)
-        for callback in callbacks:
-            if watch := getattr(callback, "watch", None):
-                around.enter_context(watch(model, step=state.step, steps=train.steps))
+        with processes.together():
+            for callback in callbacks if processes.is_main else ():
+                if watch := getattr(callback, "watch", None):
+                    around.enter_context(watch(model, step=state.step, steps=train.steps))
         while state.step < train.steps and not state.stopped:
-            torch.manual_seed(train.seed * 1_000_003 + state.step)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(state.step, train)
-            with autocast(device):
-                terms = objective.loss(model, state.step)
-            terms["loss"].backward()
+            for weight in turns(state.step):
+                with autocast(device):
+                    terms = objective.loss(model, state.step)
+                (weight * terms["loss"]).backward()
+                recent.add(weight, terms)
+            loss = sum_gradients(model, recent.loss(), processes)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), train.clip)
+            recent.end_step(loss, norm)
+            state.step += 1
+            validates = state.step % train.val_every == 0 or state.step == train.steps
+            looks = looks_each_step(device)
+            if (looks or validates) and not recent.finite(1 if looks else 0):
+                error = recent.error(label, state, cohort)
+                _end(model, state)
+                raise error
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            for name, value in terms.items():
-                losses.setdefault(name, []).append(value.detach())
-            state.step += 1
             bar.update()
+            if not validates:
+                continue
 
-            if state.step % train.val_every == 0 or state.step == train.steps:
-                means = {name: torch.stack(values).mean().item() for name, values in losses.items()}
-                losses.clear()
-                if not (math.isfinite(means["loss"]) and math.isfinite(norm.item())):
-                    raise DataError(
-                        f"{label}: the loss is no longer finite at step {state.step} (last validation was fine). "
-                        "Look for extreme values in the data, or lower TrainConfig.lr."
-                    )
-                model.eval()
-                with torch.inference_mode(), autocast(device):
-                    metrics = objective.validate(model)
-                model.train()
-                if not math.isfinite(metrics["score"]):
-                    raise DataError(
-                        f"{label}: the validation score is {metrics['score']} at step {state.step}. "
-                        "Look for extreme values in the validation part of the data."
-                    )
-                state.record(means, metrics, train.patience)
-                bar.set_postfix(loss=f"{means['loss']:.3f}", val=f"{metrics['score']:.3f}")
-                if state_file is not None:
+            means = recent.means(processes)
+            recent = Recent()
+            model.eval()
+            with torch.inference_mode(), autocast(device):
+                metrics = objective.validate(model)
+            model.train()
+            if not math.isfinite(metrics["score"]):
+                _end(model, state)
+                raise DataError(
+                    f"{label}: the validation score is {metrics['score']} at step {state.step}. "
+                    "Look for extreme values in the validation part of the data."
+                )
+            state.record(means, metrics, train.patience)
+            bar.set_postfix(loss=f"{means['loss']:.3f}", val=f"{metrics['score']:.3f}")
+            stop = False
+            with processes.together():
+                if processes.is_main and state_file is not None:
                     state.write(state_file)
                 try:
-                    for callback in callbacks:
+                    for callback in callbacks if processes.is_main else ():
                         callback(state.history())
                 except StopTraining:
-                    break
+                    stop = True
+            if processes.any(stop):
+                break
+    return _end(model, state)
+
+
+def _one_turn(train: TrainConfig, step: int) -> Iterator[float]:
+    """The turn of a training without shards."""
+    seed_step(train, step)
+    yield 1.0
+
+
+def _end(model: Autoencoder, state: State) -> Autoencoder:
+    """Leave the model with its best weights and their history."""
     model.load_state_dict(state.best)
     model.history = state.history()
     model.info["best_step"] = state.best_step
     return model.eval()
 
 
-class _State:
-    """All that a run needs to go on: weights, best weights, optimizer, step and history, in one safetensors file."""
-
-    def __init__(self, model: Autoencoder, optimizer: torch.optim.Optimizer, fingerprint: str):
-        self.model, self.optimizer, self.fingerprint = model, optimizer, fingerprint
-        self.best = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-        self.step, self.best_step, self.best_score = 0, 0, math.inf
-        self.worse, self.stopped = 0, False
-        self.rows: list[tuple[int, str, str, float]] = []
-
-    def history(self) -> pd.DataFrame:
-        return pd.DataFrame(self.rows, columns=["step", "split", "metric", "value"])
-
-    def record(
-        self, means: dict[str, float], metrics: dict[str, float], patience: int | None
-    ) -> None:
-        self.rows += [(self.step, "train", name, value) for name, value in means.items()]
-        self.rows += [(self.step, "val", name, value) for name, value in metrics.items()]
-        if metrics["score"] < self.best_score:
-            self.best_score, self.best_step, self.worse = metrics["score"], self.step, 0
-            self.best = {key: tensor.clone() for key, tensor in self.model.state_dict().items()}
-        else:
-            self.worse += 1
-            self.stopped = patience is not None and self.worse >= patience
-
-    def write(self, path: Path) -> None:
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best.items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
-        plain = {
-            "fingerprint": self.fingerprint,
-            "step": self.step,
-            "best_step": self.best_step,
-            "best_score": self.best_score,
-            "worse": self.worse,
-            "stopped": self.stopped,
-            "rows": self.rows,
-        }
-        contiguous = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
-        write_atomic(path, safetensors.torch.save(contiguous, {"state": json.dumps(plain)}))
-
-    def read(self, path: Path) -> None:
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                plain = json.loads(file.metadata()["state"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{path} is damaged: delete it to start this training anew"
-            ) from error
-        if plain["fingerprint"] != self.fingerprint:
-            raise CheckpointError(
-                f"{path} belongs to a run with other configs or other data: choose another folder, or delete it to start anew"
-            )
-        part = {
-            prefix: {
-                key.removeprefix(f"{prefix}."): value
-                for key, value in tensors.items()
-                if key.startswith(f"{prefix}.")
-            }
-            for prefix in ("model", "best", "optimizer")
-        }
-        self.model.load_state_dict(part["model"])
-        device = next(self.model.parameters()).device
-        self.best = {key: value.to(device) for key, value in part["best"].items()}
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in part["optimizer"].items():
-            index, name = key.split(".")
-            moments.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
-        for name in ("step", "best_step", "best_score", "worse", "stopped"):
-            setattr(self, name, plain[name])
-        self.rows = [tuple(row) for row in plain["rows"]]
+def _check_alike(state: State, processes: Processes) -> None:
+    """Refuse processes that would train different models, or that begin at different steps, in all of them."""
+    own = [int(config_hash(state.fingerprint), 16), state.step]  # 48 bits: exact
+    table = torch.zeros(processes.count, 2, dtype=torch.float64)
+    table[processes.rank] = torch.tensor(own, dtype=torch.float64)
+    fingerprints, steps = processes.sum(table).unbind(1)
+    if len(fingerprints.unique()) > 1:
+        raise ConfigError(
+            "the processes of this training were given different configs, sessions or first weights: every process must run the same script on the same data"
+        )
+    if len(steps.unique()) > 1:
+        raise CheckpointError(
+            f"the processes of this training go on from different steps, {steps.int().tolist()}: folder must lie on a file system that all of them see"
+        )

@@ -14,7 +14,7 @@ from torch import Tensor
 from spikelfp_lab.configs import MaskConfig, ModelConfig, TrainConfig, config_hash
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder, Modality
-from spikelfp_lab.models.device import own_random_state, pick_device
+from spikelfp_lab.models.device import own_random_state
 from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.sessions import as_dataset, iterate_sessions
 from spikelfp_lab.training.batches import (
@@ -23,24 +23,24 @@ from spikelfp_lab.training.batches import (
     add_to_vocabulary,
     augment,
     behavior_axes,
-    draw,
     prepare,
+    some_validation,
 )
+from spikelfp_lab.training.cohort import Cohort
 from spikelfp_lab.training.loop import Callback, fit
+from spikelfp_lab.training.processes import Processes
 
 Sessions = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset]
-
-VALIDATION_WINDOWS = 24  # a session: enough for a steady loss, few enough to cost little
 
 
 class MaskedReconstruction:
     """The objective of masked autoencoding: reconstruct the dropped tokens of windows of all sessions."""
 
-    def __init__(self, cohort: list[SessionWindows], *, mask: MaskConfig, train: TrainConfig):
+    def __init__(self, cohort: Cohort, *, mask: MaskConfig, train: TrainConfig):
         self.cohort, self.mask, self.train = cohort, mask, train
 
     def loss(self, model: Autoencoder, step: int) -> dict[str, Tensor]:
-        windows, starts = draw(self.cohort, batch=self.train.batch, seed=self.train.seed, step=step)
+        windows, starts = self.cohort.draw(step)
         values = windows.cut(windows.values, starts)
         inputs = augment(
             values, drop=self.train.drop_inputs, noise=self.train.noise, counts=windows.n_units
@@ -50,19 +50,16 @@ class MaskedReconstruction:
 
     def validate(self, model: Autoencoder) -> dict[str, float]:
         """Mean terms over sessions; the same windows and masks every time."""
-        rows = []
-        for windows in self.cohort:
-            device = windows.values.device
-            some = np.linspace(
-                0, len(windows.val) - 1, min(len(windows.val), VALIDATION_WINDOWS)
-            ).round()
-            starts = windows.val[some.astype(int)]
+
+        def measure(windows: SessionWindows) -> dict[str, float]:
+            starts = some_validation(windows)
             values = windows.cut(windows.values, starts)
-            generator = torch.Generator(device).manual_seed(0)
+            generator = torch.Generator(values.device).manual_seed(0)
             loss = model.masked_loss(values, windows.name, mask=self.mask, generator=generator)
             terms = self._terms(model, windows, starts, values, loss)
-            rows.append({name: term.item() for name, term in terms.items()})
-        means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+            return {name: term.item() for name, term in terms.items()}
+
+        means = self.cohort.average(measure)
         return {"score": means.get("behavior", means["loss"])} | means
 
     def _terms(
@@ -86,16 +83,16 @@ def _prepare_all(
     modality: Modality,
     mask: MaskConfig,
     train: TrainConfig,
-    device: torch.device,
-) -> list[SessionWindows]:
-    cohort = []
-    for name, session in named.items():
+    processes: Processes,
+) -> Cohort:
+    def make(name: str, session: xr.Dataset) -> SessionWindows:
         session = as_dataset(session)
-        windows = prepare(session, name, modality=modality, train=train, device=device)
+        windows = prepare(session, name, modality=modality, train=train, device=processes.device)
         if mask.behavior:
             add_behavior(windows, session, train=train)
-        cohort.append(windows)
-    return cohort
+        return windows
+
+    return Cohort(named, make, modality=modality, train=train, processes=processes)
 
 
 @own_random_state()
@@ -125,11 +122,11 @@ def pretrain(
     model, mask, train : configs, optional
         In place of the preset's.
     device : str
-        "auto", "cpu" or "cuda".
+        "auto", "cpu" or "cuda"; of several processes each takes a GPU of its own.
     progress : bool
         Show a progress bar.
     folder : str or Path, optional
-        Keep the state of the run here, and go on from it if it was interrupted.
+        Keep the state of the run here, and go on from it if it was interrupted, with as many processes as there are then.
     callbacks : sequence of functions
         Called with the tidy history after each validation; one may raise :class:`~spikelfp_lab.training.StopTraining`, which ends training
         with its best weights.
@@ -144,7 +141,7 @@ def pretrain(
     DataError
         A session lacks the modality, or, with ``mask.behavior``, behavior, or is too short for a window.
     ConfigError
-        Unknown preset or modality.
+        Unknown preset or modality, or ``train.shards`` does not fit the number of processes that ``torchrun`` started.
 
     Examples
     --------
@@ -164,8 +161,8 @@ def pretrain(
     )
     if not model_config.predictor_layers:
         raise ConfigError("masked autoencoding needs ModelConfig.predictor_layers of at least 1")
-    place = pick_device(device)
-    cohort = _prepare_all(named, modality, mask, train, place)
+    processes = Processes.join(device)
+    cohort = _prepare_all(named, modality, mask, train, processes)
     torch.manual_seed(train.seed)
     new = Autoencoder(
         model_config,
@@ -173,18 +170,19 @@ def pretrain(
         sessions={},
         bin_size_s=float(next(iter(named.values())).attrs["bin_size_s"]),
         n_behavior=len(behavior_axes(named)) if mask.behavior else 0,
-    ).to(place)
-    for windows in cohort:
-        add_to_vocabulary(new, windows)
+    ).to(processes.device)
+    for known in cohort.sessions:
+        add_to_vocabulary(new, known)
     new.info = {"made_by": "pretrain", "train": train.to_dict(), "mask": mask.to_dict()}
     return fit(
         new,
         MaskedReconstruction(cohort, mask=mask, train=train),
         train=train,
-        label=f"pretrain {modality} ({len(cohort)} session{'s' * (len(cohort) > 1)})",
+        cohort=cohort,
+        label=f"pretrain {modality} ({len(named)} session{'s' * (len(named) > 1)})",
         progress=progress,
         folder=None if folder is None else Path(folder),
-        fingerprint=config_hash(new.digest(), mask, train, *(w.digest() for w in cohort)),
+        fingerprint=config_hash(new.digest(), mask, train, *(s.digest for s in cohort.sessions)),
         callbacks=callbacks,
     )
 
@@ -224,22 +222,22 @@ def finetune(
     named = iterate_sessions(session)
     configs = preset_configs(preset, model.modality)
     mask, train = mask or configs.mask, train or configs.finetune
-    place = pick_device(device)
-    cohort = _prepare_all(named, model.modality, mask, train, place)
+    processes = Processes.join(device)
+    cohort = _prepare_all(named, model.modality, mask, train, processes)
     torch.manual_seed(train.seed)
-    tuned = copy.deepcopy(model).to(place)
+    tuned = copy.deepcopy(model).to(processes.device)
     if mask.behavior:
         axes = behavior_axes(named)
         if tuned.behavior_head is None:
             tuned.add_behavior(len(axes))
-            tuned.to(place)
+            tuned.to(processes.device)
         elif tuned.behavior_head.out_features != len(axes):
             raise DataError(
                 f"the model reads out {tuned.behavior_head.out_features} axes of behavior, "
                 f"{', '.join(named)} has {len(axes)}: {', '.join(axes)}"
             )
-    for windows in cohort:
-        add_to_vocabulary(tuned, windows)
+    for known in cohort.sessions:
+        add_to_vocabulary(tuned, known)
     tuned.info = {
         "made_by": "finetune",
         "train": train.to_dict(),
@@ -250,9 +248,10 @@ def finetune(
         tuned,
         MaskedReconstruction(cohort, mask=mask, train=train),
         train=train,
+        cohort=cohort,
         label=f"finetune {model.modality} ({', '.join(named)})",
         progress=progress,
         folder=None if folder is None else Path(folder),
-        fingerprint=config_hash(tuned.digest(), mask, train, *(w.digest() for w in cohort)),
+        fingerprint=config_hash(tuned.digest(), mask, train, *(s.digest for s in cohort.sessions)),
         callbacks=callbacks,
     )

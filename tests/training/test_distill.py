@@ -107,6 +107,22 @@ def test_the_teacher_stays_as_it_is_and_sessions_may_be_many(session, teacher):
     assert np.isfinite(encode(student, session)).all()
 
 
+def test_a_student_s_state_is_not_taken_for_that_of_another_teacher(session, teacher, tmp_path):
+    options = {"model": STUDENT, "train": QUICK, "progress": False, "folder": tmp_path}
+    first = distill(session, teacher, **options)
+    assert distill(session, teacher, **options).digest() == first.digest()
+    other = finetune(teacher, session, train=QUICK, progress=False)
+    with pytest.raises(CheckpointError, match="other configs or other data"):
+        distill(session, other, **options)
+    given = encode(teacher, session)
+    with pytest.raises(CheckpointError, match="other configs or other data"):
+        distill(session, {"I/s01": given}, **options)
+    apart = options | {"folder": tmp_path / "latents"}
+    distill(session, {"I/s01": given}, **apart)
+    with pytest.raises(CheckpointError, match="other configs or other data"):
+        distill(session, {"I/s01": given * 1.1}, **apart)
+
+
 def test_behavior_can_take_the_place_of_reconstruction(session, teacher):
     goal = DistillConfig(target="behavior")
     student = distill(session, teacher, model=STUDENT, distill=goal, train=LONGER, progress=False)

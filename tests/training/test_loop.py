@@ -1,5 +1,6 @@
 """The loop: repeatable bit for bit, resumable after a kill, keeps the best weights, stops early, refuses what is broken."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,15 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
+from safetensors import safe_open
 
-from spikelfp_lab import CheckpointError, DataError, ModelConfig, TrainConfig, load, pretrain
+from spikelfp_lab import DataError, ModelConfig, TrainConfig, load, pretrain
 from spikelfp_lab.models import Autoencoder
-from spikelfp_lab.training import StopTraining
-from spikelfp_lab.training.loop import fit, learning_rate
+from spikelfp_lab.training import StopTraining, loop
+from spikelfp_lab.training.batches import draw, prepare
+from spikelfp_lab.training.loop import fit, learning_rate, make_optimizer
 from tests.factories import make_session
 
+pretraining = sys.modules["spikelfp_lab.training.pretrain"]  # the verb hides its module
 MODEL = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)
 TRAIN = TrainConfig(steps=30, batch=4, window_s=0.4, val_every=5, drop_inputs=0.3)
 
@@ -76,24 +81,6 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     assert_same(load(tmp_path / "model"), train())
 
 
-def test_a_state_of_other_configs_is_refused(tmp_path):
-    session = make_session(bins=1500)
-    quick = TrainConfig(steps=5, batch=2, window_s=0.4, val_every=5)
-    pretrain(session, "spikes", model=MODEL, train=quick, progress=False, folder=tmp_path)
-    other = TrainConfig(steps=6, batch=2, window_s=0.4, val_every=5)
-    with pytest.raises(CheckpointError, match="other configs"):
-        pretrain(session, "spikes", model=MODEL, train=other, progress=False, folder=tmp_path)
-    another = make_session(bins=1500, seed=1)
-    with pytest.raises(CheckpointError, match="other data"):
-        pretrain(another, "spikes", model=MODEL, train=quick, progress=False, folder=tmp_path)
-
-
-def test_a_damaged_state_is_refused(tmp_path):
-    (tmp_path / "state.safetensors").write_bytes(b"half a file")
-    with pytest.raises(CheckpointError, match="delete it"):
-        train(tmp_path)
-
-
 class Scripted:
     """An objective whose validation scores are given."""
 
@@ -131,8 +118,128 @@ def test_best_weights_are_kept_and_training_stops_early():
 
 
 def test_a_loss_that_is_not_finite_is_one_clear_error():
-    with pytest.raises(DataError, match="no longer finite at step 3"):
+    with pytest.raises(DataError, match="loss is no longer finite at step 3"):
         scripted([1.0] * 5, steps=5, broken_at=2)
+
+
+class Kept:
+    """Keeps the model, its weights at each validation, and whether a gradient that is not finite was ever applied."""
+
+    def __init__(self):
+        self.weights, self.steps, self.applied = [], [], []
+
+    @contextmanager
+    def watch(self, model, *, step, steps):
+        self.model = model
+        yield
+
+    def __call__(self, history):
+        self.weights.append({k: v.clone() for k, v in self.model.state_dict().items()})
+        self.steps.append(int(history["step"].max()))
+
+    def optimizer(self, model, train):
+        made = make_optimizer(model, train)
+        made.register_step_pre_hook(
+            lambda *_: self.applied.append(
+                all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+            )
+        )
+        return made
+
+
+EXTREME = TrainConfig(steps=30, batch=4, window_s=0.4, val_every=5)
+
+
+def train_on_extremes(monkeypatch, folder, kept, *, train=EXTREME):
+    """Two sessions, of which the second is shorter and overflows a float's square."""
+
+    def prepare_extreme(session, name, **options):
+        windows = prepare(session, name, **options)
+        if name == "I/s02":
+            windows.values = windows.values * 1e30
+            windows.val = np.array([0])  # where it is not extreme: a step is to meet it first
+            windows.values[: windows.length] = 0.0
+        return windows
+
+    monkeypatch.setattr(pretraining, "prepare", prepare_extreme)
+    monkeypatch.setattr(loop, "make_optimizer", kept.optimizer)
+    cohort = {"I/s01": make_session(bins=2500), "I/s02": make_session(session="s02", bins=500)}
+    return pretrain(cohort, "lfp", model=MODEL, train=train, device="cpu", progress=False, folder=folder, callbacks=[kept])  # fmt: skip
+
+
+def first_drawn(train):
+    """The step, from 1, that first draws the second session."""
+    cohort = [
+        prepare(
+            make_session(session=f"s{i}", bins=bins),
+            f"I/s0{i}",
+            modality="lfp",
+            train=train,
+            device=torch.device("cpu"),
+        )
+        for i, bins in ((1, 2500), (2, 500))
+    ]
+    return 1 + next(
+        step
+        for step in range(train.steps)
+        if draw(cohort, batch=1, seed=train.seed, step=step)[0].name == "I/s02"
+    )
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["CPU", "as on a GPU"])
+def test_data_that_are_extreme_in_one_session_stop_training_with_its_last_good_weights(
+    tmp_path, monkeypatch, at_once
+):
+    monkeypatch.setattr(loop, "looks_each_step", lambda device: at_once)
+    step, kept = first_drawn(EXTREME), Kept()
+    assert step > 5
+    with pytest.raises(
+        DataError, match=rf"loss is no longer finite at step {step} in session I/s02\. "
+    ):
+        train_on_extremes(monkeypatch, tmp_path, kept)
+    validated = [s for s in range(1, step) if s % 5 == 0]
+    assert kept.steps == validated
+    if at_once:
+        assert kept.applied == [True] * (step - 1)  # the broken gradient was never applied
+    best = kept.weights[validated.index(kept.model.info["best_step"])]
+    for key, tensor in kept.model.state_dict().items():
+        assert torch.equal(tensor, best[key])
+    with safe_open(tmp_path / "state.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["state"])["step"] == validated[-1]
+        for key, tensor in kept.weights[-1].items():
+            assert torch.equal(file.get_tensor(f"model.{key}"), tensor)
+
+
+def test_a_gradient_that_is_not_finite_is_not_applied_either(monkeypatch):
+    """With a loss that is."""
+    model = Autoencoder(MODEL, modality="lfp", sessions={"I/s01": 4}, bin_size_s=0.02)
+    kept = Kept()
+    monkeypatch.setattr(loop, "make_optimizer", kept.optimizer)
+
+    class Steep:
+        def loss(self, model, step):
+            weight = model.transformer.norm.weight
+            steep = (weight - weight.detach()).abs().sqrt() if step == 2 else weight**2
+            return {"loss": steep.sum()}  # 0, with an endless slope
+
+        def validate(self, model):
+            return {"score": 1.0}
+
+    with pytest.raises(DataError, match="gradient is no longer finite at step 3"):
+        fit(model, Steep(), train=TrainConfig(steps=5), label="test", progress=False)
+    assert kept.applied == [True, True]
+
+
+def test_memory_does_not_grow_with_steps():
+    tiny = ModelConfig(width=8, heads=1, layers=1, mlp_ratio=1, spike_patch=8, predictor_width=8)
+    long = TrainConfig(steps=2000, batch=2, window_s=0.1, val_every=100)
+    used = {}
+
+    def measure(history):
+        used[int(history["step"].max())] = psutil.Process().memory_info().rss / 1e6
+
+    pretrain(make_session(bins=400), "spikes", model=tiny, train=long, device="cpu", progress=False, callbacks=[measure])  # fmt: skip
+    assert used[2000] - used[500] < 5
 
 
 def test_learning_rate_rises_then_falls():
