@@ -153,6 +153,9 @@ class TrainConfig(Config):
         Groups that sessions are dealt into, of about the same number of windows. A step takes ``batch / shards`` windows of one session of each, and the mean of
         their gradients, weighted by the groups' windows: a batch of several sessions. Up to so many processes can share the work (see
         :mod:`spikelfp_lab.training.cohort`); how many do changes nothing but rounding.
+    compile : bool
+        Compile the transformer's blocks with :func:`torch.compile` in the first step, which takes a minute. Meant for a GPU: on a CPU it gains nothing. Results differ by
+        rounding.
     """
 
     steps: int = 1000
@@ -170,6 +173,7 @@ class TrainConfig(Config):
     scheme: Literal["blocks", "trials", "paper"] = "blocks"
     seed: int = 0
     shards: int = 1
+    compile: bool = False
 
     def __post_init__(self) -> None:
         _require(self.steps >= 1 and self.batch >= 1, self, "steps and batch must be at least 1")

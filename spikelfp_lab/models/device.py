@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,5 +38,6 @@ def autocast(device: torch.device) -> torch.autocast:
 @contextmanager
 def own_random_state() -> Iterator[None]:
     """A context, and a decorator, after which torch's global random numbers go on as if none had been drawn within."""
-    with torch.random.fork_rng(devices=[0] if torch.cuda.is_available() else []):
+    own = int(os.environ.get("LOCAL_RANK", "0"))  # torchrun gives each process a GPU
+    with torch.random.fork_rng(devices=[own] if torch.cuda.is_available() else []):
         yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from spikelfp_lab.training.batches import (
     behavior_axes,
     prepare,
 )
+from spikelfp_lab.training.chance import behavior_r2, bits_per_spike
 from spikelfp_lab.training.cohort import Cohort
 from spikelfp_lab.training.loop import Callback, fit
 from spikelfp_lab.training.pretrain import Sessions
@@ -168,6 +170,7 @@ def distill(
     distill: DistillConfig | None = None,
     train: TrainConfig | None = None,
     shuffle_teacher: bool = False,
+    force: bool | None = None,
     device: str | torch.device = "auto",
     progress: bool = True,
     folder: str | Path | None = None,
@@ -192,6 +195,10 @@ def distill(
         In place of the preset's.
     shuffle_teacher : bool
         The control of a teacher whose latents are shuffled in time, in stretches of a window.
+    force : bool, optional
+        Whether to distill from a teacher that is no better than chance too, which is refused otherwise: one that predicts the session's dropped spikes no better than
+        each unit's mean rate does (:func:`~spikelfp_lab.training.bits_per_spike`) and that, if it learned behavior, reads out none. By default only under
+        ``preset="smoke"``, whose models see too few steps to know anything. A model without a predictor, and latents in place of a model, are taken as they are.
     device, progress, folder, callbacks
         As in :func:`~spikelfp_lab.pretrain`.
 
@@ -206,7 +213,7 @@ def distill(
         The teacher does not know a session.
     DataError
         The teacher is no spike model or was trained on another split, widths or, with ``layers="all"``, depths differ, latents are on another clock,
-        or a session lacks LFP, spikes, or, with ``target="behavior"``, behavior.
+        a session lacks LFP, spikes, or, with ``target="behavior"``, behavior, or the teacher is no better than chance and ``force`` is not given.
     ConfigError
         Latents as a teacher, with ``layers="all"`` or ``frozen=False``, which need the model; or ``train.shards`` does not fit the number of
         processes that ``torchrun`` started.
@@ -217,7 +224,7 @@ def distill(
     >>> cohort = sl.open_cohort("simulated", n_sessions=1, duration_s=30, progress=False)
     >>> quick = sl.TrainConfig(steps=2, batch=2, window_s=0.5, val_every=2)
     >>> teacher = sl.pretrain(cohort, "spikes", train=quick, progress=False)
-    >>> student = sl.distill(cohort["I/s01"], teacher, train=quick, progress=False)
+    >>> student = sl.distill(cohort["I/s01"], teacher, train=quick, force=True, progress=False)
     >>> student.modality
     'lfp'
     """
@@ -231,6 +238,8 @@ def distill(
     shown = progress and processes.is_main
 
     def make(name: str, session: xr.Dataset) -> SessionWindows:
+        if not (preset == "smoke" if force is None else force):
+            _refuse_chance(session, name, teacher, train, processes.device)
         return _with_targets(
             session, name, teacher, goal, train, processes.device, shuffle_teacher, shown
         )
@@ -321,6 +330,34 @@ def _check(
                     f"the teacher's time was split with {key}={before[key]!r}, the student's with {getattr(train, key)!r}: "
                     f"the teacher has trained on what the student is tested on. Give TrainConfig({key}={before[key]!r})."
                 )
+
+
+def _refuse_chance(
+    session: xr.Dataset,
+    name: str,
+    teacher: Autoencoder | Mapping[str, xr.DataArray],
+    train: TrainConfig,
+    device: torch.device,
+) -> None:
+    """Refuse a teacher that knows no more of the session's spikes than their rates."""
+    if not isinstance(teacher, Autoencoder) or teacher.predictor is None:
+        return
+    own = teacher.info.get("train", {})
+    train = replace(
+        train, **{key: own[key] for key in ("window_s", "scheme", "seed") if key in own}
+    )
+    windows = prepare(session, name, modality="spikes", train=train, device=device)
+    bits = bits_per_spike(teacher.to(device), windows)
+    if bits > 0:
+        return
+    if teacher.behavior_head is not None and "behavior" in session:
+        add_behavior(windows, session, train=train)
+        if behavior_r2(teacher, windows) > 0:
+            return
+    raise DataError(
+        f"the teacher is no better than chance on session {name}: it predicts dropped spikes {-bits:.3f} bits a spike worse than each "
+        "unit's mean rate does, so it has nothing to teach. Train it longer, finetune(teacher, session), or distill(..., force=True)."
+    )
 
 
 def _with_targets(

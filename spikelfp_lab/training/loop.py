@@ -23,6 +23,7 @@ from spikelfp_lab.configs import TrainConfig, config_hash
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import autocast
+from spikelfp_lab.models.transformer import compiled
 from spikelfp_lab.training.cohort import Cohort, seed_step
 from spikelfp_lab.training.processes import Processes
 from spikelfp_lab.training.state import Recent, State
@@ -170,6 +171,7 @@ def fit(
     model.train()
     with ExitStack() as around:
         around.enter_context(bar)
+        around.enter_context(compiled(model, train.compile))
         with processes.together():
             for callback in callbacks if processes.is_main else ():
                 if watch := getattr(callback, "watch", None):

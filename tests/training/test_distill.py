@@ -1,3 +1,6 @@
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from spikelfp_lab import (
     ConfigError,
     DataError,
     DistillConfig,
+    MaskConfig,
     ModelConfig,
     TrainConfig,
     distill,
@@ -216,3 +220,30 @@ def test_supervised_students_are_ranked_by_behavior(session, teacher):
     val = student.history.query("split == 'val'").pivot(index="step", columns="metric", values="value")  # fmt: skip
     assert (val["score"] == val["behavior"]).all()
     assert student.info["best_step"] == val["behavior"].idxmin()
+
+
+def test_a_teacher_no_better_than_chance_is_refused_unless_forced(session):
+    still = replace(QUICK, steps=1, lr=0.0, val_every=1)
+    untrained = pretrain(session, "spikes", model=MODEL, train=still, progress=False)
+    options = {"model": STUDENT, "train": QUICK, "progress": False}
+    with pytest.raises(
+        DataError, match=r"chance on session I/s01: .* bits a spike worse .*force=True"
+    ):
+        distill(session, untrained, **options)
+    assert distill(session, untrained, force=True, **options).modality == "lfp"
+    assert distill(session, untrained, preset="smoke", **options).modality == "lfp"
+
+
+def test_a_teacher_that_learned_behavior_may_know_nothing_else(session, monkeypatch):
+    labels = MaskConfig(behavior=1.0)
+    taught = pretrain(session, "spikes", model=MODEL, mask=labels, train=QUICK, progress=False)
+    options = {"model": STUDENT, "train": QUICK, "progress": False}
+    module = sys.modules[distill.__module__]
+    monkeypatch.setattr(module, "bits_per_spike", lambda *args: -0.1)
+    for r2 in (-0.2, 0.2):
+        monkeypatch.setattr(module, "behavior_r2", lambda *args, r2=r2: r2)
+        if r2 > 0:
+            distill(session, taught, **options)
+        else:
+            with pytest.raises(DataError, match="no better than chance"):
+                distill(session, taught, **options)
