@@ -38,6 +38,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "datasets.nwb": ["describe_nwb"],
         "datasets.nwb_write": ["write_nwb"],
         "sessions": [
+            "check_quality",
             "drop_bad_channels",
             "open_cohort",
             "open_session",

@@ -14,6 +14,7 @@ import xarray as xr
 
 from spikelfp_lab.analysis._read_out import behavior_of, features_of, fit_lagged_ridge, too_few
 from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.sessions import warn_trained
 from spikelfp_lab.sessions.schema import as_dataset
 from spikelfp_lab.sessions.windows import TEST, TRAIN, VAL, split_session
 
@@ -71,6 +72,11 @@ def decode(
         No behavior; latents on another clock; no usable bin in a split.
     ConfigError
         An unknown read-out, protocol or scheme.
+
+    Warns
+    -----
+    SpikeLFPWarning
+        When test time of the split asked for is time that the latents' model was trained on.
 
     References
     ----------
@@ -328,7 +334,14 @@ def split_for(
     scheme, window_s, seed = _split_of(latents, scheme, window_s, seed)
     if protocol == "paper":
         scheme = "paper"
-    return split_session(session, scheme=scheme, window_s=window_s, seed=seed)
+    split = split_session(session, scheme=scheme, window_s=window_s, seed=seed)
+    said = getattr(latents, "attrs", {})
+    own = said.get("encoded_as") is not None and said["encoded_as"] == said.get("session")
+    if own and {"scheme", "window_s", "seed"} <= set(said):  # the model was trained on this session
+        trained_on = {key: said[key] for key in ("scheme", "window_s", "seed")}
+        if any(split.attrs[key] != value for key, value in trained_on.items()):
+            warn_trained(split, split_session(session, **trained_on))
+    return split
 
 
 def reach_in_bins(lag_s: float, session: xr.Dataset) -> int:

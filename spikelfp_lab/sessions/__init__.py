@@ -1,7 +1,15 @@
 """Sessions: the schema, the store, native rates to one clock, windows and splits."""
 
+from spikelfp_lab.sessions._measures import (
+    clipped_share,
+    refractory_coords,
+    same_channels,
+    same_units,
+)
+from spikelfp_lab.sessions._overlap import warn_trained
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.prepare import cache_folder, cached_session, prepare_sessions
+from spikelfp_lab.sessions.quality import check_quality, warn_quality
 from spikelfp_lab.sessions.schema import (
     GAP_BINS,
     SCHEMA_VERSION,
@@ -45,12 +53,17 @@ __all__ = [
     "cache_folder",
     "cached_session",
     "channel_statistics",
+    "check_quality",
+    "clipped_share",
     "cohort_from_sessions",
     "drop_bad_channels",
     "iterate_sessions",
     "open_cohort",
     "open_session",
     "prepare_sessions",
+    "refractory_coords",
+    "same_channels",
+    "same_units",
     "save_cohort",
     "save_session",
     "session_clock",
@@ -58,5 +71,7 @@ __all__ = [
     "split_session",
     "usable_runs",
     "validate_session",
+    "warn_quality",
+    "warn_trained",
     "window_starts",
 ]

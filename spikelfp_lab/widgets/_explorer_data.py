@@ -8,8 +8,8 @@ import xarray as xr
 from scipy import signal
 
 from spikelfp_lab.errors import DataError
+from spikelfp_lab.sessions import same_channels, same_units
 
-_COPY = 0.999  # correlation from which two columns count as the same one
 _LINES_HZ = (50.0, 60.0)
 _LINE_DB = 10.0  # above its neighbors: line noise
 
@@ -245,7 +245,7 @@ def _units(counts: np.ndarray, names: np.ndarray, bin_size_s: float) -> pd.DataF
     early = counts[:half].mean(axis=0)
     flags = [
         "silent" if not rate else f"copy of {names[twin]}" if twin >= 0 else ""
-        for rate, twin in zip(mean, _twins(counts.astype(np.float32)), strict=True)
+        for rate, twin in zip(mean, same_units(counts)[0], strict=True)
     ]
     return pd.DataFrame(
         {
@@ -270,7 +270,7 @@ def _channels(values: np.ndarray, names: np.ndarray, bin_size_s: float) -> pd.Da
     centered = (table - table.mean()).fillna(0.0).to_numpy(np.float32)
     line = _line_db(centered, 1 / bin_size_s)
     flags = []
-    for index, twin in enumerate(_twins(centered)):
+    for index, twin in enumerate(same_channels(values)[0]):
         found = [
             "flat" if flat[index] else "",
             f"copy of {names[twin]}" if twin >= 0 else "",
@@ -288,16 +288,6 @@ def _channels(values: np.ndarray, names: np.ndarray, bin_size_s: float) -> pd.Da
             "line_db": line,
         }
     )
-
-
-def _twins(values: np.ndarray) -> np.ndarray:
-    """(C,) the first column before each of values (T, C) that is the same but for scale; -1 if none is."""
-    part = values[:: -(-len(values) // 20_000)]
-    part = part - part.mean(axis=0)
-    norm = np.sqrt((part**2).sum(axis=0, dtype=float))
-    scaled = np.divide(part, norm, out=np.zeros_like(part), where=norm > 0)
-    alike = np.tril(np.abs(scaled.T @ scaled) > _COPY, k=-1)
-    return np.where(alike.any(axis=1), alike.argmax(axis=1), -1)
 
 
 def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
