@@ -1,8 +1,9 @@
 """Recordings that take long to bring into shape: kept once made, and made in parallel."""
 
-import errno
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +12,9 @@ import xarray as xr
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError
-from spikelfp_lab.sessions.store import open_session, save_session
+from spikelfp_lab._files import check_writable
+from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError, SpikeLFPWarning
+from spikelfp_lab.sessions.store import read_session, save_session
 
 
 def cache_folder(name: str) -> Path:
@@ -75,23 +77,33 @@ def cached_session(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
     True
     """
     if not path.exists():
+        with _or_elsewhere():
+            check_writable(path.parent)  # before the work, not after it
         session = make()
         try:
-            save_session(session, path)
+            with _or_elsewhere():
+                save_session(session, path)
         except DataError:
             if not path.exists():  # else another process was first, with the same session
                 raise
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise DataError(
-                f"The session cannot be kept at {path}: {'the disk is full' if full else error}. "
-                "Make room, or set SPIKELFP_DATA to a folder elsewhere. Nothing was left there."
-            ) from error
     try:
-        return open_session(path)
+        return read_session(path)
     except SpikeLFPError as error:
         raise DataError(
             f"What was kept of a session is damaged. Remove {path}, and it is made again. ({error})"
+        ) from error
+
+
+@contextmanager
+def _or_elsewhere() -> Iterator[None]:
+    """Whoever cannot write to the cache should know that it can be moved."""
+    try:
+        yield
+    except DataError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise DataError(
+            f"The session cannot be kept: {error} (SPIKELFP_DATA names another folder.)"
         ) from error
 
 
@@ -133,6 +145,11 @@ def prepare_sessions(
     ConfigError
         When ``n_jobs`` is 0.
 
+    Warns
+    -----
+    SpikeLFPWarning
+        What the package warns of in other processes is said in this one.
+
     Examples
     --------
     >>> prepare_sessions(xr.Dataset, [(), ()], progress=False)[0].sizes
@@ -141,6 +158,31 @@ def prepare_sessions(
     if n_jobs == 0:
         raise ConfigError("n_jobs is 0: give the number of processes, or -1 for one a core")
     run = Parallel(n_jobs=n_jobs, return_as="generator")
-    jobs = run(delayed(make)(*each) for each in arguments)
+    here = os.getpid()
+    jobs = run(delayed(_with_warnings)(here, make, *each) for each in arguments)
     bar = tqdm(jobs, total=len(arguments), desc=label, unit="session", disable=not progress)
-    return [cast(xr.Dataset, session) for session in bar]
+    sessions = []
+    for made in bar:
+        session, messages = cast(tuple[xr.Dataset, list[Warning]], made)
+        for message in messages:
+            warnings.warn(message, stacklevel=2)
+        sessions.append(session)
+    return sessions
+
+
+def _with_warnings(
+    parent: int, make: Callable[..., xr.Dataset], *arguments: Any
+) -> tuple[xr.Dataset, list[Warning]]:
+    """A session and the package's warnings: those of another process are seen by no one."""
+    if os.getpid() == parent:
+        return make(*arguments), []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpikeLFPWarning)
+        session = make(*arguments)
+    messages = []
+    for each in caught:
+        if isinstance(each.message, SpikeLFPWarning):
+            messages.append(each.message)
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return session, messages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,13 +12,14 @@ import pandas as pd
 import xarray as xr
 
 from spikelfp_lab.configs import TrainConfig, config_hash
-from spikelfp_lab.errors import ConfigError
+from spikelfp_lab.errors import ConfigError, SpikeLFPWarning
 from spikelfp_lab.models import Autoencoder, encode
 from spikelfp_lab.models.autoencoder import Modality
 from spikelfp_lab.presets import Role
 from spikelfp_lab.sessions import TRAIN, split_session
 from spikelfp_lab.study.catalog import MODELS, Job, Made, Setting, ablations, call, rounds
 from spikelfp_lab.study.ground import Ground
+from spikelfp_lab.study.locks import in_the_works
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.recipe import Recipe
 from spikelfp_lab.study.scoring import COLUMNS, reference_one, score_one, tidy
@@ -118,6 +120,8 @@ class Study(Ground):
                 distill=configs.distill,
                 train=configs.train,
                 shuffle_teacher=recipe.teacher == "shuffled",
+                # The control knows nothing, and the smoke preset's models next to nothing.
+                force=recipe.teacher == "random" or self.preset == "smoke",
                 device=self.device,
                 progress=self.progress,
                 folder=folder,
@@ -257,13 +261,30 @@ class Study(Ground):
         """Train whatever the notebooks of this study will ask for and that is not there yet.
 
         On a CPU each core trains one model at a time, which takes about half the time that all cores take on one after the other; on a GPU they take
-        turns.
+        turns. Another process may train the same study in the same ``runs`` at the same time: no model is trained twice.
 
         Parameters
         ----------
         *parts : {"comparison", "evidence", "ablations"}
             What for, see :meth:`jobs`; all of them by default.
+
+        Raises
+        ------
+        DataError
+            ``runs`` cannot be written to, or its disk is full. After the cure, the same call goes on from there.
+
+        Warns
+        -----
+        SpikeLFPWarning
+            Another process is training in ``runs``, and which.
         """
+        if others := in_the_works(self.runs):
+            warnings.warn(
+                f"{self.runs} is in use: {'; '.join(others)}. What that process trains is waited for and not trained twice; to keep apart from it, "
+                "choose another runs folder (SPIKELFP_RUNS).",
+                SpikeLFPWarning,
+                stacklevel=2,
+            )
         order = self.jobs(*(parts or ("comparison", "evidence", "ablations")))
         for number, wanted in enumerate(order, 1):
             in_parallel(

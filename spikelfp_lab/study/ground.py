@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,6 +20,7 @@ from spikelfp_lab.models import Autoencoder, load
 from spikelfp_lab.presets import PRESETS, Preset, Role
 from spikelfp_lab.sessions import as_dataset, iterate_sessions, open_cohort, save_cohort
 from spikelfp_lab.study.cohorts import COHORT_TRAINING, HELD_OUT, options_of
+from spikelfp_lab.study.locks import made_once
 
 # Of the behavior term in the supervised setting; the paper does not say its own.
 BEHAVIOR_WEIGHT = 1.0
@@ -92,16 +92,15 @@ class Ground:
         if self.cohort_name != "simulated":
             return open_cohort(self.cohort_name, **self.options)
         path = self.runs / f"cohort-{config_hash(CACHE_VERSION, str(sorted(self.options.items())))}"
-        if not path.exists():
+
+        def make(unfinished: Path) -> None:
             # Complete or not there: a cohort that was interrupted would pass for a smaller one.
-            partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+            partial = unfinished / "cohort"
+            shutil.rmtree(partial, ignore_errors=True)
             save_cohort(open_cohort("simulated", progress=self.progress, **self.options), partial)
-            try:
-                os.replace(partial, path)
-            except OSError:
-                if not path.exists():  # else another process was first, with the same cohort
-                    raise
-                shutil.rmtree(partial)
+            os.replace(partial, path)
+
+        made_once(path, make)
         return open_cohort(path, progress=False)
 
     @cached_property
@@ -206,21 +205,19 @@ class Ground:
         data = (self._data,) if self._data else ()
         name = f"{kind}-{config_hash(kind, *cohort, *data, *key)}"
         if name not in self._loaded:
-            path, unfinished = self.runs / name, self.runs / f"{name}.unfinished"
-            if not path.exists():
+            path = self.runs / name
+
+            def train(unfinished: Path) -> None:
                 try:
                     model = make(unfinished)
                 except CheckpointError as error:
                     if str(unfinished) not in str(error):
                         raise
                     # What was left there is of older code or other data: start anew.
-                    shutil.rmtree(unfinished)
+                    (unfinished / "state.safetensors").unlink()
                     model = make(unfinished)
-                try:
-                    model.save(path)
-                except CheckpointError:
-                    if not path.exists():  # else another process was first, with the same model
-                        raise
-                shutil.rmtree(unfinished, ignore_errors=True)
+                model.save(path)
+
+            made_once(path, train)
             self._loaded[name] = load(path)
         return self._loaded[name]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from spikelfp_lab._files import check_writable
 from spikelfp_lab.configs import TrainConfig, config_hash
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
@@ -141,7 +142,7 @@ def fit(
     Raises
     ------
     DataError
-        The loss or its gradient is no longer finite; says at which step and in which session. On the CPU it is raised at that step, before the gradient is applied; on a
+        Nothing can be written in ``folder``: raised before the first step. Or the loss or its gradient is no longer finite; says at which step and in which session. On the CPU it is raised at that step, before the gradient is applied; on a
         GPU at the next validation, since to look at a number there means to wait for it. ``model`` has its best weights then, and ``folder`` the
         state of the last validation.
     CheckpointError
@@ -156,6 +157,8 @@ def fit(
     state = State(model, optimizer, fingerprint)
     state_file = None if folder is None else folder / "state.safetensors"
     with processes.together():
+        if folder is not None and processes.is_main:
+            check_writable(folder)
         if state_file is not None and state_file.exists():
             state.read(state_file)
     _check_alike(state, processes)

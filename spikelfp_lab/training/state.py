@@ -12,9 +12,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from spikelfp_lab._files import write_whole
 from spikelfp_lab.errors import CheckpointError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
-from spikelfp_lab.models.checkpoint import write_atomic
 from spikelfp_lab.training.cohort import Cohort
 from spikelfp_lab.training.processes import Processes
 
@@ -59,7 +59,7 @@ class State:
             "rows": self.rows,
         }
         contiguous = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
-        write_atomic(path, safetensors.torch.save(contiguous, {"state": json.dumps(plain)}))
+        write_whole(path, safetensors.torch.save(contiguous, {"state": json.dumps(plain)}))
 
     def read(self, path: Path) -> None:
         try:

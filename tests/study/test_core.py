@@ -8,7 +8,7 @@ import torch
 
 from spikelfp_lab import ConfigError, DataError
 from spikelfp_lab.presets import PRESETS
-from spikelfp_lab.sessions import cohort_from_sessions, save_cohort
+from spikelfp_lab.sessions import cohort_from_sessions, open_cohort, save_cohort
 from spikelfp_lab.study import COMPARISON, Study
 from tests.factories import make_session
 
@@ -92,6 +92,12 @@ def test_an_interrupted_cohort_is_not_taken_for_a_smaller_one(tmp_path, monkeypa
         with pytest.raises(KeyboardInterrupt):
             _ = study.cohort
     assert not list(tmp_path.glob("cohort-????????????"))
+    whole = cohort_from_sessions([make_session(), make_session(session="s02")])
+    with monkeypatch.context() as patch:
+        again = lambda name, **_: whole if name == "simulated" else open_cohort(name)  # noqa: E731
+        patch.setattr("spikelfp_lab.study.ground.open_cohort", again)
+        assert list(study.sessions) == ["I/s01", "I/s02"]
+    assert len(list(tmp_path.iterdir())) == 1  # what was left of the first is gone
 
 
 def test_another_seed_or_config_is_another_model(study, monkeypatch):

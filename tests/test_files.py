@@ -1,0 +1,163 @@
+"""Files that are whole or not there: whatever is killed, at whichever operation, leaves the old or the new one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from spikelfp_lab import DataError
+from spikelfp_lab._files import LOCK, check_writable, put, settle, workspace, write_whole
+
+# A process without threads forks one victim after the other; the n-th kills itself at its n-th operation on files, before or after it.
+KILLED_AT_EACH_OPERATION = """
+import os, signal, sys
+from pathlib import Path
+from spikelfp_lab._files import flush, put, settle, workspace, write_whole
+
+def attempt(place, content, kind):
+    if kind == "file":
+        write_whole(place, content.encode())
+        return
+    with workspace(place) as folder:
+        new = folder / "partial"
+        new.mkdir()
+        (new / "a").write_text(content)
+        (new / "b").write_text(content)
+        flush(new)
+        put(new, place)
+
+def read(place, kind):
+    settle(place)
+    if kind == "file":
+        return place.read_text()
+    texts = {(place / name).read_text() for name in ("a", "b")}
+    assert len(texts) == 1, texts
+    return texts.pop()
+
+def victim(place, kind, at, before):
+    done = 0
+    def counted(operation):
+        def run(*args, **options):
+            nonlocal done
+            done += 1
+            if done == at and before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = operation(*args, **options)
+            if done == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+        return run
+    for name in ("rename", "replace", "fsync", "mkdir", "unlink", "rmdir", "open"):
+        setattr(os, name, counted(getattr(os, name)))
+    attempt(place, "new", kind)
+
+root, kills = Path(sys.argv[1]), 0
+for kind in ("file", "folder"):
+    seen = set()
+    for before in (True, False):
+        for at in range(1, 1000):
+            place = root / f"{kind}-{at}-{before}" / "x"
+            attempt(place, "old", kind)
+            child = os.fork()
+            if not child:
+                try:
+                    victim(place, kind, at, before)
+                finally:
+                    os._exit(0)
+            killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+            seen.add(read(place, kind))
+            assert [p.name for p in place.parent.iterdir()] == ["x"], list(place.parent.iterdir())
+            attempt(place, "newest", kind)
+            assert read(place, kind) == "newest"
+            assert [p.name for p in place.parent.iterdir()] == ["x"]
+            if not killed:
+                break
+            kills += 1
+    assert seen == {"old", "new"}, seen
+print(kills)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
+def test_a_kill_at_any_operation_leaves_the_old_or_the_new(tmp_path):
+    command = [sys.executable, "-c", KILLED_AT_EACH_OPERATION, str(tmp_path)]
+    root = Path(__file__).parents[1]
+    ended = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) > 30
+
+
+def left_behind(place: Path, **content: str) -> Path:
+    """What a process that was killed leaves: its workspace, unlocked."""
+    folder = place.with_name(f".{place.name}.0badcafe.tmp")
+    folder.mkdir()
+    (folder / LOCK).touch()
+    for name, text in content.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_what_a_killed_process_left_is_cleared_away_by_the_next_write(tmp_path):
+    place = tmp_path / "a.txt"
+    left = left_behind(place, partial="half a")
+    other = left_behind(tmp_path / "b.txt", partial="of another place")
+    write_whole(place, b"whole")
+    assert place.read_bytes() == b"whole" and not left.exists() and other.exists()
+
+
+def test_what_a_living_process_is_writing_is_left_alone(tmp_path):
+    place = tmp_path / "a.txt"
+    left = left_behind(place, partial="half a")
+    with FileLock(left / LOCK):
+        write_whole(place, b"whole")
+        assert (left / "partial").exists()
+    settle(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_was_moved_aside_is_put_back_unless_something_is_there(tmp_path):
+    place = tmp_path / "a.txt"
+    left_behind(place, old="old", partial="new")
+    settle(place)
+    assert place.read_text() == "old"
+    left_behind(place, old="older")
+    settle(place)
+    assert place.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_error_while_writing_leaves_nothing(tmp_path):
+    place = tmp_path / "a.txt"
+    write_whole(place, b"old")
+    with pytest.raises(KeyboardInterrupt), workspace(place) as folder:
+        (folder / "partial").write_text("half a")
+        raise KeyboardInterrupt
+    assert place.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_in_the_way_stays_unless_it_is_to_be_replaced(tmp_path):
+    place = tmp_path / "folder"
+    place.mkdir()
+    (place / "mine").touch()
+    for overwrite in (False, True):
+        with pytest.raises(DataError) if not overwrite else workspace(tmp_path / "other"), workspace(place) as folder:  # fmt: skip
+            (folder / "partial").mkdir()
+            put(folder / "partial", place, overwrite=overwrite)
+        assert (place / "mine").exists() is not overwrite
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_names_with_signs_of_their_own_are_names(tmp_path):
+    for name in ("a[1].txt", "*.txt", "..x"):
+        left = left_behind(tmp_path / name)
+        write_whole(tmp_path / name, b"")
+        assert not left.exists()
+
+
+def test_a_check_leaves_nothing(tmp_path):
+    check_writable(tmp_path / "deep" / "er")
+    assert list(tmp_path.iterdir()) == []
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
