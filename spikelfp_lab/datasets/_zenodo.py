@@ -9,21 +9,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from uuid import uuid4
 
 import pooch
 import requests
 from tqdm.auto import tqdm
 
+from spikelfp_lab.datasets._web import SPARE_BYTES, WebSession, check_size, read
 from spikelfp_lab.errors import DataError
 
 ZENODO = "https://zenodo.org"
 
 _ATTEMPTS = 5
-_TIMEOUT_S = (10.0, 60.0)  # to connect, between two packets
 _CHUNK_BYTES = 1 << 20
-_SPARE_BYTES = 1 << 30  # left free on the disk
+_LIST_BYTES = 10 << 20  # of a list of files, which is about 30 kB
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 
 
@@ -71,12 +71,8 @@ def record_files(record: int, folder: Path) -> list[RemoteFile]:
             ) from error
     url = f"{ZENODO}/api/records/{record}"
     try:
-        response = requests.get(url, timeout=_TIMEOUT_S)
-        response.raise_for_status()
-        if urlsplit(response.url).scheme != urlsplit(url).scheme:
-            raise ValueError(f"{url} leads to {response.url}, which is not followed")
-        answer = response.json()
-    except (requests.RequestException, ValueError) as error:
+        answer = json.loads(read(url, limit_bytes=_LIST_BYTES))
+    except (requests.RequestException, ValueError, DataError) as error:
         raise DataError(
             f"Zenodo did not say what record {record} holds ({type(error).__name__}: {error}). "
             f"Try again later, or put the files of https://doi.org/10.5281/zenodo.{record} into "
@@ -108,11 +104,14 @@ def download(files: Sequence[RemoteFile], folder: Path, *, progress: bool) -> No
     Raises
     ------
     DataError
-        When the disk has not enough space (before anything is downloaded), or a download fails.
+        When the disk has not enough space or a file is said to be longer than 50 GB (before
+        anything is downloaded), or a download fails.
     """
     missing = [file for file in files if not (folder / file.name).exists()]
     if not missing:
         return
+    for file in missing:
+        check_size(file.size, file.name)
     folder.mkdir(parents=True, exist_ok=True)
     _check_space(missing, folder, progress=progress)
     for file in missing:
@@ -125,7 +124,7 @@ def download(files: Sequence[RemoteFile], folder: Path, *, progress: bool) -> No
                 # pooch declares its downloaders with the arguments of its processors
                 downloader=_Resuming(file, folder, progress=progress),  # pyright: ignore[reportArgumentType]
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, DataError) as error:
             raise DataError(
                 f"{file.name} of Zenodo record {file.record} could not be downloaded "
                 f"({type(error).__name__}: {error}). Call again to go on from where it stopped, "
@@ -158,13 +157,12 @@ class _Resuming:
         start = _size(self.part)
         if start >= self.file.size:  # whole, or wrong, which its MD5 will tell
             return
-        headers = {"Accept-Encoding": "identity"}
-        if start:
-            headers["Range"] = f"bytes={start}-"
-        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        with (
+            WebSession() as session,
+            session.get(url, headers=headers, stream=True) as response,
+        ):
             response.raise_for_status()
-            if urlsplit(response.url).scheme != urlsplit(url).scheme:
-                raise ValueError(f"{url} leads to {response.url}, which is not followed")
             start = _begins_at(response, asked=start)
             with (
                 self.part.open("ab" if start else "wb") as out,
@@ -230,7 +228,7 @@ def _check_space(files: Sequence[RemoteFile], folder: Path, *, progress: bool) -
         f"{needed / 1e9:.1f} GB to download ({len(files)} files) into {folder}, "
         f"where {free / 1e9:.1f} GB are free"
     )
-    if needed + _SPARE_BYTES > free:
+    if needed + SPARE_BYTES > free:
         raise DataError(
             f"{text}: not enough. Choose fewer sessions, leave out the broadband recordings "
             "(broadband=False), or set SPIKELFP_DATA to a folder on a larger disk."

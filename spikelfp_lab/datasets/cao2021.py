@@ -20,7 +20,7 @@ mouse2_s4    mouse2/s4
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pooch
@@ -28,6 +28,7 @@ import xarray as xr
 from scipy import io
 from tqdm.auto import tqdm
 
+from spikelfp_lab.datasets._web import save
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions.align import build_session
 from spikelfp_lab.sessions.prepare import cache_folder
@@ -76,6 +77,8 @@ RECORDINGS: dict[str, tuple[str, str]] = {
     ),
 }
 """Name -> path in the authors' repository and SHA-256 of the file."""
+
+_LIMIT_BYTES = 20 * 10**6  # of a file; the largest has 4 MB
 
 # Trials are not contiguous in life; the true pauses are not in the files, so this stands for them.
 _PAUSE_BETWEEN_TRIALS_S = 1.0
@@ -256,14 +259,20 @@ def _fetch(recording: str) -> Path:
                 known_hash=f"sha256:{sha256}",
                 fname=target.name,
                 path=target.parent,
+                # pooch declares its downloaders with the arguments of its processors
+                downloader=_download,  # pyright: ignore[reportArgumentType]
             )
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DataError) as error:
         raise DataError(
             f"Recording {recording!r} of cao2021 is not on this machine and its download failed "
             f"({type(error).__name__}: {error}). Get {BASE_URL}{upstream} by other means and put "
             f"it at {target}, or set SPIKELFP_DATA to a folder that has cao2021/{upstream}."
         ) from error
+
+
+def _download(url: str, output_file: str, _pooch: Any) -> None:
+    save(url, output_file, limit_bytes=_LIMIT_BYTES)
 
 
 def _load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:

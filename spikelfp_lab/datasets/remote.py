@@ -3,6 +3,9 @@
 A file on the disk and a file behind an address are opened in the same way, as HDF5 over something
 that can be read by byte range, so that of a large file only what is needed is fetched. Sessions
 made from an address are kept in the folder of :func:`spikelfp_lab.sessions.cache_folder`.
+
+Of a file that a user names no hash is known: what comes over https is what the server has. Only
+https to public addresses is read, see :mod:`spikelfp_lab.datasets._web`.
 """
 
 import hashlib
@@ -14,17 +17,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import xarray as xr
 
+from spikelfp_lab.datasets._hdf5 import check_hdf5
+from spikelfp_lab.datasets._web import WebSession, plain_name, without_secrets
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError
+from spikelfp_lab.sessions._untrusted import reading, said
 from spikelfp_lab.sessions.prepare import cache_folder, cached_session
 
 if TYPE_CHECKING:
     import h5py
 
-_TIMEOUT_S = (10, 60)  # to connect, to answer
+_CURE = "It may be damaged or incomplete: copy it again, or look at it with pynwb.validate."
 _DANDI = re.compile(r"dandi:(?P<dandiset>\d{6})(@(?P<version>[^/]+))?/(?P<path>.+)", re.IGNORECASE)
 # What pynwb says of things that are checked here anyway, or that concern no one: every file made
 # with another version of the format brings its own copy of it.
@@ -63,7 +68,7 @@ def is_remote(where: str | os.PathLike) -> bool:
     if kind and kind[1].lower() not in ("http", "https"):
         raise ConfigError(
             f"{plain_name(text)} is an address of kind {kind[1]!r}, which is not read: give one that "
-            "begins with http:// or https://, 'dandi:000688/path/in/the/dandiset.nwb', or a path."
+            "begins with https://, 'dandi:000688/path/in/the/dandiset.nwb', or a path."
         )
     return bool(kind)
 
@@ -110,7 +115,8 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
     Parameters
     ----------
     where : str or path
-        A path, an http(s) address, or ``"dandi:000688/path/in/the/dandiset.nwb"``.
+        A path, an https address, or ``"dandi:000688/path/in/the/dandiset.nwb"``. An address of
+        this machine or a private network, which may be http, needs ``SPIKELFP_ALLOW_PRIVATE=1``.
 
     Yields
     ------
@@ -120,8 +126,8 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
     Raises
     ------
     DataError
-        When it cannot be reached or read, is not NWB 2, or points at files elsewhere. Also for
-        what fails later, while its data are read.
+        When it cannot be reached or read, is not NWB 2, or points at files elsewhere, or its
+        address is refused. Also for what fails later, while its data are read.
     ConfigError
         For an address of an unknown kind, or a DANDI address without the ``dandi`` package.
 
@@ -137,12 +143,12 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
 
     remote = is_remote(where)
     name = plain_name(where)
-    with ExitStack() as stack:
+    with reading(name, "cannot be read as NWB", _CURE), ExitStack() as stack:
         hdf5 = stack.enter_context(_from_address(str(where)) if remote else _from_disk(where))
         try:
             _check_nwb(hdf5, name)
-            _refuse_elsewhere(hdf5, None if remote else Path(where).resolve(), name)
-            with warnings.catch_warnings(record=True) as said:
+            check_hdf5(hdf5, name, path=None if remote else Path(where).resolve(), local=not remote)
+            with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
                 io = NWBHDF5IO(file=hdf5, mode="r", load_namespaces=True)
                 stack.callback(io.close)
@@ -151,26 +157,20 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
             raise
         except Exception as error:  # pynwb and hdmf raise a dozen types for invalid files
             raise _unreadable(name, error) from error
-        for message in {str(each.message): each.message for each in said}.values():
+        for message in {str(each.message): each.message for each in warned}.values():
             if not _KNOWN_WARNINGS.search(str(message)):
                 warnings.warn(message, stacklevel=4)
         try:
             yield nwbfile, io
-        except SpikeLFPError:
+        except (SpikeLFPError, Warning, MemoryError):
             raise
-        except Exception as error:
-            # remfile raises plain exceptions, h5py OSError and RuntimeError
-            if remote or isinstance(error, (OSError, RuntimeError)):
-                raise _unreadable(name, error) from error
-            raise
+        except Exception as error:  # of remfile, h5py, hdmf, or of numbers that make no sense
+            raise _unreadable(name, error) from error
 
 
 def _unreadable(name: str, error: Exception) -> DataError:
-    what = _without_query((str(error).splitlines() or ["no message"])[0])
-    return DataError(
-        f"{name} cannot be read as NWB ({type(error).__name__}: {what}). It may be damaged or "
-        "incomplete: copy it again, or look at it with pynwb.validate."
-    )
+    what = without_secrets(said(error))
+    return DataError(f"{name} cannot be read as NWB ({type(error).__name__}: {what}). {_CURE}")
 
 
 @contextmanager
@@ -182,6 +182,8 @@ def _from_disk(where: str | os.PathLike) -> "Iterator[h5py.File]":
         raise DataError(f"{path} is a folder; NWB is read from HDF5 files. Give a file.")
     if not path.exists():
         raise DataError(f"No file at {path}. Check the path.")
+    if not path.is_file():  # a pipe would be waited for
+        raise DataError(f"{path} is a pipe or a device; NWB is read from HDF5 files. Give a file.")
     try:
         hdf5 = h5py.File(path, "r")
     except OSError as error:
@@ -203,37 +205,32 @@ def _from_address(where: str) -> "Iterator[h5py.File]":
     import remfile
 
     url = _dandi_url(where) if where.lower().startswith("dandi:") else where
-    _check_address(url)
     with ExitStack() as stack:
+        session = stack.enter_context(WebSession())
+        length = _length(session, url)
         try:
-            file = remfile.File(url)
-            session = getattr(file, "session", None)
-            if session is not None:
-                stack.callback(session.close)
+            file = remfile.File(url, _size=length)
+            if file.session is not None:
+                file.session.close()
+            file.session = session
             hdf5 = stack.enter_context(h5py.File(file, "r"))
         except Exception as error:  # remfile raises plain exceptions
             raise DataError(
                 f"{plain_name(where)} cannot be opened as HDF5 ({type(error).__name__}: "
-                f"{_without_query(str(error))}), so it is no NWB file, or a damaged one. Check the address in a browser."
+                f"{without_secrets(str(error))}), so it is no NWB file, or a damaged one. Check the address in a browser."
             ) from error
         yield hdf5
 
 
-def _check_address(url: str) -> None:
-    """Ask for the first byte: is it there, and does the server give parts of a file?"""
+def _length(session: WebSession, url: str) -> int:
+    """Ask for the first byte: is it there, of how many, and does the server give parts of a file?"""
     import requests
 
     name = plain_name(url)
     try:
-        with requests.get(
-            url, headers={"Range": "bytes=0-0"}, stream=True, timeout=_TIMEOUT_S
-        ) as answer:
+        with session.get(url, headers={"Range": "bytes=0-0"}, stream=True) as answer:
             status, reason = answer.status_code, answer.reason
-            if url.lower().startswith("https:") and not answer.url.startswith("https:"):
-                raise DataError(
-                    f"{name} leads to an address without encryption, which is not followed. "
-                    "Download the file by other means and give its path."
-                )
+            of = re.fullmatch(r"bytes 0-0/(\d+)", answer.headers.get("Content-Range", ""))
     except (requests.RequestException, ValueError) as error:
         raise DataError(
             f"{name} cannot be reached ({type(error).__name__}). Check the address and the "
@@ -249,6 +246,12 @@ def _check_address(url: str) -> None:
         if status in (401, 403):
             cure = "It asks for a login, or the signed address has expired: get a new one."
         raise DataError(f"The server of {name} answers {status} {reason}. {cure}")
+    if of is None:
+        raise DataError(
+            f"The server of {name} does not say how long the file is, so it cannot be streamed. "
+            "Download it and give its path."
+        )
+    return int(of[1])
 
 
 def _dandi_url(where: str) -> str:
@@ -291,22 +294,8 @@ def _dandi_url(where: str) -> str:
 
 def _cache_path(where: str, options: Mapping[str, Any]) -> Path:
     text = json.dumps([where, dict(sorted(options.items()))], sort_keys=True)
-    stem = re.sub(r"[^A-Za-z0-9_\-]+", "_", Path(urlsplit(where).path).stem)[:60] or "session"
+    stem = re.sub(r"[^A-Za-z0-9_\-]+", "_", Path(plain_name(where)).stem)[:60] or "session"
     return cache_folder("nwb") / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.zarr"
-
-
-def plain_name(where: str | os.PathLike) -> str:
-    """Without what may be secret in an address: its query, user and password."""
-    text = str(where)
-    if "://" not in text:
-        return text
-    parts = urlsplit(text)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _without_query(text: str) -> str:
-    """What libraries say of an address, without what may be secret in it."""
-    return re.sub(r"\?[^\s)'\"]+", "?...", text)
 
 
 def _check_nwb(hdf5: "h5py.File", name: str) -> None:
@@ -321,47 +310,3 @@ def _check_nwb(hdf5: "h5py.File", name: str) -> None:
             f"{name} is HDF5 but not NWB: it has no nwb_version. It holds {found}. Read its arrays "
             "with h5py and make a session of them with session_from_arrays."
         )
-
-
-def _refuse_elsewhere(
-    hdf5: "h5py.File", path: Path | None, name: str, seen: frozenset[Path] = frozenset()
-) -> None:
-    """Refuse data that lie in other files, unless these are there and in the same folder.
-
-    A recording from elsewhere must not pull any file of this machine into a session.
-    """
-    import h5py
-
-    elsewhere: dict[str, str] = {}
-
-    def look_at_link(key: str, link: Any) -> None:
-        if isinstance(link, h5py.ExternalLink):
-            elsewhere[key] = link.filename
-
-    def look_at_object(key: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset):
-            return
-        for file, *_ in item.external or ():
-            elsewhere[key] = file
-        if item.is_virtual:
-            for source in item.virtual_sources():
-                if source.file_name != ".":
-                    elsewhere[key] = source.file_name
-
-    hdf5.visititems_links(look_at_link)
-    hdf5.visititems(look_at_object)
-    for key, file in elsewhere.items():
-        target = None if path is None else (path.parent / file).resolve()
-        if path is None or target is None or not target.is_relative_to(path.parent):
-            raise DataError(
-                f"{key} of {name} points at another file, {file}, outside the folder of this one, "
-                "and is not followed. Put both files into one folder, or copy the data into one."
-            )
-        if not target.exists():
-            raise DataError(
-                f"{key} of {name} points at another file, {file}, which is not there. "
-                f"Put it at {target}."
-            )
-        if target not in seen and target != path and h5py.is_hdf5(target):
-            with h5py.File(target, "r") as other:
-                _refuse_elsewhere(other, target, file, seen | {path, target})

@@ -11,6 +11,17 @@ from matplotlib.figure import Figure
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots.style import style
 
+# What one system or another takes for more than a name, so that a figure has its name on all of them
+_NOT_IN_NAMES = set('/\\:*?"<>|')
+_DEVICES = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10)),
+}
+_LONGEST_NAME = 200  # bytes; the endings and those of unfinished files come on top, to 255
+
 
 def save_figure(
     figure: Figure, folder: str | os.PathLike, name: str, *, data: pd.DataFrame
@@ -105,8 +116,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def _place(folder: str | os.PathLike, name: str) -> Path:
-    if not name or Path(name).name != name:
-        raise DataError(f"{name!r} is not a plain file name: give the folder as folder.")
+    device = name.partition(".")[0].rstrip().upper() in _DEVICES
+    plain = name.isprintable() and not name.startswith(".") and not set(name) & _NOT_IN_NAMES
+    if not name or device or not plain or len(name.encode()) > _LONGEST_NAME:
+        raise DataError(
+            f"{name[:100]!r} is not a plain file name: give the folder as folder, and a name of at most "
+            f"{_LONGEST_NAME} bytes without a leading '.' and without {' '.join(sorted(_NOT_IN_NAMES))}."
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

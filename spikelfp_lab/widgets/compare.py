@@ -320,7 +320,7 @@ def compare(models: Mapping[str, Any], cohort: Any, *, reference: str | None = N
     ...     lfp=(moved, clock), behavior=(moved, clock), behavior_names=("vx", "vy"),
     ... )
     >>> latents = session["lfp"].rename(channel="latent").assign_attrs(window_s=0.5)
-    >>> widget = compare({"Teacher": latents, "Mine": 2 * latents}, session)
+    >>> widget = compare({"Teacher": latents, "Mine": latents.copy(data=2 * latents)}, session)
     >>> widget.compute()
     >>> widget.job.wait()
     >>> widget.state.missing()

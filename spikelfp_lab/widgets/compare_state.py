@@ -71,7 +71,7 @@ class CompareState(Shown):
     ...     lfp=(moved, clock), behavior=(moved, clock), behavior_names=("vx", "vy"),
     ... )
     >>> latents = session["lfp"].rename(channel="latent").assign_attrs(window_s=0.5)
-    >>> state = CompareState({"Teacher": latents, "Mine": 2 * latents}, session)
+    >>> state = CompareState({"Teacher": latents, "Mine": latents.copy(data=2 * latents)}, session)
     >>> state.compute(lambda share, text: None)
     >>> state.scores().groupby(["model", "readout"])["r2"].min().round(3).tolist()
     [1.0, 1.0, 1.0, 1.0]

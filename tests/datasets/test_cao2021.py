@@ -3,6 +3,7 @@
 import hashlib
 import os
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -223,13 +224,22 @@ def test_a_download_of_other_content_is_refused(tmp_path, monkeypatch):
         response = requests.Response()
         response.status_code, response.request, response.url = 200, request, request.url
         response.headers["content-length"] = "5"
-        response.raw = __import__("io").BytesIO(b"wrong")
+        response.raw = BytesIO(b"wrong")
         return response
 
     monkeypatch.setattr(requests.Session, "send", send)
     with pytest.raises(DataError, match="hash"):
         cao2021.session("rat_b")
+    monkeypatch.setattr(cao2021, "_LIMIT_BYTES", 4)
+    with pytest.raises(DataError, match=r"longer than .* GB.*Get https://.* by other means"):
+        cao2021.session("rat_b")
     assert cao2021.available() == ()
+
+
+def test_the_files_come_by_https_from_one_place_and_are_known_by_their_hashes():
+    assert cao2021.BASE_URL.startswith("https://raw.githubusercontent.com/")
+    for path, sha256 in cao2021.RECORDINGS.values():
+        assert len(sha256) == 64 and ".." not in path and not path.startswith("/")
 
 
 @pytest.mark.parametrize(

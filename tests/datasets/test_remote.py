@@ -11,8 +11,9 @@ from types import ModuleType, SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+import requests
 
-from spikelfp_lab.datasets import remote
+from spikelfp_lab.datasets import _web, remote
 from spikelfp_lab.datasets.nwb import describe_nwb, open_nwb
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions import prepare
@@ -38,9 +39,14 @@ class _Handler(BaseHTTPRequestHandler):
         if asked and server.ranges:
             first, last = asked.removeprefix("bytes=").split("-")
             start, stop = int(first), min(int(last) + 1, len(data))
+        if server.then and server.requests > 1:
+            self.send_response(302)
+            self.send_header("Location", server.then)
+            self.end_headers()
+            return
         self.send_response(206 if asked and server.ranges else 200)
         if asked and server.ranges:
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{server.of or len(data)}")
         self.send_header("Content-Length", str(stop - start))
         self.end_headers()
         try:
@@ -60,6 +66,7 @@ def serving(data: bytes, *, ranges=True, login=False) -> Iterator[SimpleNamespac
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.data, server.ranges, server.login = data, ranges, login
     server.sent = server.requests = 0
+    server.then = server.of = ""
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -75,6 +82,7 @@ def serving(data: bytes, *, ranges=True, login=False) -> Iterator[SimpleNamespac
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SPIKELFP_DATA", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPIKELFP_ALLOW_PRIVATE", "1")
     return tmp_path / "cache" / "nwb"
 
 
@@ -105,8 +113,7 @@ def test_opening_and_describing_fetch_a_part_of_a_large_file(tmp_path):
         assert len(server.data) > 70e6
         table = describe_nwb(server.url).set_index("object")
         assert table.loc["acquisition/raw", "shape"] == "12000000 x 3"
-        # asking for the length begins to send the file, as much as the sockets hold
-        assert server.sent < 0.25 * len(server.data)
+        assert server.sent < 0.1 * len(server.data)
         server.sent = 0
         session = open_nwb(server.url, progress=False)
         assert server.sent < 0.25 * len(server.data)
@@ -186,6 +193,59 @@ def test_a_full_disk_leaves_no_half_written_cache(small, cache, monkeypatch):
             open_nwb(server.url, progress=False)
         assert not files_below(cache)
         assert open_nwb(server.url, cache=False, progress=False).sizes["unit"] == 4
+
+
+def test_an_address_of_this_machine_is_not_asked_unless_allowed(small, cache, monkeypatch):
+    monkeypatch.delenv("SPIKELFP_ALLOW_PRIVATE")
+    with serving(small) as server:
+        for verb in (open_nwb, describe_nwb):
+            with pytest.raises(DataError, match=r"no public address.*SPIKELFP_ALLOW_PRIVATE=1"):
+                verb(server.url.replace("http://", "http://user:secret@"))
+        assert server.requests == 0
+    with pytest.raises(DataError, match="no encryption"):
+        open_nwb("http://192.88.98.1/a.nwb")
+    assert not files_below(cache)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "https://",
+        "https:///a.nwb",
+        "https://[::1/a.nwb",
+        "https://a b\0/a.nwb",
+        f"https://{'é' * 99}/a",
+    ],
+)
+def test_addresses_that_are_none_are_one_clear_error(where, cache):
+    with pytest.raises(DataError, match="Check"):
+        open_nwb(where)
+    assert not files_below(cache)
+
+
+def test_a_server_that_sends_elsewhere_later_is_not_followed(small, cache, monkeypatch):
+    """The parts that remfile asks for go the same guarded way as the first question."""
+    monkeypatch.setattr("time.sleep", lambda _: None)  # remfile tries again, with pauses
+    with serving(small) as server:
+        server.then = "http://240.0.0.1/latest/meta-data"
+        with pytest.raises(DataError, match=r"240\.0\.0\.1"):
+            open_nwb(server.url)
+        limits = []
+
+        def no_network(*_, timeout, **__):
+            limits.append(timeout)
+            raise requests.ConnectionError("no network")
+
+        monkeypatch.setattr(requests.Session, "send", no_network)
+        with pytest.raises(DataError, match="cannot be reached"):
+            open_nwb(server.url)
+    assert limits == [_web._TIMEOUT_S] and not files_below(cache)
+
+
+def test_a_server_that_does_not_say_the_length_is_refused(small):
+    with serving(small) as server, pytest.raises(DataError, match="does not say how long"):
+        server.of = "*"
+        open_nwb(server.url)
 
 
 def test_a_failure_while_making_keeps_nothing(cache):

@@ -22,7 +22,7 @@ CONTENT = np.random.default_rng(0).bytes(300_000)
 class _Server(ThreadingHTTPServer):
     """Serves ``files`` (path -> bytes) and notes what is asked for.
 
-    ``stop_after``: bytes after which each of the next answers breaks off, one a request;
+    ``redirects``: path -> address it leads to; ``stop_after``: bytes after which each of the next answers breaks off, one a request;
     ``ranges``: whether Range is understood.
     """
 
@@ -31,6 +31,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files, self.asked, self.stop_after, self.ranges = {}, [], [], True
+        self.redirects = {}
 
     @property
     def url(self):
@@ -42,6 +43,11 @@ class _Handler(BaseHTTPRequestHandler):
         server, path = self.server, self.path.split("?")[0]
         given = self.headers.get("Range")
         server.asked.append((path, given))
+        if path in server.redirects:
+            self.send_response(302)
+            self.send_header("Location", server.redirects[path])
+            self.end_headers()
+            return
         body = server.files.get(path)
         if body is None:
             self.send_error(404)
@@ -67,6 +73,7 @@ def server(monkeypatch):
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     monkeypatch.setattr(_zenodo, "ZENODO", server.url)
+    monkeypatch.setenv("SPIKELFP_ALLOW_PRIVATE", "1")
     yield server
     server.shutdown()
     thread.join()
@@ -159,18 +166,29 @@ def test_an_answer_from_the_wrong_byte_is_refused(server, file, tmp_path, monkey
         download([file], tmp_path, progress=False)
 
 
-def test_a_redirect_that_leaves_https_is_not_followed(server, file, tmp_path, monkeypatch):
-    assert RemoteFile(7, "a.mat", 1, "").url.startswith("http://127")
-    send = requests.Session.send
-
-    def elsewhere(*args, **options):
-        response = send(*args, **options)
-        response.url = "ftp://127.0.0.1/a.mat"
-        return response
-
-    monkeypatch.setattr(requests.Session, "send", elsewhere)
-    with pytest.raises(DataError, match=r"leads to ftp://127.0.0.1/a.mat"):
+def test_a_private_address_is_not_asked(server, file, tmp_path, monkeypatch):
+    monkeypatch.delenv("SPIKELFP_ALLOW_PRIVATE")
+    with pytest.raises(DataError, match=r"no public address.*SPIKELFP_ALLOW_PRIVATE"):
         download([file], tmp_path, progress=False)
+    with pytest.raises(DataError, match=r"did not say what record 7 holds.*no public address"):
+        record_files(7, tmp_path)
+    assert not server.asked and _visible(tmp_path) == []
+
+
+def test_a_redirect_to_elsewhere_is_not_followed(server, file, tmp_path):
+    server.redirects["/records/7/files/a.mat"] = "http://240.0.0.1/latest/meta-data"
+    with pytest.raises(DataError, match=r"leads to 240\.0\.0\.1"):
+        download([file], tmp_path, progress=False)
+    assert len(server.asked) == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_sizes_beyond_any_recording_are_refused_before_anything_is_asked(server, tmp_path):
+    with pytest.raises(DataError, match=r"a\.mat is longer than 50 GB"):
+        download([RemoteFile(7, "a.mat", 10**12, "0" * 32)], tmp_path, progress=False)
+    assert not server.asked
+    server.files["/api/records/7"] = b" " * (_zenodo._LIST_BYTES + 1)
+    with pytest.raises(DataError, match=r"longer than 0\.01"):
+        record_files(7, tmp_path)
 
 
 def test_the_addresses_are_https():

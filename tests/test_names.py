@@ -1,0 +1,131 @@
+"""What a file, a user or a server calls a thing never becomes a path that leads elsewhere."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from spikelfp_lab.datasets import _zenodo, remote
+from spikelfp_lab.datasets._zenodo import RemoteFile
+from spikelfp_lab.datasets.nwb import _safe
+from spikelfp_lab.errors import DataError, SchemaError, SpikeLFPError
+from spikelfp_lab.plots.save import save_table
+from spikelfp_lab.sessions import save_cohort, session_name, validate_session
+from tests.factories import make_session
+
+HOSTILE = [
+    *(
+        "",
+        ".",
+        "..",
+        "...",
+        "../a",
+        "a/../../b",
+        "/etc/passwd",
+        "a/b",
+        "a\\b",
+        "..\\b",
+        "C:\\a",
+        "C:a",
+    ),
+    *("a\0b", "a\nb", "~", "~root", ".hidden", "-rf", "CON", "nul.txt", "com1", "a:b", "a*", "a "),
+    *("é", "é", "ａ", "\u202egnp", "\ud800", "x" * 300, "é" * 150, "a.zarr", "$HOME", "%2e%2e%2f"),
+]
+names = st.one_of(
+    st.sampled_from(HOSTILE),
+    st.text(max_size=300),
+    st.lists(st.sampled_from(["..", "/", "\\", "a", ".", "\0", "~", "é"]), max_size=9).map("".join),
+)
+
+
+def inside(folder):
+    """Paths of files below the folder; what lies beside it is no business of the test."""
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def session():
+    return make_session(bins=20, units=2, channels=2)
+
+
+@settings(deadline=None)  # files take their time
+@given(first=names, second=names)
+@example(first="..", second=".")
+def test_a_table_lies_in_its_folder_under_its_own_name_or_is_refused(
+    first, second, tmp_path_factory
+):
+    folder = tmp_path_factory.mktemp("tables") / "inside"
+    written = {}
+    for name in (first, second):
+        try:
+            written[name] = save_table(pd.DataFrame({"of": [0]}), folder, name)
+        except DataError as error:
+            assert "plain file name" in str(error)
+    assert inside(folder.parent) == {Path("inside", f"{name}.csv") for name in written}
+    assert set(written.values()) == {folder / f"{name}.csv" for name in written}
+
+
+@settings(deadline=None)
+@given(subject=names, name=names)
+def test_a_session_lies_in_the_folder_of_its_cohort_or_is_refused(
+    session, subject, name, tmp_path_factory
+):
+    named = session.assign_attrs(subject=subject, session=name)
+    folder = tmp_path_factory.mktemp("cohorts") / "inside"
+    try:
+        validate_session(named)
+    except SchemaError:
+        with pytest.raises(SchemaError):
+            save_cohort({"a": named}, folder)
+        with pytest.raises(SchemaError):
+            session_name(named)
+        assert not inside(folder.parent)
+        return
+    assert re.fullmatch(r"\w[\w.\-]*/\w[\w.\-]*", session_name(named), re.ASCII)
+    save_cohort({"a": named}, folder)
+    within = Path("inside", subject, f"{name}.zarr")
+    assert all(path.is_relative_to(within) for path in inside(folder.parent))
+
+
+def test_sessions_of_different_names_have_different_folders(session, tmp_path):
+    pairs = [("a", "b.c"), ("a.b", "c"), ("A", "b.c"), ("a", "b.c.zarr"), ("_", "-".join("ab"))]
+    cohort = {str(n): session.assign_attrs(subject=s, session=x) for n, (s, x) in enumerate(pairs)}
+    save_cohort(cohort, tmp_path)
+    assert len([path for path in tmp_path.glob("*/*.zarr")]) == len(pairs)
+
+
+@settings(deadline=None)
+@given(name=names)
+def test_ids_in_nwb_files_become_names_that_the_schema_takes(session, name):
+    safe = _safe(name, "session")
+    named = session.assign_attrs(subject=safe, session=safe)
+    assert session_name(named) == f"{safe}/{safe}" and ".." not in Path(safe).parts
+
+
+@given(first=names, second=names)
+def test_what_is_kept_of_an_address_lies_in_the_cache_under_a_name_of_its_own(first, second):
+    paths = {
+        where: remote._cache_path(where, {})
+        for name in (first, second)
+        for where in (f"https://example.org/{name}", f"dandi:000688/{name}")
+    }
+    for path in paths.values():
+        assert path.parent == remote.cache_folder("nwb")
+        assert re.fullmatch(r"[\w\-]{1,60}-[0-9a-f]{16}\.zarr", path.name, re.ASCII)
+    assert len(set(paths.values())) == len(paths)
+
+
+@given(name=names)
+def test_files_of_a_record_have_plain_names_or_none_is_taken(name):
+    answer = {"files": [{"key": name, "size": 1, "checksum": "0" * 32}]}
+    try:
+        files = _zenodo._files(7, answer, "https://zenodo.org/api/records/7")
+    except SpikeLFPError:
+        return
+    assert files == [RemoteFile(7, name, 1, "0" * 32)]
+    assert Path(name).name == name and re.fullmatch(r"\w[\w.\-]*", name, re.ASCII)
+    part = _zenodo._part(files[0], Path("folder"))
+    assert part.parent == Path("folder") and part.name != name
