@@ -6,17 +6,31 @@ What recordings in NWB files and in plain arrays have in common once they are st
 import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from spikelfp_lab.datasets._streams import Derive, Stream, behavior_on_clock, lfp_on_clock
+from spikelfp_lab.datasets._streams import (
+    Derive,
+    Stream,
+    Watched,
+    behavior_on_clock,
+    lfp_on_clock,
+)
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
+from spikelfp_lab.sessions import refractory_coords
+from spikelfp_lab.sessions._untrusted import available_memory
 from spikelfp_lab.sessions.align import build_session, session_clock
-from spikelfp_lab.sessions.schema import drop_bad_channels
+from spikelfp_lab.sessions.schema import drop_bad_channels, validate_session
 from spikelfp_lab.signal import bin_spikes
 from spikelfp_lab.signal.broadband import Reference
+
+_ENDLESS = (
+    20_000  # bytes of a session for each spike and sample: seconds without one from a hundred units
+)
+_ANY_LENGTH = 256 << 20  # bytes: an hour of a hundred units, however few their spikes
 
 
 def session_from_streams(
@@ -79,8 +93,10 @@ def session_from_streams(
     counts = None
     if spike_times is not None:
         counts = bin_spikes(spike_times, clock, bin_size_s=bin_size_s)
-    potential = None
+    potential, watched = None, None
     if lfp is not None:
+        watched = Watched(lfp.data)
+        lfp = replace(lfp, data=watched)
         (values, times), channel_names, done = lfp_on_clock(
             lfp,
             whole,
@@ -128,6 +144,14 @@ def session_from_streams(
     for name, (dim, labels) in (coords or {}).items():
         # bipolar channels are where their first one is
         built = built.assign_coords({name: (dim, labels[: built.sizes[dim]])})
+    if spike_times is not None:
+        built = built.assign_coords(refractory_coords(spike_times, clock))
+    if lfp is not None and watched is not None:
+        clipped = watched.clipped()[lfp.used].astype(np.float32)
+        if clipped.size > built.sizes["channel"]:  # bipolar: of two channels each
+            clipped = np.maximum(clipped[:-1], clipped[1:])
+        built = built.assign_coords(clipped_share=("channel", clipped))
+    validate_session(built)  # with the coordinates, which the file has named
     return drop_bad_channels(built)
 
 
@@ -170,10 +194,39 @@ def _clock(
             f"The streams do not overlap by two bins of {bin_size_s:g} s ({listed}). Check units "
             "(seconds) and offsets, or leave one of them out."
         )
+    _check_length(spike_times, lfp, behavior, start, stop, bin_size_s)
     clock = session_clock(start, stop, bin_size_s=bin_size_s)
     if spike_times is not None:
         _warn_of_early_spikes(spike_times, clock[0] - bin_size_s / 2)
     return clock
+
+
+def _check_length(
+    spike_times: Sequence[np.ndarray] | None,
+    lfp: Stream | None,
+    behavior: Stream | None,
+    start: float,
+    stop: float,
+    bin_size_s: float,
+) -> None:
+    """Refuse a session that a single wrong time makes endless, before its clock is made."""
+    units = 0 if spike_times is None else len(spike_times)
+    columns = sum(0 if stream is None else stream.used.size for stream in (lfp, behavior))
+    # spikes are counted in 8 bytes; samples are brought to the clock in 8 and kept in 4
+    declared = (stop - start) / bin_size_s * (8 * (1 + units) + 12 * columns)
+    recorded = sum(len(times) for times in spike_times or ())
+    recorded += sum(0 if stream is None else stream.size for stream in (lfp, behavior))
+    what = f"The session from {start:g} s to {stop:g} s in bins of {bin_size_s:g} s"
+    if declared > max(_ENDLESS * recorded, _ANY_LENGTH):
+        raise DataError(
+            f"{what} would be all but empty: {recorded} spikes and samples were recorded. A time may be "
+            "wrong, or not in seconds: give start_s and stop_s, or leave out the stream with that time."
+        )
+    if declared > available_memory():
+        raise DataError(
+            f"{what} takes {declared / 1e9:,.1f} GB of memory, more than is free. Give a part of it with "
+            "start_s and stop_s, or take longer bins."
+        )
 
 
 def _spike_span(

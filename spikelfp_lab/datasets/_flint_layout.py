@@ -65,12 +65,14 @@ def read_trials(path: Path, name: str) -> list[Trial]:
         if after.time[0] <= before.time[-1]:
             raise DataError(
                 f"Time runs backwards from trial {before.number} to trial {after.number}, "
-                f"{where}: {before.time[-1]:g} s is followed by {after.time[0]:g} s."
+                f"{where}: {before.time[-1]:g} s is followed by {after.time[0]:g} s. The file is not as "
+                "published; get it again."
             )
         if len(after.spikes) != len(before.spikes):
             raise DataError(
                 f"Trial {before.number} has {len(before.spikes)} neurons and trial "
-                f"{after.number} {len(after.spikes)}, {where}; they must be as many."
+                f"{after.number} {len(after.spikes)}, {where}; they must be as many. The file is not as "
+                "published; get it again."
             )
     return trials
 
@@ -94,7 +96,7 @@ def _trial(struct: Any, number: int, where: str) -> Trial:
         if values.ndim != 2 or values.shape[0] != time.size or values.shape[1] < 2:
             raise DataError(
                 f"{name}, {where}, has the shape {values.shape}; ({time.size}, 3) is needed, a "
-                "row for each value of Time."
+                "row for each value of Time. The file is not as published; get it again."
             )
         columns[name] = values[:, :2]
     neurons = _structs(_field(struct, "Neuron", where), f"Neuron, {where}")
@@ -127,7 +129,7 @@ def _raw_lfp(neuron: Any, steps: int, where: str) -> np.ndarray:
     if values.size and abs(short) > LFP_PER_STEP:
         raise DataError(
             f"LFP, {where}, has {values.size} samples for {steps} values of Time; "
-            f"{steps * LFP_PER_STEP} are needed (2 kHz beside 100 Hz)."
+            f"{steps * LFP_PER_STEP} are needed (2 kHz beside 100 Hz). Get the file again."
         )
     if not values.size or short <= 0:
         return values[: steps * LFP_PER_STEP]
@@ -136,9 +138,10 @@ def _raw_lfp(neuron: Any, steps: int, where: str) -> np.ndarray:
 
 def _structs(value: Any, where: str) -> list[Any]:
     """The structs of a struct array."""
-    found = list(np.ravel(value)) if isinstance(value, np.ndarray) else []
+    array = value if isinstance(value, np.ndarray) else np.empty(0)
+    found = list(array.ravel()) if array.dtype == object else []
     if not found or not all(isinstance(each, io.matlab.mat_struct) for each in found):
-        kind = f"{value.dtype} of the shape {value.shape}" if found else "empty"
+        kind = f"{array.dtype} of the shape {array.shape}" if array.size else "empty"
         raise DataError(
             f"{where} is {kind}, where structs are needed. The file is not as published; get it "
             "again."

@@ -14,6 +14,8 @@ from spikelfp_lab.signal.broadband import broadband_to_lfp
 MAX_GAP_S = 0.25
 
 _RATE_HZ = 250.0
+_FARTHEST = 1e9  # in any unit of length
+_LONGEST_PAUSES = 10  # times as long as all samples take; a wrong time would make a session endless
 _BROADBAND = "acquisition/timeseries/broadband"
 _BROADBAND_RATE_HZ = 24414.0625  # as reported; the timestamps decide
 _LETTERS = "uabcdefghijklmnopqrst"  # of the columns of spikes, the unsorted one first
@@ -36,6 +38,11 @@ def sample_times(file: h5py.File) -> np.ndarray:
             f"'t' of {file.filename} has {rate_hz:g} samples a second; {_RATE_HZ:g} are "
             "expected. Are its values in seconds?"
         )
+    if t[-1] - t[0] > _LONGEST_PAUSES * t.size / _RATE_HZ:
+        raise DataError(
+            f"'t' of {file.filename} reaches over {t[-1] - t[0]:g} s with {t.size} samples, so a time in "
+            "it is wrong. The file is not as published; get it again."
+        )
     return t
 
 
@@ -46,6 +53,12 @@ def aligned(file: h5py.File, name: str, t: np.ndarray, *, columns: Sequence[int]
         raise DataError(
             f"{name!r} of {file.filename} has {values.shape[0]} samples and 't' {t.size}; they "
             "must be as long. The file is not as published; get it again."
+        )
+    # NaN where the target is not shown; a number beyond float32 would become infinite
+    if (np.abs(values) > _FARTHEST).any():
+        raise DataError(
+            f"{name!r} of {file.filename} holds numbers up to {np.nanmax(np.abs(values)):g}, which are no "
+            "positions. The file is not as published; get it again."
         )
     return values
 
@@ -92,7 +105,8 @@ def spike_times(file: h5py.File, units: str) -> tuple[list[str], list[np.ndarray
     if cells.shape[0] != len(channels) or not channels:
         raise DataError(
             f"'spikes' of {file.filename} has {cells.shape[0]} channels and 'chan_names' "
-            f"{len(channels)}; they must be as many, and not none."
+            f"{len(channels)}; they must be as many, and not none. The file is not as published; get it "
+            "again."
         )
     _once(channels, _matlab.dataset(file, "chan_names"))
     named: dict[str, np.ndarray] = {}
@@ -115,7 +129,10 @@ def spike_times(file: h5py.File, units: str) -> tuple[list[str], list[np.ndarray
                 named[f"{channel}{letter}"] = times
     named = {name: times for name, times in named.items() if times.size}
     if not named:
-        raise DataError(f"No cell of 'spikes' of {file.filename} has a spike (units={units!r}).")
+        raise DataError(
+            f"No cell of 'spikes' of {file.filename} has a spike (units={units!r}). Try units='all', or get "
+            "the file again."
+        )
     return list(named), list(named.values())
 
 
@@ -154,13 +171,14 @@ def _stream(file: h5py.File) -> tuple[list[str], dict[str, Any]]:
     if data.ndim != 2 or len(names) != data.shape[1] or data.dtype.kind not in "fiu":
         raise DataError(
             f"'{_BROADBAND}/data' of {file.filename} is {data.dtype} of the shape {data.shape} "
-            f"with {len(names)} electrode names; numbers, samples by electrodes, are needed."
+            f"with {len(names)} electrode names; numbers, samples by electrodes, are needed. The file is "
+            "not as published; get it again."
         )
     conversion = np.ravel(data.attrs.get("conversion", ()))
     if conversion.size != 1 or conversion.dtype.kind not in "fiu" or not conversion[0] > 0:
         raise DataError(
             f"'{_BROADBAND}/data' of {file.filename} has the attribute conversion = "
-            f"{conversion.tolist()}; volts a count are needed. The file is not as published."
+            f"{conversion.tolist()}; volts a count are needed. The file is not as published; get it again."
         )
     return names, {
         "data": data,
@@ -174,7 +192,7 @@ def _electrode_names(names: h5py.Dataset) -> list[str]:
     if h5py.check_string_dtype(names.dtype) is None or names.ndim != 1:
         raise DataError(
             f"{names.name!r} of {names.file.filename} is {names.dtype} of the shape "
-            f"{names.shape}; a name for each electrode is needed."
+            f"{names.shape}; a name for each electrode is needed. The file is not as published; get it again."
         )
     found = [str(name).strip(" \0") for name in np.asarray(names.asstr()[()])]
     _once(found, names)
@@ -184,4 +202,7 @@ def _electrode_names(names: h5py.Dataset) -> list[str]:
 def _once(names: list[str], where: h5py.Dataset) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"{where.name!r} of {where.file.filename} has {twice[0]!r} more than once.")
+        raise DataError(
+            f"{where.name!r} of {where.file.filename} has {twice[0]!r} more than once. The file is not as "
+            "published; get it again."
+        )

@@ -13,7 +13,10 @@ import h5py
 import numpy as np
 from scipy import io
 
+from spikelfp_lab.datasets._hdf5 import check_dataset, check_hdf5
+from spikelfp_lab.datasets._matlab5 import check_matlab5
 from spikelfp_lab.errors import DataError
+from spikelfp_lab.sessions._untrusted import reading, said
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _USERBLOCK = 512  # MATLAB writes its own header in front of the HDF5 file
@@ -35,8 +38,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     DataError
-        When it is missing, truncated or no HDF5 file, MATLAB 5 among them; also for damage that
-        is only found while it is being read.
+        When it is missing, truncated or no HDF5 file, MATLAB 5 among them, points to other files, or
+        declares what it does not hold; also for damage that is only found while it is being read.
     """
     if not path.is_file():
         raise DataError(f"No file at {path}. Check the path.")
@@ -48,14 +51,13 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             else f"no HDF5 file, it begins with {head[:8]!r}"
         )
         raise DataError(f"{path} is {what}. Get the original file of the data set.")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError) as error:  # HDF5 has no types of its own for damage
-        raise DataError(
-            f"{path} is damaged or incomplete ({type(error).__name__}: "
-            f"{(str(error).splitlines() or ['no message'])[0]}). Move it away and get it again."
-        ) from error
+    # HDF5 has no types of its own for damage
+    with (
+        reading(path, "is damaged or incomplete", "Move it away and get it again."),
+        h5py.File(path, "r") as file,
+    ):
+        check_hdf5(file, str(path))
+        yield file
 
 
 def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
@@ -87,12 +89,15 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
                 "Is it a file of this data set, and whole?"
             )
         if not isinstance(group.get(part, getlink=True), h5py.HardLink):
-            raise DataError(f"{part!r} of {_where(group)} is a link, which is not followed.")
+            raise DataError(
+                f"{part!r} of {_where(group)} is a link, which is not followed. The file is not as "
+                "published; get it again."
+            )
     found = group[name]
     if not isinstance(found, h5py.Dataset):
-        raise DataError(f"{name!r} of {_where(group)} is a group; an array is needed.")
-    if found.external or found.is_virtual:
-        raise DataError(f"{name!r} of {_where(group)} lies in other files, which are not opened.")
+        raise DataError(
+            f"{name!r} of {_where(group)} is a group; an array is needed. Is it a file of this data set?"
+        )
     return found
 
 
@@ -124,7 +129,7 @@ def matrix(group: h5py.Group, name: str, *, columns: Sequence[int]) -> np.ndarra
         wanted = " or ".join(map(str, columns))
         raise DataError(
             f"{name!r} of {_where(group)} has the shape {found.shape} on the disk; "
-            f"({wanted}, samples) is needed."
+            f"({wanted}, samples) is needed. Is it a file of this data set, and whole?"
         )
     return np.asarray(found[()], np.float64).T
 
@@ -153,7 +158,8 @@ def cell(group: h5py.Group, name: str) -> np.ndarray:
     if h5py.check_ref_dtype(found.dtype) is not h5py.Reference or found.ndim != 2:
         raise DataError(
             f"{name!r} of {_where(group)} is {found.dtype} of the shape {found.shape}; "
-            "a cell array (object references in two dimensions) is needed."
+            "a cell array (object references in two dimensions) is needed. Is it a file of this data "
+            "set?"
         )
     return found[()].T
 
@@ -186,7 +192,10 @@ def numbers_behind(file: h5py.File, reference: h5py.Reference, *, what: str) -> 
         return np.empty(0)
     _need_numbers(found, what)
     if found.ndim > 2 or (found.ndim == 2 and 1 not in found.shape and found.size):
-        raise DataError(f"{what} of {file.filename} has the shape {found.shape}; give a vector.")
+        raise DataError(
+            f"{what} of {file.filename} has the shape {found.shape}; a vector is needed. The file is "
+            "not as published; get it again."
+        )
     return np.asarray(found[()], np.float64).ravel()
 
 
@@ -212,7 +221,8 @@ def text_behind(file: h5py.File, reference: h5py.Reference, *, what: str) -> str
         return ""
     if found.dtype != np.uint16:
         raise DataError(
-            f"{what} of {file.filename} is {found.dtype}; text (uint16 code points) is needed."
+            f"{what} of {file.filename} is {found.dtype}; text (uint16 code points) is needed. The file "
+            "is not as published; get it again."
         )
     return "".join(map(chr, np.ravel(found[()]).tolist())).strip(" \0")
 
@@ -245,18 +255,15 @@ def read_matlab5(path: Path, names: Sequence[str]) -> dict[str, Any]:
             f"{path} is a MATLAB 7.3 (HDF5) file, but MATLAB 5 is expected. Get the original "
             "file of the data set, or save it again with save('-v7')."
         )
-    try:
+    # scipy raises half a dozen types for damaged files
+    with reading(path, "cannot be read as a MATLAB 5 file", "Move it away and get it again."):
+        check_matlab5(path, names)
         content = io.loadmat(path, variable_names=list(names), struct_as_record=False)
-    except MemoryError:
-        raise
-    except Exception as error:  # scipy raises half a dozen types for damaged files
-        raise DataError(
-            f"{path} cannot be read as a MATLAB 5 file ({type(error).__name__}: {error}). "
-            "Move it away and get it again."
-        ) from error
     missing = [name for name in names if name not in content]
     if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}: it is not a file of this data set.")
+        raise DataError(
+            f"{path} lacks {', '.join(missing)}: it is not a file of this data set. Get it again."
+        )
     return {name: content[name] for name in names}
 
 
@@ -269,16 +276,23 @@ def _behind(file: h5py.File, reference: h5py.Reference, what: str) -> h5py.Datas
     try:
         found = file[reference] if reference else None
     except (KeyError, ValueError) as error:
-        raise DataError(f"{what} of {file.filename} leads nowhere ({error}).") from error
-    if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
-        raise DataError(f"{what} of {file.filename} leads to no array of this file.")
+        raise DataError(
+            f"{what} of {file.filename} leads nowhere ({said(error)}). Move the file away and get it again."
+        ) from error
+    # what is reachable by a reference alone has not been looked at when the file was opened
+    if not isinstance(found, h5py.Dataset):
+        raise DataError(
+            f"{what} of {file.filename} leads to no array of this file. Move it away and get it again."
+        )
+    check_dataset(found, what, file.filename)
     return found
 
 
 def _need_numbers(found: h5py.Dataset, what: str) -> None:
     if found.dtype.kind not in "fiu":
         raise DataError(
-            f"{what!r} of {found.file.filename} is {found.dtype}, where numbers are needed."
+            f"{what!r} of {found.file.filename} is {found.dtype}, where numbers are needed. The file is "
+            "not as published; get it again."
         )
 
 

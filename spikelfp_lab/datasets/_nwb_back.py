@@ -8,11 +8,14 @@ import numpy as np
 import xarray as xr
 
 from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.sessions._untrusted import said
 from spikelfp_lab.sessions.align import session_clock
 from spikelfp_lab.sessions.schema import validate_session
 
 MODULE = "spikelfp_lab"
 """The processing module of what NWB has no place for."""
+
+_LONGEST_TEXT = 1 << 16  # bytes of a label
 
 TABLE = "variables"
 """The table in it that lists the variables of the session."""
@@ -44,13 +47,16 @@ def read_back(
         variables = {}
         for variable, row in rows.drop(index="").iterrows():
             dims = tuple(json.loads(row["dims"]))
-            values = _stored(nwbfile, str(variable), dims, attrs).astype(np.dtype(row["dtype"]))
+            dtype = np.dtype(row["dtype"])
+            if dtype.kind not in "biufU" or dtype.itemsize > _LONGEST_TEXT:
+                raise ValueError(f"{variable} has the dtype {dtype}")
+            values = _stored(nwbfile, str(variable), dims, attrs).astype(dtype)
             variables[variable] = (dims, values, json.loads(row["attributes"]))
         dataset = xr.Dataset(variables, attrs=attrs)
         dataset = dataset.set_coords([key for key in variables if rows.loc[key, "coordinate"]])
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(
-            f"The session in {name} is damaged ({type(error).__name__}: {error}). Write it again "
+            f"The session in {name} is damaged ({type(error).__name__}: {said(error)}). Write it again "
             "with write_nwb, or copy it again."
         ) from error
     dataset = dataset.assign_attrs({key: value for key, value in names.items() if value})

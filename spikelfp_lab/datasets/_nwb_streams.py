@@ -1,6 +1,8 @@
 """Objects of an NWB file -> the arguments that a session is assembled from."""
 
+import re
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ _TOUCHING_S = 1e-6  # spans with less between them are one
 _LOCATIONS = ("location", "x", "y", "z", "group_name")
 # Names that a column of the units table cannot have as a coordinate of the session.
 _TAKEN = (*_LOCATIONS, "time", "unit", "channel", "behavior_dim", "spikes", "lfp", "behavior")
-_TAKEN += ("trial", "latent_truth", "latent_truth_dim")
+_TAKEN += ("trial", "latent_truth", "latent_truth_dim", "clipped_share")
+_TAKEN += ("refractory_violations", "refractory_chance")
 
 
 def spikes_of(item: Item | None, coords: dict[str, Any]) -> dict[str, Any]:
@@ -40,13 +43,22 @@ def spikes_of(item: Item | None, coords: dict[str, Any]) -> dict[str, Any]:
     for column in table.columns:
         values = _plain_column(column, len(table))
         if values is not None:
-            label = f"unit_{column.name}" if column.name in _TAKEN else column.name
-            coords[label] = ("unit", values)
+            coords[_label(column.name, coords)] = ("unit", values)
     return {
         "spike_times": times,
         "unit_names": [str(each) for each in np.asarray(table.id[:]).tolist()],
         "observed": _observed(table),
     }
+
+
+def _label(name: str, taken: Mapping[str, Any]) -> str:
+    """The name of a coordinate, which becomes that of a folder once the session is saved."""
+    # xarray keeps no coordinate with a blank in its name
+    label = re.sub(r"[/\\\s\0]", "_", name).lstrip(".")[:100] or "column"
+    label = f"unit_{label}" if label in _TAKEN else label
+    while label in taken:
+        label += "_"
+    return label
 
 
 def _plain_column(column: Any, rows: int) -> np.ndarray | None:

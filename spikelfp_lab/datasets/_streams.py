@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.sessions import clipped_share
 from spikelfp_lab.sessions.schema import GAP_BINS
 from spikelfp_lab.signal.broadband import Reference, broadband_to_lfp
 from spikelfp_lab.signal.lfp import flat_channels, referenced
@@ -25,6 +26,7 @@ RAW_ABOVE_HZ = 2000.0
 
 _MARGIN_S = 5.0  # read on either side of the session, for smoothing
 _TIMES_AT_ONCE = 1 << 20
+_WATCHED_ROWS = 20_000  # at least, of a recording that has as many
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,38 @@ class Stream:
         if self.timestamps is not None:
             return values, np.asarray(self.timestamps[start:stop], np.float64)
         return values, self.start_s + np.arange(start, stop) / self.rate_hz
+
+
+class Watched:
+    """Samples (n,) or (n, columns) of which some are kept as they are read, to see what is clipped.
+
+    Filters smear flat tops, and a recording is too long to be read twice.
+
+    Examples
+    --------
+    >>> watched = Watched(np.clip(np.random.default_rng(0).normal(size=(90_000, 1)), -2, 9))
+    >>> for start in range(0, 90_000, 1000):
+    ...     block = watched[start : start + 1000]
+    >>> watched.clipped().round(2).tolist()
+    [0.03]
+    """
+
+    def __init__(self, data: Any):
+        self.shape, self.dtype, self._data = data.shape, data.dtype, data
+        self._step = max(1, data.shape[0] // _WATCHED_ROWS)
+        self._kept: list[np.ndarray] = []
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        block = np.asarray(self._data[rows])
+        first = -(rows.start or 0) % self._step
+        # a copy, or all of the recording would stay in memory
+        self._kept.append(block[first :: self._step].reshape(-1, *self.shape[1:] or (1,)).copy())
+        return block
+
+    def clipped(self) -> np.ndarray:
+        """(columns,) share of the samples that pile up at the extremes of their column."""
+        kept = np.concatenate(self._kept)
+        return clipped_share(kept) if len(kept) else np.zeros(kept.shape[1])
 
 
 def make_stream(

@@ -34,6 +34,8 @@ from spikelfp_lab.datasets._flint_layout import (
     read_trials,
 )
 from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.sessions import refractory_coords
+from spikelfp_lab.sessions._untrusted import reading
 from spikelfp_lab.sessions.align import build_session
 from spikelfp_lab.sessions.prepare import cache_folder, cached_session, prepare_sessions
 from spikelfp_lab.sessions.schema import add_history, drop_bad_channels
@@ -229,6 +231,13 @@ def _steps_a_bin(bin_size_s: float) -> int:
 def _build(
     name: str, path: Path, protocol: str | None, trials: bool, bin_size_s: float
 ) -> xr.Dataset:
+    with reading(path, "is not as published", "Move it away and get it again."):
+        return _assembled(name, path, protocol, trials, bin_size_s)
+
+
+def _assembled(
+    name: str, path: Path, protocol: str | None, trials: bool, bin_size_s: float
+) -> xr.Dataset:
     paper = protocol == "paper"
     read = read_trials(path, name)
     start_s = float(read[0].time[0])
@@ -268,7 +277,7 @@ def _build(
     without = [str(trial.number) for trial in read if not any(lfp.size for lfp in trial.lfp)]
     if without:
         built = add_history(built, f"no LFP in trial {', '.join(without)}")
-    built = drop_bad_channels(built)
+    built = drop_bad_channels(built.assign_coords(refractory_coords(spikes, clock)))
     if paper:
         built = _paper.within_fences(_paper.z_scored(_paper.drop_slow_units(built)))
     return built

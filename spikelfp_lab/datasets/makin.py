@@ -29,6 +29,8 @@ from spikelfp_lab.datasets import _makin_layout as layout
 from spikelfp_lab.datasets import _matlab, _paper
 from spikelfp_lab.datasets._zenodo import RemoteFile, download, record_files
 from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.sessions import refractory_coords
+from spikelfp_lab.sessions._untrusted import reading
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.prepare import cache_folder, cached_session, prepare_sessions
 from spikelfp_lab.sessions.schema import drop_bad_channels
@@ -328,6 +330,11 @@ def _remote(file: str, folder: Path) -> RemoteFile:
 
 
 def _build(name: str, folder: Path, options: _Options, *, progress: bool) -> xr.Dataset:
+    with reading(folder / name, "is not as published", "Move it away and get it again."):
+        return _assembled(name, folder, options, progress=progress)
+
+
+def _assembled(name: str, folder: Path, options: _Options, *, progress: bool) -> xr.Dataset:
     subject, day = name.split("_", 1)
     path, paper = folder / f"{name}.mat", options.protocol == "paper"
     with _matlab.open_hdf5(path) as file:
@@ -378,5 +385,5 @@ def _build(name: str, folder: Path, options: _Options, *, progress: bool) -> xr.
         target_x=("time", shown[:, 0], {"units": "mm"}),
         target_y=("time", shown[:, 1], {"units": "mm"}),
     )
-    built = drop_bad_channels(built)
+    built = drop_bad_channels(built.assign_coords(refractory_coords(times, clock)))
     return _paper.z_scored(_paper.drop_slow_units(built)) if paper else built

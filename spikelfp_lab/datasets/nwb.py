@@ -333,7 +333,7 @@ def _read(
             held = "; ".join(map(str, items)) or "no recording at all"
             raise DataError(
                 f"{name} has neither units with spike times nor an ElectricalSeries to make a "
-                f"session of. It holds: {held}."
+                f"session of. It holds: {held}. Check that it is the file that is meant."
             )
         coords: dict[str, Any] = {}
         streams: dict[str, Any] = {

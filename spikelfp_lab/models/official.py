@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from torch import Tensor
 
 from spikelfp_lab.configs import ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
+from spikelfp_lab.models._archive import check_archive
 from spikelfp_lab.models.autoencoder import Autoencoder
+from spikelfp_lab.models.checkpoint import build_checked
+from spikelfp_lab.sessions._untrusted import reading, said
 
+_CURE = "Get the file again, or save the state_dict of such a model alone, as .safetensors."
 _ROWS = "tokenizer.patch_embeddings."
 _BLOCKS = "backbone.layers."
 _LAST = "backbone.norm.weight"
@@ -63,27 +68,28 @@ def load_official(
     >>> load_official("published/student.pt")
     Traceback (most recent call last):
     ...
-    spikelfp_lab.errors.CheckpointError: published/student.pt does not exist
+    spikelfp_lab.errors.CheckpointError: published/student.pt does not exist, or is no file. Check the path.
     """
     path = Path(path)
     weights = _strip_prefix(_parameters(_read(path), path), path)
     lfp = "tokenizer.embedder.conv.weight" in weights
-    try:
+    with reading(path, "has not the layout of the published models", _CURE, kind=CheckpointError):
         config = _config(weights, lfp)
         patch = config.channel_patch if lfp else config.spike_patch
         sessions = _sessions(weights, patch, sizes or {})
         state = _state(weights, config, list(sessions), lfp)
-        model = Autoencoder(
-            config, modality="lfp" if lfp else "spikes", sessions=sessions, bin_size_s=bin_size_s
+        make = partial(
+            Autoencoder,
+            config,
+            modality="lfp" if lfp else "spikes",
+            sessions=sessions,
+            bin_size_s=bin_size_s,
         )
+        model = build_checked(make, state)
         missing, unexpected = model.load_state_dict(state, strict=False)
-    except (KeyError, IndexError, RuntimeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise CheckpointError(f"{path} has not the layout of the published models: {error}") from error  # fmt: skip
-    untouched = [key for key in missing if key.startswith(("tokenizer.", "transformer."))]
-    if untouched or unexpected:
-        raise CheckpointError(f"{path} lacks what would become {[*untouched, *unexpected]}")
+        untouched = [key for key in missing if key.startswith(("tokenizer.", "transformer."))]
+        if untouched or unexpected:
+            raise KeyError(f"what would become {[*untouched, *unexpected][:3]}")
     model.info = {
         "source": path.name,
         "train": {"scheme": "paper", "window_s": 5.0, "seed": 0},
@@ -97,10 +103,11 @@ def load_official(
 def _read(path: Path) -> Any:
     """What the file holds, by readers that execute nothing."""
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist")
+        raise CheckpointError(f"{path} does not exist, or is no file. Check the path.")
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
+        check_archive(path)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
@@ -111,20 +118,23 @@ def _read(path: Path) -> Any:
     except Exception as error:  # each reader has errors of its own
         raise CheckpointError(
             f"{path} is damaged, or holds objects other than tensors, whose reading could run code; so it is not read. "
-            f"If you trust it, save its state_dict alone, as .safetensors. ({error})"
+            f"If you trust it, save its state_dict alone, as .safetensors. ({said(error)})"
         ) from error
 
 
 def _parameters(content: Any, path: Path) -> dict[str, Tensor]:
     """The dict of tensors, itself or under a key."""
-    if isinstance(content, Mapping):
-        tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-        if any(key.endswith(_LAST) for key in tensors):
-            return tensors
-        for value in content.values():
-            if isinstance(value, Mapping):
-                return _parameters(value, path)
-    raise CheckpointError(f"{path} has no parameter named ...{_LAST}: it is not of the published code")  # fmt: skip
+    todo = [content]
+    while todo:  # no recursion: what a file nests has no limit
+        each = todo.pop()
+        if isinstance(each, Mapping):
+            tensors = {str(key): value for key, value in each.items() if isinstance(value, Tensor)}
+            if any(key.endswith(_LAST) for key in tensors):
+                return tensors
+            todo += [value for value in each.values() if isinstance(value, Mapping)]
+    raise CheckpointError(
+        f"{path} has no parameter named ...{_LAST}: it is not of the published code, or damaged. {_CURE}"
+    )
 
 
 def _strip_prefix(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -132,23 +142,26 @@ def _strip_prefix(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     prefixes = sorted({key.removesuffix(_LAST) for key in weights if key.endswith(_LAST)})
     if len(prefixes) > 1:
         raise CheckpointError(
-            f"{path} holds {len(prefixes)} models, under {prefixes}: save the one that is wanted alone"
+            f"{path} holds {len(prefixes)} models, under {str(prefixes)[:300]}. Save the one that is wanted alone."
         )
     return {key.removeprefix(prefixes[0]): value for key, value in weights.items()}
 
 
 def _config(weights: dict[str, Tensor], lfp: bool) -> ModelConfig:
     width = len(weights[_LAST])
-    layers = 1 + max(
-        int(key.removeprefix(_BLOCKS).split(".")[0]) for key in weights if key.startswith(_BLOCKS)
-    )
+    numbers = {
+        key.removeprefix(_BLOCKS).split(".")[0] for key in weights if key.startswith(_BLOCKS)
+    }
+    layers = len(numbers)
+    if numbers != {str(layer) for layer in range(layers)}:
+        raise ValueError(f"its layers are numbered {str(sorted(numbers))[:100]}")
     # One frequency for each pair of dimensions of a head.
     pairs = len(weights[f"{_BLOCKS}0.attention.rotary_emb.inv_freq"])
     hidden = len(weights[f"{_BLOCKS}0.mlp.gate_proj.weight"])
     own = ModelConfig()
     conv = weights.get("tokenizer.embedder.conv.weight")
     table = weights.get("tokenizer.embedder.weight")
-    return ModelConfig(
+    fields: dict[str, Any] = dict(
         width=width,
         layers=layers,
         heads=width // (2 * pairs),
@@ -162,6 +175,10 @@ def _config(weights: dict[str, Tensor], lfp: bool) -> ModelConfig:
         max_count=own.max_count if table is None else len(table) - 2,
         predictor_layers=0,
     )
+    try:
+        return ModelConfig(**fields)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
 
 
 def _sessions(weights: dict[str, Tensor], patch: int, sizes: Mapping[str, int]) -> dict[str, int]:
@@ -171,6 +188,8 @@ def _sessions(weights: dict[str, Tensor], patch: int, sizes: Mapping[str, int]) 
         for key, value in weights.items()
         if key.startswith(_ROWS)
     }
+    if not patches or not all(patches.values()):
+        raise ValueError(f"its sessions have {str(list(patches.values()))[:100]} patches")
     if unknown := sorted({*sizes} - {*patches}):
         raise ConfigError(f"sizes names {unknown}; the checkpoint knows {sorted(patches)}")
     for name, size in sizes.items():

@@ -1,31 +1,31 @@
 """One dataset in one Zarr store (format 2): written atomically, read whole or not at all."""
 
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import xarray as xr
 
+from spikelfp_lab._files import flush, put, workspace
 from spikelfp_lab.errors import DataError
+from spikelfp_lab.sessions._chunks import check_store
+from spikelfp_lab.sessions._untrusted import reading
 
+_CURE = "Copy it again from its source, or build and save it again with save_session."
 _CHUNK_BYTES = 4 << 20  # large enough for few files, small enough to read a stretch
 
 
 def write_zarr(dataset: xr.Dataset, path: Path, *, overwrite: bool) -> None:
     """Write to a temporary folder beside ``path``, flush it to the disk, rename it.
 
-    Raises a DataError when there is something at ``path`` and ``overwrite`` is False.
+    Raises a DataError when there is something at ``path`` and ``overwrite`` is False, or when it
+    cannot be written: the disk is full, the folder read-only.
     """
     if not overwrite:
         refuse_existing(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _sibling(path, "partial")
-    try:
+    with workspace(path) as folder:
+        temporary = folder / "partial"
         try:
             _write(dataset, temporary)
         except (TypeError, ValueError) as error:
@@ -35,13 +35,12 @@ def write_zarr(dataset: xr.Dataset, path: Path, *, overwrite: bool) -> None:
             ) from error
         _flush(temporary)
         _move_into_place(temporary, path, overwrite=overwrite)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_zarr(path: Path) -> xr.Dataset:
     """Load a store that :func:`write_zarr` wrote; a DataError when anything of it is amiss."""
-    with _damage_named(path):
+    with reading(path, "is damaged or incomplete", _CURE):
+        check_store(path)
         _check_whole(path)
         with xr.open_zarr(
             path,
@@ -62,11 +61,6 @@ def refuse_existing(path: Path) -> None:
             f"{path} exists already and is not overwritten. "
             "Pass overwrite=True to replace it, or choose another path."
         )
-
-
-def _sibling(path: Path, what: str) -> Path:
-    # hidden, and without the suffix .zarr, so that no one takes it for a session
-    return path.with_name(f".{path.name}.{what}-{uuid4().hex[:12]}")
 
 
 def _write(dataset: xr.Dataset, path: Path) -> None:
@@ -101,40 +95,15 @@ def _write(dataset: xr.Dataset, path: Path) -> None:
 
 
 def _flush(folder: Path) -> None:
-    for parent, _, files in os.walk(folder):
-        for file in files:
-            _fsync(Path(parent, file))
-        _fsync(Path(parent))
-
-
-def _fsync(path: Path) -> None:
-    if path.is_dir() and os.name != "posix":
-        return  # Windows cannot open a folder
-    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush(folder)
 
 
 def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
-    previous = None
-    if overwrite and os.path.lexists(path):
-        previous = _sibling(path, "previous")
-        os.rename(path, previous)
     try:
         # never replaces a folder with content, should another process have been faster
-        os.rename(temporary, path)
+        put(temporary, path, overwrite=overwrite)
     except OSError as error:
-        if previous is not None:
-            os.rename(previous, path)
         raise DataError(f"{path} could not be put in place ({error}). Try again.") from error
-    _fsync(path.parent)
-    if previous is not None:
-        if previous.is_dir() and not previous.is_symlink():
-            shutil.rmtree(previous)
-        else:
-            previous.unlink()
 
 
 def _check_whole(path: Path) -> None:
@@ -145,17 +114,3 @@ def _check_whole(path: Path) -> None:
         if array.nchunks_initialized < array.nchunks:
             missing = array.nchunks - array.nchunks_initialized
             raise ValueError(f"{missing} of {array.nchunks} chunks of {name} are missing")
-
-
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except MemoryError:
-        raise
-    except Exception as error:  # bytes of any kind may be wrong, so any error may come of it
-        what = (str(error).splitlines() or ["no message"])[0]
-        raise DataError(
-            f"The session at {path} is damaged or incomplete ({type(error).__name__}: {what}). "
-            "Copy it again from its source, or build and save it again with save_session."
-        ) from error

@@ -23,6 +23,7 @@ import numpy as np
 import xarray as xr
 
 from spikelfp_lab.errors import DataError, SchemaError, SpikeLFPWarning
+from spikelfp_lab.sessions._untrusted import NO_STORABLE_NAME, is_storable_name
 
 SCHEMA_VERSION = 1
 
@@ -268,8 +269,7 @@ def _attribute_breaches(dataset: xr.Dataset) -> list[str]:
             f"attrs['bin_size_s'] is {attrs.get('bin_size_s')!r}; "
             "set it to the bin size in seconds, a number above 0."
         )
-    version = attrs.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if (version := attrs.get("schema_version")) != SCHEMA_VERSION:
         newer = isinstance(version, (int, np.integer)) and version > SCHEMA_VERSION
         cure = "install a newer spikelfp_lab" if newer else f"set it to {SCHEMA_VERSION}"
         breaches.append(f"attrs['schema_version'] is {version!r}; {cure}.")
@@ -314,8 +314,7 @@ def _time_breaches(dataset: xr.Dataset) -> list[str]:
     if (steps <= 0).any():
         where = int(np.flatnonzero(steps <= 0)[0])
         return [f"time does not increase at bin {where + 1}; sort it and drop what is double."]
-    bin_size = dataset.attrs.get("bin_size_s")
-    if not _positive_number(bin_size):
+    if not _positive_number(bin_size := dataset.attrs.get("bin_size_s")):
         return []
     steps = steps / bin_size
     off = (np.abs(steps - 1) > _STEP_TOLERANCE) & (steps <= GAP_BINS)
@@ -330,9 +329,8 @@ def _time_breaches(dataset: xr.Dataset) -> list[str]:
 
 
 def _variable_breaches(dataset: xr.Dataset) -> list[str]:
-    breaches = []
-    if "spikes" not in dataset and "lfp" not in dataset:
-        breaches.append("neither 'spikes' nor 'lfp' is there; add at least one of them.")
+    none = "neither 'spikes' nor 'lfp' is there; add at least one of them."
+    breaches = [] if "spikes" in dataset or "lfp" in dataset else [none]
     for name, (dim, dtypes) in _VARIABLES.items():
         if name not in dataset:
             continue
@@ -353,6 +351,8 @@ def _variable_breaches(dataset: xr.Dataset) -> list[str]:
                 breaches.append(f"{name} has {bad} infinite values; make them NaN.")
         breaches += _label_breaches(dataset, dim, text_only=name == "behavior")
     for name, variable in dataset.variables.items():
+        if not is_storable_name(name):
+            breaches.append(f"{str(name)[:100]!r} {NO_STORABLE_NAME}")
         # the store keeps numbers and text; an object array could only be pickled
         if variable.dtype.kind not in "biufU" and not _is_text(variable.values):
             breaches.append(f"{name} has dtype {variable.dtype}; make it numbers or text.")

@@ -1,16 +1,18 @@
 """Sessions on disk, and cohorts: DataTrees whose leaves ``subject/session`` are sessions."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from spikelfp_lab.errors import ConfigError, DataError, SchemaError, SpikeLFPError
+from spikelfp_lab._files import settle
+from spikelfp_lab.errors import ConfigError, DataError, SchemaError
+from spikelfp_lab.sessions._untrusted import reading, refuse_linked_leftovers
 from spikelfp_lab.sessions._zarr import read_zarr, refuse_existing, write_zarr
+from spikelfp_lab.sessions.quality import warn_quality
 from spikelfp_lab.sessions.schema import as_dataset, session_name, validate_session
 
 DATASETS = ("simulated", "cao2021", "makin", "flint")
@@ -31,8 +33,8 @@ def save_session(
     path : path
         A folder to be made, ending in ``.zarr``. Parent folders are made.
     overwrite : bool
-        Replace a store that is there already. A process killed in between leaves the old store
-        or the new one at ``path``, or both beside it under hidden names.
+        Replace a store that is there already. After a process was killed in between, whoever
+        opens or saves at ``path`` next finds the old store or the new one there.
 
     Returns
     -------
@@ -44,7 +46,8 @@ def save_session(
     SchemaError
         When the session is not valid.
     DataError
-        When the path does not end in ``.zarr``, or exists and ``overwrite`` is False.
+        When the path does not end in ``.zarr``, or exists and ``overwrite`` is False; when the disk
+        is full or the folder read-only. What was there before is untouched then.
 
     Examples
     --------
@@ -96,6 +99,11 @@ def open_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
     ConfigError
         For an option that is not known.
 
+    Warns
+    -----
+    SpikeLFPWarning
+        Lists what :func:`spikelfp_lab.check_quality` finds wrong with the data, if anything.
+
     Examples
     --------
     >>> try:
@@ -104,22 +112,33 @@ def open_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
     ...     print(error)
     No session at missing.zarr. Check the path, or save one there with save_session.
     """
+    dataset = read_session(path, **options)
+    warn_quality(dataset)
+    return dataset
+
+
+def read_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
+    """What :func:`open_session` opens, without a look at its quality."""
     if _is_nwb(path):
         from spikelfp_lab.datasets.nwb import open_nwb  # which is built on this room
 
-        with _named(path):
-            return open_nwb(path, **options)
+        return open_nwb(path, **options)  # whose errors name the file
     path = Path(path)
+    refuse_linked_leftovers(path)
+    settle(path)
     if not path.exists():
         raise DataError(
             f"No session at {path}. Check the path, or save one there with save_session."
         )
     if path.suffix != ".zarr" or not path.is_dir():
-        raise DataError(f"{path} is not a session: a .zarr folder or a .nwb file is needed.")
+        raise DataError(
+            f"{path} is not a session: a .zarr folder or a .nwb file is needed. Check the path."
+        )
     if options:
         raise ConfigError(f"A saved session takes no options, got {', '.join(options)}.")
     dataset = read_zarr(path)
-    validate_session(dataset)
+    with reading(path, "holds no session", "Build and save it again with save_session."):
+        validate_session(dataset)
     return dataset
 
 
@@ -148,6 +167,11 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
     ConfigError
         For options that a folder of ``.zarr`` sessions does not take.
 
+    Warns
+    -----
+    SpikeLFPWarning
+        For each session in which :func:`spikelfp_lab.check_quality` finds something wrong.
+
     Examples
     --------
     >>> try:
@@ -158,7 +182,10 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
     """
     if name_or_folder in DATASETS:
         # imported here, because the data sets are built on this room
-        return import_module(f"spikelfp_lab.datasets.{name_or_folder}").cohort(**options)
+        cohort = import_module(f"spikelfp_lab.datasets.{name_or_folder}").cohort(**options)
+        for leaf in cohort.leaves:
+            warn_quality(leaf)
+        return cohort
     folder = Path(name_or_folder)
     if not folder.is_dir():
         raise DataError(
@@ -184,6 +211,13 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
         label=f"Opening {folder.name}",
         progress=progress,
     )
+    first: dict[str, Path] = {}
+    for path, session in zip(paths, sessions, strict=True):
+        if (other := first.setdefault(session_name(session), path)) is not path:
+            raise DataError(
+                f"{other} and {path} hold sessions of the same name, {session_name(session)}. Move one of them out of "
+                "the folder, or give each its own attrs 'subject' and 'session'."
+            )
     return cohort_from_sessions(sessions)
 
 
@@ -343,23 +377,16 @@ def _is_nwb(path: str | os.PathLike) -> bool:
     return "://" in text or text.startswith("dandi:") or text.endswith(".nwb")
 
 
-@contextmanager
-def _named(path: str | os.PathLike) -> Iterator[None]:
-    """Errors say which file they are about: a cohort may have many."""
-    name = Path(os.fspath(path).partition("?")[0]).name
-    try:
-        yield
-    except SpikeLFPError as error:
-        if name in str(error):
-            raise
-        raise type(error)(f"{name}: {error}") from error
-
-
 def _open_one(path: Path, options: dict[str, Any]) -> xr.Dataset:
     return open_session(path, **options)
 
 
 def _visible(folder: Path, suffix: str) -> list[Path]:
+    for left in [*folder.glob(f".*{suffix}.*.tmp"), *folder.glob(f"*/.*{suffix}.*.tmp")]:
+        # of a process that was killed: it may hold the session that it was about to replace
+        place = left.with_name(left.name.removeprefix(".").rsplit(".", 2)[0])
+        refuse_linked_leftovers(place)
+        settle(place)
     found = [*folder.glob(f"*{suffix}"), *folder.glob(f"*/*{suffix}")]
     return sorted(
         path

@@ -349,3 +349,30 @@ def test_a_truncated_file_is_one_clear_error(folder, share):
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(DataError, match=path.name):
         _open(folder)
+
+
+def test_numbers_in_place_of_structs_are_refused_without_a_look_at_each(folder):
+    path = folder / "Flint_2012_e1.mat"
+    io.savemat(path, {"Subject": np.zeros((1, 1 << 22))}, do_compression=True)
+    with pytest.raises(DataError, match=r"Subject of .*Flint_2012_e1\.mat is float64"):
+        _open(folder)
+
+
+def test_what_is_wrong_with_the_whole_session_names_the_file(folder):
+    def flat(_session, _trial, fields):
+        for row in range(5):
+            fields["Neuron"]["LFP"][row, 0] = np.zeros((8000, 1))
+
+    write_flint(folder / "Flint_2012_e1.mat", change=flat, without_lfp=())
+    with pytest.raises(DataError, match=r"^Flint_2012_e1\.mat: .*constant or NaN"):
+        _open(folder)
+
+
+def test_a_field_that_stands_for_the_names_of_all(folder):
+    def odd(_session, _trial, fields):
+        fields["_fieldnames"] = 3.0
+
+    write_flint(folder / "Flint_2012_e1.mat", change=odd)
+    with pytest.raises(DataError, match=r"Flint_2012_e1\.mat") as caught:
+        _open(folder)
+    assert "get it again" in str(caught.value) or "Is it a file" in str(caught.value)

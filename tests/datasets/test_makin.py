@@ -385,12 +385,12 @@ MALFORMED = {
     "no chan_names": (_put("chan_names", None), "lacks 'chan_names'"),
     "t is text": (_put("t", "noon"), "'t'"),
     "t is a group": (lambda file: (file.__delitem__("t"), file.create_group("t")), "is a group"),
-    "t lies elsewhere": (_external, "is a link, which is not followed"),
+    "t lies elsewhere": (_external, "points at another file, other.h5, and is not followed"),
     "t is transposed": (_with("t", np.transpose), "(1, samples) is needed"),
     "NaN in t": (_with("t", _one_nan), "at sample 100"),
     "t runs backwards": (_with("t", lambda t: t[:, ::-1]), "not finite and increasing at sample 1"),
     "t stands still": (_with("t", _constant), "not finite and increasing"),
-    "t in milliseconds": (_with("t", lambda t: 1000 * t), "250 are expected"),
+    "t in milliseconds": (_with("t", lambda t: 1000 * t), "a time in it is wrong"),
     "t at 100 Hz": (_with("t", lambda t: 2.5 * t), "has 100 samples a second"),
     "t has one sample": (_with("t", lambda t: t[:, :1]), "'t'"),
     "cursor_pos is shorter": (_with("cursor_pos", lambda p: p[:, :-5]), "must be as long"),
@@ -403,7 +403,7 @@ MALFORMED = {
     "a cell that leads nowhere": (_null, "spikes of M1 002, unit 1"),
     "a spike that is NaN": (_cell("spikes", "0_1", np.array([[1290.0, np.nan]])), "M1 001, unit 1"),
     "spikes as text": (_cell("spikes", "0_1", "loud"), "numbers are needed"),
-    "spikes as a matrix": (_cell("spikes", "0_1", np.ones((4, 4))), "give a vector"),
+    "spikes as a matrix": (_cell("spikes", "0_1", np.ones((4, 4))), "a vector is needed"),
     "names as numbers": (_cell("chan_names", "1_0", np.ones((1, 3))), "chan_names 2"),
 }
 
@@ -521,3 +521,45 @@ def test_a_matlab_5_file_is_named_as_such(folder):
     io.savemat(path, {"t": np.arange(3.0)})
     with pytest.raises(DataError, match=r"a MATLAB 5 file, but MATLAB 7\.3 \(HDF5\) is expected"):
         _spikes_only()
+
+
+def _jump(values):
+    values[0, -1] = 1e9
+    return values
+
+
+def _infinite(values):
+    values[0, 5] = np.inf
+    return values
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (_with("t", _jump), "so a time in it is wrong"),
+        (_with("cursor_pos", _infinite), "holds numbers up to inf, which are no positions"),
+        (_with("cursor_pos", lambda values: values * 1e30), "which are no positions"),
+        (lambda file: file.create_dataset("more", (2**40,), "f8"), "more of"),
+        (lambda file: file.__setitem__("more", h5py.ExternalLink("x.h5", "/")), "is not followed"),
+    ],
+)
+def test_numbers_and_sizes_that_no_recording_has(folder, change, match):
+    path = folder / f"{SPIKES_ONLY}.mat"
+    write_makin_mat(path)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(DataError, match=re.escape(match)) as caught:
+        _spikes_only()
+    assert path.name in str(caught.value)
+
+
+def test_names_of_electrodes_that_are_no_text(folder):
+    write_makin_mat(folder / f"{NAME}.mat", duration_s=6)
+    write_makin_nwb(folder / f"{NAME}.nwb", start_s=1289.0, duration_s=4.0, channels=2)
+    with h5py.File(folder / f"{NAME}.nwb", "r+") as file:
+        del file[f"{BROADBAND}/electrode_names"]
+        file[f"{BROADBAND}/electrode_names"] = np.array([b"\xff\xfe", b"b"], h5py.string_dtype())
+    with pytest.raises(
+        DataError, match=rf"{NAME}\.nwb is damaged .*UnicodeDecodeError.*get it again"
+    ):
+        makin.session(NAME, progress=False)

@@ -1,5 +1,6 @@
 """Each malformed file gives one clear error, whether it is opened or only described."""
 
+import os
 import shutil
 
 import h5py
@@ -7,8 +8,12 @@ import numpy as np
 import pytest
 
 from spikelfp_lab.datasets.nwb import describe_nwb, open_nwb
+from spikelfp_lab.datasets.nwb_write import write_nwb
 from spikelfp_lab.errors import DataError, SpikeLFPError
+from spikelfp_lab.sessions import save_session
+from spikelfp_lab.sessions.store import read_session
 from tests.datasets.nwb_files import add_lfp, add_units, start_file, tones, whole_file, write
+from tests.factories import make_session
 
 LFP = "processing/ecephys/LFP/lfp"
 POSITION = "processing/behavior/Position/position"
@@ -274,3 +279,85 @@ def test_every_error_is_of_this_package_and_leaves_no_file_open(good, tmp_path):
         open_nwb(path, lfp="none")
     with h5py.File(path, "a") as file:  # HDF5 refuses this while a reader has it
         file.attrs["written"] = 1
+
+
+SPIKES = "units/spike_times"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        attribute(f"{LFP}/starting_time", "rate", 1e-9),
+        timestamps(without(np.arange(10_000) / 1000, -1, 1e12)),
+        lambda file: file.__delitem__("processing") or file[SPIKES].__setitem__(-1, 1e9),
+    ],
+)
+def test_one_wrong_time_does_not_make_a_session_endless(changed, how):
+    path = changed(how)
+    with h5py.File(path, "a") as file:  # what else would end the session
+        for name in ("processing/behavior", *(["units"] if "processing" in file else [])):
+            if name in file:
+                del file[name]
+    with pytest.raises(DataError, match=r"changed\.nwb.*all but empty: \d+ spikes and samples"):
+        open_nwb(path, progress=False)
+
+
+def test_more_than_memory_is_refused_before_it_is_taken(good, monkeypatch):
+    monkeypatch.setattr("spikelfp_lab.datasets._assemble.available_memory", lambda: 1e4)
+    with pytest.raises(DataError, match=r"GB of memory, more than is free. Give a part"):
+        open_nwb(good, progress=False)
+
+
+def test_names_of_columns_become_names_of_folders(changed, tmp_path):
+    def how(file):
+        names = ["..\\x", ".. x", "lfp", "time"]
+        for name in names:
+            column = file["units"].create_dataset(name, data=np.arange(4))
+            column.attrs.update(
+                namespace="hdmf-common",
+                neurodata_type="VectorData",
+                description="x",
+                object_id=name,
+            )
+        old = file["units"].attrs["colnames"]
+        file["units"].attrs["colnames"] = np.array([*old, *names], dtype=h5py.string_dtype())
+
+    session = open_nwb(changed(how), progress=False)
+    assert {"_x", "_x_", "unit_lfp", "unit_time"} <= set(session.coords)
+    assert read_session(save_session(session, tmp_path / "s.zarr")).identical(session)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["changed.nwb", "s.zarr"]
+
+
+def test_what_pynwb_makes_of_a_malformed_file_is_one_short_error(changed):
+    for how in (
+        attribute("general/extracellular_ephys/electrodes", "object_id", [1, 2]),
+        replace("session_description", np.zeros((1, 1))),
+        delete("identifier"),
+    ):
+        path = changed(how)
+        for read in (open_nwb, describe_nwb):
+            with pytest.raises(DataError, match=r"changed\.nwb cannot be read as NWB") as caught:
+                read(path)
+            assert len(str(caught.value)) < 1000
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.nwb")
+    with pytest.raises(DataError, match=r"a\.nwb is a pipe or a device"):
+        open_nwb(tmp_path / "a.nwb")
+
+
+def test_errors_of_the_session_name_the_file(changed):
+    path = changed(delete("processing"))
+    with pytest.raises(DataError, match=r"changed\.nwb.*start_s|changed\.nwb.*overlap"):
+        open_nwb(path, start_s=50.0, progress=False)
+    with pytest.raises(SpikeLFPError, match=r"^changed\.nwb: "):
+        open_nwb(path, bin_size_s=-1.0, progress=False)
+
+
+def test_a_dtype_that_write_nwb_does_not_write(tmp_path):
+    path = write_nwb(make_session(bins=50), tmp_path / "a.nwb")
+    with h5py.File(path, "a") as file:
+        file["processing/spikelfp_lab/variables/dtype"][1] = "<U99999999"
+    with pytest.raises(DataError, match=r"a\.nwb is damaged .*has the dtype"):
+        open_nwb(path)

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 
 from spikelfp_lab import CheckpointError, ModelConfig, load
@@ -109,3 +110,80 @@ def test_configs_survive_json():
     for _ in range(5):
         config = ModelConfig(layers=int(rng.integers(1, 9)), dropout=float(rng.random() * 0.5))
         assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def changed_config(folder, how):
+    config = json.loads((folder / "config.json").read_text())
+    how(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda config: config["model"].update(layers=2**31),  # to make these would take forever
+        lambda config: config["model"].update(predictor_layers=10**9),
+        lambda config: config["sessions"].update({f"I/{n}": 5 for n in range(10_000)}),
+        lambda config: config["model"].update(width=2**20),  # and these more memory than there is
+        lambda config: config["sessions"].update({"I/s01": 2**40}),
+        lambda config: config.update(n_behavior=2**40),
+        lambda config: config["model"].update(dilation=2**40),
+        lambda config: config["model"].update(affine_space="no"),  # which is true
+        lambda config: config["model"].update(width="32"),
+        lambda config: config["model"].update(dropout=True),
+        lambda config: config.update(bin_size_s="0.02"),
+        lambda config: config.update(bin_size_s=float("nan")),
+        lambda config: config.update(bin_size_s=-1),
+        lambda config: config["sessions"].update({"I/s01": True}),
+        lambda config: config.update(history=[1, 2]),
+        lambda config: config.update(info="x"),
+        lambda config: config.update(modality=["lfp"]),
+    ],
+)
+def test_what_a_config_declares_is_checked_before_it_is_made(model, tmp_path, how):
+    folder = model.save(tmp_path / "m")
+    changed_config(folder, how)
+    with pytest.raises(
+        CheckpointError, match=r"is damaged, or was not written.*Copy the folder again"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"a":' * 10**5, "9" * 10**5, "[]", "null", "\xff"])
+def test_a_config_that_is_nested_without_end_or_no_config(model, tmp_path, text):
+    folder = model.save(tmp_path / "m")
+    (folder / "config.json").write_text(text, encoding="latin1")
+    with pytest.raises(CheckpointError, match=f"{folder} is damaged.*Copy"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights["narrow"].fill_(float("nan")), "NaN or infinite"),
+        (lambda weights: weights.update(narrow=weights["narrow"].int()), "torch.int32"),
+        (lambda weights: weights.update(narrow=weights["narrow"][:1]), "is declared"),
+        (lambda weights: weights.pop("narrow"), r"weights missing \['predictor.narrow.bias'\]"),
+        (lambda weights: weights.update(more=torch.zeros(2)), r"unknown \['more'\]"),
+    ],
+)
+def test_weights_are_those_that_the_config_declares(model, tmp_path, change, message):
+    folder = model.save(tmp_path / "m")
+    name = "predictor.narrow.bias"
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    weights["narrow"] = weights.pop(name)
+    change(weights)
+    if "narrow" in weights:
+        weights[name] = weights.pop("narrow")
+    safetensors.torch.save_file(weights, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=message):
+        load(folder)
+
+
+def test_what_a_killed_process_left_is_not_looked_for_through_a_link(model, tmp_path):
+    folder = model.save(tmp_path / "m")
+    (tmp_path / "other").mkdir()
+    (tmp_path / ".m.0badc0de.tmp").symlink_to(tmp_path / "other")
+    with pytest.raises(CheckpointError, match="is a link"):
+        load(folder)
+    assert not list((tmp_path / "other").iterdir())

@@ -1,6 +1,7 @@
 """The authors' checkpoints: read without running code, and the same functions as theirs, their weights in, their outputs out."""
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -132,3 +133,48 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path):
         load_official(tmp_path / "good.pt", sizes={"b.1": 16})
     with pytest.raises(ConfigError, match="knows"):
         load_official(tmp_path / "good.pt", sizes={"c": 16})
+
+
+ROTARY = "backbone.layers.0.attention.rotary_emb.inv_freq"
+NORM = "backbone.norm.weight"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        # numbers that a stride of 0 makes of one: the model made of them would take all memory
+        ({NORM: torch.zeros(1).expand(2**40)}, "layout"),
+        ({"tokenizer.patch_embeddings.a.weight": torch.zeros(1, 1).expand(2**33, 32)}, "layout"),
+        ({f"backbone.layers.{10**9}.norm1.weight": torch.zeros(32)}, "layers are numbered"),
+        ({f"backbone.layers.{'9' * 5000}.norm1.weight": torch.zeros(32)}, "layers are numbered"),
+        ({"backbone.layers.x.norm1.weight": torch.zeros(32)}, "layers are numbered"),
+        ({NORM: torch.tensor(1.0)}, "layout"),
+        ({ROTARY: torch.zeros(0)}, "layout"),
+        (
+            {"tokenizer.patch_embeddings.a.weight": torch.zeros(0, 32)},
+            r"sessions have \[0, 3\] patches",
+        ),
+        ({ROTARY: torch.zeros(1).expand(2**40)}, "ModelConfig"),
+        ({NORM: torch.zeros(32, dtype=torch.int64)}, "torch.int64"),
+        ({NORM: torch.full((32,), float("inf"))}, "NaN or infinite"),
+    ],
+)
+def test_what_shapes_declare_is_checked_before_a_model_is_made(tmp_path, changes, message):
+    _, weights = published("lfp")
+    torch.save(weights | changes, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_official(tmp_path / "a.pt")
+    assert "a.pt" in str(caught.value) and "Get the file again" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_dicts_in_dicts_without_end(tmp_path):
+    torch.save({"a": 1}, tmp_path / "a.pt")
+    deep = b"\x80\x02}" + b"X\x01\x00\x00\x00a}" * 50_000 + b"s" * 50_000 + b"."
+    with zipfile.ZipFile(tmp_path / "a.pt") as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as new:
+        for name, content in members.items():
+            new.writestr(name, deep if name.endswith("data.pkl") else content)
+    with pytest.raises(CheckpointError, match="not of the published code"):
+        load_official(tmp_path / "a.pt")

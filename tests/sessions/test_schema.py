@@ -193,3 +193,12 @@ def test_dropping_everything_is_an_error(name):
     session[name][:] = 0
     with pytest.raises(DataError, match="nothing would be left"):
         drop_bad_channels(session)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "..", ".hidden", "a\\b", "a\0b", "x" * 129, ""])
+def test_names_of_variables_are_names_of_folders(name):
+    session = make_session(bins=20).assign_coords({name: ("unit", np.arange(6))})
+    with pytest.raises(
+        SchemaError, match="is a name of a variable that no folder of a store can have; rename"
+    ):
+        validate_session(session)

@@ -124,7 +124,7 @@ def test_a_failed_save_leaves_nothing_and_keeps_what_was_there(tmp_path, monkeyp
         raise OSError("No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="No space left"):
         save_session(make_session(seed=2), path, overwrite=True)
     monkeypatch.undo()
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.zarr"]
@@ -166,6 +166,20 @@ def test_a_save_that_is_killed_leaves_no_half_session(tmp_path, moment):
     with pytest.raises(DataError, match=r"No \.zarr or \.nwb session"):
         open_cohort(tmp_path)  # what the dead process left is not taken for a session
     assert open_session(save_session(make_session(), path)).identical(make_session())
+
+
+@pytest.mark.parametrize("depth", ["s.zarr", "I/s.zarr"])
+def test_a_session_that_a_killed_save_moved_aside_is_put_back(tmp_path, depth):
+    """Killed between two renames, it would be missing from its cohort without a word."""
+    save_session(make_session(session="other"), (tmp_path / depth).with_name("other.zarr"))
+    by_cohort = lambda _: open_cohort(tmp_path, progress=False)["I/s01"].to_dataset()  # noqa: E731
+    for open_it in (open_session, by_cohort):
+        path = save_session(make_session(), tmp_path / depth, overwrite=True)
+        left = path.with_name(".s.zarr.0badcafe.tmp")
+        left.mkdir()
+        os.rename(path, left / "old")
+        assert open_it(path).identical(make_session())
+        assert sorted(each.name for each in path.parent.iterdir()) == ["other.zarr", "s.zarr"]
 
 
 def _damage(path, how):
@@ -343,3 +357,30 @@ def test_an_error_in_a_cohort_names_the_file(tmp_path):
         file.attrs["nothing"] = 1
     with pytest.raises(DataError, match=r"empty\.nwb"):
         open_cohort(tmp_path, progress=False)
+
+
+def test_an_invalid_session_in_a_store_names_the_store(tmp_path):
+    path = save_session(make_session(), tmp_path / "s.zarr")
+    attrs = json.loads((path / ".zattrs").read_text())
+    (path / ".zattrs").write_text(json.dumps(attrs | {"subject": "../up"}))
+    with pytest.raises(SchemaError, match=r"(?s)^s\.zarr: .*attrs\['subject'\] is '../up'"):
+        open_session(path)
+
+
+def test_two_files_of_the_same_session_are_named(tmp_path):
+    save_session(make_session(), tmp_path / "a.zarr")
+    save_session(make_session(), tmp_path / "deep" / "b.zarr")
+    with pytest.raises(
+        DataError, match=r"a\.zarr and .*b\.zarr hold sessions of the same name, I/s01"
+    ):
+        open_cohort(tmp_path, progress=False)
+
+
+def test_what_a_killed_process_left_is_not_looked_for_through_a_link(tmp_path):
+    path = save_session(make_session(), tmp_path / "cohort" / "s.zarr")
+    (tmp_path / "other").mkdir()
+    (path.parent / ".s.zarr.0badc0de.tmp").symlink_to(tmp_path / "other")
+    for read in (open_session, lambda path: open_cohort(path.parent, progress=False)):
+        with pytest.raises(DataError, match=r"beside s\.zarr, is a link"):
+            read(path)
+    assert not list((tmp_path / "other").iterdir())
