@@ -390,7 +390,7 @@ MALFORMED = {
     "NaN in t": (_with("t", _one_nan), "at sample 100"),
     "t runs backwards": (_with("t", lambda t: t[:, ::-1]), "not finite and increasing at sample 1"),
     "t stands still": (_with("t", _constant), "not finite and increasing"),
-    "t in milliseconds": (_with("t", lambda t: 1000 * t), "a time in it is wrong"),
+    "t in milliseconds": (_with("t", lambda t: 1000 * t), "250 are expected"),
     "t at 100 Hz": (_with("t", lambda t: 2.5 * t), "has 100 samples a second"),
     "t has one sample": (_with("t", lambda t: t[:, :1]), "'t'"),
     "cursor_pos is shorter": (_with("cursor_pos", lambda p: p[:, :-5]), "must be as long"),
