@@ -206,10 +206,9 @@ class _Look:
         """The content of an element, of one of these types; of a long one, if it is not kept, nothing."""
         tag = self.source.read(8)
         (first,) = struct.unpack(f"{self.order}I", tag[:4])
-        if (
-            among is not None and first & 0xFFFF not in among
-        ):  # scipy looks others up in empty space
-            raise EOFError(f"numbers of type {first & 0xFFFF}")
+        kind = first & 0xFFFF
+        if among is not None and kind not in among:  # scipy would look it up where nothing is
+            raise EOFError(f"numbers of type {kind}")
         if first >> 16:  # a small element, in its own tag
             return tag[4 : 4 + min(first >> 16, 4)]
         (length,) = struct.unpack(f"{self.order}I", tag[4:])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from spikelfp_lab.datasets import flint, makin
-
 COHORT_OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("simulated", "smoke"): {"n_sessions": 5, "duration_s": 90.0},
     # One rat and three sessions of two mice.
@@ -18,13 +16,27 @@ COHORT_TRAINING: dict[tuple[str, str], dict[str, Any]] = {
     ("cao2021", "smoke"): {"window_s": 2.0},
     ("cao2021", "paper"): {"window_s": 2.0},
 }
-HELD_OUT: dict[str, tuple[str, ...]] = {
-    "simulated": ("I/s05", "I/s06", "I/s07"),
-    "cao2021": ("ratA/s1", "mouse2/s2"),
-    # Those of the paper.
-    "makin": tuple(name.replace("_", "/", 1) for name in makin.HELD_OUT),
-    "flint": tuple(f"C/{name}" for name in flint.HELD_OUT),
-}
+COHORTS = ("simulated", "cao2021", "makin", "flint")
+
+
+def held_out_of(cohort: str) -> tuple[str, ...]:
+    """Sessions of a named cohort that are in nobody's pre-training; none are named for a folder of sessions.
+
+    >>> held_out_of("simulated")
+    ('I/s05', 'I/s06', 'I/s07')
+    """
+    if (
+        cohort == "makin"
+    ):  # those of the paper; their loaders take a second to import, and a notebook seldom needs them
+        from spikelfp_lab.datasets import makin
+
+        return tuple(name.replace("_", "/", 1) for name in makin.HELD_OUT)
+    if cohort == "flint":
+        from spikelfp_lab.datasets import flint
+
+        return tuple(f"C/{name}" for name in flint.HELD_OUT)
+    chosen = {"simulated": ("I/s05", "I/s06", "I/s07"), "cao2021": ("ratA/s1", "mouse2/s2")}
+    return chosen.get(cohort, ())
 
 
 def options_of(cohort: str, preset: str) -> dict[str, Any]:

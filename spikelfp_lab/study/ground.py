@@ -19,7 +19,7 @@ from spikelfp_lab.errors import CheckpointError, ConfigError
 from spikelfp_lab.models import Autoencoder, load
 from spikelfp_lab.presets import PRESETS, Preset, Role
 from spikelfp_lab.sessions import as_dataset, iterate_sessions, open_cohort, save_cohort
-from spikelfp_lab.study.cohorts import COHORT_TRAINING, HELD_OUT, options_of
+from spikelfp_lab.study.cohorts import COHORT_TRAINING, COHORTS, held_out_of, options_of
 from spikelfp_lab.study.locks import made_once
 
 # Of the behavior term in the supervised setting; the paper does not say its own.
@@ -66,7 +66,7 @@ class Ground:
         figures = "figures" if cohort == "simulated" else f"figures/{Path(cohort).name}"
         if preset != "demo":
             figures = f"{figures}/{preset}"
-        if (root / cohort).is_dir() and cohort not in HELD_OUT:  # a folder, named from the root
+        if (root / cohort).is_dir() and cohort not in COHORTS:  # a folder, named from the root
             cohort = str((root / cohort).resolve())
         return cls(
             cohort_name=cohort,
@@ -111,7 +111,7 @@ class Ground:
     @cached_property
     def held_out(self) -> list[str]:
         """Sessions that no pre-training sees; the last third of a cohort that names none."""
-        known = [name for name in HELD_OUT.get(self.cohort_name, ()) if name in self.sessions]
+        known = [name for name in held_out_of(self.cohort_name) if name in self.sessions]
         return known or list(self.sessions)[-max(1, round(len(self.sessions) / 3)) :]
 
     @cached_property

@@ -1,7 +1,7 @@
 """Sizes against files and memory, and errors of any kind that become one with a name."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spikelfp_lab.errors import CheckpointError, DataError, SchemaError
@@ -9,6 +9,8 @@ from spikelfp_lab.sessions import _untrusted
 from spikelfp_lab.sessions._untrusted import check_size, reading, refuse_linked_leftovers
 
 
+@example(1032 * 10**6, 10**6)
+@example(1101 * 10**6, 10**6)
 @given(st.integers(0, 10**14), st.integers(0, 10**12))
 def test_what_deflate_could_have_packed_is_never_refused(declared, stored):
     possible = declared <= 1032 * stored
