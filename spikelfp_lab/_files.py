@@ -77,6 +77,8 @@ def put(new: Path, place: Path, *, overwrite: bool = True) -> None:
 def settle(place: Path) -> None:
     """Clear away what killed processes left beside ``place``; one that was killed between two renames had moved aside what was there: put it back."""
     for left in place.parent.glob(f".{glob.escape(place.name)}.*.tmp"):
+        if left.is_symlink():  # not ours: it could lead anywhere
+            continue
         lock = FileLock(left / LOCK)
         try:
             lock.acquire(timeout=0)

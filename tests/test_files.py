@@ -161,3 +161,13 @@ def test_a_check_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     check_writable(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_named_as_a_leftover_is_not_followed(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "old").write_text("precious")
+    (tmp_path / ".a.txt.0badcafe.tmp").symlink_to(elsewhere)
+    write_whole(tmp_path / "a.txt", b"whole")
+    assert (elsewhere / "old").read_text() == "precious"
+    assert [each.name for each in elsewhere.iterdir()] == ["old"]

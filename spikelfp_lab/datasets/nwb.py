@@ -88,7 +88,7 @@ def open_nwb(
     Parameters
     ----------
     path : str or path
-        A path; an http(s) address, whose file is read in parts and whose session is kept in the
+        A path; an https address, whose file is read in parts and whose session is kept in the
         cache folder; or ``"dandi:000688/path.nwb"``, which needs ``spikelfp_lab[dandi]``.
     units, lfp, behavior : str, False or None
         Which object to use: its path, as :func:`describe_nwb` gives it, or the end of it. None

@@ -79,7 +79,7 @@ def open_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
     Parameters
     ----------
     path : path or str
-        A ``.zarr`` folder, as from :func:`save_session`; an NWB file, ``.nwb``; an http(s) address
+        A ``.zarr`` folder, as from :func:`save_session`; an NWB file, ``.nwb``; an https address
         of one; or ``"dandi:<dandiset>/<path in it>"``.
     **options
         For NWB, such as ``lfp="LFP"`` where a file has several; see

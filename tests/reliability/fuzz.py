@@ -181,6 +181,7 @@ def _in_child(case: Case, seeds: Path, root: Path, pipe: int, outcome: Outcome) 
             {"HOME": str(root / "home"), "XDG_CACHE_HOME": str(root / "home"), "TMPDIR": str(root / "tmp"), "SPIKELFP_DATA": str(cache)}
         )  # fmt: skip
         os.chdir(root / "here")
+        warnings.simplefilter("ignore")  # here and in what is opened: this process has no other use
         opened, target, outcome.did = case.make(seeds, root)
         os.write(pipe, (outcome.did.replace("\n", " ") + "\n").encode(errors="replace"))
         before = _listing(root, cache)
@@ -215,9 +216,7 @@ def _open(outcome: Outcome, opened: Path, target: Path) -> None:
         names.add(opened.stem)
     began = time.perf_counter()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            FORMATS[outcome.format].open(opened)
+        FORMATS[outcome.format].open(opened)
         outcome.verdict = "valid"
         if outcome.did.startswith(OUTSIDE) or f": {OUTSIDE}" in outcome.did:
             outcome.verdict, outcome.why = "failed", "what leads elsewhere was followed"

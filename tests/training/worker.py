@@ -124,7 +124,7 @@ def student(folder: Path | None = None, **options) -> Autoencoder:
     kept = None if folder is None else folder / "teacher"
     teacher = pretrain(taught, "spikes", model=MODEL, train=FEW, folder=kept, **OPTIONS)
     goal = DistillConfig(target="behavior", mask_ratio=0.2)
-    return distill(taught, teacher, model=STUDENT, distill=goal, train=TRAIN, folder=folder, **OPTIONS, **options)  # fmt: skip
+    return distill(taught, teacher, model=STUDENT, distill=goal, train=TRAIN, force=True, folder=folder, **OPTIONS, **options)  # fmt: skip
 
 
 def killed(folder: Path) -> Autoencoder:
