@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
+import xarray as xr
 
-from spikelfp_lab.configs import MaskConfig
+from spikelfp_lab.configs import MaskConfig, TrainConfig
+from spikelfp_lab.errors import DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import autocast
-from spikelfp_lab.training.batches import SessionWindows, some_validation
+from spikelfp_lab.training.batches import SessionWindows, add_behavior, prepare, some_validation
 
 LEAST_RATE = 1e-4
 """Counts a bin that a unit is given which is silent in all of training time: its log-rate must stay finite."""
@@ -81,3 +84,35 @@ def behavior_r2(model: Autoencoder, windows: SessionWindows) -> float:
     model.train(was_training)
     known = wanted[torch.isfinite(wanted).all(dim=-1)]
     return float(1 - error / known.square().mean().clamp(min=1e-9))
+
+
+def refuse_chance(
+    teacher: Autoencoder,
+    session: xr.Dataset,
+    name: str,
+    *,
+    train: TrainConfig,
+    device: torch.device,
+) -> None:
+    """Raise a :class:`DataError` for a teacher that knows no more of a session's spikes than their rates, nor, if it learned behavior, of that.
+
+    A model without a predictor cannot be asked. Time is split as in the teacher's own training, or else as ``train`` says.
+    """
+    if teacher.predictor is None:
+        return
+    own = teacher.info.get("train", {})
+    train = replace(
+        train, **{key: own[key] for key in ("window_s", "scheme", "seed") if key in own}
+    )
+    windows = prepare(session, name, modality="spikes", train=train, device=device)
+    bits = bits_per_spike(teacher.to(device), windows)
+    if bits > 0:
+        return
+    if teacher.behavior_head is not None and "behavior" in session:
+        add_behavior(windows, session, train=train)
+        if behavior_r2(teacher, windows) > 0:
+            return
+    raise DataError(
+        f"the teacher is no better than chance on session {name}: it predicts dropped spikes {-bits:.3f} bits a spike worse than each "
+        "unit's mean rate does, so it has nothing to teach. Train it longer, finetune(teacher, session), or distill(..., force=True)."
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ from spikelfp_lab.training.batches import (
     behavior_axes,
     prepare,
 )
-from spikelfp_lab.training.chance import behavior_r2, bits_per_spike
+from spikelfp_lab.training.chance import refuse_chance
 from spikelfp_lab.training.cohort import Cohort
 from spikelfp_lab.training.loop import Callback, fit
 from spikelfp_lab.training.pretrain import Sessions
@@ -238,8 +237,8 @@ def distill(
     shown = progress and processes.is_main
 
     def make(name: str, session: xr.Dataset) -> SessionWindows:
-        if not (preset == "smoke" if force is None else force):
-            _refuse_chance(session, name, teacher, train, processes.device)
+        if isinstance(teacher, Autoencoder) and not (preset == "smoke" if force is None else force):
+            refuse_chance(teacher, session, name, train=train, device=processes.device)
         return _with_targets(
             session, name, teacher, goal, train, processes.device, shuffle_teacher, shown
         )
@@ -330,34 +329,6 @@ def _check(
                     f"the teacher's time was split with {key}={before[key]!r}, the student's with {getattr(train, key)!r}: "
                     f"the teacher has trained on what the student is tested on. Give TrainConfig({key}={before[key]!r})."
                 )
-
-
-def _refuse_chance(
-    session: xr.Dataset,
-    name: str,
-    teacher: Autoencoder | Mapping[str, xr.DataArray],
-    train: TrainConfig,
-    device: torch.device,
-) -> None:
-    """Refuse a teacher that knows no more of the session's spikes than their rates."""
-    if not isinstance(teacher, Autoencoder) or teacher.predictor is None:
-        return
-    own = teacher.info.get("train", {})
-    train = replace(
-        train, **{key: own[key] for key in ("window_s", "scheme", "seed") if key in own}
-    )
-    windows = prepare(session, name, modality="spikes", train=train, device=device)
-    bits = bits_per_spike(teacher.to(device), windows)
-    if bits > 0:
-        return
-    if teacher.behavior_head is not None and "behavior" in session:
-        add_behavior(windows, session, train=train)
-        if behavior_r2(teacher, windows) > 0:
-            return
-    raise DataError(
-        f"the teacher is no better than chance on session {name}: it predicts dropped spikes {-bits:.3f} bits a spike worse than each "
-        "unit's mean rate does, so it has nothing to teach. Train it longer, finetune(teacher, session), or distill(..., force=True)."
-    )
 
 
 def _with_targets(
