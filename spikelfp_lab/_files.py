@@ -91,12 +91,19 @@ def settle(place: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def write_whole(place: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new one, never half."""
+@contextmanager
+def whole_file(place: Path) -> Iterator[Path]:
+    """A path to write a file to, which becomes ``place`` at one stroke once it is written, and nothing if it is not."""
     with workspace(place) as folder:
-        (folder / "partial").write_bytes(content)
+        yield folder / "partial"
         flush(folder / "partial")
         put(folder / "partial", place)
+
+
+def write_whole(place: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old or the new one, never half."""
+    with whole_file(place) as partial:
+        partial.write_bytes(content)
 
 
 def check_writable(folder: Path) -> None:

@@ -19,7 +19,7 @@ from spikelfp_lab._files import flush, put, settle, workspace
 from spikelfp_lab.configs import ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
 from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder
-from spikelfp_lab.sessions._untrusted import reading, refuse_linked_leftovers
+from spikelfp_lab.sessions._untrusted import reading
 
 FORMAT_VERSION = 1
 _LONGEST_CONFIG = 64 << 20  # bytes; a long history takes a thousandth of it
@@ -101,7 +101,6 @@ def load(path: str | Path) -> Autoencoder:
         Missing, damaged, or of another format; nothing in the files is executed, and no memory is taken for weights that are not there.
     """
     path = Path(path)
-    refuse_linked_leftovers(path, kind=CheckpointError)
     if not _is_model(path):
         raise CheckpointError(
             f"{path} is not a saved model: it needs config.json and model.safetensors. Give the folder that save wrote."

@@ -1,13 +1,12 @@
 """A figure on disk: picture, vector drawing and the numbers in it."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from spikelfp_lab._files import whole_file
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots.style import style
 
@@ -102,17 +101,6 @@ def save_table(data: pd.DataFrame, folder: str | os.PathLike, name: str) -> Path
     with whole_file(path) as partial:
         data.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
     return path
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` once it is written, and nothing if it is not."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _place(folder: str | os.PathLike, name: str) -> Path:

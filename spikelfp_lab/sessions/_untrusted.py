@@ -1,7 +1,6 @@
 """Files are not trusted: what they declare is checked before memory is taken, and whatever goes
 wrong while they are read becomes one error that names them."""
 
-import glob
 import os
 import re
 from collections.abc import Iterator
@@ -59,24 +58,6 @@ of it: it is damaged, or was never filled. Copy the file again from its source.
             f"{what} takes {declared / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free. "
             "Close other programs, or open it on a machine with more."
         )
-
-
-def refuse_linked_leftovers(place: Path, *, kind: type[SpikeLFPError] = DataError) -> None:
-    """Refuse a place beside which a link stands for what a killed process left.
-
-    What such a process has left is locked and cleared away by whoever comes next, and through a link
-    that would be done in another folder.
-
-    Examples
-    --------
-    >>> refuse_linked_leftovers(Path("data/a.zarr"))
-    """
-    for left in place.parent.glob(f".{glob.escape(place.name)}.*.tmp"):
-        if left.is_symlink():
-            raise kind(
-                f"{left}, beside {place.name}, is a link, where only a folder of a process that was killed is "
-                "expected. It is not followed: remove it."
-            )
 
 
 def available_memory() -> float:

@@ -10,7 +10,7 @@ import xarray as xr
 
 from spikelfp_lab._files import settle
 from spikelfp_lab.errors import ConfigError, DataError, SchemaError
-from spikelfp_lab.sessions._untrusted import reading, refuse_linked_leftovers
+from spikelfp_lab.sessions._untrusted import reading
 from spikelfp_lab.sessions._zarr import read_zarr, refuse_existing, write_zarr
 from spikelfp_lab.sessions.quality import warn_quality
 from spikelfp_lab.sessions.schema import as_dataset, session_name, validate_session
@@ -124,7 +124,6 @@ def read_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
 
         return open_nwb(path, **options)  # whose errors name the file
     path = Path(path)
-    refuse_linked_leftovers(path)
     settle(path)
     if not path.exists():
         raise DataError(
@@ -385,7 +384,6 @@ def _visible(folder: Path, suffix: str) -> list[Path]:
     for left in [*folder.glob(f".*{suffix}.*.tmp"), *folder.glob(f"*/.*{suffix}.*.tmp")]:
         # of a process that was killed: it may hold the session that it was about to replace
         place = left.with_name(left.name.removeprefix(".").rsplit(".", 2)[0])
-        refuse_linked_leftovers(place)
         settle(place)
     found = [*folder.glob(f"*{suffix}"), *folder.glob(f"*/*{suffix}")]
     return sorted(

@@ -184,6 +184,5 @@ def test_what_a_killed_process_left_is_not_looked_for_through_a_link(model, tmp_
     folder = model.save(tmp_path / "m")
     (tmp_path / "other").mkdir()
     (tmp_path / ".m.0badc0de.tmp").symlink_to(tmp_path / "other")
-    with pytest.raises(CheckpointError, match="is a link"):
-        load(folder)
+    assert load(folder).digest() == model.digest()
     assert not list((tmp_path / "other").iterdir())

@@ -381,6 +381,5 @@ def test_what_a_killed_process_left_is_not_looked_for_through_a_link(tmp_path):
     (tmp_path / "other").mkdir()
     (path.parent / ".s.zarr.0badc0de.tmp").symlink_to(tmp_path / "other")
     for read in (open_session, lambda path: open_cohort(path.parent, progress=False)):
-        with pytest.raises(DataError, match=r"beside s\.zarr, is a link"):
-            read(path)
+        read(path)
     assert not list((tmp_path / "other").iterdir())

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from spikelfp_lab.errors import CheckpointError, DataError, SchemaError
 from spikelfp_lab.sessions import _untrusted
-from spikelfp_lab.sessions._untrusted import check_size, reading, refuse_linked_leftovers
+from spikelfp_lab.sessions._untrusted import check_size, reading
 
 
 @example(1032 * 10**6, 10**6)
@@ -53,11 +53,3 @@ def test_errors_of_the_package_stay_what_they_are_and_get_a_name():
         raise SchemaError("no time in a.nwb")
     with pytest.raises(UserWarning, match="look"), reading("a.nwb", "", ""):
         raise UserWarning("look")  # whoever has warnings raised wants to see them
-
-
-def test_a_link_in_the_place_of_what_a_killed_process_left_is_refused(tmp_path):
-    (tmp_path / ".a.zarr.1.tmp").mkdir()
-    (tmp_path / ".b.zarr.1.tmp").symlink_to(tmp_path)
-    refuse_linked_leftovers(tmp_path / "a.zarr")
-    with pytest.raises(DataError, match=r"\.b\.zarr\.1\.tmp, beside b\.zarr, is a link"):
-        refuse_linked_leftovers(tmp_path / "b.zarr")
