@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from spikelfp_lab.datasets import simulated
+from spikelfp_lab.cohorts import simulated
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.widgets.compare import Comparison, compare

@@ -16,7 +16,7 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 
-from spikelfp_lab.datasets import simulated
+from spikelfp_lab.cohorts import simulated
 from spikelfp_lab.widgets.explorer import Explorer, explore
 
 DURATION_S, CHANNELS, UNITS = 600, 96, 60

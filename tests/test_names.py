@@ -8,12 +8,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spikelfp_lab.datasets import _zenodo, remote
-from spikelfp_lab.datasets._zenodo import RemoteFile
-from spikelfp_lab.datasets.nwb import _safe
+from spikelfp_lab.cohorts import _zenodo
+from spikelfp_lab.cohorts._zenodo import RemoteFile
 from spikelfp_lab.errors import DataError, SchemaError, SpikeLFPError
+from spikelfp_lab.io import remote
+from spikelfp_lab.io.nwb_read import _safe
+from spikelfp_lab.io.store import save_cohort
 from spikelfp_lab.plots.save import save_table
-from spikelfp_lab.sessions import save_cohort, session_name, validate_session
+from spikelfp_lab.sessions import session_name, validate_session
 from tests.factories import make_session
 
 HOSTILE = [

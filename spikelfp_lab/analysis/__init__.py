@@ -2,7 +2,7 @@
 
 from spikelfp_lab.analysis.alignment import cca, linear_cka, procrustes, retrieval
 from spikelfp_lab.analysis.decode import decode, fit_read_out, predict, r2_by_axis, score
-from spikelfp_lab.analysis.references import gru, kalman, psid, wiener
+from spikelfp_lab.analysis.decoders import gru, kalman, psid, wiener
 from spikelfp_lab.analysis.stats import (
     bootstrap_interval,
     compare,

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from spikelfp_lab._ridge import FOLDS, deviation
 from spikelfp_lab.analysis._read_out import behavior_of, features_of, too_few
-from spikelfp_lab.analysis._ridge import FOLDS, deviation
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.sessions.windows import TRAIN, usable_runs
 

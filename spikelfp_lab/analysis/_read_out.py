@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from spikelfp_lab.analysis._ridge import (
+from spikelfp_lab._ridge import (
     FOLDS,
     best_penalty,
     deviation,

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from spikelfp_lab._files import flush, put, settle, workspace
+from spikelfp_lab._guard import reading
 from spikelfp_lab.configs import ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
 from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder
-from spikelfp_lab.sessions._untrusted import reading
 
 FORMAT_VERSION = 1
 _LONGEST_CONFIG = 64 << 20  # bytes; a long history takes a thousandth of it

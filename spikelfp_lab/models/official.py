@@ -13,12 +13,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from spikelfp_lab._guard import reading, said
 from spikelfp_lab.configs import ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
 from spikelfp_lab.models._archive import check_archive
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.checkpoint import build_checked
-from spikelfp_lab.sessions._untrusted import reading, said
 
 _CURE = "Get the file again, or save the state_dict of such a model alone, as .safetensors."
 _ROWS = "tokenizer.patch_embeddings."

@@ -8,7 +8,6 @@ from spikelfp_lab.sessions._measures import (
 )
 from spikelfp_lab.sessions._overlap import warn_trained
 from spikelfp_lab.sessions.align import build_session, session_clock
-from spikelfp_lab.sessions.prepare import cache_folder, cached_session, prepare_sessions
 from spikelfp_lab.sessions.quality import check_quality, warn_quality
 from spikelfp_lab.sessions.schema import (
     GAP_BINS,
@@ -19,14 +18,7 @@ from spikelfp_lab.sessions.schema import (
     session_name,
     validate_session,
 )
-from spikelfp_lab.sessions.store import (
-    cohort_from_sessions,
-    iterate_sessions,
-    open_cohort,
-    open_session,
-    save_cohort,
-    save_session,
-)
+from spikelfp_lab.sessions.tree import cohort_from_sessions, iterate_sessions
 from spikelfp_lab.sessions.windows import (
     GUARD,
     TEST,
@@ -50,22 +42,15 @@ __all__ = [
     "as_dataset",
     "bins_in",
     "build_session",
-    "cache_folder",
-    "cached_session",
     "channel_statistics",
     "check_quality",
     "clipped_share",
     "cohort_from_sessions",
     "drop_bad_channels",
     "iterate_sessions",
-    "open_cohort",
-    "open_session",
-    "prepare_sessions",
     "refractory_coords",
     "same_channels",
     "same_units",
-    "save_cohort",
-    "save_session",
     "session_clock",
     "session_name",
     "split_session",

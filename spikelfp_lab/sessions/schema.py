@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from spikelfp_lab._guard import NO_STORABLE_NAME, is_storable_name
 from spikelfp_lab.errors import DataError, SchemaError, SpikeLFPWarning
-from spikelfp_lab.sessions._untrusted import NO_STORABLE_NAME, is_storable_name
 
 SCHEMA_VERSION = 1
 

@@ -5,13 +5,31 @@
 ``SPIKELFP_RUNS`` (where models are kept) and ``FIGURES``.
 """
 
+from spikelfp_lab.study.ablations import ablations
+from spikelfp_lab.study.alignment import alignment, layers
 from spikelfp_lab.study.catalog import COMPARISON, MODELS
 from spikelfp_lab.study.core import Study
+from spikelfp_lab.study.generalization import generalization, published_generalization
 from spikelfp_lab.study.parallel import in_parallel
+from spikelfp_lab.study.practical import channel_loss, cost, label_efficiency, silence
 from spikelfp_lab.study.recipe import Recipe
 from spikelfp_lab.study.scoring import latents_of, read_out, references, scores_of
+from spikelfp_lab.study.truth import fraction_of_bound, linear_bound, recovery, true_latents
 
 __all__ = [
+    "true_latents",
+    "silence",
+    "recovery",
+    "published_generalization",
+    "linear_bound",
+    "layers",
+    "label_efficiency",
+    "generalization",
+    "fraction_of_bound",
+    "cost",
+    "channel_loss",
+    "alignment",
+    "ablations",
     "COMPARISON",
     "MODELS",
     "Recipe",

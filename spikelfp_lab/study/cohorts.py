@@ -28,11 +28,11 @@ def held_out_of(cohort: str) -> tuple[str, ...]:
     if (
         cohort == "makin"
     ):  # those of the paper; their loaders take a second to import, and a notebook seldom needs them
-        from spikelfp_lab.datasets import makin
+        from spikelfp_lab.cohorts import makin
 
         return tuple(name.replace("_", "/", 1) for name in makin.HELD_OUT)
     if cohort == "flint":
-        from spikelfp_lab.datasets import flint
+        from spikelfp_lab.cohorts import flint
 
         return tuple(f"C/{name}" for name in flint.HELD_OUT)
     chosen = {"simulated": ("I/s05", "I/s06", "I/s07"), "cao2021": ("ratA/s1", "mouse2/s2")}

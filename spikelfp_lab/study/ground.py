@@ -14,11 +14,13 @@ from typing import Any, Self
 import numpy as np
 import xarray as xr
 
+from spikelfp_lab.cohorts import open_cohort
 from spikelfp_lab.configs import config_hash
 from spikelfp_lab.errors import CheckpointError, ConfigError
+from spikelfp_lab.io.store import save_cohort
 from spikelfp_lab.models import Autoencoder, load
 from spikelfp_lab.presets import PRESETS, Preset, Role
-from spikelfp_lab.sessions import as_dataset, iterate_sessions, open_cohort, save_cohort
+from spikelfp_lab.sessions import as_dataset, iterate_sessions
 from spikelfp_lab.study.cohorts import COHORT_TRAINING, COHORTS, held_out_of, options_of
 from spikelfp_lab.study.locks import made_once
 

@@ -33,7 +33,7 @@ class ExplorerPicture:
 
     Examples
     --------
-    >>> from spikelfp_lab.datasets.simulated import session
+    >>> from spikelfp_lab.cohorts.simulated import session
     >>> picture = ExplorerPicture()
     >>> picture.update(ExplorerState(session(1, duration_s=20, n_units=4, n_channels=3)))
     >>> [axes.get_ylabel() for axes in picture.figure.axes[:1]]

@@ -130,7 +130,7 @@ class Place(traitlets.HasTraits):
     def turn(self, pages: int) -> None:
         """Move the stretch by whole pages, backward if negative, up to the session's ends.
 
-        >>> from spikelfp_lab.datasets.simulated import session
+        >>> from spikelfp_lab.cohorts.simulated import session
         >>> state = Place(session(1, duration_s=25, n_units=2, n_channels=2))
         >>> state.turn(9)
         >>> state.start_s

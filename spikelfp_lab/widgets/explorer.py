@@ -56,7 +56,7 @@ def explore(
 
     Examples
     --------
-    >>> from spikelfp_lab.datasets.simulated import session
+    >>> from spikelfp_lab.cohorts.simulated import session
     >>> explorer = explore(session(1, duration_s=20, n_units=4, n_channels=3), start_s=5)
     >>> explorer.state.status
     'I/s01: 5.0 to 15.0 s of 20.0 s; 4 units, 3 of 3 channels'
@@ -85,7 +85,7 @@ class Explorer(ipywidgets.VBox):
 
     Examples
     --------
-    >>> from spikelfp_lab.datasets.simulated import session
+    >>> from spikelfp_lab.cohorts.simulated import session
     >>> explorer = Explorer(ExplorerState(session(1, duration_s=20, n_units=4, n_channels=3)))
     >>> explorer.controls["next"].click()
     >>> explorer.state.start_s

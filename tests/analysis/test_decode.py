@@ -10,8 +10,8 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from spikelfp_lab._ridge import PENALTIES
 from spikelfp_lab.analysis import decode, predict, score
-from spikelfp_lab.analysis._ridge import PENALTIES
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions import TEST, TRAIN, VAL, split_session, usable_runs
 from tests.factories import make_session

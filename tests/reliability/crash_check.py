@@ -11,7 +11,8 @@ import xarray as xr
 
 from spikelfp_lab import load
 from spikelfp_lab._files import settle
-from spikelfp_lab.sessions import open_cohort, open_session
+from spikelfp_lab.cohorts import open_cohort
+from spikelfp_lab.io.open import open_session
 from tests.reliability.crash_work import STARTS
 
 PLAIN = {"lock", STARTS}  # files without a content of their own

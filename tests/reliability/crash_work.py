@@ -28,21 +28,17 @@ from spikelfp_lab import (
     load,
     pretrain,
 )
-from spikelfp_lab.datasets.nwb_write import write_nwb
+from spikelfp_lab.cohorts import open_cohort
+from spikelfp_lab.io.nwb_write import write_nwb
+from spikelfp_lab.io.open import open_session
+from spikelfp_lab.io.store import save_cohort, save_session
 from spikelfp_lab.models import Autoencoder
-from spikelfp_lab.sessions import (
-    cohort_from_sessions,
-    iterate_sessions,
-    open_cohort,
-    open_session,
-    save_cohort,
-    save_session,
-)
+from spikelfp_lab.sessions import cohort_from_sessions, iterate_sessions
 from spikelfp_lab.study import Recipe, Study, in_parallel
 from spikelfp_lab.study.catalog import Job
 from spikelfp_lab.study.core import _train_one
-from tests.datasets.nwb_files import add_lfp, add_units, start_file, write
 from tests.factories import make_session
+from tests.io.nwb_files import add_lfp, add_units, start_file, write
 
 MODEL = ModelConfig(width=16, layers=1, heads=1, spike_patch=16, channel_patch=8, predictor_width=16)  # fmt: skip
 TRAIN = TrainConfig(steps=24, batch=2, window_s=0.4, val_every=3, drop_inputs=0.3)

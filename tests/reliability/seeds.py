@@ -21,11 +21,13 @@ from scipy import io
 
 import spikelfp_lab as sl
 from spikelfp_lab import ModelConfig
-from spikelfp_lab.datasets import flint, makin
+from spikelfp_lab.cohorts import flint, makin
+from spikelfp_lab.io.store import save_cohort, save_session
 from spikelfp_lab.models import Autoencoder
-from spikelfp_lab.sessions import iterate_sessions, save_cohort, save_session
-from tests.datasets.matlab_files import write_flint, write_makin_mat, write_makin_nwb
-from tests.datasets.nwb_files import (
+from spikelfp_lab.sessions import iterate_sessions
+from tests.factories import make_session
+from tests.io.matlab_files import write_flint, write_makin_mat, write_makin_nwb
+from tests.io.nwb_files import (
     add_lfp,
     add_position,
     add_units,
@@ -35,7 +37,6 @@ from tests.datasets.nwb_files import (
     whole_file,
     write,
 )
-from tests.factories import make_session
 from tests.models.test_official import published
 
 MAKIN = "indy_20160622_01"

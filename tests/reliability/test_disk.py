@@ -13,15 +13,12 @@ import pytest
 import torch
 
 from spikelfp_lab import DataError, ModelConfig, TrainConfig, load, pretrain
+from spikelfp_lab.io.open import open_session
+from spikelfp_lab.io.prepare import cached_session
+from spikelfp_lab.io.store import save_cohort, save_session
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.presets import PRESETS
-from spikelfp_lab.sessions import (
-    cached_session,
-    cohort_from_sessions,
-    open_session,
-    save_cohort,
-    save_session,
-)
+from spikelfp_lab.sessions import cohort_from_sessions
 from spikelfp_lab.study import Study
 from tests.factories import make_session
 

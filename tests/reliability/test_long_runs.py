@@ -12,17 +12,19 @@ from ipywidgets.widgets import widget as registry
 from matplotlib.figure import Figure
 
 import spikelfp_lab as sl
-from spikelfp_lab.datasets.nwb_write import write_nwb
-from spikelfp_lab.sessions import cohort_from_sessions, open_cohort, save_cohort
+from spikelfp_lab.cohorts import open_cohort
+from spikelfp_lab.io.nwb_write import write_nwb
+from spikelfp_lab.io.store import save_cohort
+from spikelfp_lab.sessions import cohort_from_sessions
 from spikelfp_lab.study import Study
 from spikelfp_lab.study.locks import made_once
 from spikelfp_lab.widgets import monitor as monitor_module
 from spikelfp_lab.widgets.compare import compare
 from spikelfp_lab.widgets.explorer import explore
 from spikelfp_lab.widgets.monitor import monitor
-from tests.datasets.nwb_files import whole_file
-from tests.datasets.test_remote import serving
 from tests.factories import make_session
+from tests.io.nwb_files import whole_file
+from tests.io.test_remote import serving
 from tests.widgets.test_compare_state import make_model
 
 # Noise from a test factory may be of a quality that is warned of.

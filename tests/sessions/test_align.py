@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from spikelfp_lab.errors import DataError, SchemaError
-from spikelfp_lab.sessions import build_session, open_session, save_session, session_clock
+from spikelfp_lab.io.open import open_session
+from spikelfp_lab.io.store import save_session
+from spikelfp_lab.sessions import build_session, session_clock
 
 NAMES = {"subject": "I", "session": "s01", "source": "tests"}
 

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spikelfp_lab as sl
-from spikelfp_lab.datasets import generative, simulated
-from spikelfp_lab.datasets.example_nwb import write_example_nwb
+from spikelfp_lab.cohorts import generative, simulated
+from spikelfp_lab.cohorts.example_nwb import write_example_nwb
 from spikelfp_lab.errors import SpikeLFPWarning
+from spikelfp_lab.io.prepare import prepare_sessions
+from spikelfp_lab.io.store import save_session
 from spikelfp_lab.sessions import (
     TEST,
     TRAIN,
@@ -20,10 +22,8 @@ from spikelfp_lab.sessions import (
     bins_in,
     build_session,
     check_quality,
-    prepare_sessions,
     quality,
     refractory_coords,
-    save_session,
     session_clock,
     split_session,
     warn_quality,
@@ -505,7 +505,7 @@ def test_real_recordings_have_what_is_wrong_with_them_and_no_more(shared, monkey
     path = shared / "data" / "csr6_open_field.nwb"
     if not path.exists():
         pytest.skip(f"no {path}")
-    from spikelfp_lab.datasets import cao2021
+    from spikelfp_lab.cohorts import cao2021
 
     # stored in 8 bits: wires of tetrodes 3 to 8 reach the rail, two of tetrode 1 are bridged
     with pytest.warns(SpikeLFPWarning, match=r"clipped: 10 channels: ch11"):

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from spikelfp_lab import ConfigError, DataError
+from spikelfp_lab.cohorts import open_cohort
+from spikelfp_lab.io.store import save_cohort
 from spikelfp_lab.presets import PRESETS
-from spikelfp_lab.sessions import cohort_from_sessions, open_cohort, save_cohort
+from spikelfp_lab.sessions import cohort_from_sessions
 from spikelfp_lab.study import COMPARISON, Study
 from tests.factories import make_session
 

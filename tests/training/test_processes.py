@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from spikelfp_lab import ConfigError, DataError, load
-from spikelfp_lab.sessions import save_cohort
+from spikelfp_lab.io.store import save_cohort
 from spikelfp_lab.training import processes
 from spikelfp_lab.training.processes import Processes
 from tests.factories import make_session

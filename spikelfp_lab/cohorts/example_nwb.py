@@ -1,0 +1,115 @@
+"""A simulated recording as a lab would have it in NWB 2: spike times, LFP at 1 kHz, hand position."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikelfp_lab.cohorts.generative import BEHAVIOR_RATE_HZ, LFP_RATE_HZ, recording
+from spikelfp_lab.errors import DataError
+from spikelfp_lab.io.nwb_write import replacing
+
+
+def write_example_nwb(
+    path: str | os.PathLike,
+    *,
+    index: int = 1,
+    duration_s: float = 120.0,
+    n_channels: int = 16,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Write one recording of the simulator at its native rates, for trying out what reads NWB.
+
+    Parameters
+    ----------
+    path : path
+        A file to be made, ending in ``.nwb``.
+    index, duration_s, n_channels, seed
+        As in :func:`spikelfp_lab.cohorts.simulated.session`; ``duration_s`` in seconds.
+    overwrite : bool
+        Replace a file that is there already.
+
+    Returns
+    -------
+    Path
+        Where it was written: ``Units``; an ``LFP`` of ``ElectricalSeries`` (V, 1 kHz) whose last
+        electrode is marked bad; a ``Position`` with the hand's ``SpatialSeries`` (cm, 100 Hz).
+
+    Raises
+    ------
+    DataError
+        When the path does not end in ``.nwb``, or exists and ``overwrite`` is False.
+    ConfigError
+        If an option is out of its range.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import spikelfp_lab as sl
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_example_nwb(f"{folder}/day.nwb", duration_s=5, n_channels=3)
+    ...     table = sl.describe_nwb(path)
+    >>> table["role"].tolist()
+    ['behavior', 'lfp', 'spikes']
+    """
+    from pynwb import NWBHDF5IO, NWBFile
+    from pynwb.behavior import Position, SpatialSeries
+    from pynwb.ecephys import LFP, ElectricalSeries
+    from pynwb.file import Subject
+
+    path = Path(path)
+    if path.suffix != ".nwb":
+        raise DataError(f"Give a path that ends in '.nwb': {path} does not.")
+    raw = recording(index, duration_s=duration_s, n_channels=n_channels, seed=seed)
+    nwbfile: Any = NWBFile(
+        session_description="simulated reaching: a recording of spikelfp_lab's generative model",
+        identifier=f"simulated-{seed}-s{index:02d}",
+        session_id=f"s{index:02d}",
+        session_start_time=datetime(2020, 1, index % 28 + 1, tzinfo=UTC),
+        subject=Subject(subject_id="I", species="Macaca mulatta", sex="U", age="P5Y"),
+    )
+    device = nwbfile.create_device(name="array")
+    group = nwbfile.create_electrode_group(
+        name="array", description="simulated sites", location="motor cortex", device=device
+    )
+    nwbfile.add_electrode_column(name="is_bad", description="whether the electrode is broken")
+    for channel in range(n_channels):
+        nwbfile.add_electrode(
+            group=group, location="motor cortex", is_bad=channel == n_channels - 1
+        )
+    region = nwbfile.create_electrode_table_region(
+        region=list(range(n_channels)), description="all sites"
+    )
+    for times in raw.spike_times:
+        nwbfile.add_unit(spike_times=times, obs_intervals=[[0.0, float(duration_s)]])
+    lfp = ElectricalSeries(
+        name="lfp",
+        data=raw.lfp,
+        electrodes=region,
+        rate=float(LFP_RATE_HZ),
+        starting_time=float(raw.lfp_times[0]),
+        conversion=1e-6,
+    )
+    container: Any = LFP(name="LFP")
+    nwbfile.create_processing_module(name="ecephys", description="LFP").add(container)
+    container.add_electrical_series(lfp)
+    hand = SpatialSeries(
+        name="hand",
+        data=np.cumsum(raw.velocity, axis=0) / BEHAVIOR_RATE_HZ,
+        rate=float(BEHAVIOR_RATE_HZ),
+        starting_time=float(raw.behavior_times[0]),
+        unit="cm",
+        reference_frame="where the hand began",
+    )
+    nwbfile.create_processing_module(name="behavior", description="the hand").add(
+        Position(spatial_series=hand)
+    )
+    with (
+        replacing(path, overwrite=overwrite) as temporary,
+        NWBHDF5IO(path=temporary, mode="w") as io,
+    ):
+        io.write(container=nwbfile)
+    return path

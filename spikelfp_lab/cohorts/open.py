@@ -1,0 +1,112 @@
+"""Open a cohort: a data set by its name, or a folder of sessions."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from spikelfp_lab._files import settle
+from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.io.open import is_nwb, open_session
+from spikelfp_lab.io.prepare import prepare_sessions
+from spikelfp_lab.sessions.quality import warn_quality
+from spikelfp_lab.sessions.schema import session_name
+from spikelfp_lab.sessions.tree import cohort_from_sessions
+
+DATASETS = ("simulated", "cao2021", "makin", "flint")
+
+
+def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTree:
+    """Open a cohort: a data set by name, or a folder of sessions.
+
+    Parameters
+    ----------
+    name_or_folder : str or path
+        ``"simulated"``, ``"cao2021"``, ``"makin"``, ``"flint"``, or a folder with ``.zarr`` or
+        ``.nwb`` sessions in it or one level down. A folder of that very name: ``"./simulated"``.
+    **options
+        Passed to the data set's ``cohort`` function. A folder takes ``n_jobs`` (processes that
+        read, see :func:`prepare_sessions`), ``progress``, and for its ``.nwb`` files what
+        :func:`open_session` takes.
+
+    Returns
+    -------
+    xr.DataTree
+        Leaves ``subject/session``, the dataset of each a session.
+
+    Raises
+    ------
+    DataError
+        For a name that is neither a data set nor a folder, or a folder without sessions.
+    ConfigError
+        For options that a folder of ``.zarr`` sessions does not take.
+
+    Warns
+    -----
+    SpikeLFPWarning
+        For each session in which :func:`spikelfp_lab.check_quality` finds something wrong.
+
+    Examples
+    --------
+    >>> try:
+    ...     open_cohort("simulatde")
+    ... except DataError as error:
+    ...     print("'simulated', 'cao2021'" in str(error))
+    True
+    """
+    if name_or_folder in DATASETS:
+        cohort = import_module(f"spikelfp_lab.cohorts.{name_or_folder}").cohort(**options)
+        for leaf in cohort.leaves:
+            warn_quality(leaf)
+        return cohort
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        raise DataError(
+            f"Unknown cohort {str(name_or_folder)!r}: it is neither a folder nor one of "
+            f"{', '.join(map(repr, DATASETS))}. Check the spelling or the path."
+        )
+    if folder.suffix == ".zarr":
+        raise DataError(f"{folder} is a single session. Open it with open_session.")
+    paths = _visible(folder, ".zarr") + _visible(folder, ".nwb")
+    if not paths:
+        raise DataError(
+            f"No .zarr or .nwb session in {folder} or its folders. Save some with save_session."
+        )
+    n_jobs, progress = options.pop("n_jobs", None), options.pop("progress", True)
+    if options and not any(is_nwb(path) for path in paths):
+        raise ConfigError(f"Saved sessions take no options, got {', '.join(options)}.")
+    sessions = prepare_sessions(
+        _open_one,
+        [(path, options | {"progress": False} if is_nwb(path) else {}) for path in paths],
+        n_jobs=n_jobs,
+        label=f"Opening {folder.name}",
+        progress=progress,
+    )
+    first: dict[str, Path] = {}
+    for path, session in zip(paths, sessions, strict=True):
+        if (other := first.setdefault(session_name(session), path)) is not path:
+            raise DataError(
+                f"{other} and {path} hold sessions of the same name, {session_name(session)}. Move one of them out of "
+                "the folder, or give each its own attrs 'subject' and 'session'."
+            )
+    return cohort_from_sessions(sessions)
+
+
+def _open_one(path: Path, options: dict[str, Any]) -> xr.Dataset:
+    return open_session(path, **options)
+
+
+def _visible(folder: Path, suffix: str) -> list[Path]:
+    for left in [*folder.glob(f".*{suffix}.*.tmp"), *folder.glob(f"*/.*{suffix}.*.tmp")]:
+        # of a process that was killed: it may hold the session that it was about to replace
+        place = left.with_name(left.name.removeprefix(".").rsplit(".", 2)[0])
+        settle(place)
+    found = [*folder.glob(f"*{suffix}"), *folder.glob(f"*/*{suffix}")]
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.parent.suffix != ".zarr"
+    )

@@ -1,1 +1,0 @@
-"""Sources of sessions: one file a source, each with ``cohort(...)`` and ``session(...)``."""

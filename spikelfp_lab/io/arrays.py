@@ -1,0 +1,231 @@
+"""Arrays from MATLAB, NumPy or anywhere else -> a session, through the same steps as files."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.io._streams import Stream, make_stream
+from spikelfp_lab.io.assemble import session_from_streams
+from spikelfp_lab.signal.broadband import Reference
+
+_TO_UV = {"V": 1e6, "volts": 1e6, "mV": 1e3, "uV": 1.0, "µV": 1.0}
+
+
+def session_from_arrays(
+    *,
+    spike_times: Sequence[np.ndarray] | None = None,
+    unit_names: Sequence[str] | None = None,
+    lfp: Any = None,
+    lfp_rate_hz: float | None = None,
+    lfp_times: Any = None,
+    lfp_units: str = "uV",
+    channel_names: Sequence[str] | None = None,
+    behavior: Any = None,
+    behavior_rate_hz: float | None = None,
+    behavior_times: Any = None,
+    behavior_names: Sequence[str] | None = None,
+    behavior_units: str = "",
+    trials: np.ndarray | None = None,
+    bin_size_s: float = 0.01,
+    start_s: float | None = None,
+    stop_s: float | None = None,
+    band_hz: tuple[float, float] = (0.05, 50.0),
+    line_hz: float | None = 60.0,
+    reference: Reference | None = None,
+    max_gap_s: float = 0.25,
+    subject: str = "subject",
+    session: str = "session",
+    source: str = "arrays",
+    progress: bool = True,
+) -> xr.Dataset:
+    """Make a session of arrays at their own rates, all on one clock in seconds.
+
+    The session reaches over the time that everything given shares; spikes are taken to have been
+    looked for from the first one of any unit to the last (``start_s`` and ``stop_s`` take the
+    place of these two). LFP faster than the clock is filtered and resampled chunk by chunk, so
+    ``lfp`` may be an HDF5 dataset or a memory map that is larger than memory; slower LFP is
+    interpolated. With a rate, the first sample is at 0 s; with times, wherever they say.
+
+    Parameters
+    ----------
+    spike_times : sequence of (n_u,) arrays, optional
+        Seconds, one array a unit; a MATLAB cell array as ``scipy.io.loadmat`` gives it will do.
+    unit_names, channel_names : sequence of str, optional
+        Labels; ``u000`` and ``ch00`` by default.
+    lfp : (n, C) or (n,) array or HDF5 dataset, optional
+        Samples by channels, in ``lfp_units``. Faster than 2 kHz it is taken for raw voltage.
+    lfp_rate_hz : float, optional
+        Samples a second, or else:
+    lfp_times : (n,) array or HDF5 dataset, optional
+        Seconds, not decreasing; they may have gaps.
+    lfp_units : {"uV", "mV", "V"}
+        Of ``lfp``. The session has uV.
+    behavior : (n, D) or (n,) array, optional
+        NaN where missing.
+    behavior_rate_hz, behavior_times
+        As for ``lfp``.
+    behavior_names : sequence of str, optional
+        Of the D columns, as in ``("vx", "vy")``; ``behavior_0`` and so on by default.
+    behavior_units : str
+        Such as ``"cm/s"``.
+    trials : (k, 2) array, optional
+        Start and stop of trials in seconds; ``trial`` is the row, and -1 outside. No window
+        crosses the edge of a trial.
+    bin_size_s : float
+        Seconds a bin.
+    start_s, stop_s : float, optional
+        Seconds; the session is no longer than this.
+    band_hz, line_hz
+        As in :func:`spikelfp_lab.signal.broadband_to_lfp`.
+    reference : {None, "car", "none", "bipolar"}
+        None is the common average for raw voltage, and no new reference for other LFP.
+    max_gap_s : float
+        Longest stretch without a sample that is bridged, in seconds.
+    subject, session, source : str
+        Names, and where the data come from.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    xr.Dataset
+        A valid session.
+
+    Raises
+    ------
+    DataError
+        When arrays are missing, do not fit each other, share no time, or their times run backward.
+    ConfigError
+        For an option that is not known, or a rate and times of the same array.
+
+    Warns
+    -----
+    SpikeLFPWarning
+        Names constant channels and silent units, which are dropped.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> session = session_from_arrays(
+    ...     spike_times=[np.sort(rng.uniform(0, 60, 500)) for _ in range(3)],
+    ...     lfp=rng.normal(size=(60_000, 4)), lfp_rate_hz=1000.0, lfp_units="mV",
+    ...     behavior=rng.normal(size=(3000, 2)), behavior_rate_hz=50.0,
+    ...     behavior_names=("vx", "vy"), bin_size_s=0.02, start_s=0.0, stop_s=60.0,
+    ...     progress=False,
+    ... )
+    >>> {name: int(size) for name, size in session.sizes.items()}
+    {'time': 2999, 'unit': 3, 'channel': 4, 'behavior_dim': 2}
+    """
+    if lfp_units not in _TO_UV:
+        raise ConfigError(f"lfp_units is {lfp_units!r}: use one of {', '.join(_TO_UV)}.")
+    potential = _stream("lfp", lfp, lfp_rate_hz, lfp_times, scale=_TO_UV[lfp_units])
+    moved = _stream("behavior", behavior, behavior_rate_hz, behavior_times)
+    channels = [] if potential is None else _names(channel_names, "ch{:02d}", potential)
+    columns = [] if moved is None else _names(behavior_names, "behavior_{}", moved)
+    times = None if spike_times is None else _spike_times(spike_times)
+    given = {"spikes": times, "lfp": lfp, "behavior": behavior}
+    return session_from_streams(
+        spike_times=times,
+        unit_names=unit_names,
+        lfp=potential,
+        channel_names=channels,
+        behavior=moved,
+        behavior_names=columns,
+        behavior_attrs={"kind": "behavior", "units": behavior_units},
+        trials=None if trials is None else _trials(trials),
+        bin_size_s=bin_size_s,
+        start_s=start_s,
+        stop_s=stop_s,
+        band_hz=band_hz,
+        line_hz=line_hz,
+        reference=reference,
+        max_gap_s=max_gap_s,
+        subject=subject,
+        session=session,
+        source=source,
+        history=[
+            f"{', '.join(key for key, value in given.items() if value is not None)} of arrays"
+        ],
+        progress=progress,
+    )
+
+
+def _stream(
+    what: str, data: Any, rate_hz: float | None, times: Any, *, scale: float = 1.0
+) -> Stream | None:
+    if data is None:
+        if rate_hz is not None or times is not None:
+            raise ConfigError(f"There are times or a rate of {what}, but no {what}: pass it too.")
+        return None
+    if (rate_hz is None) == (times is None):
+        raise ConfigError(
+            f"When the samples of {what} were taken takes one of {what}_rate_hz and {what}_times: "
+            f"{'both are' if times is not None else 'neither is'} given."
+        )
+    # HDF5 datasets and memory maps are left where they are
+    data = data if hasattr(data, "shape") and hasattr(data, "dtype") else np.asarray(data)
+    shape = tuple(data.shape)
+    if len(shape) not in (1, 2) or 0 in shape or np.dtype(data.dtype).kind not in "biuf":
+        raise DataError(
+            f"{what} holds {data.dtype} of shape {shape}: give numbers, samples by "
+            f"{'channels' if what == 'lfp' else 'columns'}, at least one of each."
+        )
+    if len(shape) == 2 and shape[1] > shape[0]:
+        raise DataError(
+            f"{what} has shape {shape}, more columns than samples: it is samples by "
+            f"{'channels' if what == 'lfp' else 'columns'}. Transpose it: {what}={what}.T."
+        )
+    if times is not None:
+        times = times if hasattr(times, "dtype") else np.asarray(times, np.float64)
+        # MATLAB has columns and rows; what is not read yet is left alone
+        times = times if len(times.shape) == 1 else np.asarray(times).ravel()
+    elif rate_hz is None or not (np.isfinite(rate_hz) and rate_hz > 0):
+        raise ConfigError(f"{what}_rate_hz is {rate_hz}: give samples a second, above 0.")
+    return make_stream(what, data, rate_hz=rate_hz, timestamps=times, scale=scale)
+
+
+def _names(names: Sequence[str] | None, pattern: str, stream: Stream) -> list[str]:
+    if names is None:
+        return [pattern.format(index) for index in range(stream.used.size)]
+    if isinstance(names, str) or len(names) != stream.used.size:
+        raise DataError(
+            f"{stream.what} has {stream.used.size} columns and the names {names!r}: "
+            "give a sequence of as many."
+        )
+    return list(map(str, names))
+
+
+def _spike_times(spike_times: Sequence[np.ndarray]) -> list[np.ndarray]:
+    if isinstance(spike_times, np.ndarray) and spike_times.dtype == object:
+        spike_times = list(spike_times.ravel())  # a cell array: (1, U) or (U, 1)
+    elif isinstance(spike_times, np.ndarray):
+        raise DataError(
+            f"spike_times is one array of shape {spike_times.shape}: give a list with an array of "
+            "seconds for each unit, as in [times_of_unit_0, times_of_unit_1]."
+        )
+    times = []
+    for unit, each in enumerate(spike_times):
+        each = np.asarray(each)
+        if each.dtype.kind not in "iuf" or (each.ndim == 0) or max(each.shape) != each.size:
+            if each.size:
+                raise DataError(
+                    f"spike_times of unit {unit} is {each.dtype} of shape {each.shape}: give one "
+                    "array of seconds for each unit."
+                )
+            each = np.empty(0)
+        times.append(each.astype(np.float64).ravel())
+    if not times:
+        raise DataError("spike_times has no units: give an array for each, or leave it out.")
+    return times
+
+
+def _trials(trials: Any) -> np.ndarray:
+    trials = np.asarray(trials, np.float64)
+    if trials.ndim != 2 or trials.shape[1] != 2:
+        raise DataError(
+            f"trials has shape {trials.shape}: give (k, 2), start and stop of each in seconds."
+        )
+    return trials

@@ -1,0 +1,66 @@
+"""Open one recording, whatever it is in."""
+
+import os
+from typing import Any
+
+import xarray as xr
+
+from spikelfp_lab.errors import ConfigError
+from spikelfp_lab.io.nwb_read import open_nwb
+from spikelfp_lab.io.store import read_session
+from spikelfp_lab.sessions.quality import warn_quality
+
+
+def open_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
+    """Open a recording as a session and load it into memory.
+
+    Parameters
+    ----------
+    path : path or str
+        A ``.zarr`` folder, as from :func:`save_session`; an NWB file, ``.nwb``; an https address
+        of one; or ``"dandi:<dandiset>/<path in it>"``.
+    **options
+        For NWB, such as ``lfp="LFP"`` where a file has several; see
+        :func:`spikelfp_lab.io.nwb_read.open_nwb`. A ``.zarr`` folder takes none.
+
+    Returns
+    -------
+    xr.Dataset
+        A valid session.
+
+    Raises
+    ------
+    DataError
+        When the path is missing, damaged or incomplete, or of a kind this version cannot read.
+    SchemaError
+        When the store is whole, but holds no valid session.
+    ConfigError
+        For an option that is not known.
+
+    Warns
+    -----
+    SpikeLFPWarning
+        Lists what :func:`spikelfp_lab.check_quality` finds wrong with the data, if anything.
+
+    Examples
+    --------
+    >>> try:
+    ...     open_session("missing.zarr")
+    ... except DataError as error:
+    ...     print(error)
+    No session at missing.zarr. Check the path, or save one there with save_session.
+    """
+    if is_nwb(path):
+        dataset = open_nwb(path, **options)
+    elif options:
+        raise ConfigError(f"A saved session takes no options, got {', '.join(options)}.")
+    else:
+        dataset = read_session(path)
+    warn_quality(dataset)
+    return dataset
+
+
+def is_nwb(path: str | os.PathLike) -> bool:
+    """An address, or a path that ends in ``.nwb``."""
+    text = os.fspath(path)
+    return "://" in text or text.startswith("dandi:") or text.endswith(".nwb")

@@ -1,0 +1,188 @@
+"""Recordings that take long to bring into shape: kept once made, and made in parallel."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pooch
+import xarray as xr
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from spikelfp_lab._files import check_writable
+from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError, SpikeLFPWarning
+from spikelfp_lab.io.store import read_session, save_session
+
+
+def cache_folder(name: str) -> Path:
+    """Where the files of a data set are kept: the folder ``name`` in that of ``SPIKELFP_DATA``.
+
+    Parameters
+    ----------
+    name : str
+        Of the data set.
+
+    Returns
+    -------
+    Path
+        Not necessarily there yet. Without that environment variable, in the user's cache folder
+        of this package.
+
+    Examples
+    --------
+    >>> cache_folder("makin").name
+    'makin'
+    """
+    root = os.environ.get("SPIKELFP_DATA") or pooch.os_cache("spikelfp_lab")
+    return Path(root).expanduser() / name
+
+
+def cached_session(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
+    """The session kept at ``path``; made and kept there first, when there is none.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.zarr``. Its name must tell apart whatever ``make`` makes differently.
+    make : function
+        Called without arguments, returns a session. When it fails, nothing is kept.
+
+    Returns
+    -------
+    xr.Dataset
+
+    Raises
+    ------
+    DataError
+        When the disk is full, or what is kept is damaged; the message says how to go on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from spikelfp_lab.sessions import build_session, session_clock
+    >>> def make():
+    ...     print("making")
+    ...     clock = session_clock(0.0, 1.0, bin_size_s=0.1)
+    ...     return build_session(clock, bin_size_s=0.1, spikes=np.ones((10, 3)),
+    ...                          subject="I", session="s01", source="example")
+    >>> with TemporaryDirectory() as folder:
+    ...     first = cached_session(Path(folder) / "s01.zarr", make)
+    ...     again = cached_session(Path(folder) / "s01.zarr", make)
+    making
+    >>> again.identical(first)
+    True
+    """
+    if not path.exists():
+        with _or_elsewhere():
+            check_writable(path.parent)  # before the work, not after it
+        session = make()
+        try:
+            with _or_elsewhere():
+                save_session(session, path)
+        except DataError:
+            if not path.exists():  # else another process was first, with the same session
+                raise
+    try:
+        return read_session(path)
+    except SpikeLFPError as error:
+        raise DataError(
+            f"What was kept of a session is damaged. Remove {path}, and it is made again. ({error})"
+        ) from error
+
+
+@contextmanager
+def _or_elsewhere() -> Iterator[None]:
+    """Whoever cannot write to the cache should know that it can be moved."""
+    try:
+        yield
+    except DataError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise DataError(
+            f"The session cannot be kept: {error} (SPIKELFP_DATA names another folder.)"
+        ) from error
+
+
+def prepare_sessions(
+    make: Callable[..., xr.Dataset],
+    arguments: Sequence[tuple[Any, ...]],
+    *,
+    n_jobs: int | None = None,
+    label: str = "Preparing",
+    progress: bool = True,
+) -> list[xr.Dataset]:
+    """Call ``make(*arguments[i])`` for each session, in parallel processes.
+
+    It is joblib that runs them, so ``joblib.parallel_config`` decides where: with
+    ``parallel_config(backend="dask")`` and a ``dask.distributed.Client`` the sessions are spread
+    over a cluster.
+
+    Parameters
+    ----------
+    make : function
+        Importable by its name, for other processes to find it.
+    arguments : sequence of tuples
+        One a session.
+    n_jobs : int, optional
+        Processes; None for what ``joblib.parallel_config`` says (one, where it says nothing), -1
+        for one a core.
+    label : str
+        In front of the progress bar.
+    progress : bool
+        Whether to show one.
+
+    Returns
+    -------
+    list of xr.Dataset
+        In the order of ``arguments``.
+
+    Raises
+    ------
+    ConfigError
+        When ``n_jobs`` is 0.
+
+    Warns
+    -----
+    SpikeLFPWarning
+        What the package warns of in other processes is said in this one.
+
+    Examples
+    --------
+    >>> prepare_sessions(xr.Dataset, [(), ()], progress=False)[0].sizes
+    Frozen({})
+    """
+    if n_jobs == 0:
+        raise ConfigError("n_jobs is 0: give the number of processes, or -1 for one a core")
+    run = Parallel(n_jobs=n_jobs, return_as="generator")
+    here = os.getpid()
+    jobs = run(delayed(_with_warnings)(here, make, *each) for each in arguments)
+    bar = tqdm(jobs, total=len(arguments), desc=label, unit="session", disable=not progress)
+    sessions = []
+    for made in bar:
+        session, messages = cast(tuple[xr.Dataset, list[Warning]], made)
+        for message in messages:
+            warnings.warn(message, stacklevel=2)
+        sessions.append(session)
+    return sessions
+
+
+def _with_warnings(
+    parent: int, make: Callable[..., xr.Dataset], *arguments: Any
+) -> tuple[xr.Dataset, list[Warning]]:
+    """A session and the package's warnings: those of another process are seen by no one."""
+    if os.getpid() == parent:
+        return make(*arguments), []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpikeLFPWarning)
+        session = make(*arguments)
+    messages = []
+    for each in caught:
+        if isinstance(each.message, SpikeLFPWarning):
+            messages.append(each.message)
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return session, messages

@@ -1,0 +1,389 @@
+"""References: near the optimum where one is known, and nothing from where they may not look."""
+
+import sys
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter1d
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from spikelfp_lab.analysis import _linear_gaussian, gru, kalman, psid, score, wiener
+from spikelfp_lab.analysis._gru import Recurrent, Shape, hidden_size
+from spikelfp_lab.analysis.decoders import GRU_TRAIN
+from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.sessions import TEST, TRAIN, VAL, split_session
+
+BIN_S = 0.02
+WINDOW_S = 0.5
+QUICK = replace(GRU_TRAIN, steps=6, batch=4, val_every=3)
+
+
+def _has_psid():
+    try:
+        import PSID  # noqa: F401  # pyright: ignore
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+needs_psid = pytest.mark.skipif(
+    not _has_psid(), reason='PSID is not installed: pip install "spikelfp_lab[psid]"'
+)
+METHODS = {
+    "wiener": partial(wiener, lag_s=0.1, window_s=WINDOW_S),
+    "kalman": partial(kalman, window_s=WINDOW_S),
+    "gru": partial(gru, hidden=8, train=QUICK, progress=False, device="cpu", window_s=WINDOW_S),
+    "psid": partial(psid, states=2, horizon=4, window_s=WINDOW_S),
+}
+methods = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[needs_psid] * (name == "psid")) for name in METHODS]
+)
+
+
+def make(behavior, inputs, *, gap=None, trial=None):
+    """A session of two axes and its inputs, on one clock."""
+    time = BIN_S * (0.5 + np.arange(len(behavior)))
+    if gap is not None:
+        time[gap:] += 1.0
+    coords = {"time": time, "behavior_dim": ["vx", "vy"]}
+    if trial is not None:
+        coords["trial"] = ("time", trial)
+    session = xr.Dataset(
+        {"behavior": (("time", "behavior_dim"), behavior)}, coords, {"bin_size_s": BIN_S}
+    )
+    return session, xr.DataArray(inputs, dims=("time", "channel"), coords={"time": time})
+
+
+def linear_gaussian(*, bins=6000, channels=8, seed=0):
+    """Behavior that turns and decays, seen through noise, and the system that made both."""
+    rng = np.random.default_rng(seed)
+    turn = 0.06
+    dynamics = 0.98 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    behavior = np.zeros((bins, 2))
+    for t in range(1, bins):
+        behavior[t] = dynamics @ behavior[t - 1] + 0.1 * rng.normal(size=2)
+    observation = rng.normal(size=(channels, 2))
+    mixing = np.eye(channels) + 0.3 * rng.normal(size=(channels, channels))
+    inputs = behavior @ observation.T + 4 * rng.normal(size=(bins, channels)) @ mixing.T
+    prior = 0.01 / (1 - 0.98**2) * np.eye(2)
+    system = _linear_gaussian.System(
+        dynamics, 0.01 * np.eye(2), observation, 16 * mixing @ mixing.T, prior, np.zeros(channels)
+    )
+    return behavior, inputs, system
+
+
+def textbook(system, observed):
+    """The Kalman filter as it is usually written, one bin at a time."""
+    state, covariance = np.zeros(len(system.prior)), system.prior
+    states = []
+    for y in observed:
+        gain = covariance @ system.observation.T
+        gain = gain @ np.linalg.inv(system.observation @ gain + system.noise)
+        state = state + gain @ (y - system.offset - system.observation @ state)
+        covariance = covariance - gain @ system.observation @ covariance
+        states.append(state)
+        state = system.dynamics @ state
+        covariance = system.dynamics @ covariance @ system.dynamics.T + system.process
+    return np.array(states)
+
+
+def test_r2(predicted, session):
+    return score(predicted, session).query("split == 'test'")["r2"].mean()
+
+
+test_r2.__test__ = False
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 7))
+@settings(max_examples=20, deadline=None)
+def test_filter_is_the_textbooks(seed, n_states, n_observed):
+    rng = np.random.default_rng(seed)
+    square = [rng.normal(size=(n, n)) for n in (n_states, n_states, n_observed)]
+    system = _linear_gaussian.System(
+        square[0] / (1.1 * np.abs(np.linalg.eigvals(square[0])).max()),
+        square[1] @ square[1].T,
+        rng.normal(size=(n_observed, n_states)),
+        square[2] @ square[2].T + 0.1 * np.eye(n_observed),
+        np.eye(n_states),
+        rng.normal(size=n_observed),
+    )
+    observed = rng.normal(size=(90, n_observed))
+    states = _linear_gaussian.filtered(system, observed, np.array([[0, 7], [20, 90]]))
+    np.testing.assert_allclose(states[:7], textbook(system, observed[:7]), atol=1e-6)
+    np.testing.assert_allclose(states[20:], textbook(system, observed[20:]), atol=1e-6)
+    assert np.isnan(states[7:20]).all()
+
+
+def test_kalman_is_near_the_optimum_and_ahead_of_a_short_wiener_filter():
+    behavior, inputs, system = linear_gaussian()
+    session, lfp = make(behavior, inputs)
+    predicted = kalman(lfp, session, state="behavior", window_s=WINDOW_S)
+    optimum = test_r2(predicted.copy(data=textbook(system, inputs)), session)
+    reached = test_r2(predicted, session)
+    assert 0.5 < optimum < 0.95
+    assert optimum - 0.02 < reached < optimum + 0.02
+    short, long = (
+        test_r2(wiener(lfp, session, lag_s=lag_s, window_s=WINDOW_S), session)
+        for lag_s in (0.04, 0.8)
+    )
+    assert short < reached - 0.1
+    assert short < long < optimum + 0.02
+
+
+def test_a_smoother_behavior_needs_its_derivative():
+    behavior = linear_gaussian()[0]
+    smooth = gaussian_filter1d(behavior, 8, axis=0)
+    rng = np.random.default_rng(1)
+    session, lfp = make(smooth, smooth @ rng.normal(size=(2, 6)) + rng.normal(size=(6000, 6)))
+    alone, moving, placed = (
+        test_r2(kalman(lfp, session, state=state, window_s=WINDOW_S), session)
+        for state in ("behavior", ("behavior", "derivative"), ("integral", "behavior"))
+    )
+    assert alone + 0.01 < moving
+    assert placed > alone - 0.05  # no trouble from a state that is no part of it
+
+
+@needs_psid
+def test_psid_is_near_the_optimum():
+    behavior, inputs, system = linear_gaussian()
+    session, lfp = make(behavior, inputs)
+    predicted = psid(lfp, session, window_s=WINDOW_S)
+    optimum = test_r2(predicted.copy(data=textbook(system, inputs)), session)
+    assert optimum - 0.03 < test_r2(predicted, session) < optimum + 0.02
+    assert predicted.attrs["states"] in (2, 4)
+
+
+def test_gru_reads_an_envelope_that_no_linear_filter_sees():
+    rng = np.random.default_rng(0)
+    behavior = gaussian_filter1d(rng.normal(size=(4000, 2)), 12, axis=0)
+    behavior /= behavior.std(axis=0)
+    envelope = np.exp(0.7 * behavior @ rng.normal(size=(2, 6)))
+    session, lfp = make(behavior, envelope * rng.normal(size=(4000, 6)))
+    linear = test_r2(wiener(lfp, session, window_s=1.0), session)
+    train = replace(GRU_TRAIN, steps=150, batch=16, lr=1e-2, drop_inputs=0.1, noise=0.1)
+    predicted = gru(
+        lfp, session, hidden=16, train=train, window_s=1.0, progress=False, device="cpu"
+    )
+    assert linear < 0.1
+    assert test_r2(predicted, session) > 0.4
+
+
+def test_wiener_is_the_ridge_of_scikit_learn_on_past_bins():
+    behavior, inputs, _ = linear_gaussian(bins=3000)
+    session, lfp = make(behavior, inputs)
+    predicted = wiener(lfp, session, lag_s=3 * BIN_S, window_s=WINDOW_S)
+    rows = np.flatnonzero(np.isfinite(predicted.values[:, 0]))
+    lagged = np.concatenate([inputs[rows - lag] for lag in range(3, -1, -1)], axis=1)
+    split = predicted["split"].values
+    train = split[rows] == TRAIN
+    penalty = predicted.attrs["relative_penalty"] * train.sum()
+    ridge = make_pipeline(StandardScaler(), Ridge(alpha=penalty)).fit(
+        lagged[train], behavior[rows[train]]
+    )
+    np.testing.assert_allclose(predicted.values[rows], ridge.predict(lagged), atol=1e-8)
+    # not applied to the first bins of the session and of each split, and to all others
+    first = np.flatnonzero(np.diff(split, prepend=-9))
+    missing = np.unique(first[:, None] + np.arange(3))
+    np.testing.assert_array_equal(np.setdiff1d(np.arange(3000), rows), missing)
+
+
+@methods
+def test_looks_at_no_test_bin_and_not_ahead(name):
+    behavior, inputs, _ = linear_gaussian(bins=2400)
+    session, lfp = make(behavior, inputs)
+    split = split_session(session, window_s=WINDOW_S).values
+    clean = METHODS[name](lfp, session)
+
+    spoiled = behavior.copy()
+    spoiled[split == TEST] += 1e3
+    if name != "gru":  # which stops early by validation bins
+        spoiled[split == VAL] -= 1e3
+    again = METHODS[name](lfp, make(spoiled, inputs)[0])
+    np.testing.assert_array_equal(again.values, clean.values)
+
+    changed = inputs.copy()
+    changed[split == TEST] = 10 - 5 * changed[split == TEST]
+    after = METHODS[name](make(behavior, changed)[1], session)
+    first = int(np.flatnonzero(split == TEST)[0])
+    np.testing.assert_array_equal(after.values[:first], clean.values[:first])
+    assert np.nanmax(np.abs(after.values - clean.values)[split == TEST]) > 1e-3
+
+    trained = behavior.copy()
+    trained[split == TRAIN] = trained[split == TRAIN][::-1]
+    other = METHODS[name](lfp, make(trained, inputs)[0])
+    assert np.nanmax(np.abs(other.values - clean.values)) > 1e-3  # the checks above can fail
+
+
+@methods
+@pytest.mark.parametrize("edge", ["gap", "trial", "NaN"])
+def test_starts_anew_after_gaps_trials_and_nan(name, edge):
+    behavior, inputs, _ = linear_gaussian(bins=2400)
+    split = split_session(make(behavior, inputs)[0], window_s=WINDOW_S).values
+    test = np.flatnonzero(split == TEST)
+    middle = int(test[60])
+    assert (split[middle - 30 : middle + 60] == TEST).all()
+    options = {}
+    if edge == "gap":
+        options["gap"] = middle
+    elif edge == "trial":
+        options["trial"] = (np.arange(2400) >= middle).astype(int)
+    else:
+        inputs[middle - 1, 3] = np.nan
+    session, lfp = make(behavior, inputs, **options)
+    clean = METHODS[name](lfp, session)
+
+    other = inputs.copy()
+    other[middle - 30 : middle - 1] += 20
+    changed = METHODS[name](make(behavior, other, **options)[1], session)
+    np.testing.assert_array_equal(changed.values[middle:], clean.values[middle:])
+    assert (
+        changed.values[middle - 20 : middle - 1] != clean.values[middle - 20 : middle - 1]
+    ).all()
+
+    known = np.isfinite(clean.values).all(axis=1)
+    if name == "wiener":  # needs five bins before
+        assert not known[middle : middle + 5].any() and known[middle + 5]
+    else:
+        expected = np.isfinite(inputs).all(axis=1)
+        np.testing.assert_array_equal(known, expected)
+
+
+@methods
+def test_behavior_that_is_missing_is_left_out_and_predicted(name):
+    behavior, inputs, _ = linear_gaussian(bins=2400)
+    behavior[100:130, 0] = np.nan
+    session, lfp = make(behavior, inputs)
+    predicted = METHODS[name](lfp, session)
+    assert np.isfinite(predicted.values[100:130]).all()
+    scores = score(predicted, session)
+    assert list(scores["readout"].unique()) == [name] == [predicted.attrs["readout"]]
+    assert np.isfinite(scores["r2"]).all()
+    assert predicted.dims == ("time", "behavior_dim")
+
+
+@methods
+def test_the_split_is_that_of_decode(name):
+    behavior, inputs, _ = linear_gaussian(bins=2400)
+    session, lfp = make(behavior, inputs)
+    method = partial(METHODS[name].func, **{**METHODS[name].keywords, "window_s": None})
+    carried = method(lfp.assign_attrs(scheme="blocks", window_s=0.4, seed=3), session)
+    np.testing.assert_array_equal(carried["split"], split_session(session, window_s=0.4, seed=3))
+    assert (carried.attrs["window_s"], carried.attrs["seed"]) == (0.4, 3)
+    paper = method(lfp, session, protocol="paper", window_s=WINDOW_S)
+    np.testing.assert_array_equal(
+        paper["split"], split_session(session, scheme="paper", window_s=WINDOW_S)
+    )
+    assert list(score(paper, session)["split"].unique()) == ["train", "val", "test", "valtest"]
+
+
+def test_gru_is_repeatable_and_leaves_the_callers_random_numbers_alone():
+    behavior, inputs, _ = linear_gaussian(bins=2400)
+    session, lfp = make(behavior, inputs)
+    before = torch.get_rng_state()
+    first, same, other = (METHODS["gru"](lfp, session, seed=seed) for seed in (0, 0, 10))
+    assert torch.equal(before, torch.get_rng_state())
+    np.testing.assert_array_equal(first.values, same.values)
+    np.testing.assert_array_equal(first["split"], other["split"])  # ten blocks turned by ten
+    assert not np.allclose(first.values, other.values)
+    assert (first.attrs["seed"], other.attrs["seed"]) == (0, 10)
+
+
+def test_bidirectional_gru_looks_ahead_within_a_run_only():
+    behavior, inputs, _ = linear_gaussian(bins=2400)
+    split = split_session(make(behavior, inputs)[0], window_s=WINDOW_S).values
+    middle = int(np.flatnonzero(split == TEST)[60])
+    session, lfp = make(behavior, inputs, gap=middle)
+    both = partial(METHODS["gru"], bidirectional=True)
+    clean = both(lfp, session)
+    inputs[middle + 10 : middle + 30] += 10
+    changed = both(make(behavior, inputs, gap=middle)[1], session)
+    assert (changed.values[middle : middle + 10] != clean.values[middle : middle + 10]).all()
+    np.testing.assert_array_equal(changed.values[:middle], clean.values[:middle])
+
+
+@pytest.mark.parametrize("shape", [Shape(5, 2), Shape(32, 3, 2), Shape(7, 1, 3, True)])
+def test_parameters_are_counted_and_matched(shape):
+    for hidden in (1, 20):
+        model = Recurrent(shape, hidden)
+        assert shape.parameters(hidden) == sum(p.numel() for p in model.parameters())
+    near = hidden_size(shape, hidden=None, parameters=40_000)
+    miss = abs(shape.parameters(near) - 40_000)
+    assert miss <= min(abs(shape.parameters(near + step) - 40_000) for step in (-1, 1))
+    assert miss < 0.03 * 40_000
+
+
+def test_components_are_at_most_so_many_or_the_least_that_explain_a_share():
+    rng = np.random.default_rng(0)
+    source = rng.normal(size=(2400, 3))
+    inputs = np.repeat(source, [6, 3, 1], axis=1) + 1e-4 * rng.normal(size=(2400, 10))
+    session, lfp = make(np.cumsum(source[:, :2], axis=0) / 30, inputs)
+    for method in (METHODS["wiener"], METHODS["kalman"]):
+        sizes = [
+            method(lfp, session, components=asked).attrs["components"]
+            for asked in (2, 500, 0.5, 0.85, 0.95)
+        ]
+        assert sizes == [2, 10, 1, 2, 3]
+    spoiled = lfp.copy()
+    spoiled[:, 4] = 7.0  # a channel that is dead
+    assert np.isfinite(METHODS["kalman"](spoiled, session).values).all()
+
+
+def test_errors_name_the_cure():
+    behavior, inputs, _ = linear_gaussian(bins=2400)
+    session, lfp = make(behavior, inputs)
+    for method in (METHODS["wiener"], METHODS["kalman"], METHODS["gru"]):
+        with pytest.raises(DataError, match="no 'behavior'"):
+            method(lfp, session.drop_vars("behavior"))
+        with pytest.raises(DataError, match=r"not on the session's clock"):
+            method(lfp[:-1], session)
+        with pytest.raises(DataError, match="dims 'time' and one other"):
+            method(inputs, session)
+        with pytest.raises(DataError, match="'train' split"):
+            method(lfp * np.nan, session)
+        with pytest.raises(ConfigError, match="protocol"):
+            method(lfp, session, protocol="official")
+        with pytest.raises(ConfigError, match="scheme"):
+            method(lfp, session, scheme="random")
+    with pytest.raises(ConfigError, match="lag_s"):
+        wiener(lfp, session, lag_s=-0.1)
+    for components in (0, 1.5, -0.2):
+        with pytest.raises(ConfigError, match="components"):
+            kalman(lfp, session, components=components, window_s=WINDOW_S)
+    for state in ("derivative", ("behavior", "behavior"), ("behavior", "jerk")):
+        with pytest.raises(ConfigError, match="'behavior' and, once each"):
+            kalman(lfp, session, state=state)
+    with pytest.raises(ConfigError, match="give one of them"):
+        METHODS["gru"](lfp, session, parameters=1000)
+    for bad in ({"parameters": 10}, {"hidden": 0}, {"layers": 0}):
+        with pytest.raises(ConfigError, match=r"between .* parameters|at least 1"):
+            METHODS["gru"](lfp, session, **{"hidden": None, **bad})
+    short, noisy = make(behavior[:2400], inputs, trial=np.arange(2400) // 10)
+    with pytest.raises(DataError, match="too short for a window"):
+        METHODS["gru"](noisy, short)
+
+
+def test_without_psid_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PSID", None)
+    session, lfp = make(*linear_gaussian(bins=2400)[:2])
+    with pytest.raises(ConfigError, match=r'pip install "spikelfp_lab\[psid\]"'):
+        psid(lfp, session)
+
+
+@needs_psid
+def test_errors_of_psid_name_the_cure():
+    behavior, inputs, _ = linear_gaussian(bins=2400)
+    session, lfp = make(behavior, inputs)
+    for bad in ({"horizon": 1}, {"states": 0}, {"states": 100}):
+        with pytest.raises(ConfigError, match="horizon of at least 2"):
+            METHODS["psid"](lfp, session, **bad)
+    trials, again = make(behavior, inputs, trial=np.arange(2400) // 7)
+    with pytest.raises(DataError, match="No stretch of training time has 8 bins"):
+        METHODS["psid"](again, trials)

@@ -1,0 +1,227 @@
+"""Arrays of one's own become sessions through the same steps as files, or are refused clearly."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import io
+
+from spikelfp_lab.errors import ConfigError, DataError, SchemaError, SpikeLFPWarning
+from spikelfp_lab.io.arrays import session_from_arrays
+from spikelfp_lab.io.nwb_read import open_nwb
+from spikelfp_lab.sessions import validate_session
+from tests.io.nwb_files import spike_trains, tones, whole_file
+
+
+def made(**options):
+    return session_from_arrays(**{"progress": False, **options})
+
+
+def lfp(**options):
+    return {"lfp": tones(), "lfp_rate_hz": 1000.0, **options}
+
+
+def test_all_streams_on_one_clock():
+    behavior = np.random.default_rng(0).normal(size=(500, 2))
+    session = made(
+        **lfp(),
+        spike_times=spike_trains(),
+        behavior=behavior,
+        behavior_rate_hz=50.0,
+        behavior_names=("vx", "vy"),
+        behavior_units="cm/s",
+        trials=[[1.0, 3.0], [4.0, 6.0]],
+        subject="I",
+        session="s01",
+    )
+    validate_session(session)
+    assert set(session.data_vars) == {"spikes", "lfp", "behavior"}
+    assert session["channel"].values.tolist() == ["ch00", "ch01", "ch02"]
+    assert session["behavior"].attrs["units"] == "cm/s"
+    assert set(session["trial"].values) == {-1, 0, 1}
+    time = session["time"].values
+    samples = np.arange(500) / 50
+    for column in range(2):
+        expected = np.interp(time, samples, behavior[:, column])
+        np.testing.assert_allclose(session["behavior"].values[:, column], expected, atol=1e-4)
+
+
+def test_arrays_and_a_file_with_the_same_in_it_give_the_same(tmp_path):
+    file = open_nwb(whole_file(tmp_path / "a.nwb"), behavior=False, progress=False)
+    arrays = made(
+        **lfp(lfp=tones() * 1e-6, lfp_units="V"),
+        spike_times=spike_trains(),
+        trials=[[1.0, 4.0], [5.0, 9.0]],
+    )
+    for name in ("time", "spikes", "lfp", "trial"):
+        np.testing.assert_allclose(arrays[name].values, file[name].values, rtol=1e-5, atol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    units=st.sampled_from([("V", 1e6), ("mV", 1e3), ("uV", 1.0)]),
+    start_s=st.floats(-20, 1000),
+    bin_size_s=st.sampled_from([0.01, 0.02, 0.025]),
+    rate_hz=st.sampled_from([400.0, 1017.25, 2000.0]),
+)
+def test_units_and_times_are_those_that_are_given(units, start_s, bin_size_s, rate_hz):
+    unit, factor = units
+    times = start_s + np.arange(round(8 * rate_hz)) / rate_hz
+    session = made(
+        lfp=np.sin(2 * np.pi * 5 * times) * 50 / factor,
+        lfp_times=times,
+        lfp_units=unit,
+        bin_size_s=bin_size_s,
+    )
+    time = session["time"].values
+    keep = (time > time[0] + 2) & (time < time[-1] - 2)
+    expected = 50 * np.sin(2 * np.pi * 5 * time)
+    assert np.abs(session["lfp"].values[:, 0] - expected)[keep].max() < 2
+    assert session["lfp"].attrs["units"] == "uV"
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    trains=st.lists(
+        st.lists(st.floats(0.0, 30.0), min_size=1, max_size=40), min_size=1, max_size=4
+    ),
+    bin_size_s=st.sampled_from([0.01, 0.05, 0.3]),
+)
+def test_every_spike_inside_is_counted_once(trains, bin_size_s):
+    session = made(
+        spike_times=[np.array(train) for train in trains],
+        bin_size_s=bin_size_s,
+        start_s=0.0,
+        stop_s=31.2,
+    )
+    assert session["spikes"].values.sum(axis=0).tolist() == [len(train) for train in trains]
+
+
+class Watched:
+    """An array that remembers the largest piece that was read of it."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+        self.largest = 0
+
+    def __getitem__(self, key):
+        piece = self.values[key]
+        self.largest = max(self.largest, piece.size)
+        return piece
+
+    def __len__(self):
+        return len(self.values)
+
+
+def test_long_recordings_are_read_piece_by_piece():
+    times = np.arange(600_000) / 10_000
+    watched = Watched(np.sin(2 * np.pi * 5 * times[:, None] * [1, 2]).astype(np.float32))
+    session = made(lfp=watched, lfp_rate_hz=10_000.0, reference="none")
+    assert session.sizes["time"] >= 5999
+    assert 0 < watched.largest < watched.values.size / 10
+
+
+def test_hdf5_datasets_are_taken_as_they_are(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["lfp"], file["times"] = tones(), np.arange(10_000) / 1000
+        session = made(lfp=file["lfp"], lfp_times=file["times"])
+    assert session.equals(made(**lfp()).assign_attrs(session.attrs))
+
+
+def test_what_matlab_saves_is_understood(tmp_path):
+    cells = np.empty((1, 4), object)
+    for unit, train in enumerate(spike_trains()):
+        cells[0, unit] = train[:, None]
+    io.savemat(
+        tmp_path / "a.mat",
+        {"spikes": cells, "t": np.arange(10_000)[:, None] / 1000, "lfp": tones()},
+    )
+    loaded = io.loadmat(tmp_path / "a.mat")
+    session = made(spike_times=loaded["spikes"], lfp=loaded["lfp"], lfp_times=loaded["t"])
+    expected = made(**lfp(), spike_times=spike_trains())
+    np.testing.assert_array_equal(session["spikes"], expected["spikes"])
+    np.testing.assert_allclose(session["lfp"], expected["lfp"], atol=1e-3)
+
+
+def test_dead_channels_and_silent_units_are_dropped_with_a_warning():
+    dead = tones()
+    dead[:, 1] = 7.0
+    slow = dead[::10]  # at the rate of the clock, where nothing filters
+    with pytest.warns(SpikeLFPWarning, match="ch01"):
+        session = made(lfp=slow, lfp_rate_hz=100.0)
+    assert session["channel"].values.tolist() == ["ch00", "ch02"]
+    with pytest.warns(SpikeLFPWarning, match="u001"):
+        made(spike_times=[np.linspace(0, 5, 50), np.array([9.0]), np.zeros(1)], stop_s=5.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, DataError, "needs spikes or LFP"),
+        ({"behavior": np.zeros((9, 1)), "behavior_rate_hz": 1.0}, DataError, "needs spikes or LFP"),
+        ({"lfp": tones()}, ConfigError, "neither is given"),
+        (lfp(lfp_times=np.arange(10_000)), ConfigError, "both are given"),
+        ({"lfp_rate_hz": 1000.0}, ConfigError, "a rate of lfp, but no lfp"),
+        (lfp(lfp_rate_hz=-5.0), ConfigError, "lfp_rate_hz is -5.0"),
+        (lfp(lfp_rate_hz=np.nan), ConfigError, "lfp_rate_hz is nan"),
+        (lfp(lfp=tones().T), DataError, "lfp=lfp.T"),
+        (lfp(lfp=np.zeros((100, 0))), DataError, r"shape \(100, 0\)"),
+        (lfp(lfp=np.zeros((100, 2, 2))), DataError, r"shape \(100, 2, 2\)"),
+        (lfp(lfp=np.array([["a"], ["b"]])), DataError, "give numbers"),
+        (lfp(lfp_units="furlongs"), ConfigError, "'furlongs': use one of V"),
+        (lfp(channel_names=["a"]), DataError, "3 columns"),
+        (lfp(reference="best"), ConfigError, "'best'"),
+        (lfp(reference="best", bin_size_s=0.001), ConfigError, "'best'"),
+        (lfp(bin_size_s=0.0), ConfigError, "bin_size_s is 0"),
+        (lfp(start_s=50.0), DataError, "do not overlap"),
+        (lfp(subject="../up"), SchemaError, "subject"),
+        (lfp(trials=np.zeros(4)), DataError, "give \\(k, 2\\)"),
+        ({"lfp": tones(), "lfp_times": np.arange(7)}, DataError, "10000 samples and 7 timestamps"),
+        ({"spike_times": np.arange(5.0)}, DataError, "a list with an array"),
+        ({"spike_times": []}, DataError, "no units"),
+        ({"spike_times": [np.array(["x"])]}, DataError, "unit 0"),
+        ({"spike_times": [1.0, 2.0]}, DataError, "one array of seconds for each unit"),
+        ({"spike_times": [np.array([0.1, np.nan])]}, DataError, "NaN or infinite"),
+        ({"spike_times": [np.zeros(0)]}, DataError, "None of the 1 units"),
+        ({"spike_times": [np.arange(9.0)], "unit_names": ["a", "b"]}, DataError, "unit_names"),
+        (
+            {"lfp": tones(), "lfp_times": np.arange(10_000)[::-1] / 1000},
+            DataError,
+            "Time runs backward in lfp",
+        ),
+        (
+            {"lfp": tones(), "lfp_times": np.full(10_000, np.nan)},
+            DataError,
+            "timestamps of lfp are not all finite",
+        ),
+        (
+            lfp(behavior=np.zeros((20, 1)), behavior_times=np.repeat(np.arange(10.0), 2)),
+            DataError,
+            "Time stands still in behavior",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_error(options, error, message):
+    with pytest.raises(error, match=message):
+        made(**options)
+
+
+def test_a_dead_channel_of_raw_voltage_is_dropped_and_not_averaged():
+    """Through the common average it would come out as the negative of all others, and look alive."""
+    raw = np.random.default_rng(0).normal(scale=50, size=(30_000, 4))
+    raw[:, 2] = 0.0
+    with pytest.warns(SpikeLFPWarning, match="ch02"):
+        session = made(lfp=raw, lfp_rate_hz=3000.0)
+    alone = made(lfp=raw[:, [0, 1, 3]], lfp_rate_hz=3000.0)
+    assert session["channel"].values.tolist() == ["ch00", "ch01", "ch03"]
+    np.testing.assert_allclose(session["lfp"], alone["lfp"], atol=1e-3)
+
+
+@pytest.mark.parametrize("rate_hz", [1000.0, 500.0, 300.0, 200.0, 120.0])
+def test_averaging_behavior_over_a_bin_does_not_shift_it(rate_hz):
+    """Of a ramp, the mean over a bin is its value at the center."""
+    times = np.arange(round(10 * rate_hz)) / rate_hz
+    session = made(behavior=times, behavior_rate_hz=rate_hz, **lfp())
+    inside = session.isel(time=slice(50, -50))
+    np.testing.assert_allclose(inside["behavior"][:, 0], inside["time"], atol=1e-5)

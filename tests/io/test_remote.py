@@ -1,0 +1,329 @@
+"""Files behind an address: read in parts, kept once read, and every failure is one clear error."""
+
+import errno
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import ModuleType, SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+import requests
+
+from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.io import _web, prepare, remote
+from spikelfp_lab.io.nwb_read import describe_nwb, open_nwb
+from tests.io.nwb_files import add_lfp, add_units, start_file, whole_file, write
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One file, with or without Range support; counts the bytes and the requests."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        server = self.server
+        server.requests += 1
+        if self.path.partition("?")[0] != "/a.nwb":
+            self.send_error(404, "Not Found")
+            return
+        if server.login:
+            self.send_error(403, "Forbidden")
+            return
+        data, asked = server.data, self.headers.get("Range")
+        start, stop = 0, len(data)
+        if asked and server.ranges:
+            first, last = asked.removeprefix("bytes=").split("-")
+            start, stop = int(first), min(int(last) + 1, len(data))
+        if server.then and server.requests > 1:
+            self.send_response(302)
+            self.send_header("Location", server.then)
+            self.end_headers()
+            return
+        self.send_response(206 if asked and server.ranges else 200)
+        if asked and server.ranges:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{server.of or len(data)}")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        try:
+            for at in range(start, stop, 1 << 16):
+                piece = data[at : min(at + (1 << 16), stop)]
+                self.wfile.write(piece)
+                server.sent += len(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True  # whoever asked for the length only has gone
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def serving(data: bytes, *, ranges=True, login=False) -> Iterator[SimpleNamespace]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.data, server.ranges, server.login = data, ranges, login
+    server.sent = server.requests = 0
+    server.then = server.of = ""
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        server.url = f"http://127.0.0.1:{server.server_port}/a.nwb"
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPIKELFP_DATA", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPIKELFP_ALLOW_PRIVATE", "1")
+    return tmp_path / "cache" / "nwb"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return whole_file(tmp_path_factory.mktemp("small") / "a.nwb").read_bytes()
+
+
+def files_below(folder):
+    return [each for each in folder.rglob("*") if each.is_file()] if folder.exists() else []
+
+
+def test_opening_and_describing_fetch_a_part_of_a_large_file(tmp_path):
+    rng = np.random.default_rng(0)
+    nwbfile = start_file()
+    add_units(nwbfile)
+    add_lfp(nwbfile, np.zeros((10_000, 3)), conversion=1e-6)
+    add_lfp(nwbfile, np.zeros((10, 3)), inside=None, name="raw", rate_hz=30_000.0)
+    path = write(nwbfile, tmp_path / "large.nwb")
+    with h5py.File(path, "a") as file:
+        file["processing/ecephys/LFP/lfp/data"][:] = rng.normal(size=(10_000, 3))
+        raw = file["acquisition/raw"]
+        attrs = dict(raw["data"].attrs)
+        del raw["data"]
+        noise = rng.integers(-999, 999, (12_000_000, 3), dtype=np.int16)
+        raw.create_dataset("data", data=noise, chunks=(100_000, 3)).attrs.update(attrs)
+    with serving(path.read_bytes()) as server:
+        assert len(server.data) > 70e6
+        table = describe_nwb(server.url).set_index("object")
+        assert table.loc["acquisition/raw", "shape"] == "12000000 x 3"
+        assert server.sent < 0.1 * len(server.data)
+        server.sent = 0
+        session = open_nwb(server.url, progress=False)
+        assert server.sent < 0.25 * len(server.data)
+    assert session.equals(open_nwb(path, progress=False))
+
+
+def test_a_session_is_kept_and_read_again_without_the_server(small, cache):
+    with serving(small) as server:
+        first = open_nwb(server.url, progress=False)
+        asked = server.requests
+        again = open_nwb(server.url, progress=False)
+        assert server.requests == asked and again.identical(first)
+        # other options are another session
+        coarse = open_nwb(server.url, bin_size_s=0.02, progress=False)
+        assert server.requests > asked and coarse.sizes["time"] < first.sizes["time"]
+        asked = server.requests
+        fresh = open_nwb(server.url, cache=False, progress=False)
+        assert server.requests > asked and fresh.identical(first)
+    assert len(list(cache.glob("*.zarr"))) == 2
+    assert open_nwb(server.url, progress=False).identical(first)
+    with pytest.raises(DataError, match="cannot be reached"):
+        open_nwb(server.url, cache=False)
+
+
+def test_the_query_of_an_address_stays_out_of_the_session(small):
+    with serving(small) as server:
+        session = open_nwb(f"{server.url}?token=secret", progress=False)
+        with pytest.raises(DataError) as caught:
+            open_nwb(server.url.replace("a.nwb", "b.nwb?token=secret"))
+    assert "secret" not in str(session.attrs) + str(caught.value)
+
+
+def test_bad_answers_are_one_error_each_and_leave_nothing(small, cache):
+    with serving(small) as server, pytest.raises(DataError, match="answers 404 Not Found"):
+        open_nwb(server.url.replace("a.nwb", "b.nwb"))
+    with serving(small, ranges=False) as server:
+        with pytest.raises(DataError, match=r"whole files only .*Download it"):
+            open_nwb(server.url)
+        with pytest.raises(DataError, match="whole files only"):
+            describe_nwb(server.url)
+    with serving(small, login=True) as server, pytest.raises(DataError, match=r"403.*expired"):
+        open_nwb(server.url)
+    for damaged in (b"<html>no file</html>" * 100, small[: len(small) // 2]):
+        with serving(damaged) as server, pytest.raises(DataError, match="cannot be opened as HDF5"):
+            open_nwb(server.url)
+    with pytest.raises(DataError, match="cannot be reached"):
+        open_nwb("http://127.0.0.1:9/a.nwb")
+    with pytest.raises(ConfigError, match="kind 's3'"):
+        open_nwb("s3://bucket/a.nwb")
+    assert not files_below(cache)
+
+
+def test_a_link_to_a_file_of_this_machine_is_not_followed(tmp_path, cache):
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["data"] = np.ones((10_000, 3))
+    path = whole_file(tmp_path / "a.nwb")
+    with h5py.File(path, "a") as file:
+        del file["processing/ecephys/LFP/lfp/data"]
+        file["processing/ecephys/LFP/lfp/data"] = h5py.ExternalLink(str(secret), "data")
+    with serving(path.read_bytes()) as server, pytest.raises(DataError, match="points at another"):
+        open_nwb(server.url)
+    assert not files_below(cache)
+
+
+def test_a_full_disk_leaves_no_half_written_cache(small, cache, monkeypatch):
+    def full(dataset, path, *_, **__):
+        path.mkdir(parents=True)
+        (path / "half").write_bytes(b"written")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    from spikelfp_lab.io import _zarr
+
+    monkeypatch.setattr(_zarr, "_write", full)
+    with serving(small) as server:
+        with pytest.raises(DataError, match=r"the disk is full.*SPIKELFP_DATA"):
+            open_nwb(server.url, progress=False)
+        assert not files_below(cache)
+        assert open_nwb(server.url, cache=False, progress=False).sizes["unit"] == 4
+
+
+def test_an_address_of_this_machine_is_not_asked_unless_allowed(small, cache, monkeypatch):
+    monkeypatch.delenv("SPIKELFP_ALLOW_PRIVATE")
+    with serving(small) as server:
+        for verb in (open_nwb, describe_nwb):
+            with pytest.raises(DataError, match=r"no public address.*SPIKELFP_ALLOW_PRIVATE=1"):
+                verb(server.url.replace("http://", "http://user:secret@"))
+        assert server.requests == 0
+    with pytest.raises(DataError, match="no encryption"):
+        open_nwb("http://192.88.98.1/a.nwb")
+    assert not files_below(cache)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "https://",
+        "https:///a.nwb",
+        "https://[::1/a.nwb",
+        "https://a b\0/a.nwb",
+        f"https://{'é' * 99}/a",
+    ],
+)
+def test_addresses_that_are_none_are_one_clear_error(where, cache):
+    with pytest.raises(DataError, match="Check"):
+        open_nwb(where)
+    assert not files_below(cache)
+
+
+def test_a_server_that_sends_elsewhere_later_is_not_followed(small, cache, monkeypatch):
+    """The parts that remfile asks for go the same guarded way as the first question."""
+    monkeypatch.setattr("time.sleep", lambda _: None)  # remfile tries again, with pauses
+    with serving(small) as server:
+        server.then = "http://240.0.0.1/latest/meta-data"
+        with pytest.raises(DataError, match=r"240\.0\.0\.1"):
+            open_nwb(server.url)
+        limits = []
+
+        def no_network(*_, timeout, **__):
+            limits.append(timeout)
+            raise requests.ConnectionError("no network")
+
+        monkeypatch.setattr(requests.Session, "send", no_network)
+        with pytest.raises(DataError, match="cannot be reached"):
+            open_nwb(server.url)
+    assert limits == [_web._TIMEOUT_S] and not files_below(cache)
+
+
+def test_a_server_that_does_not_say_the_length_is_refused(small):
+    with serving(small) as server, pytest.raises(DataError, match="does not say how long"):
+        server.of = "*"
+        open_nwb(server.url)
+
+
+def test_a_failure_while_making_keeps_nothing(cache):
+    def fail():
+        raise DataError("no")
+
+    with pytest.raises(DataError, match="no"):
+        remote.kept("https://example.org/a.nwb", {}, fail, cache=True)
+    assert not files_below(cache)
+
+
+def test_names_in_the_cache_are_safe_and_differ():
+    def path(where, **options):
+        return remote._cache_path(where, options)
+
+    odd = path("https://example.org/../../etc/pass%2Fwd name.nwb?x=/../y")
+    assert odd.parent == prepare.cache_folder("nwb") and ".." not in odd.name
+    assert path("http://a/b.nwb") != path("http://a/c/b.nwb")
+    assert path("http://a/b.nwb", bin_size_s=0.01) != path("http://a/b.nwb", bin_size_s=0.02)
+    assert path("http://a/b.nwb", x=1, y=2) == path("http://a/b.nwb", y=2, x=1)
+
+
+class NotFoundError(RuntimeError):
+    """As in dandi.exceptions."""
+
+
+class _Dandi:
+    """What is used of dandi.dandiapi.DandiAPIClient."""
+
+    url = ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def get_dandiset(self, number, version):
+        if number != "000688":
+            raise NotFoundError(f"No such Dandiset: {number}")
+        self.version = version
+        return self
+
+    def get_asset_by_path(self, path):
+        if path != "sub-1/a.nwb":
+            raise NotFoundError(f"No asset at path {path}")
+        return SimpleNamespace(get_content_url=lambda **_: _Dandi.url)
+
+    def get_assets_with_path_prefix(self, prefix):
+        return iter([SimpleNamespace(path="sub-1/a.nwb")] if prefix == "sub-1" else [])
+
+
+@pytest.fixture
+def dandi(monkeypatch):
+    package, api, exceptions = (
+        ModuleType(f"dandi{name}") for name in ("", ".dandiapi", ".exceptions")
+    )
+    api.DandiAPIClient, exceptions.NotFoundError = _Dandi, NotFoundError
+    for module in (package, api, exceptions):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_dandi_addresses_resolve(small, dandi, cache, monkeypatch):
+    with serving(small) as server:
+        monkeypatch.setattr(_Dandi, "url", server.url)
+        session = open_nwb("dandi:000688/sub-1/a.nwb", progress=False)
+        assert len(describe_nwb("dandi:000688@0.250122.1735/sub-1/a.nwb")) == 4
+    assert session.attrs["subject"] == "rat1"
+    assert open_nwb("dandi:000688/sub-1/a.nwb", progress=False).identical(session)
+    with pytest.raises(DataError, match=r"No file sub-1/b.nwb.*sub-1/a.nwb"):
+        open_nwb("dandi:000688/sub-1/b.nwb")
+    with pytest.raises(DataError, match="does not know dandi:000001/a"):
+        open_nwb("dandi:000001/a.nwb")
+    with pytest.raises(ConfigError, match="is no DANDI address"):
+        open_nwb("dandi:688")
+
+
+def test_without_the_dandi_package_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dandi", None)
+    monkeypatch.setitem(sys.modules, "dandi.dandiapi", None)
+    with pytest.raises(ConfigError, match=r"pip install 'spikelfp_lab\[dandi\]'"):
+        open_nwb("dandi:000688/sub-1/a.nwb")

@@ -1,0 +1,381 @@
+"""The store: what is saved comes back, what is damaged says so, nothing is lost silently."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spikelfp_lab.cohorts import open_cohort
+from spikelfp_lab.errors import ConfigError, DataError, SchemaError
+from spikelfp_lab.io.open import open_session
+from spikelfp_lab.io.store import save_cohort, save_session
+from spikelfp_lab.sessions import cohort_from_sessions, iterate_sessions
+from tests.factories import make_session
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    bins=st.integers(2, 300),
+    units=st.integers(0, 3),
+    trial_bins=st.none() | st.just(10),
+    labels=st.lists(TEXT, min_size=2, max_size=2, unique=True),
+    attribute=JSON,
+    seed=st.integers(0, 9),
+)
+def test_round_trip_is_identical(tmp_path, bins, units, trial_bins, labels, attribute, seed):
+    session = make_session(
+        bins=bins, units=units, channels=2, trial_bins=trial_bins, nan_lfp=[0], seed=seed
+    )
+    session = session.assign_coords(channel=("channel", np.array(labels)))
+    session = session.assign_attrs(anything=attribute)
+    session["lfp"].attrs["anything"] = attribute
+    path = save_session(session, tmp_path / "session.zarr", overwrite=True)
+    opened = open_session(path)
+    xr.testing.assert_identical(opened, session)
+    for name in session.variables:
+        assert opened[name].dtype == session[name].dtype, name
+    assert not opened["lfp"].encoding
+
+
+def test_text_held_as_objects_comes_back_as_text(tmp_path):
+    session = make_session(units=3).assign_coords(unit=np.array(["a", "bé", "c"], dtype=object))
+    session["note"] = ("unit", np.array(["x", "yy", "z"], dtype=np.dtypes.StringDType()))
+    opened = open_session(save_session(session, tmp_path / "s.zarr"))
+    assert opened["unit"].values.tolist() == ["a", "bé", "c"]
+    assert opened["note"].values.tolist() == ["x", "yy", "z"] and "note" in opened.data_vars
+
+
+def test_a_session_opened_can_be_changed_and_saved_again(tmp_path):
+    opened = open_session(save_session(make_session(), tmp_path / "a.zarr"))
+    shorter = opened.isel(time=slice(10, 101), channel=[1, 3])
+    assert open_session(save_session(shorter, tmp_path / "b.zarr")).identical(shorter)
+
+
+def test_the_store_is_zarr_format_2_that_plain_xarray_reads(tmp_path):
+    session = make_session()
+    path = save_session(session, tmp_path / "s.zarr")
+    assert json.loads((path / ".zgroup").read_text()) == {"zarr_format": 2}
+    with xr.open_zarr(path, chunks=None) as plain:
+        assert plain.load().equals(session)
+
+
+def test_a_long_session_is_stored_in_chunks_and_smaller_than_in_memory(tmp_path):
+    session = make_session(bins=70_000, units=80, channels=2)
+    path = save_session(session, tmp_path / "s.zarr")
+    assert len(list((path / "spikes").glob("[0-9]*"))) == 2
+    stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    assert stored < 0.5 * session.nbytes
+    assert open_session(path).identical(session)
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    path = save_session(make_session(seed=1), tmp_path / "s.zarr")
+    with pytest.raises(DataError, match=r"s\.zarr exists already .* overwrite=True"):
+        save_session(make_session(seed=2), path)
+    assert open_session(path).identical(make_session(seed=1))
+    save_session(make_session(seed=2), path, overwrite=True)
+    assert open_session(path).identical(make_session(seed=2))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s.zarr"]
+    for taken in ("empty.zarr", "full.zarr"):
+        (tmp_path / taken).mkdir()
+    (tmp_path / "full.zarr" / "mine.txt").write_text("keep")
+    for taken in ("empty.zarr", "full.zarr"):
+        with pytest.raises(DataError, match="exists already"):
+            save_session(make_session(), tmp_path / taken)
+
+
+def test_another_suffix_or_an_invalid_session_is_not_saved(tmp_path):
+    with pytest.raises(DataError, match=r"end in '\.zarr'"):
+        save_session(make_session(), tmp_path / "s.nc")
+    with pytest.raises(SchemaError):
+        save_session(make_session().drop_vars("time"), tmp_path / "s.zarr")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_save_leaves_nothing_and_keeps_what_was_there(tmp_path, monkeypatch):
+    path = save_session(make_session(), tmp_path / "s.zarr")
+
+    def fail(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DataError, match="No space left"):
+        save_session(make_session(seed=2), path, overwrite=True)
+    monkeypatch.undo()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s.zarr"]
+    assert open_session(path).identical(make_session())
+
+
+def test_a_rename_that_fails_puts_the_old_session_back(tmp_path, monkeypatch):
+    path = save_session(make_session(), tmp_path / "s.zarr")
+    rename = os.rename
+
+    def fail_once(source, target):
+        if "partial" in str(source):
+            raise OSError("in use")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail_once)
+    with pytest.raises(DataError, match="could not be put in place"):
+        save_session(make_session(seed=2), path, overwrite=True)
+    monkeypatch.undo()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s.zarr"]
+    assert open_session(path).identical(make_session())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
+@pytest.mark.parametrize("moment", ["_flush", "_move_into_place"])
+def test_a_save_that_is_killed_leaves_no_half_session(tmp_path, moment):
+    path = tmp_path / "s.zarr"
+    code = (
+        "import os, signal\n"
+        "from spikelfp_lab.io import _zarr, save_session\n"
+        "from tests.factories import make_session\n"
+        f"_zarr.{moment} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"save_session(make_session(), {str(path)!r})\n"
+    )
+    root = Path(__file__).parents[2]
+    killed = subprocess.run([sys.executable, "-c", code], cwd=root, check=False, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert not path.exists()
+    with pytest.raises(DataError, match=r"No \.zarr or \.nwb session"):
+        open_cohort(tmp_path)  # what the dead process left is not taken for a session
+    assert open_session(save_session(make_session(), path)).identical(make_session())
+
+
+@pytest.mark.parametrize("depth", ["s.zarr", "I/s.zarr"])
+def test_a_session_that_a_killed_save_moved_aside_is_put_back(tmp_path, depth):
+    """Killed between two renames, it would be missing from its cohort without a word."""
+    save_session(make_session(session="other"), (tmp_path / depth).with_name("other.zarr"))
+    by_cohort = lambda _: open_cohort(tmp_path, progress=False)["I/s01"].to_dataset()  # noqa: E731
+    for open_it in (open_session, by_cohort):
+        path = save_session(make_session(), tmp_path / depth, overwrite=True)
+        left = path.with_name(".s.zarr.0badcafe.tmp")
+        left.mkdir()
+        os.rename(path, left / "old")
+        assert open_it(path).identical(make_session())
+        assert sorted(each.name for each in path.parent.iterdir()) == ["other.zarr", "s.zarr"]
+
+
+def _damage(path, how):
+    if how == "chunk cut in half":
+        chunk = path / "lfp" / "0.0"
+        chunk.write_bytes(chunk.read_bytes()[: chunk.stat().st_size // 2])
+    elif how == "chunk empty":
+        (path / "spikes" / "0.0").write_bytes(b"")
+    elif how == "one byte changed":
+        chunk = path / "lfp" / "0.0"
+        content = bytearray(chunk.read_bytes())
+        content[len(content) // 2] ^= 0x10
+        chunk.write_bytes(bytes(content))
+    elif how == "chunk missing":
+        (path / "spikes" / "0.0").unlink()
+    elif how == "variable missing":
+        shutil.rmtree(path / "lfp")
+    elif how == "labels missing":
+        (path / "channel" / "0").unlink()
+    elif how == "metadata missing":
+        (path / ".zmetadata").unlink()
+    elif how == "metadata cut in half":
+        text = (path / ".zmetadata").read_text()
+        (path / ".zmetadata").write_text(text[: len(text) // 2])
+    elif how == "metadata not of Zarr":
+        (path / ".zmetadata").write_text('{"metadata": 3}')
+    elif how == "everything missing":
+        for entry in list(path.iterdir()):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "chunk cut in half",
+        "chunk empty",
+        "one byte changed",
+        "chunk missing",
+        "variable missing",
+        "labels missing",
+        "metadata missing",
+        "metadata cut in half",
+        "metadata not of Zarr",
+        "everything missing",
+    ],
+)
+def test_a_damaged_store_is_one_error_with_path_and_cure(tmp_path, how):
+    path = save_session(make_session(), tmp_path / "s.zarr")
+    _damage(path, how)
+    with pytest.raises(DataError) as caught:
+        open_session(path)
+    assert str(path) in str(caught.value)
+    assert "damaged or incomplete" in str(caught.value) and "Copy it again" in str(caught.value)
+
+
+def test_what_is_no_session_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"No session at .*missing\.zarr"):
+        open_session(tmp_path / "missing.zarr")
+    with pytest.raises(DataError, match=r"No file at recording\.nwb"):
+        open_session("recording.nwb")
+    (tmp_path / "file.zarr").write_text("not a folder")
+    (tmp_path / "folder").mkdir()
+    for name in ("file.zarr", "folder"):
+        with pytest.raises(DataError, match=r"a \.zarr folder or a \.nwb file is needed"):
+            open_session(tmp_path / name)
+
+
+def test_a_whole_store_of_something_else_is_a_schema_error(tmp_path):
+    xr.Dataset({"a": ("x", [1.0])}).to_zarr(tmp_path / "s.zarr", zarr_format=2, consolidated=True)
+    with pytest.raises(SchemaError, match="breaches the session schema"):
+        open_session(tmp_path / "s.zarr")
+
+
+def _cohort():
+    return cohort_from_sessions(
+        make_session(subject=subject, session=session, bins=bins, units=bins // 100)
+        for subject, session, bins in (("J", "s01", 300), ("I", "s02", 400), ("I", "s01", 500))
+    )
+
+
+def test_a_cohort_is_a_tree_of_sessions_that_share_nothing():
+    cohort = _cohort()
+    assert {leaf.path for leaf in cohort.leaves} == {"/J/s01", "/I/s02", "/I/s01"}
+    for node in cohort.subtree:
+        assert node.is_leaf or (not node.coords and not node.data_vars)
+    with pytest.raises(DataError, match=r"Two sessions are named I/s01"):
+        cohort_from_sessions([make_session(), make_session(seed=1)])
+    with pytest.raises(DataError, match="at least one session"):
+        cohort_from_sessions([])
+
+
+def test_a_cohort_round_trips_through_a_folder(tmp_path):
+    folder = save_cohort(_cohort(), tmp_path / "cohort")
+    assert (folder / "I" / "s02.zarr").is_dir()
+    opened = open_cohort(folder)
+    assert set(iterate_sessions(opened)) == {"J/s01", "I/s02", "I/s01"}
+    for name, session in iterate_sessions(_cohort()).items():
+        assert iterate_sessions(opened)[name].identical(session)
+    with pytest.raises(DataError, match="exists already"):
+        save_cohort({"a": make_session(session="new"), "b": make_session()}, folder)
+    assert not (folder / "I" / "new.zarr").exists()
+    save_cohort(_cohort(), folder, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["../../evil", "..", "/tmp/evil", "a/b", ".", "", "a\0b", "C:\\x"])
+@pytest.mark.parametrize("key", ["subject", "session"])
+def test_names_cannot_lead_out_of_the_folder(tmp_path, key, name):
+    session = make_session().assign_attrs({key: name})
+    with pytest.raises(SchemaError, match=f"attrs\\['{key}'\\]"):
+        save_cohort({"a": session}, tmp_path / "cohort")
+    # and not through a tree either, whose nodes may be named otherwise than the attributes
+    with pytest.raises(SchemaError, match=f"attrs\\['{key}'\\]"):
+        save_cohort(xr.DataTree.from_dict({"I/s01": session}), tmp_path / "cohort")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_sessions_is_a_cohort_at_either_depth(tmp_path):
+    save_session(make_session(session="flat"), tmp_path / "flat.zarr")
+    save_session(make_session(session="deep"), tmp_path / "I" / "deep.zarr")
+    save_session(make_session(session="hidden"), tmp_path / ".old" / "hidden.zarr")
+    assert set(iterate_sessions(open_cohort(tmp_path))) == {"I/flat", "I/deep"}
+    (tmp_path / "other.nwb").write_bytes(b"")
+    with pytest.raises(DataError, match=r"other\.nwb"):  # not left out without a word
+        open_cohort(tmp_path, progress=False)
+
+
+def test_bad_cohorts_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"Unknown cohort 'cao2012'.*'simulated', 'cao2021'"):
+        open_cohort("cao2012")
+    with pytest.raises(DataError, match=r"No \.zarr or \.nwb session in"):
+        open_cohort(tmp_path)
+    path = save_session(make_session(), tmp_path / "s.zarr")
+    with pytest.raises(DataError, match="Open it with open_session"):
+        open_cohort(path)
+    with pytest.raises(ConfigError, match="take no options, got seed"):
+        open_cohort(tmp_path, seed=1)
+    with pytest.raises(ConfigError, match="takes no options, got seed"):
+        open_session(path, seed=1)
+
+
+def test_a_damaged_session_stops_the_cohort_by_name(tmp_path):
+    folder = save_cohort(_cohort(), tmp_path)
+    _damage(folder / "I" / "s02.zarr", "chunk missing")
+    with pytest.raises(DataError, match=r"I/s02\.zarr is damaged"):
+        open_cohort(folder)
+
+
+def test_sessions_are_iterated_in_order_whatever_holds_them():
+    one, two = make_session(session="z"), make_session(session="a")
+    cohort = cohort_from_sessions([one, two])
+    assert list(iterate_sessions(one)) == ["I/z"]
+    assert list(iterate_sessions(cohort)) == ["I/z", "I/a"]
+    assert list(iterate_sessions(cohort["I"])) == ["I/z", "I/a"]
+    assert list(iterate_sessions(cohort["I/a"])) == ["I/a"]
+    assert list(iterate_sessions({"second": two, "first": cohort["I/z"]})) == ["second", "first"]
+    assert iterate_sessions({"second": two})["second"] is two
+
+
+def test_what_holds_no_sessions_is_refused():
+    for empty in ({}, xr.DataTree()):
+        with pytest.raises((DataError, SchemaError)):
+            iterate_sessions(empty)
+    with pytest.raises(SchemaError, match="For a list, use cohort_from_sessions"):
+        iterate_sessions([make_session()])
+    with pytest.raises(SchemaError, match="breaches the session schema"):
+        iterate_sessions({"bad": make_session().drop_vars("time")})
+    same = xr.DataTree.from_dict({"I/a": make_session(), "I/b": make_session()})
+    with pytest.raises(DataError, match="named I/s01"):
+        iterate_sessions(same)
+
+
+def test_an_error_in_a_cohort_names_the_file(tmp_path):
+    save_session(make_session(), tmp_path / "good.zarr")
+    with h5py.File(tmp_path / "empty.nwb", "w") as file:
+        file.attrs["nothing"] = 1
+    with pytest.raises(DataError, match=r"empty\.nwb"):
+        open_cohort(tmp_path, progress=False)
+
+
+def test_an_invalid_session_in_a_store_names_the_store(tmp_path):
+    path = save_session(make_session(), tmp_path / "s.zarr")
+    attrs = json.loads((path / ".zattrs").read_text())
+    (path / ".zattrs").write_text(json.dumps(attrs | {"subject": "../up"}))
+    with pytest.raises(SchemaError, match=r"(?s)^s\.zarr: .*attrs\['subject'\] is '../up'"):
+        open_session(path)
+
+
+def test_two_files_of_the_same_session_are_named(tmp_path):
+    save_session(make_session(), tmp_path / "a.zarr")
+    save_session(make_session(), tmp_path / "deep" / "b.zarr")
+    with pytest.raises(
+        DataError, match=r"a\.zarr and .*b\.zarr hold sessions of the same name, I/s01"
+    ):
+        open_cohort(tmp_path, progress=False)
+
+
+def test_what_a_killed_process_left_is_not_looked_for_through_a_link(tmp_path):
+    path = save_session(make_session(), tmp_path / "cohort" / "s.zarr")
+    (tmp_path / "other").mkdir()
+    (path.parent / ".s.zarr.0badc0de.tmp").symlink_to(tmp_path / "other")
+    for read in (open_session, lambda path: open_cohort(path.parent, progress=False)):
+        read(path)
+    assert not list((tmp_path / "other").iterdir())

@@ -1,0 +1,55 @@
+"""Sizes against files and memory, and errors of any kind that become one with a name."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from spikelfp_lab import _guard as _untrusted
+from spikelfp_lab._guard import check_size, reading
+from spikelfp_lab.errors import CheckpointError, DataError, SchemaError
+
+
+@example(1032 * 10**6, 10**6)
+@example(1101 * 10**6, 10**6)
+@given(st.integers(0, 10**14), st.integers(0, 10**12))
+def test_what_deflate_could_have_packed_is_never_refused(declared, stored):
+    possible = declared <= 1032 * stored
+    try:
+        check_size(declared, stored=stored, what="lfp of a.nwb", whole=False)
+    except DataError as error:
+        assert not possible and declared > 1 << 26
+        assert "lfp of a.nwb declares" in str(error) and "Copy the file again" in str(error)
+    else:
+        assert possible or declared <= max(1 << 26, 1100 * stored)
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(_untrusted, "available_memory", lambda: 1e9)
+    check_size(10**9, stored=10**9, what="lfp")
+    check_size(10**10, stored=10**10, what="lfp", whole=False)  # which is read in pieces
+    with pytest.raises(DataError, match=r"takes 2\.0 GB of memory, and 1\.0 GB are free"):
+        check_size(2 * 10**9, stored=10**9, what="lfp")
+
+
+def test_memory_is_known():
+    assert 1e8 < _untrusted.available_memory() < 1e15
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("a"), RecursionError(), OSError("no"), MemoryError(), UnicodeError("x" * 999)],
+)
+def test_any_error_becomes_one_that_names_the_file(error):
+    with pytest.raises(CheckpointError) as caught, reading("d/a.nwb", "is bad", "Copy it.", kind=CheckpointError):  # fmt: skip
+        raise error
+    assert "d/a.nwb" in str(caught.value) and "opy it" in str(caught.value)
+    assert caught.value.__cause__ is error and len(str(caught.value)) < 600
+
+
+def test_errors_of_the_package_stay_what_they_are_and_get_a_name():
+    with pytest.raises(SchemaError, match=r"^a\.nwb: no time$"), reading("d/a.nwb", "", ""):
+        raise SchemaError("no time")
+    with pytest.raises(SchemaError, match=r"^no time in a\.nwb$"), reading("d/a.nwb", "", ""):
+        raise SchemaError("no time in a.nwb")
+    with pytest.raises(UserWarning, match="look"), reading("a.nwb", "", ""):
+        raise UserWarning("look")  # whoever has warnings raised wants to see them
