@@ -15,6 +15,7 @@ from spikelfp_lab.sessions.schema import (
     add_history,
     as_dataset,
     drop_bad_channels,
+    same_clock,
     session_name,
     validate_session,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "iterate_sessions",
     "refractory_coords",
     "same_channels",
+    "same_clock",
     "same_units",
     "session_clock",
     "session_name",

@@ -119,6 +119,19 @@ def session_name(session: xr.Dataset | xr.DataTree) -> str:
     return f"{attrs['subject']}/{attrs['session']}"
 
 
+def same_clock(first: xr.DataArray, second: xr.DataArray, *, bin_size_s: float) -> bool:
+    """Whether two times (T,) name the same bins: equally many, each within a tenth of a bin.
+
+    Examples
+    --------
+    >>> time = xr.DataArray(3600.0 + 0.01 * np.arange(5), dims="time")
+    >>> same_clock(time, time + 1e-6, bin_size_s=0.01), same_clock(time, time + 0.03, bin_size_s=0.01)
+    (True, False)
+    """
+    a, b = first.to_numpy(), second.to_numpy()
+    return a.shape == b.shape and bool(np.all(np.abs(a - b) < 0.1 * bin_size_s))
+
+
 def add_history(session: xr.Dataset, line: str) -> xr.Dataset:
     """Append a line to ``attrs["history"]`` of a shallow copy.
 
