@@ -8,13 +8,14 @@ from spikelfp_lab.sessions._measures import (
 )
 from spikelfp_lab.sessions._overlap import warn_trained
 from spikelfp_lab.sessions.align import build_session, session_clock
-from spikelfp_lab.sessions.quality import check_quality, warn_quality
+from spikelfp_lab.sessions.quality import add_finding, check_quality, warn_quality
 from spikelfp_lab.sessions.schema import (
     GAP_BINS,
     SCHEMA_VERSION,
     add_history,
     as_dataset,
     drop_bad_channels,
+    observed_mask,
     same_clock,
     session_name,
     validate_session,
@@ -39,6 +40,7 @@ __all__ = [
     "TEST",
     "TRAIN",
     "VAL",
+    "add_finding",
     "add_history",
     "as_dataset",
     "bins_in",
@@ -49,6 +51,7 @@ __all__ = [
     "cohort_from_sessions",
     "drop_bad_channels",
     "iterate_sessions",
+    "observed_mask",
     "refractory_coords",
     "same_channels",
     "same_clock",

@@ -10,6 +10,7 @@ _THINGS = {
     "lfp": ("channel", "channels"),
     "spikes": ("unit", "units"),
     "behavior": ("axis", "axes"),
+    "session": ("finding", "findings"),
 }
 
 
@@ -31,6 +32,10 @@ def told(dataset: xr.Dataset, table: pd.DataFrame) -> str:
     lines = []
     for check, variable in kinds:
         rows = [each for each in findings if (each.check, each.variable) == (check, variable)]
+        if variable == "session":
+            lines += [f"  {check}: {each.name}: {each.meaning}" for each in rows[:_SHOWN]]
+            lines += [f"  {check}: and {len(rows) - _SHOWN} more"] * (len(rows) > _SHOWN)
+            continue
         one, many = _THINGS[variable]
         count = f"{len(rows)} {one if len(rows) == 1 else many}: "
         if check == "duplicated":

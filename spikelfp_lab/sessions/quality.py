@@ -1,5 +1,6 @@
 """What is wrong with a session that the schema cannot know: findings with names, numbers and cures."""
 
+import json
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -119,7 +120,7 @@ def check_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     """
     dataset = as_dataset(session)
     with np.errstate(over="ignore", invalid="ignore"):  # of values too large to be a potential
-        findings = list(_findings(dataset))
+        findings = [*_findings(dataset), *_told_by_reader(dataset)]
     table = pd.DataFrame(findings, columns=list(_COLUMNS))
     return table.astype({"value": float, "limit": float})
 
@@ -140,6 +141,50 @@ def _findings(dataset: xr.Dataset) -> Iterator[Finding]:
         yield from _drifting(dataset)
     if "behavior" in dataset:
         yield from _constant(dataset)
+
+
+def add_finding(
+    session: xr.Dataset,
+    what: str,
+    where: str,
+    message: str,
+    value: float | None = None,
+    limit: float | None = None,
+) -> xr.Dataset:
+    """Note what only the reader of a file can know; :func:`check_quality` lists it.
+
+    Parameters
+    ----------
+    session : xr.Dataset
+        A session; it is not changed.
+    what, where : str
+        Kind of finding, and the name of the unit, channel, axis or object of the file.
+    message : str
+        What it is, how much, and the cure, in a sentence or two.
+    value, limit : float, optional
+        What was measured, and what is tolerated.
+
+    Returns
+    -------
+    xr.Dataset
+        The same data with one more finding in ``attrs["findings"]`` (JSON).
+
+    Examples
+    --------
+    >>> noted = add_finding(xr.Dataset(), "spike times", "u003", "They end after the LFP.", 12.0)
+    >>> check_quality(noted)[["check", "name", "value"]].values.tolist()
+    [['spike times', 'u003', 12.0]]
+    """
+    finding = {"what": what, "where": where, "value": value, "limit": limit, "message": message}
+    listed = [*json.loads(session.attrs.get("findings", "[]")), finding]
+    return session.assign_attrs(findings=json.dumps(listed))
+
+
+def _told_by_reader(dataset: xr.Dataset) -> Iterator[Finding]:
+    """The findings of ``attrs["findings"]``."""
+    for each in json.loads(dataset.attrs.get("findings", "[]")):
+        value, limit = (np.nan if each[key] is None else each[key] for key in ("value", "limit"))
+        yield Finding(each["what"], "session", each["where"], value, limit, "", each["message"])
 
 
 def warn_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:

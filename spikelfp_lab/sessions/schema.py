@@ -9,7 +9,8 @@ behavior      time, behavior_dim    float32     NaN where missing
 ============  ====================  ==========  ==============================================
 
 Coordinates: ``time`` (s, bin center), ``unit``, ``channel``, ``behavior_dim``, optionally
-``trial`` (time) and ``latent_truth`` (time, latent_truth_dim). A session without spikes or
+``trial`` (time), ``observed`` (time, unit; False where a unit was not observed) and
+``latent_truth`` (time, latent_truth_dim). A session without spikes or
 without LFP simply lacks the variable.
 """
 
@@ -156,6 +157,22 @@ def add_history(session: xr.Dataset, line: str) -> xr.Dataset:
     return session.assign_attrs(history=f"{history}\n{line}" if history else line)
 
 
+def observed_mask(session: xr.Dataset | xr.DataTree) -> np.ndarray | None:
+    """Where each unit was observed, (T, U) bool, or None when all were all the time.
+
+    Examples
+    --------
+    >>> session = xr.Dataset(coords={"observed": (("time", "unit"), [[True, False]])})
+    >>> observed_mask(session), observed_mask(session.isel(unit=[0]))
+    (array([[ True, False]]), None)
+    """
+    dataset = as_dataset(session)
+    if "observed" not in dataset.coords:
+        return None
+    mask = dataset["observed"].values
+    return None if mask.all() else mask
+
+
 def validate_session(session: xr.Dataset | xr.DataTree) -> None:
     """Check a session against the schema.
 
@@ -274,6 +291,10 @@ def _name_breaches(attrs: dict[str, Any], key: str) -> list[str]:
 def _attribute_breaches(dataset: xr.Dataset) -> list[str]:
     attrs = dataset.attrs
     breaches = _name_breaches(attrs, "subject") + _name_breaches(attrs, "session")
+    if "findings" in attrs and not _is_findings(attrs["findings"]):
+        breaches.append(
+            "attrs['findings'] is no JSON list of findings as from add_finding; delete it."
+        )
     for key in _TEXT_ATTRS:
         if not isinstance(attrs.get(key), str):
             breaches.append(f"attrs[{key!r}] is {attrs.get(key)!r}; set it to text.")
@@ -299,6 +320,15 @@ def _attribute_breaches(dataset: xr.Dataset) -> list[str]:
                     "use text, numbers, or lists and dicts of them."
                 )
     return breaches
+
+
+def _is_findings(value: Any) -> bool:
+    try:
+        listed = json.loads(value)
+        keys = {"what", "where", "value", "limit", "message"}
+        return isinstance(listed, list) and all(set(each) == keys for each in listed)
+    except (TypeError, ValueError):
+        return False
 
 
 def _plain(value: Any) -> Any:
@@ -402,6 +432,17 @@ def _optional_coordinate_breaches(dataset: xr.Dataset) -> list[str]:
             breaches.append(
                 f"trial is {trial.dtype} over {trial.dims}; "
                 "make it a coordinate of whole numbers over ('time',)."
+            )
+    if "observed" in dataset.variables:
+        observed = dataset["observed"]
+        if (
+            "observed" not in dataset.coords
+            or observed.dims != ("time", "unit")
+            or observed.dtype != bool
+        ):
+            breaches.append(
+                f"observed is {observed.dtype} over {observed.dims}; "
+                "make it a coordinate of bool over ('time', 'unit')."
             )
     if "latent_truth" in dataset.variables:
         truth = dataset["latent_truth"]
