@@ -13,7 +13,7 @@ from spikelfp_lab.plots.latents import plot_latents
 from spikelfp_lab.plots.letters import letter_panels
 from spikelfp_lab.plots.palette import CONTROLS, MODEL_COLORS, MODEL_ORDER
 from spikelfp_lab.plots.practical import plot_bound, plot_cost, plot_recovery
-from spikelfp_lab.plots.save import save_figure, save_table
+from spikelfp_lab.plots.save import figures_folder, save_figure, save_table, show
 from spikelfp_lab.plots.scores import plot_scores
 from spikelfp_lab.plots.session import plot_session
 from spikelfp_lab.plots.spectra import plot_spectra, spectra
@@ -23,6 +23,7 @@ __all__ = [
     "CONTROLS",
     "MODEL_COLORS",
     "MODEL_ORDER",
+    "figures_folder",
     "letter_panels",
     "plot_ablations",
     "plot_alignment",
@@ -40,6 +41,7 @@ __all__ = [
     "plot_spectra",
     "save_figure",
     "save_table",
+    "show",
     "spectra",
     "style",
 ]

@@ -1,7 +1,9 @@
 """A figure on disk: picture, vector drawing and the numbers in it."""
 
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,25 +12,78 @@ from spikelfp_lab._files import whole_file
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots.style import style
 
-# What one system or another takes for more than a name, so that a figure has its name on all of them
-_NOT_IN_NAMES = set('/\\:*?"<>|')
-_DEVICES = {
-    "CON",
-    "PRN",
-    "AUX",
-    "NUL",
-    *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10)),
-}
-_LONGEST_NAME = 200  # bytes; the endings and those of unfinished files come on top, to 255
+
+def show(
+    figure: Any,
+    name: str,
+    data: pd.DataFrame | None = None,
+    *,
+    folder: str | os.PathLike | None = None,
+) -> Any:
+    """Save a figure with its numbers and return it: the last line of a notebook's cell.
+
+    Parameters
+    ----------
+    figure : Figure or pd.DataFrame
+        A table is written as ``name.csv`` alone.
+    name : str
+        File name without its ending.
+    data : pd.DataFrame, optional
+        The tidy numbers of the figure, for ``name.csv``.
+    folder : path, optional
+        By default :func:`figures_folder`.
+
+    Returns
+    -------
+    Figure or pd.DataFrame
+        The one that was given.
+
+    Raises
+    ------
+    DataError
+        ``name`` is not a plain file name, or the files cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = show(Figure(), "empty", pd.DataFrame({"r2": [0.5]}), folder=folder)
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['empty.csv', 'empty.png', 'empty.svg']
+    """
+    folder = figures_folder() if folder is None else folder
+    if isinstance(figure, pd.DataFrame):
+        save_table(figure, folder, name)
+    else:
+        save_figure(figure, folder, name, data=data)
+    return figure
+
+
+def figures_folder() -> Path:
+    """Where figures go: ``figures/`` at the repository's root, unless ``FIGURES`` says otherwise.
+
+    Other cohorts (``COHORT``) and presets (``PRESET``) than simulated and demo have subfolders, so
+    have full runs (``FULL=1``). The root is the folder above when run in ``notebooks/``.
+
+    Returns
+    -------
+    Path
+    """
+    root = Path("..") if Path.cwd().name == "notebooks" else Path()
+    cohort = Path(os.environ.get("COHORT", "simulated")).name
+    preset = os.environ.get("PRESET", "demo")
+    parts = ["full"] if os.environ.get("FULL", "0") not in ("", "0") else []
+    parts += [cohort] if cohort != "simulated" else []
+    parts += [preset] if preset != "demo" else []
+    return root / (os.environ.get("FIGURES") or Path("figures", *parts))
 
 
 def save_figure(
-    figure: Figure, folder: str | os.PathLike, name: str, *, data: pd.DataFrame
+    figure: Figure, folder: str | os.PathLike, name: str, *, data: pd.DataFrame | None = None
 ) -> dict[str, Path]:
-    """Write ``name.png`` (300 dpi), ``name.svg`` (text as text) and ``name.csv``.
+    """Write ``name.png`` (300 dpi), ``name.svg`` (text as text) and, with data, ``name.csv``.
 
-    Every file is written beside its place and then moved there, so that a run that is stopped
-    leaves the old file or the new one, never half of one. The same figure gives the same bytes.
+    Writes are atomic, and the same figure gives the same bytes.
 
     Parameters
     ----------
@@ -38,7 +93,7 @@ def save_figure(
         Made if it does not exist.
     name : str
         File name without its ending.
-    data : pd.DataFrame
+    data : pd.DataFrame, optional
         The tidy numbers of the figure.
 
     Returns
@@ -49,20 +104,11 @@ def save_figure(
     Raises
     ------
     DataError
-        ``name`` is not a plain file name.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     paths = save_figure(Figure(), folder, "empty", data=pd.DataFrame({"r2": [0.5]}))
-    ...     sorted(path.name for path in Path(folder).iterdir())
-    ['empty.csv', 'empty.png', 'empty.svg']
+        ``name`` is not a plain file name, or the files cannot be written.
     """
-    folder = _place(folder, name)
-    paths = {"csv": save_table(data, folder, name)}
+    paths = {} if data is None else {"csv": save_table(data, folder, name)}
     for ending in ("png", "svg"):
-        paths[ending] = folder / f"{name}.{ending}"
+        paths[ending] = _place(folder, f"{name}.{ending}")
         metadata = {"Date": None} if ending == "svg" else None
         with whole_file(paths[ending]) as partial, style():
             figure.savefig(partial, format=ending, metadata=metadata)
@@ -70,25 +116,12 @@ def save_figure(
 
 
 def save_table(data: pd.DataFrame, folder: str | os.PathLike, name: str) -> Path:
-    """Write ``name.csv``, whole or not at all.
-
-    Parameters
-    ----------
-    data : pd.DataFrame
-        Without its index; numbers with six digits.
-    folder : path
-        Made if it does not exist.
-    name : str
-        File name without its ending.
-
-    Returns
-    -------
-    Path
+    """Write ``name.csv`` atomically, without the index, numbers with six digits.
 
     Raises
     ------
     DataError
-        ``name`` is not a plain file name.
+        ``name`` is not a plain file name, or the file cannot be written.
 
     Examples
     --------
@@ -97,20 +130,17 @@ def save_table(data: pd.DataFrame, folder: str | os.PathLike, name: str) -> Path
     ...     save_table(pd.DataFrame({"r2": [0.5]}), folder, "means").read_text().split()
     ['r2', '0.5']
     """
-    path = _place(folder, name) / f"{name}.csv"
+    path = _place(folder, f"{name}.csv")
     with whole_file(path) as partial:
         data.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
     return path
 
 
-def _place(folder: str | os.PathLike, name: str) -> Path:
-    device = name.partition(".")[0].rstrip().upper() in _DEVICES
-    plain = name.isprintable() and not name.startswith(".") and not set(name) & _NOT_IN_NAMES
-    if not name or device or not plain or len(name.encode()) > _LONGEST_NAME:
+def _place(folder: str | os.PathLike, file: str) -> Path:
+    """Path of a file with a plain name."""
+    if not re.fullmatch(r"\w[\w .+-]{0,99}\.\w+", file, re.ASCII):
         raise DataError(
-            f"{name[:100]!r} is not a plain file name: give the folder as folder, and a name of at most "
-            f"{_LONGEST_NAME} bytes without a leading '.' and without {' '.join(sorted(_NOT_IN_NAMES))}."
+            f"{file[:120]!r} is not a plain file name: give the folder as folder, and a name of at "
+            "most 100 letters, digits and - _ + . or spaces."
         )
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return Path(folder, file)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.plots import save_figure, style
+from spikelfp_lab.plots import figures_folder, save_figure, show, style
 
 
 @pytest.fixture
@@ -58,3 +58,29 @@ def test_failure_leaves_the_old_files_alone(figure, tmp_path, monkeypatch):
 def test_name_must_be_a_file_name(figure, tmp_path, name):
     with pytest.raises(DataError, match="plain file name"):
         save_figure(figure, tmp_path, name, data=DATA)
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"),
+    [
+        ({}, "figures"),
+        ({"COHORT": "some/where/mine", "PRESET": "smoke"}, "figures/mine/smoke"),
+        ({"FULL": "1"}, "figures/full"),
+        ({"FIGURES": "build/f", "PRESET": "smoke", "FULL": "1"}, "build/f"),
+    ],
+)
+@pytest.mark.parametrize("at", [".", "notebooks"])
+def test_figures_go_to_the_folder_of_the_run(monkeypatch, tmp_path, environment, folder, at):
+    for name in ("COHORT", "PRESET", "FULL", "FIGURES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / at)
+    assert figures_folder().resolve() == tmp_path / folder
+
+
+def test_what_is_shown_is_saved_and_returned(figure, tmp_path, monkeypatch):
+    monkeypatch.setenv("FIGURES", str(tmp_path))
+    assert show(figure, "bars") is figure and show(DATA, "means") is DATA
+    assert {path.name for path in tmp_path.iterdir()} == {"bars.png", "bars.svg", "means.csv"}
