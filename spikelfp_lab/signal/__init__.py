@@ -2,16 +2,14 @@
 
 from spikelfp_lab.signal.broadband import broadband_to_lfp
 from spikelfp_lab.signal.lfp import lfp_to_rate
-from spikelfp_lab.signal.online import LFPStream, causal_delay_s
-from spikelfp_lab.signal.power import DEFAULT_BANDS_HZ, band_power
+from spikelfp_lab.signal.power import DEFAULT_BANDS_HZ, band_power, mains_left
 from spikelfp_lab.signal.spikes import bin_spikes
 
 __all__ = [
     "DEFAULT_BANDS_HZ",
-    "LFPStream",
     "band_power",
     "bin_spikes",
     "broadband_to_lfp",
-    "causal_delay_s",
     "lfp_to_rate",
+    "mains_left",
 ]

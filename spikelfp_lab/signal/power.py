@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -12,14 +12,9 @@ from scipy.signal import windows as tapering
 from spikelfp_lab.errors import ConfigError, DataError
 
 DEFAULT_BANDS_HZ: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {
-        "delta": (0.5, 4.0),
-        "theta": (4.0, 8.0),
-        "alpha": (8.0, 13.0),
-        "beta": (13.0, 30.0),
-        "low_gamma": (30.0, 45.0),
-    }
-)
+    dict(delta=(0.5, 4.0), theta=(4.0, 8.0), alpha=(8.0, 13.0), beta=(13.0, 30.0),
+         low_gamma=(30.0, 45.0))
+)  # fmt: skip
 
 
 def band_power(
@@ -32,17 +27,14 @@ def band_power(
 ) -> xr.DataArray:
     """Log power of every channel in every band, bin by bin.
 
-    "hilbert": band-pass (Butterworth, order 3, second-order sections, zero phase), Hilbert
-    envelope, square, moving average over ``smooth_s``, natural logarithm. "multitaper": spectra of
-    windows of ``window_s`` under three Slepian tapers (time-bandwidth 2, so that power within
-    ``2 / window_s`` Hz of an edge is shared with the next band), summed over each band; a window
-    every ``smooth_s``, the logarithm interpolated linearly between them. Its estimate varies less
-    and its bands are steeper, but it is slower to follow. A rhythm of amplitude A has power
-    A squared either way.
+    "hilbert": band-pass (Butterworth, order 3, zero phase), squared Hilbert envelope, moving
+    average over ``smooth_s``, natural logarithm. "multitaper": spectra of windows of ``window_s``,
+    one every ``smooth_s``, under three Slepian tapers (time-bandwidth 2), summed over each band;
+    it varies less, but is slower to follow. A rhythm of amplitude A has power A squared either way.
 
-    Each stretch without a gap in time, a change of trial or a NaN is treated by itself, so nothing
-    leaks across; stretches too short to filter (three periods of the band's lower edge, at most
-    1 s; for "multitaper" one window) come out as NaN.
+    Each stretch without a gap in time, a change of trial or a NaN is treated by itself; stretches
+    too short to filter (three periods of the band's lower edge, at most 1 s; for "multitaper" one
+    window) come out as NaN.
 
     Parameters
     ----------
@@ -50,12 +42,9 @@ def band_power(
         With a ``time`` coordinate in seconds, and optionally a ``trial`` coordinate along it.
     bands_hz : mapping of name -> (lower, upper) edge in Hz
         Bands that reach to half of the sampling rate or above are left out.
-    smooth_s : float
-        Width of the moving average of the power in seconds; the step between windows of
-        "multitaper".
+    smooth_s, window_s : float
+        Seconds, as above.
     method : "hilbert" or "multitaper"
-    window_s : float
-        Length of the windows of "multitaper" in seconds.
 
     Returns
     -------
@@ -106,24 +95,15 @@ def band_power(
         stretch = values[start:stop, channels]
         if method == "multitaper":
             if stop - start >= window:
-                power[start:stop, channels] = _multitaper(
-                    stretch, bands, rate_hz=rate_hz, window=window, hop=smooth
-                )
+                found = _multitaper(stretch, bands, rate_hz=rate_hz, window=window, hop=smooth)
+                power[start:stop, channels] = found
             continue
         for which, (low, high) in enumerate(bands):
             if stop - start >= round(min(3 / low, 1.0) * rate_hz):
-                sections = np.asarray(
-                    signal.butter(3, (low, high), "bandpass", fs=rate_hz, output="sos")
-                )
-                power[start:stop, channels, which] = _log_power(
-                    stretch, sections, rate_hz=rate_hz, low=low, smooth=smooth
-                )
+                found = _log_power(stretch, low, high, rate_hz=rate_hz, smooth=smooth)
+                power[start:stop, channels, which] = found
     names = [f"{_label(channel)}_{band}" for channel in lfp["channel"].values for band in fitting]
-    kept = {
-        name: coord
-        for name, coord in lfp.coords.items()
-        if coord.dims == ("time",) or not coord.dims
-    }
+    kept = {name: each for name, each in lfp.coords.items() if each.dims in (("time",), ())}
     return xr.DataArray(
         power.reshape(lfp.sizes["time"], -1),
         dims=("time", "feature"),
@@ -141,9 +121,10 @@ def band_power(
 
 
 def _log_power(
-    values: np.ndarray, sections: np.ndarray, *, rate_hz: float, low: float, smooth: int
+    values: np.ndarray, low: float, high: float, *, rate_hz: float, smooth: int
 ) -> np.ndarray:
     """(n, C) log of the smoothed squared envelope of one stretch."""
+    sections = np.asarray(signal.butter(3, (low, high), "bandpass", fs=rate_hz, output="sos"))
     pad = min(values.shape[0] - 1, round(2 * rate_hz / low))
     values = values.T.astype(np.float64)
     band = signal.sosfiltfilt(sections, values, axis=1, padtype="even", padlen=pad)
@@ -210,3 +191,55 @@ def _stretches(lfp: xr.DataArray, values: np.ndarray) -> Iterator[tuple[int, int
 def _label(channel: object) -> str:
     """A channel named by a number becomes "ch03"; any other name stays."""
     return f"ch{int(channel):02d}" if isinstance(channel, (int, np.integer)) else str(channel)
+
+
+def mains_left(
+    data: Any,
+    *,
+    rate_hz: float,
+    channels: np.ndarray | None = None,
+    high_hz: float = 50.0,
+    line_hz: float | None = 60.0,
+) -> dict[int, np.ndarray]:
+    """Mains (50 or 60 Hz) that a filter leaves in an LFP, measured at its native rate.
+
+    Sixteen windows of 4 s of ``data`` (n, C) are read. ``high_hz`` is the upper edge of the band,
+    ``line_hz`` what is notched. Gives, by frequency, each channel's RMS of the line and its
+    harmonics that are left over the RMS of all else in the band, 0 where no line stands out.
+
+    >>> x = np.random.default_rng(0).normal(size=(60_000, 2))
+    >>> x[:, 1] += 3 * np.sin(2 * np.pi * 50 * np.arange(60_000) / 1000)
+    >>> {hz: share.round(1).tolist() for hz, share in mains_left(x, rate_hz=1000.0).items()}
+    {50: [0.0, 3.3]}
+    """
+    size = int(4 * rate_hz)
+    starts = np.unique(np.linspace(0, max(data.shape[0] - size, 0), 16).astype(int))
+    blocks = [np.asarray(data[start : start + size]) for start in starts]
+    blocks = [each.reshape(len(each), -1).astype(np.float64) for each in blocks]
+    blocks = [each if channels is None else each[:, channels] for each in blocks]
+    power = np.zeros((size // 2 + 1, blocks[0].shape[1]))
+    if blocks[0].shape[0] < size:
+        return {}
+    for block in blocks:
+        tapered = (block - block.mean(axis=0)) * np.hanning(size)[:, None]
+        power += np.nan_to_num(np.abs(np.asarray(fft.rfft(tapered, axis=0))) ** 2)
+    frequency = np.asarray(fft.rfftfreq(size, 1 / rate_hz))
+    found = {}
+    for base in (50, 60):
+        line, lines = 0.0, np.zeros(frequency.size, bool)
+        for hz in np.arange(base, min(1.1 * high_hz, rate_hz / 2 - 1), base):
+            if line_hz is not None and abs(hz / line_hz - round(hz / line_hz)) * line_hz < 1:
+                continue
+            off = np.abs(frequency - hz)
+            here, beside = off <= 0.75, (off >= 2) & (off <= 6)
+            usual = np.median(power[beside], axis=0)
+            left = np.where(
+                power[here].mean(axis=0) > 8 * usual, (power[here] - usual).sum(axis=0), 0
+            )
+            gain = np.clip((1.1 * high_hz - hz) / (0.2 * high_hz), 0, 1)  # of the band's own edge
+            line, lines = line + gain**2 * left, lines | here
+        rest = power[(frequency >= 0.5) & (frequency <= high_hz) & ~lines].sum(axis=0)
+        share = np.sqrt(np.maximum(line, 0) / np.maximum(rest, 1e-30))
+        if np.any(share):
+            found[base] = np.broadcast_to(share, power.shape[1:])
+    return found

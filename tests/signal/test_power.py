@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.signal import DEFAULT_BANDS_HZ, band_power
+from spikelfp_lab.signal import DEFAULT_BANDS_HZ, band_power, mains_left
 
 
 def _lfp(values, *, rate_hz=100.0, **coords):
@@ -47,15 +47,6 @@ def test_multitaper_agrees_with_the_variance_of_white_noise():
     np.testing.assert_allclose(power, np.tile(2 * 9 * width / 50, 2), rtol=0.15)
 
 
-def test_multitaper_has_the_layout_of_the_default():
-    lfp = _lfp(np.random.default_rng(9).standard_normal((500, 2)))
-    hilbert, other = band_power(lfp), band_power(lfp, method="multitaper")
-    assert other.dims == hilbert.dims and other.shape == hilbert.shape
-    assert other.dtype == np.float32 and np.isfinite(other).all()
-    np.testing.assert_array_equal(other.feature, hilbert.feature)
-    assert other.attrs["window_s"] == pytest.approx(1.0) and other.attrs["method"] == "multitaper"
-
-
 @pytest.mark.parametrize("frequency_hz, band", [(2, 0), (6, 1), (10.5, 2), (20, 3), (38, 4)])
 def test_multitaper_power_is_in_its_own_band(frequency_hz, band):
     time = np.arange(2000) / 100
@@ -78,18 +69,12 @@ def test_power_is_in_its_own_band():
     assert float(power.max() - np.sort(power.values)[-2]) > 4
 
 
-def test_features_are_named_channel_after_channel():
-    power = band_power(_lfp(np.random.default_rng(0).standard_normal((500, 2))))
-    assert power.dims == ("time", "feature") and power.dtype == np.float32
-    expected = [f"ch{channel:02d}_{band}" for channel in range(2) for band in DEFAULT_BANDS_HZ]
-    assert power.feature.values.tolist() == expected
-    assert power.attrs["units"] == "log(uV^2)"
-
-
 def test_numbered_channels_are_named_too():
     lfp = _lfp(np.random.default_rng(0).standard_normal((500, 2))).assign_coords(channel=[3, 12])
-    names = band_power(lfp, bands_hz={"beta": (13, 30)}).feature.values.tolist()
-    assert names == ["ch03_beta", "ch12_beta"]
+    power = band_power(lfp, bands_hz={"beta": (13, 30)})
+    assert power.feature.values.tolist() == ["ch03_beta", "ch12_beta"]
+    assert power.dims == ("time", "feature") and power.dtype == np.float32
+    assert power.attrs["units"] == "log(uV^2)"
 
 
 def test_bands_above_nyquist_are_left_out():
@@ -145,3 +130,18 @@ def test_bad_input_is_one_clear_error():
         band_power(lfp, method="welch")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigError, match="window_s"):
         band_power(lfp, method="multitaper", window_s=0.02)
+
+
+@pytest.mark.parametrize("rate_hz", [250.0, 1000.0, 24414.0625])
+@pytest.mark.parametrize("mains_hz, line_hz, high_hz, left", [
+    (50, 60.0, 50.0, True), (60, 50.0, 90.0, True), (50, None, 90.0, True),
+    (50, 50.0, 50.0, False), (60, None, 50.0, False), (60, 60.0, 90.0, False),
+])  # fmt: skip
+def test_mains_that_a_filter_leaves_are_found(rate_hz, mains_hz, line_hz, high_hz, left):
+    time = np.arange(int(20 * rate_hz))[:, None] / rate_hz
+    data = np.random.default_rng(11).standard_normal((time.size, 2)).cumsum(axis=0)
+    data[:, 1:] += data.std() * np.sin(2 * np.pi * (mains_hz + 0.05) * time)
+    found = mains_left(data, rate_hz=rate_hz, high_hz=high_hz, line_hz=line_hz)
+    assert list(found) == ([mains_hz] if left else [])
+    if left:
+        assert found[mains_hz][1] > 0.2 and found[mains_hz][0] < 0.02
