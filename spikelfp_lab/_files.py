@@ -1,88 +1,101 @@
-"""Files and folders that are whole or not there, whatever becomes of the process or of the disk.
+"""Atomic, crash-safe writes, and file locks around what is made once.
 
-What is written goes to a *workspace* first, a hidden folder beside its place, and is renamed when it is whole and on the disk. A workspace is locked as long
-as its process lives. One that was killed leaves it behind unlocked, and whoever writes to the same place next clears it away.
-
-The locks are the operating system's (``flock`` on POSIX), which a process loses however it ends. They hold on NFS between machines since version 4, and
-in version 3 where its lock daemon runs; of a machine that crashed they are freed when its lease ends.
+Everything is written into a hidden *workspace* beside its place, flushed, and renamed. The locks
+are the operating system's: a killed process loses them, and the next writer clears away what it
+left.
 """
 
 from __future__ import annotations
 
 import errno
 import glob
+import json
 import os
 import shutil
+import socket
+import time
 import uuid
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from spikelfp_lab.errors import DataError
+from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
 
-LOCK = "lock"
+LOCK, HOLDER = "lock", "holder.json"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager
+def whole_file(place: Path) -> Iterator[Path]:
+    """A path to write a file to; it becomes ``place`` when the block ends without an error."""
+    with workspace(place) as folder:
+        yield folder / "partial"
+        flush(folder / "partial")
+        put(folder / "partial", place)
+
+
+@contextmanager
+def whole_folder(place: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """A new folder to write in; it becomes ``place`` when the block ends without an error."""
+    with workspace(place) as folder:
+        (folder / "partial").mkdir()
+        yield folder / "partial"
+        flush(folder / "partial")
+        put(folder / "partial", place, overwrite=overwrite)
+
+
+def write_whole(place: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with whole_file(place) as partial:
+        partial.write_bytes(content)
+
+
+@contextmanager
 def workspace(place: Path) -> Iterator[Path]:
-    """A hidden folder beside ``place`` to write in; gone in the end, whatever happens.
-
-    What is made there goes to ``place`` by :func:`put`. Raises a DataError for whatever the operating system refuses meanwhile: it says what could not be
-    written, why, how much room there is, and the cure.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     with workspace(Path(folder, "a.txt")) as temporary:
-    ...         _ = (temporary / "partial").write_text("whole")
-    ...         put(temporary / "partial", Path(folder, "a.txt"))
-    ...     [path.name for path in Path(folder).iterdir()]
-    ['a.txt']
-    """
-    with _explained(place):
+    """A hidden, locked folder beside ``place``; an OSError inside becomes a DataError."""
+    try:
         place.parent.mkdir(parents=True, exist_ok=True)
         settle(place)
-        folder, lock = _locked_folder(place)
+        folder, lock = _locked_workspace(place)
         try:
             yield folder
         finally:
             lock.release()
             shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise DataError(_explanation(place, error)) from error
 
 
 def put(new: Path, place: Path, *, overwrite: bool = True) -> None:
-    """Move what was made and flushed in a workspace into place; what is there is moved aside before a folder, and back should that fail.
-
-    Raises an OSError where a folder with content is in the way and ``overwrite`` is False.
-    """
+    """Rename what was flushed in a workspace to ``place``; a folder there is moved aside first."""
     old, gone = new.with_name("old"), new.with_name("gone")
     if new.is_dir() and overwrite and os.path.lexists(place):
-        os.rename(place, old)  # a folder with content cannot be replaced at one stroke
+        os.rename(place, old)  # a folder with content cannot be replaced in one step
     try:
         (os.rename if new.is_dir() else os.replace)(new, place)
     except OSError:
-        with suppress(OSError):  # nothing was there, or another process has put its own
+        with suppress(OSError):  # nothing was there, or another process put its own
             os.rename(old, place)
         raise
     if os.path.lexists(old):
-        os.rename(old, gone)  # "old" is what settle() puts back, and this one is not wanted back
+        os.rename(old, gone)  # settle() would put "old" back
     _fsync(place.parent)
 
 
 def settle(place: Path) -> None:
-    """Clear away what killed processes left beside ``place``; one that was killed between two renames had moved aside what was there: put it back."""
+    """Clear away what killed processes left beside ``place``, and put back what they moved."""
     for left in place.parent.glob(f".{glob.escape(place.name)}.*.tmp"):
-        if left.is_symlink():  # not ours: it could lead anywhere
+        if left.is_symlink():  # not ours
             continue
         lock = FileLock(left / LOCK)
         try:
             lock.acquire(timeout=0)
-        except OSError:  # held by a living process (Timeout is one), read-only, or gone by now
+        except OSError:  # held by a living process (Timeout is one), read-only, or gone
             continue
         with suppress(OSError):
             if not os.path.lexists(place):
@@ -91,42 +104,110 @@ def settle(place: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-@contextmanager
-def whole_file(place: Path) -> Iterator[Path]:
-    """A path to write a file to, which becomes ``place`` at one stroke once it is written, and nothing if it is not."""
-    with workspace(place) as folder:
-        yield folder / "partial"
-        flush(folder / "partial")
-        put(folder / "partial", place)
-
-
-def write_whole(place: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new one, never half."""
-    with whole_file(place) as partial:
-        partial.write_bytes(content)
-
-
 def check_writable(folder: Path) -> None:
-    """Raise a DataError where nothing can be written, in the folder or where it would be made: better before hours of work than after."""
+    """Raise a DataError now if nothing can be written in the folder, not after hours of work."""
     there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
     with workspace(there / "writable") as temporary:
         (temporary / "partial").write_bytes(b"yes")
 
 
 def flush(path: Path) -> None:
-    """Bring a file, or a folder with all that is in it, from the system's memory to the disk."""
-    if path.is_dir():
-        for parent, _, files in os.walk(path):
-            for file in files:
-                _fsync(Path(parent, file))
-            _fsync(Path(parent))
-    else:
+    """fsync a file, or a folder and everything in it."""
+    for parent, _, files in os.walk(path):
+        for file in files:
+            _fsync(Path(parent, file))
+        _fsync(Path(parent))
+    if not path.is_dir():
         _fsync(path)
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, which is made; wait, with one warning, while another has it.
+
+    Under torchrun take it in one process only: the others would wait for the first.
+    """
+    lock, patience = FileLock(folder / LOCK), 0.2  # long enough for a look by running()
+    while not lock.is_locked:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=patience, poll_interval=0.1)
+            if not (folder / LOCK).exists():  # the holder before removed the folder
+                lock.release()
+        except FileNotFoundError:
+            continue
+        except Timeout:
+            message = f"{_holder(folder)}. Waiting for it, to take its result; interrupt to stop."
+            cure = "To work apart from it, choose another folder (SPIKELFP_RUNS for a study)."
+            warnings.warn(f"{message} {cure}", SpikeLFPWarning, stacklevel=4)
+            patience = -1
+    try:
+        since = datetime.now().astimezone().isoformat(" ", "seconds")
+        me = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
+        write_whole(folder / HOLDER, json.dumps(me).encode())
+        yield
+    finally:
+        (folder / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def running(folder: Path) -> list[str]:
+    """A sentence for each subfolder that a living process has locked."""
+    found = []
+    for path in sorted(folder.glob(f"*/{LOCK}")):
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+            lock.release()
+        except Timeout:
+            found.append(_holder(path.parent))
+        except OSError:  # finished, and its folder removed
+            continue
+    return found
+
+
+def made_once(path: Path, make: Callable[[Path], None]) -> None:
+    """Call ``make(unfinished_of(path))``, which renames its result to ``path``, unless it is there.
+
+    However many processes call this, one makes it and the others wait. What a killed one left
+    in the folder is there for the next to go on with.
+    """
+    unfinished = unfinished_of(path)
+    if not path.exists():
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError(
+                f"{path.name} is not there yet, and is made by one process: make it without "
+                "torchrun first (python -m spikelfp_lab.study), or call the training verbs"
+            )
+        check_writable(path.parent)
+        with locked(unfinished):
+            if not path.exists():
+                make(unfinished)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    settle(path)
+
+
+def unfinished_of(path: Path) -> Path:
+    """The folder in which :func:`made_once` makes ``path``."""
+    return path.with_name(f"{path.name}.unfinished")
+
+
+def _holder(folder: Path) -> str:
+    """Who has the lock; the holder writes its name right after it got it."""
+    name, end = folder.name.removesuffix(".unfinished"), time.monotonic() + 1
+    while time.monotonic() < end:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            who = json.loads((folder / HOLDER).read_text())
+            where = f"{who['process']} on {who['host']} since {who['since']}"
+            return f"{name} is being made by process {where}"
+        time.sleep(0.05)
+    return f"{name} is being made by another process"
+
+
 def _fsync(path: Path) -> None:
+    """fsync; a folder only where the system can open one."""
     if path.is_dir() and os.name != "posix":
-        return  # Windows cannot open a folder
+        return
     handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
         os.fsync(handle)
@@ -134,7 +215,8 @@ def _fsync(path: Path) -> None:
         os.close(handle)
 
 
-def _locked_folder(place: Path) -> tuple[Path, FileLock]:
+def _locked_workspace(place: Path) -> tuple[Path, FileLock]:
+    """A new workspace; again if a cleaner took it for a leftover before it was locked."""
     while True:
         folder = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
         folder.mkdir()
@@ -144,28 +226,22 @@ def _locked_folder(place: Path) -> tuple[Path, FileLock]:
             if (folder / LOCK).exists():
                 return folder, lock
             lock.release()
-        # another process has taken the folder for one that was left behind, before it was locked
-
-
-@contextmanager
-def _explained(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(_explanation(place, error)) from error
 
 
 def _explanation(place: Path, error: OSError) -> str:
+    """What could not be written, the system's reason, and the cure."""
     there = next((each for each in place.parents if each.is_dir()), Path())
     if error.errno in _FULL:
         free = shutil.disk_usage(there).free
         return (
-            f"{place} could not be written: the disk is full ({free / 1e6:,.1f} MB are free in {there}; {error}). "
-            "What was there before is untouched. Make room, or choose a folder on another disk, and run it again."
+            f"{place} could not be written: the disk is full ({free / 1e6:,.1f} MB are free in "
+            f"{there}; {error}). What was there before is untouched. Make room, or choose a "
+            "folder on another disk, and run it again."
         )
     if error.errno in _REFUSED:
         return (
-            f"{place} could not be written: {there} is a folder in which nothing may be written ({error}). "
-            "Choose another folder, or get the right to write in this one."
+            f"{place} could not be written: {there} is a folder in which nothing may be written "
+            f"({error}). Choose another folder, or get the right to write in this one."
         )
-    return f"{place} could not be written ({type(error).__name__}: {error}). What was there before is untouched."
+    reason = f"{type(error).__name__}: {error}"
+    return f"{place} could not be written ({reason}). What was there before is untouched."

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from spikelfp_lab._files import running
 from spikelfp_lab.configs import TrainConfig, config_hash
 from spikelfp_lab.errors import ConfigError, SpikeLFPWarning
 from spikelfp_lab.models import Autoencoder, encode
@@ -19,7 +20,6 @@ from spikelfp_lab.presets import Role
 from spikelfp_lab.sessions import TRAIN, split_session
 from spikelfp_lab.study.catalog import MODELS, Job, Made, Setting, ablations, call, rounds
 from spikelfp_lab.study.ground import Ground
-from spikelfp_lab.study.locks import in_the_works
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.recipe import Recipe
 from spikelfp_lab.study.scoring import COLUMNS, reference_one, score_one, tidy
@@ -278,7 +278,7 @@ class Study(Ground):
         SpikeLFPWarning
             Another process is training in ``runs``, and which.
         """
-        if others := in_the_works(self.runs):
+        if others := running(self.runs):
             warnings.warn(
                 f"{self.runs} is in use: {'; '.join(others)}. What that process trains is waited for and not trained twice; to keep apart from it, "
                 "choose another runs folder (SPIKELFP_RUNS).",

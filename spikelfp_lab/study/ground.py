@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import xarray as xr
 
+from spikelfp_lab._files import made_once
 from spikelfp_lab.cohorts import open_cohort
 from spikelfp_lab.configs import config_hash
 from spikelfp_lab.errors import CheckpointError, ConfigError
@@ -22,7 +23,6 @@ from spikelfp_lab.models import Autoencoder, load
 from spikelfp_lab.presets import PRESETS, Preset, Role
 from spikelfp_lab.sessions import as_dataset, iterate_sessions
 from spikelfp_lab.study.cohorts import COHORT_TRAINING, COHORTS, held_out_of, options_of
-from spikelfp_lab.study.locks import made_once
 
 # Of the behavior term in the supervised setting; the paper does not say its own.
 BEHAVIOR_WEIGHT = 1.0

@@ -12,12 +12,12 @@ from ipywidgets.widgets import widget as registry
 from matplotlib.figure import Figure
 
 import spikelfp_lab as sl
+from spikelfp_lab._files import made_once
 from spikelfp_lab.cohorts import open_cohort
 from spikelfp_lab.io.nwb_write import write_nwb
 from spikelfp_lab.io.store import save_cohort
 from spikelfp_lab.sessions import cohort_from_sessions
 from spikelfp_lab.study import Study
-from spikelfp_lab.study.locks import made_once
 from spikelfp_lab.widgets import monitor as monitor_module
 from spikelfp_lab.widgets.compare import compare
 from spikelfp_lab.widgets.explorer import explore

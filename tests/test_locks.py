@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from spikelfp_lab import ConfigError, SpikeLFPWarning
+from spikelfp_lab._files import HOLDER, made_once, running, unfinished_of
 from spikelfp_lab.study import Study
-from spikelfp_lab.study.locks import HOLDER, in_the_works, made_once, unfinished_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 # Imports nothing heavy, so that it is at work in a moment.
 SLOW = """
 import sys, time
 from pathlib import Path
-from spikelfp_lab.study.locks import made_once
+from spikelfp_lab._files import made_once
 place = Path(sys.argv[1])
 def make(unfinished):
     (unfinished / "begun").touch()
@@ -47,14 +47,14 @@ def not_here(unfinished):
 def test_another_process_is_named_and_waited_for_and_nothing_is_made_twice(tmp_path):
     place = tmp_path / "teacher-1f"
     process = another_process(place, 2)
-    (said,) = in_the_works(tmp_path)
+    (said,) = running(tmp_path)
     assert f"teacher-1f is being made by process {process.pid} on " in said and " since 20" in said
-    with pytest.warns(SpikeLFPWarning, match=f"process {process.pid} .*waited for.*SPIKELFP_RUNS"):
+    with pytest.warns(SpikeLFPWarning, match=f"process {process.pid} .*Waiting for.*SPIKELFP_RUNS"):
         made_once(place, not_here)
     assert place.read_text() == "of the other process"
     assert process.wait() == 0
     assert [path.name for path in tmp_path.iterdir()] == ["teacher-1f"]
-    assert in_the_works(tmp_path) == []
+    assert running(tmp_path) == []
 
 
 def test_a_study_that_is_in_use_says_so_when_it_is_trained(tmp_path, monkeypatch):
@@ -77,7 +77,7 @@ def test_the_lock_of_a_killed_process_holds_no_one_up(tmp_path):
     process = another_process(place, 60)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert in_the_works(tmp_path) == []
+    assert running(tmp_path) == []
 
     def go_on(unfinished):
         assert (unfinished / "begun").exists()  # what it left is there to go on with
