@@ -16,7 +16,7 @@ from spikelfp_lab.plots.palette import in_order
 from spikelfp_lab.sessions import iterate_sessions
 from spikelfp_lab.widgets._compare_results import Results
 from spikelfp_lab.widgets._compare_sources import Pair, sources_of
-from spikelfp_lab.widgets.parts import Report
+from spikelfp_lab.widgets.base import Report
 
 COLORS = ("direction", "speed", "time")
 

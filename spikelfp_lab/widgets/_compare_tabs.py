@@ -12,8 +12,8 @@ from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots.style import pretty_units
 from spikelfp_lab.widgets import _compare_alignment_panels as alignment_panels
 from spikelfp_lab.widgets import compare_panels as panels
+from spikelfp_lab.widgets.base import Picture
 from spikelfp_lab.widgets.compare_state import CompareState
-from spikelfp_lab.widgets.parts import Picture
 
 READOUT_NAMES = {"lagged": "lagged", "one_frame": "one frame"}
 

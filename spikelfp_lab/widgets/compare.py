@@ -14,9 +14,9 @@ import traitlets
 from spikelfp_lab.errors import DataError, SpikeLFPError
 from spikelfp_lab.plots import save_figure
 from spikelfp_lab.widgets._compare_tabs import READOUT_NAMES, Tab, all_tabs
+from spikelfp_lab.widgets.base import Job, Message, button, control, job_bar, link
 from spikelfp_lab.widgets.compare_panels import colors_of
 from spikelfp_lab.widgets.compare_state import COLORS, CompareState
-from spikelfp_lab.widgets.parts import Job, Message, button, control, job_bar, link
 
 # Matplotlib's style is set for the whole process while a figure is drawn, so that one is drawn at a time.
 _drawing = threading.RLock()

@@ -19,8 +19,8 @@ from spikelfp_lab.plots.spectra import draw_spectra
 from spikelfp_lab.plots.style import pretty_units, style
 from spikelfp_lab.sessions import GAP_BINS
 from spikelfp_lab.widgets._explorer_picture import SCREEN_DPI, ExplorerPicture
+from spikelfp_lab.widgets.base import Message, Picture, button, control, link
 from spikelfp_lab.widgets.explorer_state import LFP_VIEWS, ExplorerState
-from spikelfp_lab.widgets.parts import Message, Picture, button, control, link
 
 _TABS = ("Session", "Power spectra", "Units and channels")
 
@@ -358,7 +358,7 @@ def _quality_html(table: pd.DataFrame, state: ExplorerState) -> str:
     for kind, variable in (("unit", "spikes"), ("channel", "lfp")):
         if variable in state.missing:
             what = "LFP" if variable == "lfp" else variable
-            parts.append(f'<p style="color:#6d6d6d">no {what} in this session</p>')
+            parts.append(f'<p>no {what} in this session</p>')
             continue
         part = pd.DataFrame(table[table["kind"] == kind]).drop(columns="kind")
         shown = [name for name in part if name in ("name", "flag") or np.any(part[name].notna())]

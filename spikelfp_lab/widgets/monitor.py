@@ -16,8 +16,8 @@ from spikelfp_lab.analysis import decode
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.plots.history import plot_history
 from spikelfp_lab.sessions import as_dataset
+from spikelfp_lab.widgets.base import Picture, button
 from spikelfp_lab.widgets.monitor_state import MonitorState
-from spikelfp_lab.widgets.parts import Picture, button
 
 if TYPE_CHECKING:
     from spikelfp_lab.models.autoencoder import Autoencoder

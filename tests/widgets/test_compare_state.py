@@ -10,8 +10,8 @@ from spikelfp_lab import ConfigError, DataError, ModelConfig, decode, encode
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import TEST, TRAIN, cohort_from_sessions, split_session
 from spikelfp_lab.widgets import _compare_sources as sources
+from spikelfp_lab.widgets.base import Cancelled
 from spikelfp_lab.widgets.compare_state import CompareState
-from spikelfp_lab.widgets.parts import Cancelled
 from tests.factories import make_session
 
 CONFIG = ModelConfig(width=16, layers=2, heads=2, spike_patch=16, channel_patch=8)

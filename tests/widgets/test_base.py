@@ -1,26 +1,22 @@
-"""What all widgets are made of: jobs that end when asked, messages that tell, controls that go back."""
+"""What all widgets are made of: jobs that end, messages that can be read, linked controls."""
 
+import re
 import threading
+from pathlib import Path
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import pytest
 import traitlets
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from spikelfp_lab import widgets
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.widgets.parts import Job, Message, Picture, button, control, job_bar, link
+from spikelfp_lab.widgets.base import Job, Message, Picture, control, job_bar, link
 
 
-def test_a_job_reports_how_far_it_is():
-    job, seen = Job(), []
-    job.observe(lambda change: seen.append(change["new"]), "share")
-    job.start(lambda report: [report(share, "at work") for share in (0.25, 0.5)])
-    job.wait()
-    assert seen == [0.25, 0.5, 1.0] and not job.running and job.text == "at work"
-
-
-def test_a_cancelled_job_ends_at_its_next_report():
+def test_a_cancelled_job_ends_at_its_next_report_and_starts_again():
     job, begun, go, after = Job(), threading.Event(), threading.Event(), []
 
     def work(report):
@@ -32,27 +28,14 @@ def test_a_cancelled_job_ends_at_its_next_report():
 
     job.start(work)
     assert begun.wait(10)
+    job.start(lambda report: after.append("one at a time"))
     job.cancel()
     go.set()
     job.wait()
     assert job.text == "cancelled" and after == [] and job.share == 0.1 and job.error == ""
-
-
-def test_a_job_that_was_cancelled_starts_again():
-    job = Job()
-    job.cancel()  # nothing to cancel, and nothing that later work would stumble over
     job.start(lambda report: report(0.5, "half"))
     job.wait()
-    assert job.share == 1.0
-
-
-def test_one_job_at_a_time():
-    job, go, runs = Job(), threading.Event(), []
-    job.start(lambda report: (runs.append(1), go.wait(10)))
-    job.start(lambda report: runs.append(2))
-    go.set()
-    job.wait()
-    assert runs == [1]
+    assert job.share == 1.0 and job.text == "half"
 
 
 def test_a_failed_job_says_why():
@@ -67,7 +50,7 @@ def test_a_failed_job_says_why():
     assert not bar.children[0].disabled and bar.children[1].disabled
 
 
-def test_messages_are_escaped_and_an_error_is_forgotten_when_all_is_well():
+def test_messages_are_escaped_and_an_error_goes_when_all_is_well():
     message = Message()
     with message.errors():
         raise DataError("<script>alert(1)</script>")
@@ -75,11 +58,29 @@ def test_messages_are_escaped_and_an_error_is_forgotten_when_all_is_well():
     assert "spikelfp-error" in message.widget._dom_classes
     message.say("fine")
     assert not message.failed and "spikelfp-error" not in message.widget._dom_classes
-
-
-def test_an_error_that_no_user_can_mend_is_raised():
-    with pytest.raises(ZeroDivisionError), Message().errors():
+    with pytest.raises(ZeroDivisionError), message.errors():
         _ = 1 / 0
+
+
+def contrast(color: str, ground: str) -> float:
+    """WCAG 2 contrast of two opaque colors."""
+
+    def luminance(name: str) -> float:
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(name)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(color), luminance(ground)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_can_be_read_on_white_and_on_a_dark_theme():
+    """Every text color is the page's own, or has a contrast of 4.5 on both."""
+    source = "".join(path.read_text() for path in Path(widgets.__file__).parent.glob("*.py"))
+    colors = re.findall(r"(?<![-\w])color:\s*([#\w]+)(?=[;\"'(])", source)
+    fixed = [color for color in colors if color not in ("inherit", "currentColor", "var")]
+    poor = [c for c in fixed for ground in ("#ffffff", "#111111") if contrast(c, ground) < 4.5]
+    assert not poor
+    assert contrast("#b00020", "#111111") < 4.5  # what messages had once
 
 
 def test_a_control_follows_its_state_and_the_state_its_control():
@@ -108,9 +109,3 @@ def test_pictures_leave_no_figures_open():
     picture.clear()
     assert first.startswith(b"\x89PNG") and not picture.widget.value
     assert plt.get_fignums() == before
-
-
-def test_a_button_calls_once_a_click():
-    clicks = []
-    button("Go", "Do it", lambda: clicks.append(1)).click()
-    assert clicks == [1]
