@@ -1,4 +1,4 @@
-"""A simulated recording as a lab would have it in NWB 2: spike times, LFP at 1 kHz, hand position."""
+"""A simulated recording as a lab would have it in NWB: spike times, LFP at 1 kHz, positions."""
 
 import os
 from datetime import UTC, datetime
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from spikelfp_lab.cohorts.generative import BEHAVIOR_RATE_HZ, LFP_RATE_HZ, recording
-from spikelfp_lab.errors import DataError
-from spikelfp_lab.io.nwb_write import replacing
+from spikelfp_lab.io.nwb_write import nwb_file
 
 
 def write_example_nwb(
@@ -60,9 +59,6 @@ def write_example_nwb(
     from pynwb.ecephys import LFP, ElectricalSeries
     from pynwb.file import Subject
 
-    path = Path(path)
-    if path.suffix != ".nwb":
-        raise DataError(f"Give a path that ends in '.nwb': {path} does not.")
     raw = recording(index, duration_s=duration_s, n_channels=n_channels, seed=seed)
     nwbfile: Any = NWBFile(
         session_description="simulated reaching: a recording of spikelfp_lab's generative model",
@@ -107,9 +103,6 @@ def write_example_nwb(
     nwbfile.create_processing_module(name="behavior", description="the hand").add(
         Position(spatial_series=hand)
     )
-    with (
-        replacing(path, overwrite=overwrite) as temporary,
-        NWBHDF5IO(path=temporary, mode="w") as io,
-    ):
+    with nwb_file(path, overwrite=overwrite) as partial, NWBHDF5IO(path=partial, mode="w") as io:
         io.write(container=nwbfile)
-    return path
+    return Path(path)

@@ -103,10 +103,11 @@ def _visible(folder: Path, suffix: str) -> list[Path]:
         # of a process that was killed: it may hold the session that it was about to replace
         place = left.with_name(left.name.removeprefix(".").rsplit(".", 2)[0])
         settle(place)
-    found = [*folder.glob(f"*{suffix}"), *folder.glob(f"*/*{suffix}")]
+    found = [*folder.glob("*"), *folder.glob("*/*")]
     return sorted(
         path
         for path in found
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() == suffix
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.parent.suffix != ".zarr"
     )

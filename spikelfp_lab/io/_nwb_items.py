@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.signal.timeline import usual_period
 
 Role = Literal["spikes", "lfp", "behavior", "trials", ""]
 Choice = str | bool | None
@@ -18,6 +19,12 @@ ARGUMENTS: dict[str, str] = {
     "behavior": "behavior",
     "trials": "trials",
 }
+
+UNDECLARED = 2
+"""The tier of an ElectricalSeries that is neither inside LFP nor inside FilteredEphys."""
+
+RAW_ABOVE_HZ = 2000.0
+"""A potential that is not said to be LFP, and faster than this, is taken for raw voltage."""
 
 ONLY_BY_NAME = 9
 """The tier of what is used only when it is asked for by name."""
@@ -36,6 +43,12 @@ class Item:
     shape: tuple[int, ...] = ()
     rate_hz: float | None = None
     unit: str = ""
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether, as LFP, it is raw voltage: not said to be LFP, and as fast as no LFP is."""
+        declared = self.role != "lfp" or self.tier < UNDECLARED
+        return not declared and (self.rate_hz or 0) > RAW_ABOVE_HZ
 
     @property
     def type(self) -> str:
@@ -67,6 +80,8 @@ def find_items(nwbfile: Any, io: Any) -> list[Item]:
         elif isinstance(container, TimeIntervals):
             is_trials = container is nwbfile.trials
             note = "" if is_trials else "intervals other than trials are not read"
+            if container is nwbfile.invalid_times:
+                note = "what was recorded then is left out of the session"
             role: Role = "trials" if is_trials else ""
             shape = (len(container),)
             items.append(Item(path, container, role, note=note, shape=shape, unit="s"))
@@ -78,23 +93,7 @@ def find_items(nwbfile: Any, io: Any) -> list[Item]:
 def choose(items: list[Item], role: Role, choice: Choice, *, name: str) -> Item | None:
     """The one item of a role that is used; None when there is none, or ``choice`` is False.
 
-    Parameters
-    ----------
-    items : list of Item
-        From :func:`find_items`.
-    role : str
-        Which role.
-    choice : str, bool or None
-        A path of :func:`find_items`, or the end of one; None finds the only one.
-    name : str
-        Of the file, for messages.
-
-    Raises
-    ------
-    ConfigError
-        When none or several are of that name.
-    DataError
-        When several qualify and none is named, or what is used is malformed.
+    ``choice`` is a path of :func:`find_items` or the end of one; None finds the only one.
     """
     able = [item for item in items if item.role == role]
     argument = ARGUMENTS[role]
@@ -142,6 +141,8 @@ def _units(path: str, table: Any) -> Item:
         fault = "the table has no units"
     elif table.spike_times is None:
         fault = "the table has no column spike_times"
+    elif table.spike_times_index is None:
+        fault = "it has no spike_times_index, which says which unit each spike is of"
     elif len(set(ids := np.asarray(table.id[:]).tolist())) < len(ids):
         twice = next(each for each in ids if ids.count(each) > 1)
         fault = f"the unit id {twice} is there more than once"
@@ -160,7 +161,8 @@ def _series(path: str, series: Any) -> Item:
     elif isinstance(series, ElectricalSeries):
         role = "lfp"
         tier = next(
-            (n for n, kind in enumerate((LFP, FilteredEphys)) if isinstance(series.parent, kind)), 2
+            (n for n, kind in enumerate((LFP, FilteredEphys)) if isinstance(series.parent, kind)),
+            UNDECLARED,
         )
         note = "there is one inside LFP or FilteredEphys, which comes first"
     elif isinstance(series, SpatialSeries) or isinstance(series.parent, BehavioralTimeSeries):
@@ -189,13 +191,17 @@ def _timing(series: Any, shape: tuple[int, ...]) -> tuple[float | None, str]:
         return rate_hz, "" if usable else f"its rate is {rate_hz} Hz"
     if series.timestamps is None:
         return None, "it has neither a rate nor timestamps"
-    count = len(series.timestamps)
+    stamps = tuple(int(size) for size in np.shape(series.timestamps))
+    count = max(stamps, default=0)
+    if stamps not in ((count,), (count, 1), (1, count)):
+        return None, f"the shape of its timestamps is {stamps}, not one for each sample"
     if shape and count != shape[0]:
         return None, f"it has {shape[0]} samples and {count} timestamps"
     if count < 2:
         return None, f"it has {count} samples"
-    step = np.median(np.diff(np.asarray(series.timestamps[:1000], np.float64)))
-    return (float(1 / step) if step > 0 else None), ""
+    first = series.timestamps[:1000] if len(stamps) == 1 else np.ravel(series.timestamps)[:1000]
+    period = usual_period(np.asarray(first, np.float64))
+    return (1 / period if np.isfinite(period) and period > 0 else None), ""
 
 
 def _shape_fault(series: Any, shape: tuple[int, ...], role: Role) -> str:

@@ -1,33 +1,34 @@
 """Objects of an NWB file -> the arguments that a session is assembled from."""
 
 import re
-import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from spikelfp_lab.errors import DataError, SpikeLFPWarning
+from spikelfp_lab.errors import DataError
 from spikelfp_lab.io._nwb_items import Item
-from spikelfp_lab.io._streams import Stream, make_stream
+from spikelfp_lab.io._streams import Derive, LFPFilter, Stream, make_stream
+from spikelfp_lab.io.assemble import Behavior, Notes, Potential, Spikes, merged
 
 # Columns of the electrodes table that mark an electrode as bad, and their values that do.
 _BAD_COLUMNS = ("is_bad", "bad", "bad_channel", "bad_channels", "is_bad_channel")
 _GOOD_COLUMNS = ("good", "is_good", "good_channel", "is_good_channel")
-_TOUCHING_S = 1e-6  # spans with less between them are one
 _LOCATIONS = ("location", "x", "y", "z", "group_name")
 # Names that a column of the units table cannot have as a coordinate of the session.
 _TAKEN = (*_LOCATIONS, "time", "unit", "channel", "behavior_dim", "spikes", "lfp", "behavior")
-_TAKEN += ("trial", "latent_truth", "latent_truth_dim", "clipped_share")
+_TAKEN += ("trial", "observed", "latent_truth", "latent_truth_dim", "clipped_share")
 _TAKEN += ("refractory_violations", "refractory_chance")
 
 
-def spikes_of(item: Item | None, coords: dict[str, Any]) -> dict[str, Any]:
+def spikes_of(item: Item | None, coords: dict[str, Any]) -> Spikes | None:
     if item is None:
-        return {"spike_times": None, "unit_names": None, "observed": None}
+        return None
     table = item.container
     ends = np.asarray(table.spike_times_index.data[:], np.int64)
-    flat = np.asarray(table.spike_times.data[:], np.float64)
+    flat = np.asarray(table.spike_times.data[:])
+    flat = flat if flat.dtype == np.float32 else flat.astype(np.float64)
     if (np.diff(ends, prepend=0) < 0).any() or ends[-1] != flat.size:
         raise DataError(
             f"The index of its spike times does not fit {item.path}: it ends at {ends[-1]}, and "
@@ -44,11 +45,13 @@ def spikes_of(item: Item | None, coords: dict[str, Any]) -> dict[str, Any]:
         values = _plain_column(column, len(table))
         if values is not None:
             coords[_label(column.name, coords)] = ("unit", values)
-    return {
-        "spike_times": times,
-        "unit_names": [str(each) for each in np.asarray(table.id[:]).tolist()],
-        "observed": _observed(table),
-    }
+    names = [str(each) for each in np.asarray(table.id[:]).tolist()]
+    if table.obs_intervals is None:
+        return Spikes(times, names)
+    spans = [np.asarray(table["obs_intervals"][row], np.float64) for row in range(len(table))]
+    spans = [merged(each.reshape(-1, 2)) for each in spans]
+    observed = [each if len(each) else None for each in spans]  # an empty list does not say
+    return Spikes(times, names, observed if any(map(len, spans)) else None)
 
 
 def _label(name: str, taken: Mapping[str, Any]) -> str:
@@ -74,42 +77,11 @@ def _plain_column(column: Any, rows: int) -> np.ndarray | None:
     return np.array(texts) if all(isinstance(each, str) for each in texts) else None
 
 
-def _observed(table: Any) -> np.ndarray | None:
-    """(k, 2) seconds in which every unit was observed; None where the file does not say."""
-    if table.obs_intervals is None:
-        return None
-    common = None
-    for row in range(len(table)):
-        spans = np.asarray(table["obs_intervals"][row], np.float64).reshape(-1, 2)
-        spans = _merged(spans)
-        if common is None or not np.array_equal(common, spans):
-            common = spans if common is None else _merged(_intersection(common, spans))
-    if common is None or not len(common):
-        raise DataError(
-            "There is no moment in which all units were observed (obs_intervals). Open the file "
-            "with units=False, or split the units into files of their own."
-        )
-    return common
-
-
-def _merged(spans: np.ndarray) -> np.ndarray:
-    """Spans in order of time; those that touch or overlap are one."""
-    spans = spans[np.argsort(spans[:, 0], kind="stable")]
-    reach = np.maximum.accumulate(spans[:, 1]) if len(spans) else spans[:, 1]
-    first = np.flatnonzero(np.concatenate([[True], spans[1:, 0] > reach[:-1] + _TOUCHING_S]))
-    last = np.concatenate([first[1:], [len(spans)]]) - 1
-    return np.stack([spans[first, 0], reach[last]], axis=1) if len(spans) else spans
-
-
-def _intersection(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    start = np.maximum(one[:, None, 0], other[None, :, 0])
-    stop = np.minimum(one[:, None, 1], other[None, :, 1])
-    return np.stack([start, stop], axis=-1)[stop > start]
-
-
-def lfp_of(item: Item | None, coords: dict[str, Any], name: str) -> dict[str, Any]:
+def lfp_of(
+    item: Item | None, coords: dict[str, Any], chain: LFPFilter, name: str, notes: Notes
+) -> Potential | None:
     if item is None:
-        return {"lfp": None, "channel_names": None}
+        return None
     series = item.container
     width = item.shape[1] if len(item.shape) == 2 else 1
     rows = np.asarray(series.electrodes.data[:], np.int64)
@@ -128,11 +100,8 @@ def lfp_of(item: Item | None, coords: dict[str, Any], name: str) -> dict[str, An
                 f"The file marks every electrode of {item.path} as bad ({dropped}). Leave it out "
                 "with lfp=False, or correct the electrodes table."
             )
-        warnings.warn(
-            f"{name}: dropped channel {dropped}: marked bad in the electrodes table.",
-            SpikeLFPWarning,
-            stacklevel=5,
-        )
+        text = f"dropped channel {dropped}: marked bad in the electrodes table."
+        notes.add("bad channels", item.path, text, int(bad.sum()))
     keep = np.flatnonzero(~bad)
     for column in _LOCATIONS:
         if column in table.colnames:
@@ -141,10 +110,11 @@ def lfp_of(item: Item | None, coords: dict[str, Any], name: str) -> dict[str, An
                 coords[column] = ("channel", values[rows[keep]])
     factor = np.ones(width) if series.channel_conversion is None else series.channel_conversion[:]
     scale = float(series.conversion) * np.asarray(factor, np.float64) * 1e6
-    return {
-        "lfp": _stream(item, columns=keep, scale=scale, offset=float(series.offset) * 1e6),
-        "channel_names": [labels[index] for index in keep],
-    }
+    stream = _stream(item, columns=keep, scale=scale, offset=float(series.offset) * 1e6)
+    if chain.reference is None and item.is_raw and keep.size > 1:
+        # raw voltage shares its reference's noise; who extracted LFP has dealt with that
+        chain = replace(chain, reference="car")
+    return Potential(stream, [labels[index] for index in keep], chain)
 
 
 def _stream(item: Item, **more: Any) -> Stream:
@@ -180,33 +150,30 @@ def _marked_bad(table: Any) -> np.ndarray:
     return bad
 
 
-def behavior_of(item: Item | None) -> dict[str, Any]:
+def behavior_of(item: Item | None, derive: Derive | None, smooth_s: float) -> Behavior | None:
     from pynwb.behavior import CompassDirection, SpatialSeries
 
     if item is None:
-        return {"behavior": None}
-    series = item.container
-    scale, offset, unit = float(series.conversion), float(series.offset), item.unit
+        return None
+    series: Any = item.container
+    name = str(series.name)
+    scale, offset = float(series.conversion), float(series.offset)
     width = item.shape[1] if len(item.shape) == 2 else 1
     if width == 1:
-        names = [series.name]
+        names = [name]
     elif isinstance(series, SpatialSeries) and width <= 3:
         names = list("xyz"[:width])
     else:
-        names = [f"{series.name}_{column}" for column in range(width)]
-    circular = isinstance(series.parent, CompassDirection)
-    if circular and unit.lower().startswith("deg"):
-        scale, offset = np.deg2rad(scale), np.deg2rad(offset)
-    return {
-        "behavior": _stream(item, scale=scale, offset=offset),
-        "behavior_names": names,
-        "behavior_attrs": {"kind": series.name, "units": "1" if circular else unit},
-        "circular": circular,
-    }
+        names = [f"{name}_{column}" for column in range(width)]
+    stream = _stream(item, scale=scale, offset=offset)
+    circular = isinstance(item.container.parent, CompassDirection)
+    return Behavior(stream, names, name, item.unit, circular, derive, smooth_s)
 
 
-def trial_times(item: Item) -> np.ndarray:
-    table = item.container
+def times_of(table: Any) -> np.ndarray | None:
+    """(k, 2) starts and stops, seconds, of a table of intervals."""
+    if table is None:
+        return None
     return np.stack(
         [np.asarray(table[name].data[:], np.float64) for name in ("start_time", "stop_time")],
         axis=1,

@@ -4,9 +4,9 @@ A :class:`Stream` is anything that slices like an array and knows its times, so 
 file are read in pieces, and only where they are used.
 """
 
+import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -18,15 +18,23 @@ from spikelfp_lab.sessions import clipped_share
 from spikelfp_lab.sessions.schema import GAP_BINS
 from spikelfp_lab.signal.broadband import Reference, broadband_to_lfp
 from spikelfp_lab.signal.lfp import flat_channels, referenced
+from spikelfp_lab.signal.timeline import read_times, timeline_from_timestamps, usual_period
 
 Derive = Literal["velocity", "speed"]
 
-RAW_ABOVE_HZ = 2000.0
-"""A potential sampled faster than this is taken for raw voltage."""
-
 _MARGIN_S = 5.0  # read on either side of the session, for smoothing
-_TIMES_AT_ONCE = 1 << 20
+_TIMES_AT_ONCE = 1 << 18
 _WATCHED_ROWS = 20_000  # at least, of a recording that has as many
+_ANGLES = {"deg": 360.0, "°": 360.0, "rad": 2 * np.pi}  # how a unit begins -> a whole turn
+
+
+@dataclass(frozen=True)
+class LFPFilter:
+    """What becomes of LFP that is faster than the clock, and its reference."""
+
+    band_hz: tuple[float, float] = (0.05, 50.0)
+    line_hz: float | None = 60.0
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Stream:
     rate_hz: float
     start_s: float = 0.0
     timestamps: Any = None
+    gaps_s: np.ndarray | None = None  # (k, 2) times of the samples around each gap
     columns: np.ndarray | None = None
     scale: float | np.ndarray = 1.0  # to the unit of the session, for each column of the data
     offset: float = 0.0
@@ -52,11 +61,6 @@ class Stream:
         width = 1 if len(self.data.shape) == 1 else self.data.shape[1]
         return np.arange(width) if self.columns is None else self.columns
 
-    @property
-    def is_raw(self) -> bool:
-        """Whether, as LFP, it is raw voltage."""
-        return self.rate_hz > RAW_ABOVE_HZ
-
     def slower_than(self, bin_size_s: float) -> bool:
         """Whether there is a bin or more to a sample, so that there is nothing to filter."""
         return self.rate_hz * bin_size_s <= 1.001  # timestamps of 100 Hz may say 100.0003
@@ -70,46 +74,57 @@ class Stream:
         """The first sample that is not before a time; ``size`` when there is none."""
         return bisect_left(range(self.size), time_s - 1e-9, key=self.time)
 
-    def between(self, clock: np.ndarray, margin_s: float) -> tuple[int, int]:
-        """First and last (exclusive) sample around a clock."""
-        return self.at_or_after(clock[0] - margin_s), self.at_or_after(clock[-1] + margin_s)
-
     def near(self, clock: np.ndarray, bin_size_s: float) -> tuple[np.ndarray, np.ndarray]:
         """Values (n, columns), in the unit of the session, and times (n,), around a clock."""
-        start, stop = self.between(clock, _MARGIN_S + bin_size_s)
+        margin = _MARGIN_S + bin_size_s
+        start, stop = self.at_or_after(clock[0] - margin), self.at_or_after(clock[-1] + margin)
         raw = np.asarray(self.data[start:stop]).reshape(stop - start, -1)
         scale = np.broadcast_to(np.asarray(self.scale, np.float64), raw.shape[1:])
-        used = self.used
-        values = raw[:, used] * scale[used] + self.offset
-        if self.timestamps is not None:
-            return values, np.asarray(self.timestamps[start:stop], np.float64)
-        return values, self.start_s + np.arange(start, stop) / self.rate_hz
+        values = raw[:, self.used] * scale[self.used] + self.offset
+        if self.timestamps is None:
+            return values, self.start_s + np.arange(start, stop) / self.rate_hz
+        times = np.asarray(self.timestamps[start:stop], np.float64)
+        if times.size < 2 or (np.diff(times) > 0).all():
+            return values, times
+        try:  # a clock that ticks, or a camera that says one time twice
+            return values, timeline_from_timestamps(times, times.size).sample_times()
+        except DataError:  # no regular samples: those of one time become one
+            times, which = np.unique(times, return_inverse=True)
+            mean = np.zeros((times.size, values.shape[1]))
+            np.add.at(mean, which, values)
+            return mean / np.bincount(which)[:, None], times
 
 
-class Watched:
-    """Samples (n,) or (n, columns) of which some are kept as they are read, to see what is clipped.
+class Part:
+    """Rows of data that are read where they are sliced; some are kept, to see what is clipped.
 
     Filters smear flat tops, and a recording is too long to be read twice.
 
     Examples
     --------
-    >>> watched = Watched(np.clip(np.random.default_rng(0).normal(size=(90_000, 1)), -2, 9))
+    >>> part = Part(np.clip(np.random.default_rng(0).normal(size=(90_000, 1)), -2, 9))
     >>> for start in range(0, 90_000, 1000):
-    ...     block = watched[start : start + 1000]
-    >>> watched.clipped().round(2).tolist()
+    ...     block = part[start : start + 1000]
+    >>> part.clipped().round(2).tolist()
     [0.03]
     """
 
-    def __init__(self, data: Any):
-        self.shape, self.dtype, self._data = data.shape, data.dtype, data
-        self._step = max(1, data.shape[0] // _WATCHED_ROWS)
+    def __init__(self, data: Any, start: int = 0, stop: int | None = None):
+        self._data, self._start = data, start
+        self.shape = ((data.shape[0] if stop is None else stop) - start, *data.shape[1:])
+        self.dtype, self.ndim = data.dtype, len(data.shape)
+        self._step = max(1, self.shape[0] // _WATCHED_ROWS)
         self._kept: list[np.ndarray] = []
 
+    def __len__(self) -> int:
+        return self.shape[0]
+
     def __getitem__(self, rows: slice) -> np.ndarray:
-        block = np.asarray(self._data[rows])
-        first = -(rows.start or 0) % self._step
+        first, stop, _ = rows.indices(self.shape[0])
+        block = np.asarray(self._data[self._start + first : self._start + stop])
         # a copy, or all of the recording would stay in memory
-        self._kept.append(block[first :: self._step].reshape(-1, *self.shape[1:] or (1,)).copy())
+        kept = block[-first % self._step :: self._step]
+        self._kept.append(kept.reshape(-1, *self.shape[1:] or (1,)).copy())
         return block
 
     def clipped(self) -> np.ndarray:
@@ -121,162 +136,175 @@ class Watched:
 def make_stream(
     what: str, data: Any, *, rate_hz: float | None, timestamps: Any = None, **more: Any
 ) -> Stream:
-    """A stream, its timestamps checked from the first to the last.
-
-    Raises
-    ------
-    DataError
-        When they are not finite and increasing, or not one for each sample.
-    """
+    """A stream, its timestamps checked from the first to the last."""
     if timestamps is None:
         assert rate_hz is not None
         return Stream(what, data, float(rate_hz), **more)
-    count = len(timestamps)
-    if count != data.shape[0] or count < 2:
+    shape, count = np.shape(timestamps), data.shape[0]
+    if len(shape) == 2 and min(shape) == 1:
+        timestamps, shape = np.asarray(timestamps).ravel(), (max(shape),)
+    if shape != (count,) or count < 2:
         raise DataError(
-            f"{what} has {data.shape[0]} samples and {count} timestamps. "
-            "Give as many, and at least 2."
+            f"The shape of the timestamps of {what} is {shape}, and it has {count} samples: give "
+            "one timestamp for each, and at least 2."
         )
-    usual = last = None
-    first_still = None
-    steps, seconds = 0, 0.0
+    period = usual_period(read_times(timestamps, 0, min(_TIMES_AT_ONCE, count), what))
+    if not np.isfinite(period):
+        raise DataError(
+            f"Time stands still in {what}: its first {min(_TIMES_AT_ONCE, count)} timestamps are "
+            "all the same. Give a rate instead."
+        )
+    gaps = []
     for start in range(0, count, _TIMES_AT_ONCE):
-        piece = np.asarray(timestamps[start : start + _TIMES_AT_ONCE], np.float64)
-        if not np.isfinite(piece).all():
-            bad = int(np.flatnonzero(~np.isfinite(piece))[0])
-            raise DataError(
-                f"The timestamps of {what} are not all finite: number {start + bad} is "
-                f"{piece[bad]}. Repair them, or drop those samples."
-            )
-        step = np.diff(piece) if last is None else np.diff(piece, prepend=last)
-        index = np.arange(step.size) + start + (last is None)  # of the sample after the step
-        if (step < 0).any():
-            raise DataError(
-                f"Time runs backward in {what}: timestamp {index[step < 0][0]} is before the one "
-                "ahead of it. Sort the samples, or open their parts as sessions of their own."
-            )
-        if first_still is None and (step == 0).any():
-            first_still = int(index[step == 0][0])
-        usual = float(np.median(step)) if usual is None else usual
-        gap = step > GAP_BINS * usual if usual > 0 else np.zeros(step.size, bool)
-        steps += int((~gap).sum())
-        seconds += float(step[~gap].sum())
-        last = piece[-1]
-    # the mean over all steps that are no gaps: the median of rounded times is too coarse
-    rate_hz = steps / seconds if seconds > 0 else np.inf
-    # a clock may tick more slowly than raw voltage is sampled; anything slower is interpolated
-    if first_still is not None and not RAW_ABOVE_HZ < rate_hz < np.inf:
-        raise DataError(
-            f"Time stands still in {what}: timestamp {first_still} is that of the sample before. "
-            "Drop what is double."
-        )
-    return Stream(what, data, rate_hz, timestamps=timestamps, **more)
+        piece = read_times(timestamps, max(0, start - 1), start + _TIMES_AT_ONCE, what)
+        wide = np.flatnonzero(np.diff(piece) > GAP_BINS * period)
+        gaps.append(np.column_stack([piece[wide], piece[wide + 1]]))
+    return Stream(
+        what, data, 1 / period, timestamps=timestamps, gaps_s=np.concatenate(gaps), **more
+    )
 
 
 def lfp_on_clock(
-    lfp: Stream,
-    clock: np.ndarray,
-    bin_size_s: float,
-    *,
-    names: Sequence[str],
-    band_hz: tuple[float, float],
-    line_hz: float | None,
-    reference: Reference | None,
-    progress: bool,
-) -> tuple[tuple[np.ndarray, np.ndarray], list[str], str]:
-    """Values (m, C) and their times for build_session, names of the channels, what was done."""
-    rate_hz = 1 / bin_size_s
-    if reference not in (None, "car", "none", "bipolar"):
+    lfp: Stream, names: list[str], clock: np.ndarray, bin_size_s: float, chain: LFPFilter,
+    *, within: tuple[float, float], progress: bool,
+) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray, str]:  # fmt: skip
+    """Values (m, C), their times, names, share clipped (C,), and what was done, in words."""
+    reference = chain.reference or "none"
+    if reference not in ("car", "none", "bipolar"):
         raise ConfigError(f"No reference {reference!r}. There are: car, none, bipolar.")
-    if reference is None:
-        # raw voltage shares its reference's noise; who extracted LFP has dealt with that
-        reference = "car" if lfp.is_raw and lfp.used.size > 1 else "none"
+    watched = Part(lfp.data)
     if lfp.slower_than(bin_size_s):
-        values, times = lfp.near(clock, bin_size_s)
+        values, times = replace(lfp, data=watched).near(clock, bin_size_s)
         if reference != "none":
             values[:, flat_channels(values)] = np.nan
         values = referenced(values, reference)
-        done = f"LFP of {lfp.rate_hz:g} Hz interpolated to {rate_hz:g} Hz"
+        done = f"LFP of {lfp.rate_hz:g} Hz interpolated to {1 / bin_size_s:g} Hz"
     else:
-        values, times = broadband_to_lfp(
-            lfp.data if len(lfp.data.shape) == 2 else np.asarray(lfp.data[:])[:, None],
-            clock=clock,
-            rate_hz=lfp.rate_hz if lfp.timestamps is None else None,
-            timestamps=lfp.timestamps,
-            start_s=lfp.start_s,
-            channels=lfp.used,
-            # one for each channel of the file, used or not
-            scale=lfp.scale,
-            band_hz=band_hz,
-            line_hz=line_hz,
-            reference=reference,
-            progress=progress,
-        )
-        high = min(band_hz[1], rate_hz / 2)  # nothing above that is left on this clock
-        done = f"LFP of {lfp.rate_hz:g} Hz filtered ({band_hz[0]:g}-{high:g} Hz, line "
-        done += f"{line_hz}) and resampled to {rate_hz:g} Hz"
-    labels = list(names)
+
+        def filtered(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+            watched.__init__(lfp.data, start, stop)
+            stamps = None if lfp.timestamps is None else Part(lfp.timestamps, start, stop)
+            return broadband_to_lfp(
+                watched if watched.ndim == 2 else watched[0 : len(watched)][:, None],
+                clock=clock, rate_hz=lfp.rate_hz if stamps is None else None, timestamps=stamps,
+                start_s=lfp.start_s, channels=lfp.used, scale=lfp.scale, band_hz=chain.band_hz,
+                line_hz=chain.line_hz, reference=reference, progress=progress,
+            )  # fmt: skip
+
+        try:
+            values, times = filtered(0, lfp.size)
+        except DataError:  # of a clock that breaks: perhaps outside of what was asked for
+            part = lfp.at_or_after(within[0]), lfp.at_or_after(within[1])
+            if lfp.timestamps is None or part[1] - part[0] in (0, lfp.size):
+                raise
+            values, times = filtered(*part)
+        high = min(chain.band_hz[1], 0.5 / bin_size_s)  # nothing above that is left on this clock
+        done = f"LFP of {lfp.rate_hz:g} Hz filtered ({chain.band_hz[0]:g}-{high:g} Hz, line "
+        done += f"{chain.line_hz}) and resampled to {1 / bin_size_s:g} Hz"
+    clipped = watched.clipped()[lfp.used].astype(np.float32)
     if reference == "bipolar":
-        labels = [f"{one}-{other}" for one, other in pairwise(labels)]
-    return (values, times), labels, f"{done}, reference {reference}"
+        names = [f"{one}-{other}" for one, other in pairwise(names)]
+        clipped = np.maximum(clipped[:-1], clipped[1:])
+    return values, times, names, clipped, f"{done}, reference {reference}"
 
 
 def behavior_on_clock(
-    stream: Stream,
-    clock: np.ndarray,
-    bin_size_s: float,
-    *,
-    names: Sequence[str],
-    circular: bool,
-    derive: Derive | None,
-    smooth_s: float,
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Values (n, D) and times for build_session, and what the columns are.
+    stream: Stream, names: list[str], units: str, clock: np.ndarray, bin_size_s: float,
+    *, circular: bool, derive: Derive | None, smooth_s: float,
+) -> tuple[np.ndarray, np.ndarray, list[str], str, str]:  # fmt: skip
+    """Values (n, D) and times, the names and unit of the columns, and what is odd about them.
 
-    Averaged over a bin where the samples are faster than the clock. A direction, in radians,
-    becomes its cos and sin, which can be interpolated.
+    Averaged over a bin where the samples are faster than the clock. A direction becomes its cos
+    and sin, which can be interpolated.
     """
+    values, times = stream.near(clock, bin_size_s)
+    turn, odd = _turn(values, units, stream.what, circular)
     if derive not in (None, "velocity", "speed"):
         raise ConfigError(f"derive is {derive!r}: use 'velocity', 'speed' or None.")
-    if derive and (circular or not (np.isfinite(smooth_s) and smooth_s > 0)):
+    if derive and (turn or not (np.isfinite(smooth_s) and smooth_s > 0)):
         raise ConfigError(
             f"No {derive} can be derived from {stream.what} with smooth_s={smooth_s}: it needs "
             "positions, not directions, and a smooth_s above 0 s."
         )
-    names = list(names)
-    values, times = stream.near(clock, bin_size_s)
-    if circular:
-        values = np.concatenate([np.cos(values), np.sin(values)], axis=1)
+    if turn:
+        angle = values * (2 * np.pi / turn)
+        values, units = np.concatenate([np.cos(angle), np.sin(angle)], axis=1), "1"
         names = [f"{part}_{name}" for part in ("cos", "sin") for name in names]
+    # positions on either side of a gap in the times are not smoothed together
+    limit = max(GAP_BINS / stream.rate_hz, smooth_s if derive else 0.0)
+    cuts = np.flatnonzero(np.diff(times) > limit) + 1
+    pieces = list(zip(np.split(values, cuts), np.split(times, cuts), strict=True))
     if derive:
-        sd = smooth_s * stream.rate_hz
-        # positions on either side of a gap in the times are not smoothed together
-        cuts = np.flatnonzero(np.diff(times) > GAP_BINS / stream.rate_hz) + 1
-        pieces = zip(np.split(values, cuts), np.split(times, cuts), strict=True)
-        values = np.concatenate([_velocity(*piece, sd) for piece in pieces])
+        sd, units = smooth_s * stream.rate_hz, f"{units or '1'}/s"
+        pieces = [(_velocity(one, when, sd), when) for one, when in pieces]
         names = [f"v{name}" for name in names]
-    if derive == "speed":
-        values, names = np.sqrt(np.sum(values**2, axis=1, keepdims=True)), ["speed"]
+        if derive == "speed":
+            pieces = [(np.linalg.norm(one, axis=1, keepdims=True), when) for one, when in pieces]
+            names = ["speed"]
     width = round(stream.rate_hz * bin_size_s)
     if width > 1:
-        mean = _among_finite(values, lambda x: ndimage.uniform_filter1d(x, width, axis=0))
-        values = np.where(np.isfinite(values), mean, np.nan)
+        pieces = [(_bin_mean(one, width), when) for one, when in pieces]
         if width % 2 == 0:  # the mean of samples i - width / 2 to i + width / 2 - 1
             times = times - 0.5 / stream.rate_hz
-    return values.astype(np.float32), times, names
+    values = np.concatenate([one for one, _ in pieces])
+    return values.astype(np.float32), times, names, units, odd
+
+
+def _turn(values: np.ndarray, units: str, what: str, circular: bool) -> tuple[float, str]:
+    """A whole turn in the unit of the values, 0 where they are no directions; what is odd."""
+    word = re.match(r"(deg(rees?)?|°|rad(ians?)?)$", units.strip().lower())
+    turn = next((_ANGLES[key] for key in _ANGLES if word and word[0].startswith(key)), 0.0)
+    known = values[np.isfinite(values).all(axis=1)]
+    if not len(known) or not (turn or circular):
+        return 0.0, ""
+    furthest = float(np.abs(known).max())
+    jump = float(np.abs(np.diff(known, axis=0)).max(initial=0.0))
+    if not turn:  # said to be a direction, in no unit that is known
+        turn, taken = (360.0, "degrees") if furthest > 6.4 else (2 * np.pi, "radians")
+        return turn, f"{what} has no unit of an angle ({units!r}): it is taken for {taken}."
+    text = f"{what} says {units}, and its values reach {furthest:.4g}"
+    other = "degrees" if turn < 7 else "radians"
+    if (turn < 7 and 180 < jump < 361) or (turn > 7 and furthest < 6.4 and 4.7 < jump < 6.3):
+        raise DataError(
+            f"{text} and step by {jump:.4g}, as {other} do. Correct its unit to {other}, or leave "
+            "it out with behavior=False."
+        )
+    if circular and turn < 7 and 6.4 < furthest < 361:
+        return turn, f"{text}, as degrees do: cos and sin are those of radians. Check its unit."
+    wraps = 0.75 * turn < jump <= 1.01 * turn and furthest <= 1.01 * turn
+    return (turn if circular or wraps else 0.0), ""
 
 
 def _velocity(values: np.ndarray, times: np.ndarray, sd: float) -> np.ndarray:
-    """(n, D) change a second of positions after Gaussian smoothing over ``sd`` samples."""
-    if len(values) < 2:
-        return np.full(values.shape, np.nan)
-    smooth = _among_finite(values, lambda x: ndimage.gaussian_filter1d(x, sd, axis=0))
-    return np.gradient(smooth, times, axis=0)
+    """(n, D) slope of lines through the finite positions around, weighted by a Gaussian.
 
-
-def _among_finite(values: np.ndarray, smooth: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Smooth over the finite samples; NaN where less than half of the weight is on these."""
+    Beside positions that are missing the slope of a line is as true as elsewhere.
+    """
     finite = np.isfinite(values)
-    weight = smooth(finite.astype(np.float64))
-    total = smooth(np.where(finite, values, 0.0).astype(np.float64))
-    return np.where(weight >= 0.5, total / np.maximum(weight, 0.5), np.nan)
+    when = (times - times.mean())[:, None]
+    x = np.where(finite, values, 0.0)
+    center = x.sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
+    x = np.where(finite, values - center, 0.0)
+
+    def around(each: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter1d(each, sd, axis=0, mode="constant", truncate=4.0)
+
+    weight, t, tt = (around(finite * when**power) for power in (0, 1, 2))
+    spread = weight * tt - t**2
+    step = np.median(np.diff(times)) if len(times) > 1 else np.inf
+    known = (weight >= 0.5) & (spread > 1e-3 * (sd * step) ** 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope = (weight * around(when * x) - t * around(x)) / spread
+    return np.where(known, slope, np.nan)
+
+
+def _bin_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """(n, D) mean over ``width`` samples; NaN where missing, or where most of these are."""
+    finite = np.isfinite(values)
+
+    def mean(each: np.ndarray) -> np.ndarray:
+        return ndimage.uniform_filter1d(each, width, axis=0)
+
+    weight = mean(finite.astype(np.float64))
+    total = mean(np.where(finite, values, 0.0).astype(np.float64))
+    return np.where(finite & (weight >= 0.5), total / np.maximum(weight, 0.5), np.nan)

@@ -1,17 +1,20 @@
 """Arrays from MATLAB, NumPy or anywhere else -> a session, through the same steps as files."""
 
+import json
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.io._streams import Stream, make_stream
-from spikelfp_lab.io.assemble import session_from_streams
+from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
+from spikelfp_lab.io._streams import LFPFilter, Stream, make_stream
+from spikelfp_lab.io.assemble import Behavior, Grid, Intervals, Potential, Spikes, assemble
 from spikelfp_lab.signal.broadband import Reference
 
-_TO_UV = {"V": 1e6, "volts": 1e6, "mV": 1e3, "uV": 1.0, "µV": 1.0}
+TO_UV = {"uV": 1.0, "mV": 1e3, "V": 1e6, "volts": 1e6, "\N{GREEK SMALL LETTER MU}V": 1.0}
+TO_UV["\N{MICRO SIGN}V"] = 1.0
 
 
 def session_from_arrays(
@@ -119,38 +122,35 @@ def session_from_arrays(
     >>> {name: int(size) for name, size in session.sizes.items()}
     {'time': 2999, 'unit': 3, 'channel': 4, 'behavior_dim': 2}
     """
-    if lfp_units not in _TO_UV:
-        raise ConfigError(f"lfp_units is {lfp_units!r}: use one of {', '.join(_TO_UV)}.")
-    potential = _stream("lfp", lfp, lfp_rate_hz, lfp_times, scale=_TO_UV[lfp_units])
+    if lfp_units not in TO_UV:
+        raise ConfigError(f"lfp_units is {lfp_units!r}: use uV, mV or V.")
+    potential = _stream("lfp", lfp, lfp_rate_hz, lfp_times, scale=TO_UV[lfp_units])
     moved = _stream("behavior", behavior, behavior_rate_hz, behavior_times)
     channels = [] if potential is None else _names(channel_names, "ch{:02d}", potential)
     columns = [] if moved is None else _names(behavior_names, "behavior_{}", moved)
     times = None if spike_times is None else _spike_times(spike_times)
     given = {"spikes": times, "lfp": lfp, "behavior": behavior}
-    return session_from_streams(
-        spike_times=times,
-        unit_names=unit_names,
-        lfp=potential,
-        channel_names=channels,
-        behavior=moved,
-        behavior_names=columns,
-        behavior_attrs={"kind": "behavior", "units": behavior_units},
-        trials=None if trials is None else _trials(trials),
-        bin_size_s=bin_size_s,
-        start_s=start_s,
-        stop_s=stop_s,
-        band_hz=band_hz,
-        line_hz=line_hz,
-        reference=reference,
-        max_gap_s=max_gap_s,
-        subject=subject,
-        session=session,
-        source=source,
-        history=[
-            f"{', '.join(key for key, value in given.items() if value is not None)} of arrays"
-        ],
+    held = ", ".join(key for key, value in given.items() if value is not None)
+    chain = LFPFilter(band_hz, line_hz, reference)
+    made = assemble(
+        Grid(bin_size_s, start_s, stop_s, max_gap_s),
+        None if times is None else Spikes(times, unit_names),
+        None if potential is None else Potential(potential, channels, chain),
+        None if moved is None else Behavior(moved, columns, units=behavior_units),
+        Intervals(None if trials is None else _trials(trials)),
+        attrs={
+            "subject": subject,
+            "session": session,
+            "source": source,
+            "history": f"{held} of arrays",
+        },
         progress=progress,
     )
+    found = json.loads(made.attrs.get("findings", "[]"))
+    if found:
+        lines = "".join(f"\n  {each['what']}: {each['message']}" for each in found)
+        warnings.warn(f"Session {subject}/{session}:{lines}", SpikeLFPWarning, stacklevel=2)
+    return made
 
 
 def _stream(
@@ -180,8 +180,6 @@ def _stream(
         )
     if times is not None:
         times = times if hasattr(times, "dtype") else np.asarray(times, np.float64)
-        # MATLAB has columns and rows; what is not read yet is left alone
-        times = times if len(times.shape) == 1 else np.asarray(times).ravel()
     elif rate_hz is None or not (np.isfinite(rate_hz) and rate_hz > 0):
         raise ConfigError(f"{what}_rate_hz is {rate_hz}: give samples a second, above 0.")
     return make_stream(what, data, rate_hz=rate_hz, timestamps=times, scale=scale)
@@ -216,7 +214,7 @@ def _spike_times(spike_times: Sequence[np.ndarray]) -> list[np.ndarray]:
                     "array of seconds for each unit."
                 )
             each = np.empty(0)
-        times.append(each.astype(np.float64).ravel())
+        times.append((each if each.dtype == np.float32 else each.astype(np.float64)).ravel())
     if not times:
         raise DataError("spike_times has no units: give an array for each, or leave it out.")
     return times

@@ -32,11 +32,10 @@ from spikelfp_lab.io._nwb_items import (
     choose,
     find_items,
 )
-from spikelfp_lab.io._nwb_streams import behavior_of, lfp_of, spikes_of, trial_times
-from spikelfp_lab.io._streams import RAW_ABOVE_HZ, Derive
-from spikelfp_lab.io.assemble import session_from_streams
+from spikelfp_lab.io._nwb_streams import behavior_of, lfp_of, spikes_of, times_of
+from spikelfp_lab.io._streams import Derive, LFPFilter
+from spikelfp_lab.io.assemble import LOADER_VERSION, Grid, Intervals, Notes, assemble
 from spikelfp_lab.io.remote import is_remote, kept, opened_nwb, plain_name
-from spikelfp_lab.sessions.schema import package_version
 from spikelfp_lab.signal.broadband import Reference
 
 BIN_SIZE_S = 0.01
@@ -180,7 +179,7 @@ def open_nwb(
 
     if not is_remote(path):
         return make()
-    options = {**chosen, **how, **names, "version": package_version()}
+    options = {**chosen, **how, **names, "version": LOADER_VERSION}
     return kept(str(path), options, make, cache=cache)
 
 
@@ -231,7 +230,7 @@ def describe_nwb(
         "behavior": behavior,
         "trials": None if trials else False,
     }
-    with opened_nwb(path) as (nwbfile, io):
+    with opened_nwb(path) as (nwbfile, io, _):
         items = find_items(nwbfile, io)
         verdicts: dict[str, tuple[bool, str]] = {}
         if is_written_here(nwbfile):
@@ -296,8 +295,8 @@ def _verdicts(
     told = {}
     for item in able:
         if item is used:
-            raw = role == "lfp" and (item.rate_hz or 0) > RAW_ABOVE_HZ
-            told[item.path] = (True, "raw voltage: filtered and resampled" if raw else _USED[role])
+            why = "raw voltage: filtered and resampled" if item.is_raw else _USED[role]
+            told[item.path] = (True, why)
         elif item.fault:
             told[item.path] = (False, f"malformed: {item.fault}")
         elif choice is False:
@@ -319,7 +318,7 @@ def _read(
     progress: bool,
 ) -> xr.Dataset:
     name = plain_name(path)
-    with opened_nwb(path) as (nwbfile, io):
+    with opened_nwb(path) as (nwbfile, io, warned):
         if is_written_here(nwbfile):
             defaults = open_nwb.__kwdefaults__ or {}
             asked = {k: v for k, v in {**chosen, **how}.items() if v != defaults[k]}
@@ -336,32 +335,42 @@ def _read(
                 f"session of. It holds: {held}. Check that it is the file that is meant."
             )
         coords: dict[str, Any] = {}
-        streams: dict[str, Any] = {
-            **spikes_of(table, coords),
-            **lfp_of(potential, coords, name),
-            **behavior_of(moved),
-            "trials": None if trials is None else trial_times(trials),
-        }
-        used = [each.path for each in (table, potential, moved) if each is not None]
-        start = nwbfile.session_start_time
-        options = {key: value for key, value in how.items() if key != "trials"}
-        options["bin_size_s"] = how["bin_size_s"] or BIN_SIZE_S
-        return session_from_streams(
-            **streams,
-            **options,
-            trials_only=how["trials"] == "only",
-            subject=names["subject"] or _safe(_subject_id(nwbfile), "subject"),
-            session=names["session"] or _safe(nwbfile.session_id or nwbfile.identifier, "session"),
-            source=f"NWB: {Path(name).name}",
-            history=[f"read {', '.join(used)} of {name if is_remote(path) else Path(name).name}"],
-            attrs={
-                "nwb_identifier": str(nwbfile.identifier),
-                "session_start_time": start.isoformat() if start is not None else "",
-                **_about_subject(nwbfile),
-            },
-            coords=coords,
-            progress=progress,
+        notes = Notes()
+        for text in warned:
+            notes.add("pynwb", name, f"pynwb says of the file: {text}")
+        chain = LFPFilter(how["band_hz"], how["line_hz"], how["reference"])
+        grid = Grid(
+            how["bin_size_s"] or BIN_SIZE_S, how["start_s"], how["stop_s"], how["max_gap_s"]
         )
+        spikes = spikes_of(table, coords)
+        lfp = lfp_of(potential, coords, chain, name, notes)
+        behavior = behavior_of(moved, how["derive"], how["smooth_s"])
+        if how["derive"] and behavior is None:
+            raise ConfigError(
+                f"derive={how['derive']!r} needs positions, and there is no behavior."
+            )
+        intervals = Intervals(
+            times_of(trials and trials.container),
+            how["trials"] == "only",
+            times_of(nwbfile.invalid_times),
+        )
+        used = ", ".join(each.path for each in (table, potential, moved) if each is not None)
+        start = nwbfile.session_start_time
+        file = Path(name).name
+        attrs = {
+            "subject": names["subject"] or _safe(_subject_id(nwbfile), "subject"),
+            "session": names["session"]
+            or _safe(nwbfile.session_id or nwbfile.identifier, "session"),
+            "source": f"NWB: {file}",
+            "history": f"read {used} of {name if is_remote(path) else file}",
+            "nwb_identifier": str(nwbfile.identifier),
+            "session_start_time": start.isoformat() if start is not None else "",
+            **_about_subject(nwbfile),
+        }
+        return assemble(
+            grid, spikes, lfp, behavior, intervals,
+            attrs=attrs, coords=coords, notes=notes, progress=progress,
+        )  # fmt: skip
 
 
 def _subject_id(nwbfile: Any) -> str | None:

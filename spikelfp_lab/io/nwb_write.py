@@ -28,11 +28,12 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
+from spikelfp_lab._files import flush, put, workspace
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.io._nwb_back import MODULE, TABLE, regular_clock
+from spikelfp_lab.io.arrays import TO_UV
 from spikelfp_lab.sessions.schema import as_dataset, validate_session
 
-_VOLTS = {"uV": 1e-6, "µV": 1e-6, "mV": 1e-3, "V": 1.0}
 _UNKNOWN_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -96,16 +97,10 @@ def write_nwb(
 
     dataset = as_dataset(session)
     validate_session(dataset)
-    path = Path(path)
-    if path.suffix != ".nwb":
-        raise DataError(f"Give a path that ends in '.nwb': {path} does not.")
     nwbfile = _nwbfile(dataset, _named_latents(latents), session_start_time)
-    with (
-        replacing(path, overwrite=overwrite) as temporary,
-        NWBHDF5IO(path=temporary, mode="w") as io,
-    ):
+    with nwb_file(path, overwrite=overwrite) as partial, NWBHDF5IO(path=partial, mode="w") as io:
         io.write(container=nwbfile)
-    return path
+    return Path(path)
 
 
 def _nwbfile(
@@ -213,7 +208,7 @@ def _add_series(nwbfile: Any, dataset: xr.Dataset, name: str, clock: _Clock) -> 
         )
     unit = str(variable.attrs.get("units", "")) or "a.u."
     about = str(variable.attrs.get("kind", name))
-    if name == "lfp" and unit in _VOLTS:
+    if name == "lfp" and unit in TO_UV:
         module = nwbfile.create_processing_module(name="ecephys", description="LFP")
         module.add(LFP(name="LFP"))
         module["LFP"].add_electrical_series(
@@ -223,7 +218,7 @@ def _add_series(nwbfile: Any, dataset: xr.Dataset, name: str, clock: _Clock) -> 
                 kind=ElectricalSeries,
                 description=about,
                 electrodes=_electrodes(nwbfile, dataset),
-                conversion=_VOLTS[unit],
+                conversion=TO_UV[unit] * 1e-6,
             )
         )
     elif name == "behavior":
@@ -354,28 +349,17 @@ def _named_latents(
 
 
 @contextmanager
-def replacing(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A path beside ``path`` to write to, which takes its place when all went well."""
-
-    def refuse() -> None:
-        if os.path.lexists(path) and not overwrite:
-            raise DataError(
-                f"{path} exists already and is not overwritten. Pass overwrite=True to replace "
-                "it, or choose another path."
-            )
-
-    refuse()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.partial-{uuid4().hex[:12]}.nwb")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        refuse()
-        os.replace(temporary, path)
-    except OSError as error:
+def nwb_file(path: str | os.PathLike, *, overwrite: bool) -> Iterator[Path]:
+    """A path to write to, which becomes ``path`` at one stroke once it is written."""
+    path = Path(path)
+    if path.suffix != ".nwb":
+        raise DataError(f"Give a path that ends in '.nwb': {path} does not.")
+    if os.path.lexists(path) and not overwrite:
         raise DataError(
-            f"{path} could not be written ({error}). Nothing was left there."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+            f"{path} exists already and is not overwritten. Pass overwrite=True to replace it, or "
+            "choose another path."
+        )
+    with workspace(path) as folder:
+        yield folder / "partial.nwb"
+        flush(folder / "partial.nwb")
+        put(folder / "partial.nwb", path)

@@ -1,12 +1,14 @@
 """Open one recording, whatever it is in."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io.nwb_read import open_nwb
+from spikelfp_lab.io.remote import is_nwb_zarr
 from spikelfp_lab.io.store import read_session
 from spikelfp_lab.sessions.quality import warn_quality
 
@@ -17,8 +19,8 @@ def open_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
     Parameters
     ----------
     path : path or str
-        A ``.zarr`` folder, as from :func:`save_session`; an NWB file, ``.nwb``; an https address
-        of one; or ``"dandi:<dandiset>/<path in it>"``.
+        A ``.zarr`` folder, as from :func:`save_session`; an NWB file; an https address of one; or
+        ``"dandi:<dandiset>/<path in it>"``.
     **options
         For NWB, such as ``lfp="LFP"`` where a file has several; see
         :func:`spikelfp_lab.io.nwb_read.open_nwb`. A ``.zarr`` folder takes none.
@@ -30,12 +32,9 @@ def open_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
 
     Raises
     ------
-    DataError
-        When the path is missing, damaged or incomplete, or of a kind this version cannot read.
-    SchemaError
-        When the store is whole, but holds no valid session.
-    ConfigError
-        For an option that is not known.
+    DataError, SchemaError, ConfigError
+        When the path is missing, damaged, or of a kind that is not read; when a store is whole,
+        but holds no valid session; for an option that is not known.
 
     Warns
     -----
@@ -46,7 +45,7 @@ def open_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
     --------
     >>> try:
     ...     open_session("missing.zarr")
-    ... except DataError as error:
+    ... except Exception as error:
     ...     print(error)
     No session at missing.zarr. Check the path, or save one there with save_session.
     """
@@ -61,6 +60,8 @@ def open_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
 
 
 def is_nwb(path: str | os.PathLike) -> bool:
-    """An address, or a path that ends in ``.nwb``."""
+    """An address, a path that ends in ``.nwb``, any other file, or NWB in a folder of Zarr's."""
     text = os.fspath(path)
-    return "://" in text or text.startswith("dandi:") or text.endswith(".nwb")
+    address = "://" in text or text.startswith("dandi:")
+    place = Path(text)
+    return address or place.suffix.lower() == ".nwb" or place.is_file() or is_nwb_zarr(place)

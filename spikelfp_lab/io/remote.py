@@ -109,7 +109,7 @@ def kept(
 
 
 @contextmanager
-def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
+def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any, list[str]]]:
     """Open an NWB 2 file for reading; its data are read when they are sliced.
 
     Parameters
@@ -120,8 +120,8 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
 
     Yields
     ------
-    pynwb.NWBFile, pynwb.NWBHDF5IO
-        The file and what reads it; both are closed in the end.
+    pynwb.NWBFile, pynwb.NWBHDF5IO, list of str
+        The file and what reads it, both closed in the end; what pynwb warns of.
 
     Raises
     ------
@@ -157,11 +157,9 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
             raise
         except Exception as error:  # pynwb and hdmf raise a dozen types for invalid files
             raise _unreadable(name, error) from error
-        for message in {str(each.message): each.message for each in warned}.values():
-            if not _KNOWN_WARNINGS.search(str(message)):
-                warnings.warn(message, stacklevel=4)
+        texts = dict.fromkeys(str(each.message) for each in warned)
         try:
-            yield nwbfile, io
+            yield nwbfile, io, [each for each in texts if not _KNOWN_WARNINGS.search(each)]
         except (SpikeLFPError, Warning, MemoryError):
             raise
         except Exception as error:  # of remfile, h5py, hdmf, or of numbers that make no sense
@@ -170,7 +168,27 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any]]:
 
 def _unreadable(name: str, error: Exception) -> DataError:
     what = without_secrets(said(error))
+    if len(error.args) > 1 and type(error).__name__ == "ConstructError":
+        # of pynwb: all of the object, and why it cannot be
+        where = str(error.args[0]).partition(" ")[0].removeprefix("root/")
+        what = f"{where}: {said(Exception(error.args[-1]))}"
+    unknown = re.search(r"'?([\w\-]+)'? not a namespace", str(error))
+    if unknown:
+        package = unknown[1]
+        return DataError(
+            f"{name} has objects of the extension {package!r}, whose definition is neither in the "
+            f"file nor installed. Install it (pip install {package}) and import "
+            f"{package.replace('-', '_')} before the file is opened."
+        )
     return DataError(f"{name} cannot be read as NWB ({type(error).__name__}: {what}). {_CURE}")
+
+
+def is_nwb_zarr(path: str | os.PathLike) -> bool:
+    """Whether a folder is an NWB file that hdmf-zarr wrote."""
+    for name in (".zattrs", "zarr.json", ".zmetadata"):
+        if (Path(path) / name).is_file():
+            return b"nwb_version" in (Path(path) / name).read_bytes()[:100_000]
+    return False
 
 
 @contextmanager
@@ -179,7 +197,11 @@ def _from_disk(where: str | os.PathLike) -> "Iterator[h5py.File]":
 
     path = Path(where)
     if path.is_dir():
-        raise DataError(f"{path} is a folder; NWB is read from HDF5 files. Give a file.")
+        what = "is NWB in Zarr, which is not read here" if is_nwb_zarr(path) else "is a folder"
+        raise DataError(
+            f"{path} {what}; NWB is read from HDF5 files. Give a file (NWBHDF5IO.export of pynwb "
+            "writes one from what NWBZarrIO of hdmf-zarr reads)."
+        )
     if not path.exists():
         raise DataError(f"No file at {path}. Check the path.")
     if not path.is_file():  # a pipe would be waited for

@@ -18,22 +18,7 @@ def session_clock(start_s: float, stop_s: float, *, bin_size_s: float) -> np.nda
     Bin ``i`` covers ``[start_s + i * bin_size_s, start_s + (i + 1) * bin_size_s)``. What is left
     before ``stop_s`` and is shorter than a bin is not covered.
 
-    Parameters
-    ----------
-    start_s, stop_s : float
-        Where the first bin begins, and what no bin goes beyond, in seconds.
-    bin_size_s : float
-        Seconds a bin.
-
-    Returns
-    -------
-    np.ndarray
-        (T,) float64, seconds.
-
-    Raises
-    ------
-    DataError
-        When the values are not finite, or not one bin fits.
+    Returns (T,) float64; raises a DataError when values are not finite, or not one bin fits.
 
     Examples
     --------
@@ -45,8 +30,9 @@ def session_clock(start_s: float, stop_s: float, *, bin_size_s: float) -> np.nda
             f"A clock from {start_s} s to {stop_s} s in bins of {bin_size_s} s cannot be made. "
             "Give finite times and a bin size above 0."
         )
-    # the small allowance keeps the last bin when (stop - start) / bin rounds just below a whole
-    count = int(np.floor((stop_s - start_s) / bin_size_s + 1e-6))
+    # the last bin stays when (stop - start) / bin rounds just below a whole
+    rounding = 4 * np.spacing(max(abs(start_s), abs(stop_s))) / bin_size_s
+    count = int(np.floor((stop_s - start_s) / bin_size_s + 1e-6 + rounding))
     if count < 1:
         raise DataError(
             f"No bin of {bin_size_s:g} s fits between {start_s:g} s and {stop_s:g} s. "
@@ -116,10 +102,8 @@ def build_session(
 
     Raises
     ------
-    DataError
-        When shapes, clocks or counts do not fit; the message names the stream.
-    SchemaError
-        When the result breaches the schema (names, a clock that is not uniform).
+    DataError, SchemaError
+        When shapes, clocks or counts do not fit; when the result breaches the schema.
 
     Examples
     --------
@@ -138,29 +122,24 @@ def build_session(
     extra = variable_attrs or {}
     data: dict[str, tuple] = {}
     coords: dict[str, tuple] = {"time": ("time", clock, {"units": "s", **extra.get("time", {})})}
-
     if spikes is not None:
         counts = _as_counts(np.asarray(spikes), clock)
         data["spikes"] = (("time", "unit"), counts, {"units": "count", **extra.get("spikes", {})})
         coords["unit"] = ("unit", _labels(unit_names, "u{:03d}", counts.shape[1], "unit_names"))
-    if lfp is not None:
-        values = _onto_clock(lfp, clock, max_gap_s=max_gap_s, what="lfp")
-        data["lfp"] = (("time", "channel"), values, dict(extra.get("lfp", {})))
-        names = _labels(channel_names, "ch{:02d}", values.shape[1], "channel_names")
-        coords["channel"] = ("channel", names)
-    if behavior is not None:
-        values = _onto_clock(behavior, clock, max_gap_s=max_gap_s, what="behavior")
-        if behavior_names is None:
-            raise DataError("behavior has no names; pass behavior_names, as in ('vx', 'vy').")
-        data["behavior"] = (("time", "behavior_dim"), values, dict(extra.get("behavior", {})))
-        names = _labels(behavior_names, "", values.shape[1], "behavior_names")
-        coords["behavior_dim"] = ("behavior_dim", names)
-    if latent_truth is not None:
-        values = _onto_clock(latent_truth, clock, max_gap_s=max_gap_s, what="latent_truth")
-        truth_attrs = dict(extra.get("latent_truth", {}))
-        coords["latent_truth"] = (("time", "latent_truth_dim"), values, truth_attrs)
-        names = _labels(latent_names, "z{:d}", values.shape[1], "latent_names")
-        coords["latent_truth_dim"] = ("latent_truth_dim", names)
+    if behavior is not None and behavior_names is None:
+        raise DataError("behavior has no names; pass behavior_names, as in ('vx', 'vy').")
+    for what, stream, dim, names, pattern in (
+        ("lfp", lfp, "channel", channel_names, "ch{:02d}"),
+        ("behavior", behavior, "behavior_dim", behavior_names, ""),
+        ("latent_truth", latent_truth, "latent_truth_dim", latent_names, "z{:d}"),
+    ):
+        if stream is not None:
+            values = _onto_clock(stream, clock, max_gap_s=max_gap_s, what=what)
+            where = coords if what == "latent_truth" else data
+            where[what] = (("time", dim), values, dict(extra.get(what, {})))
+            arguments = {"latent_truth": "latent_names", "lfp": "channel_names"}
+            labels = arguments.get(what, "behavior_names")
+            coords[dim] = (dim, _labels(names, pattern, values.shape[1], labels))
     if trial is not None:
         coords["trial"] = ("time", _as_trials(np.asarray(trial), clock))
 
@@ -246,9 +225,10 @@ def _onto_clock(
         )
     step = float(np.median(np.diff(times)))
     if step > max_gap_s:
+        cure = f"If they are, pass a max_gap_s above {step:g}." if step < 5 else ""
         raise DataError(
-            f"The samples of {what} are {step:g} s apart, more than max_gap_s = {max_gap_s:g} s, "
-            "so every bin would be NaN. Pass a larger max_gap_s."
+            f"The samples of {what} are {step:g} s apart, so every bin would be NaN. Are their "
+            f"times in seconds, not milliseconds or sample numbers? {cure}".strip()
         )
     out = np.full((clock.size, values.shape[1]), np.nan, dtype=np.float32)
     finite = np.isfinite(values)

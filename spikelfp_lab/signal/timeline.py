@@ -1,28 +1,30 @@
-"""Which moment each raw sample was taken at: a rate, or timestamps with jitter, drift and gaps."""
+"""When each raw sample was taken: a rate, or timestamps with jitter, drift, ticks and gaps."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
 from spikelfp_lab.errors import DataError
 
-# Timestamps are averaged over so many samples at a time (10 s at 24 kHz): the jitter of single
-# ones goes, the drift of the clock stays.
-_BLOCK = 2**18
+_BLOCK = 2**18  # timestamps read at a time
+_MARGIN = 2**12  # and on either side, to see gaps at the edges of a block
+_SMOOTH = 32  # stamps that are averaged before they are held against the line
+_PIECE = 64  # stamps: the line bends at most so often
+_STEADY = 0.05  # change of rate that is followed: beyond, the filters' band would move
 # A gap stands for at most so many seconds of missing samples, so that a night between two
 # stretches costs nothing. Filters have long forgotten by then.
 _LONGEST_GAP_S = 10.0
+_CURE = "Open the parts before and after it as sessions of their own (start_s, stop_s)."
 
 
 @dataclass(frozen=True)
 class Timeline:
     """Raw samples on a grid of rows without gaps, and the time of every row.
 
-    Samples that were never taken have rows too: they are missing, not absent. Between knots time
-    is linear in the row.
+    Samples that were never taken have rows too. Between knots time is linear in the row.
 
     Parameters
     ----------
@@ -53,6 +55,10 @@ class Timeline:
         """Rows in all, missing ones included."""
         return int(self.spans[-1, 0] + self.spans[-1, 2])
 
+    def sample_times(self) -> np.ndarray:
+        """Seconds of each sample that was taken."""
+        return self.times_at(np.concatenate([row + np.arange(n) for row, _, n in self.spans]))
+
     def times_at(self, rows: np.ndarray) -> np.ndarray:
         """Seconds at (whole or fractional) rows."""
         return np.interp(rows, self.knot_rows, self.knot_times_s)
@@ -65,20 +71,7 @@ class Timeline:
 
 
 def uniform_timeline(n_samples: int, *, rate_hz: float, start_s: float = 0.0) -> Timeline:
-    """The timeline of samples taken at an exact rate.
-
-    Parameters
-    ----------
-    n_samples : int
-    rate_hz : float
-        Samples a second.
-    start_s : float
-        Time of the first sample in seconds.
-
-    Raises
-    ------
-    DataError
-        If the rate or the start is not a finite number, or the rate is not positive.
+    """The timeline of samples taken at an exact rate, from ``start_s`` on.
 
     Examples
     --------
@@ -91,13 +84,8 @@ def uniform_timeline(n_samples: int, *, rate_hz: float, start_s: float = 0.0) ->
             "second and a start in seconds."
         )
     rows = np.array([0.0, max(n_samples - 1, 1)])
-    return Timeline(
-        spans=np.array([[0, 0, n_samples]]),
-        knot_rows=rows,
-        knot_times_s=start_s + rows / rate_hz,
-        period_s=1.0 / rate_hz,
-        gaps_s=np.empty((0, 2)),
-    )
+    spans = np.array([[0, 0, n_samples]])
+    return Timeline(spans, rows, start_s + rows / rate_hz, 1.0 / rate_hz, np.empty((0, 2)))
 
 
 def timeline_from_timestamps(
@@ -105,10 +93,11 @@ def timeline_from_timestamps(
 ) -> Timeline:
     """The timeline of samples with a timestamp each, read block by block.
 
-    Straight lines are laid through the timestamps, a knot every 262,144 samples, so that jitter
-    does not shift the samples and drift is followed. Where a step is longer than the jitter of
-    the first block allows (more than 1.5 samples where there is none), samples are missing: the
-    gap gets as many rows as it has room for, at most 10 s of them.
+    Straight lines are laid through the stamps and held against them: where 32 stamps together are
+    off, the line is broken in two, so that jitter does not move samples, while drift and lost
+    samples are followed. Stamps of a clock that ticks more slowly than samples are taken (or was
+    rounded) are those of the middle of a tick. A step that is half a sample or more too long, and
+    no jitter, is a gap: it gets as many rows as it has room for, at most 10 s of them.
 
     Parameters
     ----------
@@ -117,13 +106,13 @@ def timeline_from_timestamps(
     n_samples : int
         Number of samples they must be for.
     rate_hz : float, optional
-        The rate the recording reports. It is checked, not used, except to tell a gap from jitter.
+        The rate the recording reports: checked, not used.
 
     Raises
     ------
     DataError
-        If the timestamps are not one for each sample, are NaN, run backwards or stand still, or
-        are off from ``rate_hz`` by more than one percent.
+        If the timestamps are not one for each sample, are NaN, run backward, stand still, change
+        their rate by more than 5 %, or are off from ``rate_hz`` by more than one percent.
 
     Examples
     --------
@@ -137,112 +126,173 @@ def timeline_from_timestamps(
             f"timestamps has shape {np.shape(timestamps)} for {n_samples} samples: give one "
             "timestamp for each, (n,), n at least 2; or give rate_hz and start_s instead."
         )
-    head = _block(timestamps, 0, min(_BLOCK, n_samples))
-    period, limit = _expected_step(head, rate_hz)
-
-    spans: list[tuple[int, int, int]] = []
-    knots: list[list[tuple[float, float]]] = []
+    period = usual_period(read_times(timestamps, 0, min(_BLOCK, n_samples)))
+    spans: list[list[int]] = []
+    knots: list[np.ndarray] = []
     gaps: list[tuple[float, float]] = []
     shift = 0  # rows that gaps have added so far
-    stretch_of_time, steps_in_it = 0.0, 0
-    for sample, times, after_gap in _runs(timestamps, n_samples, limit):
-        if after_gap is not None:
-            missing = max(1, round((times[0] - after_gap) / period) - 1)
-            shift += min(missing, max(1, round(_LONGEST_GAP_S / period)))
-            gaps.append((after_gap, float(times[0])))
-        if after_gap is not None or not spans:
-            spans.append((sample + shift, sample, 0))
-            knots.append([])
-        first, start, length = spans[-1]
-        spans[-1] = (first, start, length + times.size)
-        knots[-1].append((sample + shift + (times.size - 1) / 2, float(times.mean())))
-        stretch_of_time += float(times[-1] - times[0])
-        steps_in_it += times.size - 1
-    if stretch_of_time <= 0:
+    recorded_s, steps = 0.0, 0
+    for start in range(0, n_samples, _BLOCK):
+        stop, first = min(start + _BLOCK, n_samples), max(0, start - _MARGIN)
+        times = read_times(timestamps, first, min(stop + _MARGIN, n_samples))
+        middles, stamps, firsts = _ticks(times)
+        cuts = firsts[_gaps(middles, stamps, firsts, period, first)]
+        inside = (middles >= start - first) & (middles < stop - first)
+        middles, stamps = middles[inside], stamps[inside]
+        cuts = cuts[(cuts >= start - first) & (cuts < stop - first)]
+        edges = [start - first, *cuts[cuts > start - first].tolist(), stop - first]
+        for begin, end in pairwise(edges):
+            if begin in cuts:
+                before, after = float(times[begin - 1]), float(times[begin])
+                missing = max(1, round((after - before) / period) - 1)
+                shift += min(missing, max(1, round(_LONGEST_GAP_S / period)))
+                gaps.append((before, after))
+            if begin in cuts or not spans:
+                spans.append([first + begin + shift, first + begin, 0])
+            spans[-1][2] += end - begin
+            part = slice(*np.searchsorted(middles, [begin, end]))
+            fitted = _fit(middles[part], stamps[part], begin, end, times, period, first)
+            knots.append(fitted + np.array([first + shift, 0.0]))
+            recorded_s += float(times[end - 1] - times[begin])
+            steps += end - begin - 1
+    if recorded_s <= 0:
         raise DataError(
-            f"The timestamps stand still at {head[0]} s or have a gap after every sample: they are"
+            f"The timestamps stand still at {times[0]} s or have a gap after every sample: they are"
             " no clock of this recording. Give rate_hz instead."
         )
-    period = stretch_of_time / steps_in_it
+    period = recorded_s / steps
     if rate_hz is not None and not 0.99 < period * rate_hz < 1.01:
         raise DataError(
             f"The timestamps tell {1 / period:g} samples a second, rate_hz says {rate_hz:g}. Are "
             "the timestamps in seconds? Leave out the one that is wrong."
         )
-    ends = [_with_ends(*each, period) for each in zip(spans, knots, strict=True)]
-    rows, times = np.concatenate(ends).T
-    return Timeline(
-        spans=np.array(spans),
-        knot_rows=rows,
-        knot_times_s=np.maximum.accumulate(times),
-        period_s=period,
-        gaps_s=np.array(gaps).reshape(-1, 2),
-    )
+    rows, seconds = np.concatenate(knots).T
+    seconds = np.maximum.accumulate(seconds) + 1e-9 * period * np.arange(seconds.size)
+    return Timeline(np.array(spans), rows, seconds, period, np.array(gaps).reshape(-1, 2))
 
 
-def _block(timestamps: Any, start: int, stop: int) -> np.ndarray:
-    """Timestamps of samples start to stop, float64, finite."""
-    times = np.asarray(timestamps[start:stop], np.float64)
+def usual_period(times: np.ndarray) -> float:
+    """Seconds a sample, of timestamps (n,) that may tick, jitter and have gaps."""
+    middles, stamps, _ = _ticks(times)
+    if len(stamps) < 2:
+        return np.inf
+    counts, seconds = np.diff(middles), np.diff(stamps)
+    steps, middle = seconds / counts, np.median(seconds / counts)
+    near = np.abs(steps - middle) <= 1e-3 * middle
+    # but for gaps or a break
+    exact = near.mean() > 0.5 and np.diff(near).sum() < max(12, 0.02 * near.size)
+    if not exact or _rounded_to_s(stamps):
+        near = steps <= 8 * middle
+    return float(seconds[near].sum() / counts[near].sum())
+
+
+def read_times(timestamps: Any, start: int, stop: int, what: str = "") -> np.ndarray:
+    """Timestamps of samples start to stop, float64, finite and not decreasing."""
+    times, of = np.asarray(timestamps[start:stop], np.float64), f" of {what}" * bool(what)
     if not np.isfinite(times).all():
-        bad = start + int(np.flatnonzero(~np.isfinite(times))[0])
+        bad = int(np.flatnonzero(~np.isfinite(times))[0])
         raise DataError(
-            f"The timestamp of sample {bad} is {times[bad - start]}: every sample needs a time in "
-            "seconds. Repair the timestamps, or give rate_hz and start_s instead."
+            f"The timestamp of sample {start + bad}{of} is {times[bad]}: every sample needs a time "
+            "in seconds. Repair the timestamps, or drop those samples."
+        )
+    if (np.diff(times) < 0).any():
+        bad = int(np.flatnonzero(np.diff(times) < 0)[0]) + 1
+        raise DataError(
+            f"Time runs backward at sample {start + bad}{of}: {times[bad - 1]:.6f} s is followed "
+            f"by {times[bad]:.6f} s. Sort the samples, or open their parts as sessions of their own."
         )
     return times
 
 
-def _expected_step(head: np.ndarray, rate_hz: float | None) -> tuple[float, float]:
-    """Seconds a sample, and the longest step that is still jitter, from the first block."""
-    steps = np.diff(head)
-    middle = float(np.median(steps))
-    # a clock that ticks more slowly than samples are taken has steps of 0 and of a tick
-    period = 1.0 / rate_hz if rate_hz else middle if middle > 0 else float(steps.mean())
-    if period <= 0:
-        return np.inf, np.inf  # running backwards or standing still, which is found out later
-    jitter = float(np.quantile(np.abs(steps - period), 0.99, method="lower")) / period
-    return period, period * (1.5 + 3 * jitter)
+def _ticks(times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of samples with one stamp: their middle, the stamp, and the first of them."""
+    firsts = np.flatnonzero(np.diff(times, prepend=-np.inf) > 0)
+    sizes = np.diff(firsts, append=times.size)
+    keep = np.ones(firsts.size, bool)
+    if firsts.size > 4:  # a tick that the recording, or the block, has only a part of
+        keep[[0, -1]] = sizes[[0, -1]] >= np.median(sizes)
+    return (firsts + (sizes - 1) / 2)[keep], times[firsts][keep], firsts[keep]
 
 
-def _runs(
-    timestamps: Any, n_samples: int, limit: float
-) -> Iterator[tuple[int, np.ndarray, float | None]]:
-    """Yield (first sample, timestamps, time before the gap it follows or None), gap-free each."""
-    last: float | None = None
-    for start in range(0, n_samples, _BLOCK):
-        times = _block(timestamps, start, min(start + _BLOCK, n_samples))
-        steps = np.diff(times, prepend=times[0] if last is None else last)
-        if (steps < 0).any():
-            bad = int(np.flatnonzero(steps < 0)[0])
-            raise DataError(
-                f"Time runs backwards at sample {start + bad}: {times[bad] - steps[bad]:.6f} s is "
-                f"followed by {times[bad]:.6f} s. Sort the recording, or open its parts as "
-                "sessions of their own."
-            )
-        cuts = [0, *(int(cut) for cut in np.flatnonzero(steps > limit) if cut), times.size]
-        for begin, end in pairwise(cuts):
-            after_gap = float(times[begin] - steps[begin]) if steps[begin] > limit else None
-            yield start + begin, times[begin:end], after_gap
-        last = float(times[-1])
-
-
-def _with_ends(
-    span: tuple[int, int, int], knots: list[tuple[float, float]], period: float
+def _gaps(
+    middles: np.ndarray, stamps: np.ndarray, firsts: np.ndarray, period: float, offset: int
 ) -> np.ndarray:
-    """(n, 2) knots (row, time) of a stretch, its first and last row among them."""
-    inner = np.array(knots)
-    first, last = span[0], span[0] + span[2] - 1
-    if first == last:
-        return inner
+    """Which ticks follow a gap: time jumps ahead between the means of those beside them."""
+    if len(stamps) < 3 or not np.isfinite(period):
+        return np.zeros(0, int)
+    late = stamps - stamps[0] - (middles - middles[0]) * period
+    jitter = _jitter(late)
+    width = int(np.clip(np.ceil(150 * (jitter / period) ** 2), 1, 32))
+    # of more jitter than 32 stamps average out, the stamps are no independent samples either
+    limit = max(0.5 * period, 5 * jitter * (np.sqrt(2 / width) if width < 32 else 1.0))
+    limit = max(limit, 1.05 * _rounded_to_s(stamps))
+    index, total = np.arange(1, late.size), np.concatenate([[0.0], np.cumsum(late)])
+    first, stop = np.maximum(index - width, 0), np.minimum(index + width, late.size)
+    after = (total[stop] - total[index]) / (stop - index)
+    jump = np.append(0.0, after - (total[index] - total[first]) / (index - first))
+    # for the digits that sums and stamps lose
+    limit += 1e-3 * period + 1e-12 * float(np.abs(total).max()) + 4 * np.spacing(stamps[-1])
+    back = np.flatnonzero(jump < -max(1.5 * period, 4e-3, limit))
+    if back.size:
+        at = int(back[np.argmin(jump[back])])
+        raise DataError(
+            f"The clock stands still at sample {offset + firsts[at]} ({stamps[at]:.6f} s): it "
+            f"falls {-jump[at]:.3g} s behind the samples, which are {period:.3g} s apart. {_CURE}"
+        )
+    high = np.flatnonzero(jump > limit)
+    groups = np.split(high, np.flatnonzero(np.diff(high) >= width) + 1)
+    cuts = np.array([each[np.argmax(jump[each])] for each in groups if each.size], int)
+    dense = np.flatnonzero(cuts[15:] - cuts[: max(len(cuts) - 15, 0)] <= 32 * width)
+    if dense.size:
+        at = int(cuts[dense[0]])
+        raise _another_rate(offset + int(firsts[at]), stamps[at], period, stamps[at : at + 64])
+    return cuts
 
-    def slope(one: int, other: int) -> float:
-        if len(inner) < 2:
-            return period
-        (row, time), (next_row, next_time) = inner[one], inner[other]
-        return (next_time - time) / (next_row - row)
 
-    start = (first, inner[0, 1] + (first - inner[0, 0]) * slope(0, 1))
-    stop = (last, inner[-1, 1] + (last - inner[-1, 0]) * slope(-2, -1))
-    # a block of a single sample at either end is its own knot already
-    between = inner[(inner[:, 0] > first) & (inner[:, 0] < last)]
-    return np.concatenate([[start], between, [stop]])
+def _rounded_to_s(stamps: np.ndarray) -> float:
+    """Seconds between two values of a clock that was kept in 32 bits; 0 for any other."""
+    single = stamps.astype(np.float32)
+    return float(np.spacing(single[-1])) if np.array_equal(single, stamps) else 0.0
+
+
+def _jitter(values: np.ndarray) -> float:
+    """Standard deviation of a value about the mean of its neighbors, but for outliers."""
+    bends = values[1:-1] - (values[:-2] + values[2:]) / 2
+    return 1.2 * float(np.median(np.abs(bends))) if bends.size else 0.0
+
+
+def _another_rate(sample: int, time_s: float, period: float, stamps: np.ndarray) -> DataError:
+    step = np.median(np.diff(stamps))
+    return DataError(
+        f"The clock breaks at sample {sample} ({time_s:.6f} s): samples are {step:.4g} s apart "
+        f"there, and {period:.4g} s elsewhere. {_CURE}"
+    )
+
+
+def _fit(
+    middles: np.ndarray, stamps: np.ndarray, begin: int, end: int, times: np.ndarray,
+    period: float, offset: int,
+) -> np.ndarray:  # fmt: skip
+    """(n, 2) knots (sample, time) of samples begin to end: lines that keep to their stamps."""
+    if len(stamps) < 2 or end - begin < 2:
+        own = [(begin, times[begin]), (end - 1, times[end - 1])]
+        return np.array(own[: min(2, end - begin)], float)
+    x, y = middles - middles.mean(), stamps - stamps.mean()
+    slope = float(x @ y / (x @ x))
+    off = y - slope * x
+    promise = max(1e-3, 0.5 * period)
+    width = min(_SMOOTH, len(off))
+    worst = float(np.abs(uniform_filter1d(off, width, mode="nearest")).max())
+    if worst > min(max(0.25 * period, 6 * _jitter(off) / np.sqrt(width)), promise):
+        if len(stamps) >= 2 * _PIECE:
+            half = len(stamps) // 2
+            middle = int(np.ceil(middles[half] - 0.5 * (middles[half] - middles[half - 1])))
+            one = _fit(middles[:half], stamps[:half], begin, middle, times, period, offset)
+            two = _fit(middles[half:], stamps[half:], middle, end, times, period, offset)
+            return np.concatenate([one, two])
+        if worst > 4 * promise:
+            raise _another_rate(offset + begin, stamps[0], period, stamps)
+    if abs(slope / period - 1) > max(_STEADY, 4 * promise / (period * (end - begin))):
+        raise _another_rate(offset + begin, stamps[0], period, stamps)
+    ends = np.array([begin, end - 1], float)
+    return np.column_stack([ends, stamps.mean() + slope * (ends - middles.mean())])

@@ -358,7 +358,7 @@ def _quality_html(table: pd.DataFrame, state: ExplorerState) -> str:
     for kind, variable in (("unit", "spikes"), ("channel", "lfp")):
         if variable in state.missing:
             what = "LFP" if variable == "lfp" else variable
-            parts.append(f'<p>no {what} in this session</p>')
+            parts.append(f"<p>no {what} in this session</p>")
             continue
         part = pd.DataFrame(table[table["kind"] == kind]).drop(columns="kind")
         shown = [name for name in part if name in ("name", "flag") or np.any(part[name].notna())]

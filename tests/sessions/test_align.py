@@ -134,7 +134,10 @@ SAMPLES = np.arange(0.0, 2.0, 0.01)
         ({"lfp": (SAMPLES, SAMPLES)}, "give (n, columns) and (n,)"),
         ({"lfp": (SAMPLES[:, None], SAMPLES[::-1])}, "sort them"),
         ({"lfp": (SAMPLES[:, None], np.where(SAMPLES > 1, np.nan, SAMPLES))}, "sort them"),
-        ({"lfp": (SAMPLES[::50, None], SAMPLES[::50])}, "0.5 s apart, more than max_gap_s"),
+        (
+            {"lfp": (SAMPLES[::50, None], SAMPLES[::50])},
+            "0.5 s apart, so every bin would be NaN. Are their times in seconds",
+        ),
         ({"lfp": (SAMPLES[:, None], SAMPLES), "channel_names": ["a", "b"]}, "2 names for 1"),
         ({"behavior": (SAMPLES[:, None], SAMPLES)}, "pass behavior_names"),
         ({"spikes": np.ones((19, 2))}, "the clock has 20 bins"),

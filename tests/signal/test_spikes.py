@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikelfp_lab.errors import DataError
+from spikelfp_lab.sessions import session_clock
 from spikelfp_lab.signal import bin_spikes
 
 _times = st.lists(st.floats(-2.0, 12.0, allow_nan=False), max_size=60).map(np.array)
@@ -18,7 +19,7 @@ def test_counts_are_conserved(units, bin_size_s, start):
     clock = start + (np.arange(200) + 0.5) * bin_size_s
     counts = bin_spikes(units, clock, bin_size_s=bin_size_s)
     first, last = clock[0] - bin_size_s / 2, clock[-1] + bin_size_s / 2
-    inside = [int(((times >= first) & (times < last)).sum()) for times in units]
+    inside = [int(((times >= first - 1e-9) & (times < last - 1e-9)).sum()) for times in units]
     assert counts.sum(axis=0).tolist() == inside
 
 
@@ -48,6 +49,20 @@ def test_bins_are_half_open():
     clock = np.array([0.5, 1.5, 2.5])
     counts = bin_spikes([np.array([0.0, 1.0, 1.999, 3.0])], clock, bin_size_s=1.0)
     assert counts[:, 0].tolist() == [1, 2, 0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rate_hz=st.sampled_from([1000.0, 20_000.0, 30_000.0]),
+    start_s=st.sampled_from([0.0, 0.1, 17.3, 3600.1, 1.6e9]) | st.integers(0, 10**7).map(float),
+    bin_size_s=st.sampled_from([0.001, 0.01, 0.02]),
+)
+def test_spikes_on_edges_stay_in_the_bin_that_begins_there(rate_hz, start_s, bin_size_s):
+    clock = session_clock(start_s, start_s + 1.0, bin_size_s=bin_size_s)
+    assert clock.size == round(1 / bin_size_s)
+    samples = np.arange(round(rate_hz))
+    counts = bin_spikes([start_s + samples / rate_hz], clock, bin_size_s=bin_size_s)
+    np.testing.assert_array_equal(counts[:, 0], round(rate_hz * bin_size_s))
 
 
 def test_a_count_above_255_widens_the_type():

@@ -99,8 +99,8 @@ def _broken(change):
         (np.zeros(1), 1, None, "n at least 2"),
         (_broken(lambda t: t.__setitem__(700, np.nan)), 1000, None, "sample 700 is nan"),
         (_broken(lambda t: t.__setitem__(700, np.inf)), 1000, None, "sample 700 is inf"),
-        (_broken(lambda t: t.__setitem__(700, 0.1)), 1000, None, "backwards at sample 700"),
-        (np.arange(1000)[::-1] / 500, 1000, None, "backwards at sample 1"),
+        (_broken(lambda t: t.__setitem__(700, 0.1)), 1000, None, "backward at sample 700"),
+        (np.arange(1000)[::-1] / 500, 1000, None, "backward at sample 1"),
         (np.full(1000, 5.0), 1000, None, "stand still"),
         (np.arange(1000) / 500, 1000, 1000.0, "500 samples a second, rate_hz says 1000"),
         (np.arange(1000) * 2.0, 1000, 500.0, "in seconds"),
@@ -114,7 +114,7 @@ def test_bad_timestamps_are_one_clear_error(times, n_samples, rate_hz, message):
 def test_time_running_back_between_blocks_is_found():
     times = np.arange(300_000) / 24_000
     times[262_144:] -= 1.0
-    with pytest.raises(DataError, match="backwards at sample 262144"):
+    with pytest.raises(DataError, match="backward at sample 262144"):
         timeline_from_timestamps(times, times.size)
 
 
