@@ -6,9 +6,8 @@ from spikelfp_lab.sessions._measures import (
     same_channels,
     same_units,
 )
-from spikelfp_lab.sessions._overlap import warn_trained
 from spikelfp_lab.sessions.align import build_session, session_clock
-from spikelfp_lab.sessions.quality import add_finding, check_quality, warn_quality
+from spikelfp_lab.sessions.quality import add_finding, add_mains, check_quality, warn_quality
 from spikelfp_lab.sessions.schema import (
     GAP_BINS,
     SCHEMA_VERSION,
@@ -30,6 +29,7 @@ from spikelfp_lab.sessions.windows import (
     channel_statistics,
     split_session,
     usable_runs,
+    warn_trained,
     window_starts,
 )
 
@@ -42,6 +42,7 @@ __all__ = [
     "VAL",
     "add_finding",
     "add_history",
+    "add_mains",
     "as_dataset",
     "bins_in",
     "build_session",

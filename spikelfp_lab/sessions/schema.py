@@ -126,8 +126,8 @@ def same_clock(first: xr.DataArray, second: xr.DataArray, *, bin_size_s: float) 
     Examples
     --------
     >>> time = xr.DataArray(3600.0 + 0.01 * np.arange(5), dims="time")
-    >>> same_clock(time, time + 1e-6, bin_size_s=0.01), same_clock(time, time + 0.03, bin_size_s=0.01)
-    (True, False)
+    >>> [same_clock(time, time + off, bin_size_s=0.01) for off in (1e-6, 0.03)]
+    [True, False]
     """
     a, b = first.to_numpy(), second.to_numpy()
     return a.shape == b.shape and bool(np.all(np.abs(a - b) < 0.1 * bin_size_s))

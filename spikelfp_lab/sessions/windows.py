@@ -1,12 +1,13 @@
 """Usable stretches of a session, its splits, and the windows that lie within both."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 
-from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.sessions.schema import GAP_BINS, as_dataset
+from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
+from spikelfp_lab.sessions.schema import GAP_BINS, as_dataset, same_clock
 
 TRAIN, VAL, TEST, GUARD = 0, 1, 2, -1
 _PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
@@ -22,25 +23,9 @@ _PAPER_WINDOW_S, _PAPER_SEED = 10.0, 42
 def usable_runs(session: xr.Dataset | xr.DataTree, *, variables: Sequence[str]) -> np.ndarray:
     """Maximal stretches without a gap in time, a change of trial, or a NaN.
 
-    Parameters
-    ----------
-    session : xr.Dataset or xr.DataTree
-        A session.
-    variables : sequence of str
-        Variables that must be finite throughout, as in ``("lfp", "behavior")``; may be empty.
+    ``variables`` are those that must be finite, as in ``("lfp", "behavior")``; may be empty. Gives
+    (n, 2) int64 bins, start and stop (exclusive); a DataError when the session lacks a variable.
 
-    Returns
-    -------
-    np.ndarray
-        (n, 2) int64 bins, start and stop (exclusive), in order of time.
-
-    Raises
-    ------
-    DataError
-        When the session lacks one of the variables.
-
-    Examples
-    --------
     >>> time = np.array([0.0, 0.1, 0.2, 0.5, 0.6])
     >>> lfp = np.array([[1.0], [2.0], [3.0], [4.0], [np.nan]])
     >>> session = xr.Dataset(
@@ -58,18 +43,17 @@ def split_session(
     """Assign every bin of a session to training, validation, test, or a guard.
 
     ``"blocks"``
-        Ten contiguous blocks of equal numbers of bins, 7 train, 1 val and 2 test, spread over
-        the session and rotated by the seed. A guard of one window lies at every boundary between
-        blocks of different splits. It is taken from the train side; only where that would leave
-        the train block without a whole window does the other side give the rest.
+        Ten contiguous blocks, 7 train, 1 val and 2 test, spread over the session and rotated by
+        the seed. A guard of one window lies between different splits. It is taken from the train
+        side; only where that would leave no whole window there does the other side give the rest.
     ``"trials"``
         Whole trials (runs of one value of ``trial``), shuffled by the seed: 70 % train, 10 %
-        val, 20 % test. Trials that follow each other without a pause have no guard.
+        val, 20 % test. Time between trials (``trial`` below 0) is a guard; trials that follow each
+        other without a pause have none.
     ``"paper"``
         The protocol of Erturk et al. (2025): windows of 10 s, shuffled with seed 42 whatever
         ``seed`` is, 10 % val and 10 % test. Neighbors in time end up in different splits, which
-        flatters every score: use it only to stand beside the paper's numbers. Bins after the last
-        whole 10 s are a guard.
+        flatters every score: use it only to stand beside the paper's numbers.
 
     Parameters
     ----------
@@ -139,13 +123,11 @@ def window_starts(
     session : xr.Dataset or xr.DataTree
         A session.
     split : xr.DataArray or None
-        From :func:`split_session`; may be None for ``part="all"``.
+        From :func:`split_session`; may be None for ``part="all"``, which ignores it.
     part : {"train", "val", "test", "all"}
-        Which windows; ``"all"`` ignores the split.
-    length : int
-        Bins in a window.
-    stride : int, optional
-        Bins from one start to the next; ``length`` by default, so that windows do not overlap.
+        Which windows.
+    length, stride : int
+        Bins in a window, and from one start to the next (``length`` by default).
     variables : sequence of str
         Variables that must be finite in every window.
 
@@ -173,11 +155,11 @@ def window_starts(
     stride = length if stride is None else stride
     if length < 1 or stride < 1:
         raise ConfigError(f"length is {length} and stride {stride}; both must be at least 1 bin.")
-    usable = _usable(dataset, variables)
+    usable, bin_size_s = _usable(dataset, variables), dataset.attrs["bin_size_s"]
     if part != "all":
         if part not in _PARTS:
             raise ConfigError(f"Unknown part {part!r}; use 'train', 'val', 'test' or 'all'.")
-        if split is None or not np.array_equal(split["time"].values, dataset["time"].values):
+        if split is None or not same_clock(split["time"], dataset["time"], bin_size_s=bin_size_s):
             raise DataError(
                 "The split does not belong to this session: its clock differs. "
                 "Make it with split_session(session, ...)."
@@ -186,15 +168,18 @@ def window_starts(
     runs = _runs(usable, _edges(dataset))
     counts = np.maximum((runs[:, 1] - runs[:, 0] - length) // stride + 1, 0)
     if not counts.sum():
-        bin_size_s = dataset.attrs["bin_size_s"]
         longest = int(np.diff(runs).max(initial=0))
         where = "the session" if part == "all" else f"the {part} part of the session"
         needs = f" with finite {', '.join(variables)}" if len(variables) else ""
+        without = np.diff(_runs(usable, _edges(dataset, trials=False))).max(initial=0)
+        cause, cure = "The session is too short for a window", "a longer session"
+        if without >= length:
+            cause = "Trials are shorter than a window, and no window goes over a trial's edge"
+            cure = "open the session with trials=False (drop_vars('trial')), so that windows may"
         raise DataError(
-            f"The session is too short for a window: a window is {length} bins "
-            f"({length * bin_size_s:g} s), but the longest stretch{needs} in {where}, without gap "
-            f"or trial edge, is {longest} bins ({longest * bin_size_s:g} s). "
-            "Take shorter windows or a longer session."
+            f"{cause}: a window is {length} bins ({length * bin_size_s:g} s), "
+            f"but the longest stretch{needs} in {where}, without gap or trial edge, is {longest} "
+            f"bins ({longest * bin_size_s:g} s). Take shorter windows (window_s), or {cure}."
         )
     # the k-th start of each run, for all runs at once: a session may have thousands of trials
     nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -202,25 +187,8 @@ def window_starts(
 
 
 def bins_in(seconds: float, *, bin_size_s: float) -> int:
-    """Whole bins in a duration, rounded, at least 1.
+    """Whole bins in a duration of ``seconds`` above 0 (else a ConfigError), rounded, at least 1.
 
-    Parameters
-    ----------
-    seconds, bin_size_s : float
-        Duration, above 0, and seconds a bin.
-
-    Returns
-    -------
-    int
-        Bins.
-
-    Raises
-    ------
-    ConfigError
-        When the duration is not above 0.
-
-    Examples
-    --------
     >>> bins_in(2.0, bin_size_s=0.02)
     100
     """
@@ -230,31 +198,12 @@ def bins_in(seconds: float, *, bin_size_s: float) -> int:
 
 
 def channel_statistics(values: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel over some bins, ignoring NaN.
+    """Mean and SD (C,) float32 of values (T, C) over the bins to ``use`` (T,) bool, NaN left out.
 
-    A channel that is constant there (its deviation below a millionth of its mean) or has no
-    value at all gets a deviation of 1, and mean 0 in the latter case, so that z-scoring with the
-    result is always defined and turns a constant channel into zeros.
+    A channel that is constant there (SD below a millionth of its mean) or has no value at all gets
+    an SD of 1, and mean 0 in the latter case, so that z-scoring is always defined. A DataError when
+    not one bin is used, or the shapes do not fit.
 
-    Parameters
-    ----------
-    values : np.ndarray
-        (T, C).
-    use : np.ndarray
-        (T,) bool, the bins to use, such as ``split == TRAIN``.
-
-    Returns
-    -------
-    mean, std : np.ndarray
-        (C,) float32.
-
-    Raises
-    ------
-    DataError
-        When not one bin is used, or the shapes do not fit.
-
-    Examples
-    --------
     >>> values = np.array([[1.0, 5.0], [3.0, 5.0], [np.nan, 5.0]])
     >>> mean, std = channel_statistics(values, np.ones(3, dtype=bool))
     >>> mean.tolist(), std.tolist()
@@ -306,11 +255,11 @@ def _usable(dataset: xr.Dataset, variables: Sequence[str]) -> np.ndarray:
     return usable
 
 
-def _edges(dataset: xr.Dataset) -> np.ndarray:
+def _edges(dataset: xr.Dataset, *, trials: bool = True) -> np.ndarray:
     """(T,) bool: a gap or a change of trial lies just before the bin (True for the first)."""
     edges = np.ones(dataset.sizes["time"], dtype=bool)
     edges[1:] = np.diff(dataset["time"].values) > GAP_BINS * dataset.attrs["bin_size_s"]
-    if "trial" in dataset.coords:
+    if trials and "trial" in dataset.coords:
         trial = dataset["trial"].values
         edges[1:] |= trial[1:] != trial[:-1]
     return edges
@@ -366,8 +315,11 @@ def _split_trials(dataset: xr.Dataset, seed: int) -> np.ndarray:
             "Add it with assign_coords(trial=('time', numbers)), or use scheme 'blocks'."
         )
     trial = dataset["trial"].values
-    number = np.concatenate([[0], np.cumsum(trial[1:] != trial[:-1])])
-    return _shuffled_parts(int(number[-1]) + 1, 0.1, 0.2, seed, "trials")[number]
+    inside = trial >= 0
+    starts = inside & (np.concatenate([[True], trial[1:] != trial[:-1]]))
+    number = np.cumsum(starts)
+    parts = _shuffled_parts(int(number[-1]), 0.1, 0.2, seed, "trials")
+    return np.where(inside, parts[np.maximum(number, 1) - 1], GUARD).astype(np.int8)
 
 
 def _split_paper(dataset: xr.Dataset, length: int) -> np.ndarray:
@@ -397,3 +349,32 @@ def _shuffled_parts(count: int, val: float, test: float, seed: int, what: str) -
     codes[order[:n_val]] = VAL
     codes[order[n_val : n_val + n_test]] = TEST
     return codes
+
+
+def warn_trained(split: xr.DataArray, trained: xr.DataArray) -> float:
+    """Warn when test time of a split was training time of the split that a model was trained on.
+
+    Both are (time,) on one clock, as from :func:`split_session`. Gives the share of the test bins
+    that were trained on; a SpikeLFPWarning tells it, and both splits, when it is not 0.
+
+    >>> trained = xr.DataArray([0, 0, -1, 2, 2], dims="time", attrs={"scheme": "blocks"})
+    >>> warn_trained(trained, trained)
+    0.0
+    """
+    test = split.values == TEST
+    leaked = int((test & (trained.values == TRAIN)).sum())
+    if leaked:
+        keys = ("scheme", "window_s", "seed")
+        one, other = (
+            ", ".join(f"{key}={each.attrs[key]!r}" for key in keys if key in each.attrs)
+            for each in (split, trained)
+        )
+        warnings.warn(
+            f"Train and test windows overlap: {100 * leaked / test.sum():.3g} % of the test bins "
+            f"({leaked} of {test.sum()}) are time that the model was trained on, which flatters "
+            f"every score. The test is of the split {one}, the model was trained on {other}: leave "
+            "these arguments out, and the model's own split is used.",
+            SpikeLFPWarning,
+            stacklevel=3,
+        )
+    return leaked / max(int(test.sum()), 1)
