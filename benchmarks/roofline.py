@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.presets import Preset, Role, preset_configs
-from spikelfp_lab.training.distill import alignment
+from spikelfp_lab.training.distillation import alignment
 
 CHANNELS, BIN_S = 96, 0.01
 PAPER_BATCH = 2  # of its 64 windows: a step of all is more than a CPU can be asked for here

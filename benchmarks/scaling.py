@@ -53,10 +53,10 @@ def measure(sessions: int, units: int, minutes: float) -> tuple[float, ...]:
     from spikelfp_lab.models.device import autocast
     from spikelfp_lab.presets import preset_configs
     from spikelfp_lab.training.batches import add_to_vocabulary, prepare
-    from spikelfp_lab.training.cohort import Cohort
     from spikelfp_lab.training.loop import make_optimizer
-    from spikelfp_lab.training.pretrain import MaskedReconstruction
+    from spikelfp_lab.training.pretraining import MaskedReconstruction
     from spikelfp_lab.training.processes import Processes
+    from spikelfp_lab.training.shards import Shards
 
     def wait() -> float:
         if device.type == "cuda":
@@ -70,7 +70,7 @@ def measure(sessions: int, units: int, minutes: float) -> tuple[float, ...]:
     before = highest_mb()
 
     start = wait()
-    cohort = Cohort(
+    cohort = Shards(
         named,
         lambda name, one: prepare(one, name, modality="spikes", train=train, device=device),
         modality="spikes",

@@ -152,7 +152,7 @@ class TrainConfig(Config):
     shards : int
         Groups that sessions are dealt into, of about the same number of windows. A step takes ``batch / shards`` windows of one session of each, and the mean of
         their gradients, weighted by the groups' windows: a batch of several sessions. Up to so many processes can share the work (see
-        :mod:`spikelfp_lab.training.cohort`); how many do changes nothing but rounding.
+        :mod:`spikelfp_lab.training.shards`); how many do changes nothing but rounding.
     compile : bool
         Compile the transformer's blocks with :func:`torch.compile` in the first step, which takes a minute. Meant for a GPU: on a CPU it gains nothing. Results differ by
         rounding.

@@ -1,8 +1,7 @@
 """Models: tokenizers, transformer, masked autoencoder, checkpoints, and ``encode``."""
 
-from spikelfp_lab.models.autoencoder import Autoencoder
-from spikelfp_lab.models.checkpoint import load, save
+from spikelfp_lab.models.autoencoder import Autoencoder, load
 from spikelfp_lab.models.encode import encode
 from spikelfp_lab.models.official import load_official
 
-__all__ = ["Autoencoder", "encode", "load", "load_official", "save"]
+__all__ = ["Autoencoder", "encode", "load", "load_official"]

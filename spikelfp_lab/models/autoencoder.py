@@ -23,8 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikelfp_lab._guard import reading
 from spikelfp_lab.configs import MaskConfig, ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
+from spikelfp_lab.models import checkpoint
 from spikelfp_lab.models.tokenizers import (
     BothTokenizer,
     LFPTokenizer,
@@ -44,9 +46,10 @@ VARIABLES: dict[Modality, tuple[str, ...]] = {
     "both": ("spikes", "lfp"),
 }
 """What a model of each modality reads of a session."""
+DIMS = {"spikes": "unit", "lfp": "channel"}
 
 
-class ReadOut(nn.Module):
+class OutputLayer(nn.Module):
     """Linear read-out of S values for each token; with session tables, each session and patch adds a map of its own."""
 
     def __init__(self, width: int, patch: int, *, affine: bool):
@@ -87,7 +90,7 @@ class Predictor(nn.Module):
             ratio=config.mlp_ratio,
             dropout=config.dropout,
         )
-        self.read_out = ReadOut(width, patch, affine=config.affine_space)
+        self.read_out = OutputLayer(width, patch, affine=config.affine_space)
 
     def forward(self, masks: Tensor, at: Tensor, latents: Tensor, latents_at: Tensor) -> Tensor:
         """Mask tokens (B, K, d) at time steps ``at`` (B, K) and latents of visible tokens -> (B, K, width)."""
@@ -147,21 +150,21 @@ class Autoencoder(nn.Module):
             dropout=config.dropout,
         )
         patch = self.tokenizer.patch
-        self.read_out = ReadOut(config.width, patch, affine=config.affine_space)
+        self.read_out = OutputLayer(config.width, patch, affine=config.affine_space)
         self.predictor = Predictor(config, patch) if config.predictor_layers else None
         self.behavior_head: nn.Linear | None = None
         if n_behavior:
             self.add_behavior(n_behavior)
         self.history = pd.DataFrame()
         self.info: dict = {}
+        self.labels: dict[str, dict[str, list[str]]] = {}  # session -> "unit", "channel" -> labels
+        self.by_place = False  # read from a file without labels: to be said once
         for name, size in sessions.items():
             self.add_session(name, size)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write to a folder, see :func:`spikelfp_lab.models.save`."""
-        from spikelfp_lab.models.checkpoint import save  # which imports this module
-
-        return save(self, path, overwrite=overwrite)
+        return checkpoint.save(self, path, overwrite=overwrite)
 
     def digest(self) -> str:
         """A short hash of the weights: two models with the same digest are the same function."""
@@ -431,3 +434,57 @@ class Autoencoder(nn.Module):
                 f"session {name!r} has {self.tokenizer.sizes[name]} {what} in this model, the data have {size}. "
                 f"Give the same {what} in the same order, or add the session with finetune(model, session)."
             )
+
+
+def load(path: str | Path) -> Autoencoder:
+    """Read a model that :meth:`Autoencoder.save` wrote, here or in version 0.1.0.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder.
+
+    Returns
+    -------
+    Autoencoder
+        On the CPU, in eval mode.
+
+    Raises
+    ------
+    CheckpointError
+        Missing, damaged, or of another format. Nothing in the files is executed.
+    """
+    path = Path(path)
+    with reading(path, checkpoint.DAMAGED, checkpoint.CURE, kind=CheckpointError):
+        config, weights = checkpoint.read(path)
+        try:
+            shape = ModelConfig.from_dict(config["model"])
+        except ConfigError as error:
+            raise CheckpointError(
+                f"{path} {checkpoint.DAMAGED} ({error}). {checkpoint.CURE}"
+            ) from error
+        sessions = {
+            name: tuple(size) if isinstance(size, list) else size
+            for name, size in config["sessions"].items()
+        }
+        if shape.layers + shape.predictor_layers + len(sessions) > len(weights):
+            raise ValueError("more layers and sessions are declared than there are weights")
+
+        def make() -> Autoencoder:
+            return Autoencoder(
+                shape,
+                modality=config["modality"],
+                sessions=sessions,  # type: ignore[arg-type]  # a pair for both
+                bin_size_s=float(config["bin_size_s"]),
+                n_behavior=config["n_behavior"],
+            )
+
+        model = checkpoint.build(make, weights)
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:  # in many lines, of which the first says nothing
+            raise ValueError(" ".join(str(error).split())) from error
+        model.history = checkpoint.history_of(config)
+        model.info, model.labels = dict(config["info"]), dict(config.get("labels", {}))
+        model.by_place = not model.labels
+    return model.eval()

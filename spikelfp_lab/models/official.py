@@ -16,9 +16,8 @@ from torch import Tensor
 from spikelfp_lab._guard import reading, said
 from spikelfp_lab.configs import ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
-from spikelfp_lab.models._archive import check_archive
 from spikelfp_lab.models.autoencoder import Autoencoder
-from spikelfp_lab.models.checkpoint import build_checked
+from spikelfp_lab.models.checkpoint import build
 
 _CURE = "Get the file again, or save the state_dict of such a model alone, as .safetensors."
 _ROWS = "tokenizer.patch_embeddings."
@@ -85,11 +84,12 @@ def load_official(
             sessions=sessions,
             bin_size_s=bin_size_s,
         )
-        model = build_checked(make, state)
+        model = build(make, state)
         missing, unexpected = model.load_state_dict(state, strict=False)
         untouched = [key for key in missing if key.startswith(("tokenizer.", "transformer."))]
         if untouched or unexpected:
             raise KeyError(f"what would become {[*untouched, *unexpected][:3]}")
+    model.by_place = True
     model.info = {
         "source": path.name,
         "train": {"scheme": "paper", "window_s": 5.0, "seed": 0},
@@ -107,7 +107,6 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        check_archive(path)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {key: torch.from_numpy(arrays[key]) for key in arrays.files}

@@ -22,7 +22,7 @@ from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality, Si
 from spikelfp_lab.sessions import TRAIN, channel_statistics, split_session, window_starts
 
 if TYPE_CHECKING:
-    from spikelfp_lab.training.cohort import KnownSession
+    from spikelfp_lab.training.shards import KnownSession
 
 VALIDATION_WINDOWS = 24  # a session: enough for a steady loss, few enough to cost little
 

@@ -25,8 +25,8 @@ from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import autocast
 from spikelfp_lab.models.transformer import compiled
-from spikelfp_lab.training.cohort import Cohort, seed_step
 from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.training.shards import Shards, seed_step
 from spikelfp_lab.training.state import Recent, State
 
 Callback = Callable[[pd.DataFrame], None]
@@ -111,7 +111,7 @@ def fit(
     *,
     train: TrainConfig,
     label: str,
-    cohort: Cohort | None = None,
+    cohort: Shards | None = None,
     progress: bool = True,
     folder: Path | None = None,
     fingerprint: str = "",
@@ -127,7 +127,7 @@ def fit(
     train : TrainConfig
     label : str
         In front of the progress bar.
-    cohort : Cohort, optional
+    cohort : Shards, optional
         What the objective draws from: its shards and the processes that share them. Without, all is one shard of this process.
     folder : Path, optional
         Where the state of an unfinished run is kept; a run started again with the same ``fingerprint`` goes on from there. Several processes need one

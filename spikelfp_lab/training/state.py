@@ -15,8 +15,8 @@ from torch import Tensor
 from spikelfp_lab._files import write_whole
 from spikelfp_lab.errors import CheckpointError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
-from spikelfp_lab.training.cohort import Cohort
 from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.training.shards import Shards
 
 
 class State:
@@ -133,7 +133,7 @@ class Recent:
             for name, values in self.terms.items()
         }
 
-    def error(self, label: str, state: State, cohort: Cohort | None) -> DataError:
+    def error(self, label: str, state: State, cohort: Shards | None) -> DataError:
         """What to say of the first step that was not finite; the same in every process."""
         n_steps = len(self.totals)
         broken = ~torch.stack(self.losses).view(n_steps, -1).isfinite().cpu()  # (step, own shard)

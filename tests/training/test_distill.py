@@ -20,7 +20,7 @@ from spikelfp_lab import (
     pretrain,
 )
 from spikelfp_lab.training import chance
-from spikelfp_lab.training.distill import alignment, center_latents, shuffle_latents
+from spikelfp_lab.training.distillation import alignment, center_latents, shuffle_latents
 from tests.factories import make_session
 
 MODEL = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)

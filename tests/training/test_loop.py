@@ -22,7 +22,7 @@ from spikelfp_lab.training.batches import draw, prepare
 from spikelfp_lab.training.loop import fit, learning_rate, make_optimizer
 from tests.factories import make_session
 
-pretraining = sys.modules["spikelfp_lab.training.pretrain"]  # the verb hides its module
+pretraining = sys.modules["spikelfp_lab.training.pretraining"]
 MODEL = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)
 TRAIN = TrainConfig(steps=30, batch=4, window_s=0.4, val_every=5, drop_inputs=0.3)
 

@@ -44,7 +44,7 @@ TRAIN = TrainConfig(
 )
 FEW = replace(TRAIN, steps=3, val_every=3)  # too few to draw from every session
 OPTIONS: dict[str, Any] = {"device": "cpu", "progress": False}
-VERBS = [sys.modules[f"spikelfp_lab.training.{verb}"] for verb in ("pretrain", "distill")]
+VERBS = [sys.modules[f"spikelfp_lab.training.{verb}"] for verb in ("pretraining", "distillation")]
 RANK = int(os.environ.get("RANK", "0"))
 
 

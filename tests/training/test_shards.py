@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from spikelfp_lab import ConfigError, MaskConfig, ModelConfig, TrainConfig, pretrain
 from spikelfp_lab.training import loop
 from spikelfp_lab.training.batches import draw, prepare
-from spikelfp_lab.training.cohort import Cohort, deal, seed_step, shard_weights
 from spikelfp_lab.training.loop import make_optimizer
 from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.training.shards import Shards, deal, seed_step, shard_weights
 from tests.factories import make_session
 
 CPU = torch.device("cpu")
@@ -60,7 +60,7 @@ def cohort(lengths=(1500, 700, 700), *, train):
     def make(name, session):
         return prepare(session, name, modality="lfp", train=train, device=CPU)
 
-    return Cohort(named, make, modality="lfp", train=train, processes=Processes(CPU))
+    return Shards(named, make, modality="lfp", train=train, processes=Processes(CPU))
 
 
 def test_one_shard_draws_as_if_there_were_none():

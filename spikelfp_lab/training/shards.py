@@ -99,7 +99,7 @@ class KnownSession:
     digest: str
 
 
-class Cohort:
+class Shards:
     """All sessions of a training, of which this process holds those of its own shards.
 
     Parameters

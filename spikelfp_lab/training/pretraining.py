@@ -26,9 +26,9 @@ from spikelfp_lab.training.batches import (
     prepare,
     some_validation,
 )
-from spikelfp_lab.training.cohort import Cohort
 from spikelfp_lab.training.loop import Callback, fit
 from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.training.shards import Shards
 
 Sessions = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset]
 
@@ -36,7 +36,7 @@ Sessions = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset]
 class MaskedReconstruction:
     """The objective of masked autoencoding: reconstruct the dropped tokens of windows of all sessions."""
 
-    def __init__(self, cohort: Cohort, *, mask: MaskConfig, train: TrainConfig):
+    def __init__(self, cohort: Shards, *, mask: MaskConfig, train: TrainConfig):
         self.cohort, self.mask, self.train = cohort, mask, train
 
     def loss(self, model: Autoencoder, step: int) -> dict[str, Tensor]:
@@ -84,7 +84,7 @@ def _prepare_all(
     mask: MaskConfig,
     train: TrainConfig,
     processes: Processes,
-) -> Cohort:
+) -> Shards:
     def make(name: str, session: xr.Dataset) -> SessionWindows:
         session = as_dataset(session)
         windows = prepare(session, name, modality=modality, train=train, device=processes.device)
@@ -92,7 +92,7 @@ def _prepare_all(
             add_behavior(windows, session, train=train)
         return windows
 
-    return Cohort(named, make, modality=modality, train=train, processes=processes)
+    return Shards(named, make, modality=modality, train=train, processes=processes)
 
 
 @own_random_state()

@@ -33,10 +33,10 @@ from spikelfp_lab.training.batches import (
     prepare,
 )
 from spikelfp_lab.training.chance import refuse_chance
-from spikelfp_lab.training.cohort import Cohort
 from spikelfp_lab.training.loop import Callback, fit
-from spikelfp_lab.training.pretrain import Sessions
+from spikelfp_lab.training.pretraining import Sessions
 from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.training.shards import Shards
 
 
 def alignment(student: Tensor, teacher: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ TEACHER = "teacher"  # name under which a teacher that is not frozen is part of 
 class Distillation:
     """The objective of a student: align with the teacher, and reconstruct LFP (or regress behavior)."""
 
-    def __init__(self, cohort: Cohort, *, distill: DistillConfig, train: TrainConfig):
+    def __init__(self, cohort: Shards, *, distill: DistillConfig, train: TrainConfig):
         self.cohort, self.distill, self.train = cohort, distill, train
 
     def terms(
@@ -243,7 +243,7 @@ def distill(
             session, name, teacher, goal, train, processes.device, shuffle_teacher, shown
         )
 
-    cohort = Cohort(sessions_by_name, make, modality="lfp", train=train, processes=processes)
+    cohort = Shards(sessions_by_name, make, modality="lfp", train=train, processes=processes)
     torch.manual_seed(train.seed)
     student = Autoencoder(
         model_config,
