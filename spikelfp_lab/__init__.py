@@ -48,7 +48,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         ],
         "training": ["distill", "finetune", "pretrain"],
         "models": ["encode", "load", "load_official"],
-        "analysis": ["decode"],
+        "analysis": ["ReadOut", "decode", "fit_readout"],
         "signal": ["band_power"],
         "widgets.compare": ["compare"],
         "widgets.explorer": ["explore"],

@@ -1,33 +1,39 @@
 """From latents to numbers: read-outs of behavior, references, alignment of latents, statistics."""
 
 from spikelfp_lab.analysis.alignment import cca, linear_cka, procrustes, retrieval
-from spikelfp_lab.analysis.decode import decode, fit_read_out, predict, r2_by_axis, score
 from spikelfp_lab.analysis.decoders import gru, kalman, psid, wiener
+from spikelfp_lab.analysis.readout import (
+    ReadOut,
+    decode,
+    fit_readout,
+    r2_by_axis,
+    score_predicted,
+)
 from spikelfp_lab.analysis.stats import (
     bootstrap_interval,
-    compare,
     control_false_discoveries,
     paired_test,
+    paired_tests,
+    summarize,
 )
-from spikelfp_lab.analysis.summary import summarize
 
 __all__ = [
+    "ReadOut",
     "bootstrap_interval",
     "cca",
-    "compare",
     "control_false_discoveries",
     "decode",
-    "fit_read_out",
+    "fit_readout",
     "gru",
     "kalman",
     "linear_cka",
     "paired_test",
-    "predict",
+    "paired_tests",
     "procrustes",
     "psid",
     "r2_by_axis",
     "retrieval",
-    "score",
+    "score_predicted",
     "summarize",
     "wiener",
 ]

@@ -1,166 +1,132 @@
-"""The network of :func:`spikelfp_lab.analysis.gru`: its shape, what it learns, how it predicts."""
+"""The network of :func:`spikelfp_lab.analysis.gru`: a GRU, its training and its predictions."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from spikelfp_lab.configs import TrainConfig
-from spikelfp_lab.errors import ConfigError
-from spikelfp_lab.models.autoencoder import Autoencoder
+from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.models.device import autocast, own_random_state, pick_device
-from spikelfp_lab.models.encode import _cover
 from spikelfp_lab.sessions import bins_in, usable_runs, window_starts
-from spikelfp_lab.training.batches import SessionWindows, augment, draw
-from spikelfp_lab.training.loop import fit
 
-_WIDEST = 8192
-_BATCH = 64  # windows at a time, where nothing is learned
-
-
-class Shape(NamedTuple):
-    """All of a network but its width."""
-
-    inputs: int
-    outputs: int
-    layers: int = 1
-    bidirectional: bool = False
-
-    def parameters(self, hidden: int) -> int:
-        """Number of weights and biases."""
-        ways = 1 + self.bidirectional
-        first = 3 * hidden * (self.inputs + hidden + 2)
-        further = 3 * hidden * (ways * hidden + hidden + 2)
-        read_out = self.outputs * (ways * hidden + 1)
-        return ways * (first + (self.layers - 1) * further) + read_out
+GRU_TRAIN = TrainConfig(
+    steps=600, batch=16, lr=3e-3, val_every=25, patience=8, drop_inputs=0.5, noise=0.5
+)
+BATCH = 64  # windows at a time, where nothing is learned
+WIDEST = 4096
 
 
-def hidden_size(shape: Shape, *, hidden: int | None, parameters: int | None) -> int:
-    """The width that is asked for, or the one whose number of parameters is nearest to that asked for."""
-    if hidden is not None and parameters is not None:
-        raise ConfigError(
-            f"hidden is {hidden} and parameters {parameters}: each fixes the size, give one of them."
-        )
-    if shape.layers < 1 or (hidden is not None and hidden < 1):
-        raise ConfigError(f"layers is {shape.layers} and hidden {hidden}: give at least 1 of each.")
-    if parameters is None:
-        return 64 if hidden is None else hidden
-    least, most = shape.parameters(1), shape.parameters(_WIDEST)
-    if not least <= parameters <= most:
-        raise ConfigError(
-            f"A GRU of {shape.inputs} inputs, {shape.outputs} outputs and {shape.layers} layer(s) "
-            f"has between {least} and {most} parameters, not {parameters}."
-        )
-    return min(range(1, _WIDEST + 1), key=lambda n: abs(shape.parameters(n) - parameters))
+class GRU(nn.Module):
+    """(B, T, inputs) -> (B, T, outputs)."""
 
-
-class Recurrent(nn.Module):
-    """(B, T, inputs) -> (B, T, outputs); with the two records that the training loop keeps."""
-
-    def __init__(self, shape: Shape, hidden: int):
+    def __init__(self, inputs: int, outputs: int, hidden: int, bidirectional: bool):
         super().__init__()
-        self.gru = nn.GRU(
-            shape.inputs,
-            hidden,
-            num_layers=shape.layers,
-            bidirectional=shape.bidirectional,
-            batch_first=True,
-        )
-        self.read_out = nn.Linear(hidden * (1 + shape.bidirectional), shape.outputs)
-        self.history = pd.DataFrame()
-        self.info: dict[str, Any] = {}
+        self.gru = nn.GRU(inputs, hidden, batch_first=True, bidirectional=bidirectional)
+        self.output = nn.Linear(hidden * (1 + bidirectional), outputs)
 
     def forward(self, values: Tensor) -> Tensor:
-        return self.read_out(self.gru(values)[0])
+        return self.output(self.gru(values)[0])
 
 
-class Regression:
-    """The objective: squared error of the standardized behavior, each bin by what it will count for."""
-
-    def __init__(self, windows: SessionWindows, weight: Tensor, *, train: TrainConfig):
-        self.windows, self.weight, self.train = windows, weight, train
-
-    def loss(self, model: Any, step: int) -> dict[str, Tensor]:
-        train = self.train
-        _, starts = draw([self.windows], batch=train.batch, seed=train.seed, step=step)
-        values = self.windows.cut(self.windows.values, starts)
-        values = augment(values, drop=train.drop_inputs, noise=train.noise)
-        return {"loss": self._error(model, values, starts)}
-
-    def validate(self, model: Any) -> dict[str, float]:
-        errors = []
-        for starts in np.array_split(self.windows.val, -(-len(self.windows.val) // _BATCH)):
-            values = self.windows.cut(self.windows.values, starts)
-            errors.append(self._error(model, values, starts).item() * len(starts))
-        mean = sum(errors) / len(self.windows.val)
-        return {"score": mean, "loss": mean}
-
-    def _error(self, model: Any, values: Tensor, starts: np.ndarray) -> Tensor:
-        behavior = self.windows.cut(self.windows.targets["behavior"], starts)
-        squared = ((model(values).float() - behavior) ** 2).mean(dim=(0, 2))
-        return (squared * self.weight).sum() / self.weight.sum()
+def hidden_size(inputs: int, outputs: int, parameters: int, bidirectional: bool) -> int:
+    """The width whose number of parameters is nearest to that asked for."""
+    ways = 1 + bidirectional
+    n = np.arange(1, WIDEST + 1)
+    counts = ways * 3 * n * (inputs + n + 2) + outputs * (ways * n + 1)
+    if not counts[0] <= parameters <= counts[-1]:
+        raise ConfigError(
+            f"A GRU of {inputs} inputs and {outputs} outputs has between {counts[0]} and "
+            f"{counts[-1]} parameters, not {parameters}."
+        )
+    return int(n[np.argmin(np.abs(counts - parameters))])
 
 
 @own_random_state()
 def fit_and_predict(
     table: xr.Dataset,
     split: xr.DataArray,
-    shape: Shape,
-    hidden: int,
     *,
+    parameters: int,
+    bidirectional: bool,
     train: TrainConfig,
     device: str | torch.device,
     progress: bool,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """(time, axis) predictions in the units of ``behavior``, and what is to be said of the network.
-
-    ``table`` has ``inputs``, standardized, and ``behavior``; ``split`` is that of ``train``.
-    """
+    """(time, axis) predictions of ``behavior`` from the standardized ``inputs``, and attrs."""
     place = pick_device(device)
-    length = bins_in(train.window_s, bin_size_s=table.attrs["bin_size_s"])
+    length = bins_in(split.attrs.get("window_s", 2.0), bin_size_s=table.attrs["bin_size_s"])
     both = ("inputs", "behavior")
     starts = window_starts(table, split, "train", length=length, stride=1, variables=both)
-    seen = np.unique(starts[:, None] + np.arange(length))
+    val = window_starts(table, split, "val", length=length, variables=both)
     behavior = table["behavior"].values
-    mean, std = behavior[seen].mean(axis=0), behavior[seen].std(axis=0)
-    std = np.where(std > 0, std, 1.0)
-    windows = SessionWindows(
-        name="gru",
-        modality="lfp",
-        size=shape.inputs,
-        values=torch.as_tensor(table["inputs"].values, dtype=torch.float32, device=place),
-        bin_size_s=float(table.attrs["bin_size_s"]),
-        mean=mean,
-        std=std,
-        train=starts,
-        val=window_starts(table, split, "val", length=length, variables=both),
-        length=length,
-        targets={
-            "behavior": torch.as_tensor((behavior - mean) / std, dtype=torch.float32, device=place)
-        },
-    )
+    seen = behavior[np.unique(starts[:, None] + np.arange(length))]
+    mean, scale = seen.mean(axis=0), np.where(seen.std(axis=0) > 0, seen.std(axis=0), 1.0)
+    x = torch.as_tensor(table["inputs"].values, dtype=torch.float32, device=place)
+    y = torch.as_tensor((behavior - mean) / scale, dtype=torch.float32, device=place)
     torch.manual_seed(train.seed)
-    model = Recurrent(shape, hidden).to(place)
-    weight = _weight(length, shape.bidirectional, place)
-    objective = Regression(windows, weight, train=train)
-    # The loop asks of a model what every module has, and the two records.
-    fit(cast(Autoencoder, model), objective, train=train, label="gru", progress=progress)
+    hidden = hidden_size(x.shape[1], y.shape[1], parameters, bidirectional)
+    model = GRU(x.shape[1], y.shape[1], hidden, bidirectional).to(place)
+    weight = _weight(length, bidirectional, place)
 
+    def error(values: Tensor, starts: np.ndarray) -> Tensor:
+        squared = (model(values).float() - _windows(y, starts, length)).square().mean(dim=(0, 2))
+        return (squared * weight).sum() / weight.sum()
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=train.lr, weight_decay=train.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        train.lr,
+        total_steps=train.steps + 1,
+        pct_start=train.warmup,
+        final_div_factor=1 / (25 * max(train.final_lr, 1e-6)),
+        cycle_momentum=False,
+    )
+    rng = np.random.default_rng(train.seed)
+    best, best_step = np.inf, 0
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for step in tqdm(range(1, train.steps + 1), desc="gru", unit="step", disable=not progress):
+        drawn = rng.choice(starts, size=train.batch)
+        values = _windows(x, drawn, length)
+        share = train.drop_inputs * torch.rand(len(values), 1, 1, device=place)
+        kept = torch.rand(len(values), 1, values.shape[2], device=place) >= share
+        with autocast(place):
+            loss = error(values * kept + train.noise * torch.randn_like(values), drawn)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), train.clip)
+        optimizer.step()
+        schedule.step()
+        if step % train.val_every == 0 or step == train.steps:
+            with torch.inference_mode(), autocast(place):
+                chunks = np.array_split(val, -(-len(val) // BATCH))
+                found = sum(float(error(_windows(x, c, length), c)) * len(c) for c in chunks)
+            if not np.isfinite(found):
+                raise DataError(
+                    f"the loss of the GRU is no longer finite at step {step}: lower lr."
+                )
+            if found < best:
+                best, best_step = found, step
+                weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            elif train.patience and step - best_step >= train.patience * train.val_every:
+                break
+    model.load_state_dict(weights)
     runs = usable_runs(table, variables=("inputs",))
-    predicted = _predict(model, windows.values, runs, length=length) * std + mean
-    info = {
-        "hidden": hidden,
-        "layers": shape.layers,
-        "bidirectional": int(shape.bidirectional),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "best_step": model.info["best_step"],
-    }
-    return predicted, info
+    predicted = _predict(model, x, runs, length=length) * scale + mean
+    count = sum(p.numel() for p in model.parameters())
+    attrs = {"hidden": hidden, "parameters": count, "best_step": best_step, "seed": train.seed}
+    return predicted, attrs | {"bidirectional": int(bidirectional)}
+
+
+def _windows(values: Tensor, starts: np.ndarray, length: int) -> Tensor:
+    """(window, length, feature)."""
+    steps = torch.arange(length, device=values.device)
+    return values[torch.as_tensor(starts, device=values.device)[:, None] + steps]
 
 
 def _weight(length: int, bidirectional: bool, device: torch.device) -> Tensor:
@@ -171,19 +137,20 @@ def _weight(length: int, bidirectional: bool, device: torch.device) -> Tensor:
     return (position + 1) / length
 
 
-def _predict(model: Recurrent, values: Tensor, runs: np.ndarray, *, length: int) -> np.ndarray:
+def _predict(model: GRU, x: Tensor, runs: np.ndarray, *, length: int) -> np.ndarray:
     """(time, axis) weighted mean over windows that overlap by half; NaN outside the runs."""
-    place = values.device
-    total = torch.zeros(len(values), model.read_out.out_features, device=place)
-    weight = torch.zeros(len(values), 1, device=place)
-    with torch.inference_mode(), autocast(place):
-        for size, starts in _cover(runs, length):
-            own = _weight(size, model.gru.bidirectional, place)[:, None]
-            for chunk in np.array_split(starts, -(-len(starts) // _BATCH)):
-                index = torch.as_tensor(chunk, device=place)[:, None] + torch.arange(
-                    size, device=place
-                )
-                guess = model(values[index]).float() * own
-                total.index_add_(0, index.flatten(), guess.flatten(0, 1))
-                weight.index_add_(0, index.flatten(), own.repeat(len(chunk), 1))
+    total = torch.zeros(len(x), model.output.out_features, device=x.device)
+    weight = torch.zeros(len(x), 1, device=x.device)
+    with torch.inference_mode(), autocast(x.device):
+        for start, stop in runs:
+            size = min(length, int(stop - start))
+            starts = np.arange(start, stop - size + 1, max(1, size // 2))
+            if starts[-1] + size < stop:  # one more, flush with the end
+                starts = np.append(starts, stop - size)
+            own = _weight(size, model.gru.bidirectional, x.device)[:, None]
+            for chunk in np.array_split(starts, -(-len(starts) // BATCH)):
+                guesses = model(_windows(x, chunk, size)).float() * own
+                for first, guess in zip(chunk, guesses, strict=True):
+                    total[first : first + size] += guess
+                    weight[first : first + size] += own
     return (total / torch.where(weight > 0, weight, torch.nan)).cpu().numpy().astype(np.float64)

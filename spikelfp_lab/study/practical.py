@@ -11,8 +11,8 @@ import torch
 import xarray as xr
 from torch.utils.flop_counter import FlopCounterMode
 
-from spikelfp_lab.analysis import fit_read_out, score
-from spikelfp_lab.analysis.decode import READOUTS, reach_in_bins
+from spikelfp_lab.analysis import decode, fit_readout
+from spikelfp_lab.analysis.readout import READOUTS
 from spikelfp_lab.models import Autoencoder, encode
 from spikelfp_lab.sessions import TRAIN, split_session
 from spikelfp_lab.study.core import Study
@@ -47,17 +47,17 @@ def channel_loss(study: Study, *, shares: Sequence[float] = SHARES) -> pd.DataFr
 def _lose(study: Study, seed: int, name: str, shares: tuple[float, ...]) -> pd.DataFrame:
     session = study.sessions[name]
     split = split_session(session, **_split(study, seed)).to_numpy()
-    options = read_out(study.configs("distill", seed).train)
+    options = read_out(session, study.configs("distill", seed).train)
     applied = {
-        (label, readout): fit_read_out(values, session, readout=readout, **options)
+        (label, readout): fit_readout(values, session, kind=readout, **options)
         for label, values in inputs_of(study, seed, session).items()
         for readout in READOUTS
     }
     tables = []
     for share in shares:
         failing = inputs_of(study, seed, silence(session, share, split=split, seed=seed))
-        for (label, _), apply in applied.items():
-            table = score(apply(failing[label]), session)
+        for (label, _), readout in applied.items():
+            table = decode(failing[label], session, readout=readout, **options)
             table = table[table["split"] != "train"]  # all channels were there then
             tables.append(table.assign(session=name, seed=seed, model=label, lost=share))
     return pd.concat(tables, ignore_index=True)
@@ -170,7 +170,7 @@ def cost(study: Study, *, seed: int = 0) -> pd.DataFrame:
         for label, model in study.models(name, seed).items():
             if label in COMPARED:
                 rows.append({"session": name, "seed": seed, "model": label} | _cost(model, name))
-        lags = 1 + 2 * reach_in_bins(0.1, session)
+        lags = 1 + 2 * int(0.1 / session.attrs["bin_size_s"] + 1e-6)
         axes = session.sizes["behavior_dim"]
         for label, inputs in references(session).items():
             weights = (inputs.shape[1] * lags + 1) * axes

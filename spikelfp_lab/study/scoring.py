@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import xarray as xr
 
-from spikelfp_lab.analysis import decode, gru, kalman, psid, score, wiener
+from spikelfp_lab.analysis import decode, gru, kalman, psid, score_predicted, wiener
 from spikelfp_lab.configs import TrainConfig
 from spikelfp_lab.models import encode
+from spikelfp_lab.sessions import split_session
 from spikelfp_lab.signal import band_power
 from spikelfp_lab.study.catalog import Setting
 
@@ -21,15 +22,10 @@ if TYPE_CHECKING:
 COLUMNS = ["session", "seed", "model", "readout", "split", "axis", "r2"]
 
 
-def read_out(train: TrainConfig) -> dict[str, Any]:
+def read_out(session: xr.Dataset, train: TrainConfig) -> dict[str, Any]:
     """Options of :func:`~spikelfp_lab.decode` that score a model on the split it was trained with."""
-    protocol = "paper" if train.scheme == "paper" else None
-    return {
-        "scheme": train.scheme,
-        "window_s": train.window_s,
-        "seed": train.seed,
-        "protocol": protocol,
-    }
+    split = split_session(session, scheme=train.scheme, window_s=train.window_s, seed=train.seed)
+    return {"split": split, "protocol": "paper" if train.scheme == "paper" else None}
 
 
 def references(session: xr.Dataset) -> dict[str, xr.DataArray]:
@@ -65,7 +61,7 @@ def scores_of(
 ) -> pd.DataFrame:
     """Tidy scores of named (time, feature) arrays on the split of a seed; of ``session`` in place of the study's, if given."""
     session = study.sessions[name] if session is None else session
-    options = read_out(study.configs("distill", seed).train)
+    options = read_out(session, study.configs("distill", seed).train)
     tables = [
         decode(values, session, **options).assign(session=name, seed=seed, model=label)
         for label, values in inputs.items()
@@ -87,12 +83,13 @@ def reference_one(study: Study, seed: int, name: str) -> pd.DataFrame:
     What they predict is scored once, as the read-out that each of them is; the rows stand for both read-outs.
     """
     session = study.sessions[name]
-    lfp, options = session["lfp"], read_out(study.configs("distill", seed).train)
+    lfp, options = session["lfp"], read_out(session, study.configs("distill", seed).train)
+    split = options["split"]
     student = study.distilled(name, seed)
     size = sum(weights.numel() for weights in student.parameters())
     predicted = {
-        "Wiener": wiener(lfp, session, **options),
-        "Kalman": kalman(lfp, session, **options),
+        "Wiener": wiener(lfp, session, split=split),
+        "Kalman": kalman(lfp, session, split=split),
         "GRU": gru(
             lfp,
             session,
@@ -100,13 +97,15 @@ def reference_one(study: Study, seed: int, name: str) -> pd.DataFrame:
             bidirectional=True,
             device=study.device,
             progress=False,
-            **options,
+            split=split,
         ),
     }
     if importlib.util.find_spec("PSID"):
-        predicted["PSID"] = psid(lfp, session, **options)
+        predicted["PSID"] = psid(lfp, session, split=split)
     tables = [
-        score(values, session, readout=readout).assign(session=name, seed=seed, model=label)
+        score_predicted(values, session, readout=readout, protocol=options["protocol"]).assign(
+            session=name, seed=seed, model=label
+        )
         for label, values in predicted.items()
         for readout in ("one_frame", "lagged")
     ]

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from spikelfp_lab.analysis import linear_cka, predict, score
-from spikelfp_lab.analysis.decode import READOUTS
+from spikelfp_lab.analysis import decode, fit_readout, linear_cka
+from spikelfp_lab.analysis.readout import READOUTS
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.sessions import TEST, TRAIN
@@ -235,9 +235,12 @@ class Results:
         latents, session = self.latents.get(pair), self.sessions[pair[1]]
         if latents is None:
             return  # cleared meanwhile
-        predicted = predict(latents, session, readout=readout)
-        about = {"model": pair[0], "session": pair[1], "seed": predicted.attrs["seed"]}
-        self._keep(self.scores, (*pair, readout), score(predicted, session).assign(**about))
+        split = split_of(latents, session)
+        fitted = fit_readout(latents, session, kind=readout, split=split)
+        predicted = fitted.predict(latents, split=split)
+        about = {"model": pair[0], "session": pair[1], "seed": split.attrs["seed"]}
+        scores = decode(latents, session, readout=fitted, split=split)
+        self._keep(self.scores, (*pair, readout), scores.assign(**about))
         self._keep(self.predicted, (*pair, readout), predicted)
 
     def _by_layer(self, label: str, name: str, use: np.ndarray) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 import xarray as xr
 
-from spikelfp_lab.analysis.decode import READOUTS, SPLITS
+from spikelfp_lab.analysis.readout import READOUTS, SPLITS
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.plots.palette import in_order

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spikelfp_lab.analysis.decode import READOUTS, SPLITS
+from spikelfp_lab.analysis.readout import READOUTS, SPLITS
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.widgets import _compare_numbers as numbers
 from spikelfp_lab.widgets._compare_results import LAYER_COLUMNS, SCORE_COLUMNS

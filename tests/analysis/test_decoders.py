@@ -15,9 +15,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from spikelfp_lab.analysis import _linear_gaussian, gru, kalman, psid, score, wiener
-from spikelfp_lab.analysis._gru import Recurrent, Shape, hidden_size
-from spikelfp_lab.analysis.decoders import GRU_TRAIN
+from spikelfp_lab.analysis import _kalman_filter, gru, kalman, psid, score_predicted, wiener
+from spikelfp_lab.analysis._gru import GRU, GRU_TRAIN, hidden_size
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions import TEST, TRAIN, VAL, split_session
 
@@ -38,10 +37,10 @@ needs_psid = pytest.mark.skipif(
     not _has_psid(), reason='PSID is not installed: pip install "spikelfp_lab[psid]"'
 )
 METHODS = {
-    "wiener": partial(wiener, lag_s=0.1, window_s=WINDOW_S),
-    "kalman": partial(kalman, window_s=WINDOW_S),
-    "gru": partial(gru, hidden=8, train=QUICK, progress=False, device="cpu", window_s=WINDOW_S),
-    "psid": partial(psid, states=2, horizon=4, window_s=WINDOW_S),
+    "wiener": partial(wiener, lag_s=0.1),
+    "kalman": kalman,
+    "gru": partial(gru, parameters=500, train=QUICK, progress=False, device="cpu"),
+    "psid": partial(psid, states=2, horizon=4),
 }
 methods = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[needs_psid] * (name == "psid")) for name in METHODS]
@@ -59,7 +58,8 @@ def make(behavior, inputs, *, gap=None, trial=None):
     session = xr.Dataset(
         {"behavior": (("time", "behavior_dim"), behavior)}, coords, {"bin_size_s": BIN_S}
     )
-    return session, xr.DataArray(inputs, dims=("time", "channel"), coords={"time": time})
+    attrs = {"scheme": "blocks", "window_s": WINDOW_S, "seed": 0}  # as latents have them
+    return session, xr.DataArray(inputs, {"time": time}, ("time", "channel"), attrs=attrs)
 
 
 def linear_gaussian(*, bins=6000, channels=8, seed=0):
@@ -74,7 +74,7 @@ def linear_gaussian(*, bins=6000, channels=8, seed=0):
     mixing = np.eye(channels) + 0.3 * rng.normal(size=(channels, channels))
     inputs = behavior @ observation.T + 4 * rng.normal(size=(bins, channels)) @ mixing.T
     prior = 0.01 / (1 - 0.98**2) * np.eye(2)
-    system = _linear_gaussian.System(
+    system = _kalman_filter.System(
         dynamics, 0.01 * np.eye(2), observation, 16 * mixing @ mixing.T, prior, np.zeros(channels)
     )
     return behavior, inputs, system
@@ -96,7 +96,7 @@ def textbook(system, observed):
 
 
 def test_r2(predicted, session):
-    return score(predicted, session).query("split == 'test'")["r2"].mean()
+    return score_predicted(predicted, session).query("split == 'test'")["r2"].mean()
 
 
 test_r2.__test__ = False
@@ -107,7 +107,7 @@ test_r2.__test__ = False
 def test_filter_is_the_textbooks(seed, n_states, n_observed):
     rng = np.random.default_rng(seed)
     square = [rng.normal(size=(n, n)) for n in (n_states, n_states, n_observed)]
-    system = _linear_gaussian.System(
+    system = _kalman_filter.System(
         square[0] / (1.1 * np.abs(np.linalg.eigvals(square[0])).max()),
         square[1] @ square[1].T,
         rng.normal(size=(n_observed, n_states)),
@@ -116,7 +116,7 @@ def test_filter_is_the_textbooks(seed, n_states, n_observed):
         rng.normal(size=n_observed),
     )
     observed = rng.normal(size=(90, n_observed))
-    states = _linear_gaussian.filtered(system, observed, np.array([[0, 7], [20, 90]]))
+    states = _kalman_filter.filtered(system, observed, np.array([[0, 7], [20, 90]]))
     np.testing.assert_allclose(states[:7], textbook(system, observed[:7]), atol=1e-6)
     np.testing.assert_allclose(states[20:], textbook(system, observed[20:]), atol=1e-6)
     assert np.isnan(states[7:20]).all()
@@ -125,15 +125,12 @@ def test_filter_is_the_textbooks(seed, n_states, n_observed):
 def test_kalman_is_near_the_optimum_and_ahead_of_a_short_wiener_filter():
     behavior, inputs, system = linear_gaussian()
     session, lfp = make(behavior, inputs)
-    predicted = kalman(lfp, session, state="behavior", window_s=WINDOW_S)
+    predicted = kalman(lfp, session, state="behavior")
     optimum = test_r2(predicted.copy(data=textbook(system, inputs)), session)
     reached = test_r2(predicted, session)
     assert 0.5 < optimum < 0.95
     assert optimum - 0.02 < reached < optimum + 0.02
-    short, long = (
-        test_r2(wiener(lfp, session, lag_s=lag_s, window_s=WINDOW_S), session)
-        for lag_s in (0.04, 0.8)
-    )
+    short, long = (test_r2(wiener(lfp, session, lag_s=lag_s), session) for lag_s in (0.04, 0.8))
     assert short < reached - 0.1
     assert short < long < optimum + 0.02
 
@@ -144,7 +141,7 @@ def test_a_smoother_behavior_needs_its_derivative():
     rng = np.random.default_rng(1)
     session, lfp = make(smooth, smooth @ rng.normal(size=(2, 6)) + rng.normal(size=(6000, 6)))
     alone, moving, placed = (
-        test_r2(kalman(lfp, session, state=state, window_s=WINDOW_S), session)
+        test_r2(kalman(lfp, session, state=state), session)
         for state in ("behavior", ("behavior", "derivative"), ("integral", "behavior"))
     )
     assert alone + 0.01 < moving
@@ -155,7 +152,7 @@ def test_a_smoother_behavior_needs_its_derivative():
 def test_psid_is_near_the_optimum():
     behavior, inputs, system = linear_gaussian()
     session, lfp = make(behavior, inputs)
-    predicted = psid(lfp, session, window_s=WINDOW_S)
+    predicted = psid(lfp, session)
     optimum = test_r2(predicted.copy(data=textbook(system, inputs)), session)
     assert optimum - 0.03 < test_r2(predicted, session) < optimum + 0.02
     assert predicted.attrs["states"] in (2, 4)
@@ -167,10 +164,11 @@ def test_gru_reads_an_envelope_that_no_linear_filter_sees():
     behavior /= behavior.std(axis=0)
     envelope = np.exp(0.7 * behavior @ rng.normal(size=(2, 6)))
     session, lfp = make(behavior, envelope * rng.normal(size=(4000, 6)))
-    linear = test_r2(wiener(lfp, session, window_s=1.0), session)
+    split = split_session(session, window_s=1.0)
+    linear = test_r2(wiener(lfp, session, split=split), session)
     train = replace(GRU_TRAIN, steps=150, batch=16, lr=1e-2, drop_inputs=0.1, noise=0.1)
     predicted = gru(
-        lfp, session, hidden=16, train=train, window_s=1.0, progress=False, device="cpu"
+        lfp, session, split=split, parameters=1200, train=train, progress=False, device="cpu"
     )
     assert linear < 0.1
     assert test_r2(predicted, session) > 0.4
@@ -179,7 +177,7 @@ def test_gru_reads_an_envelope_that_no_linear_filter_sees():
 def test_wiener_is_the_ridge_of_scikit_learn_on_past_bins():
     behavior, inputs, _ = linear_gaussian(bins=3000)
     session, lfp = make(behavior, inputs)
-    predicted = wiener(lfp, session, lag_s=3 * BIN_S, window_s=WINDOW_S)
+    predicted = wiener(lfp, session, lag_s=3 * BIN_S)
     rows = np.flatnonzero(np.isfinite(predicted.values[:, 0]))
     lagged = np.concatenate([inputs[rows - lag] for lag in range(3, -1, -1)], axis=1)
     split = predicted["split"].values
@@ -263,7 +261,7 @@ def test_behavior_that_is_missing_is_left_out_and_predicted(name):
     session, lfp = make(behavior, inputs)
     predicted = METHODS[name](lfp, session)
     assert np.isfinite(predicted.values[100:130]).all()
-    scores = score(predicted, session)
+    scores = score_predicted(predicted, session)
     assert list(scores["readout"].unique()) == [name] == [predicted.attrs["readout"]]
     assert np.isfinite(scores["r2"]).all()
     assert predicted.dims == ("time", "behavior_dim")
@@ -273,25 +271,28 @@ def test_behavior_that_is_missing_is_left_out_and_predicted(name):
 def test_the_split_is_that_of_decode(name):
     behavior, inputs, _ = linear_gaussian(bins=2400)
     session, lfp = make(behavior, inputs)
-    method = partial(METHODS[name].func, **{**METHODS[name].keywords, "window_s": None})
+    method = METHODS[name]
     carried = method(lfp.assign_attrs(scheme="blocks", window_s=0.4, seed=3), session)
     np.testing.assert_array_equal(carried["split"], split_session(session, window_s=0.4, seed=3))
-    assert (carried.attrs["window_s"], carried.attrs["seed"]) == (0.4, 3)
-    paper = method(lfp, session, protocol="paper", window_s=WINDOW_S)
-    np.testing.assert_array_equal(
-        paper["split"], split_session(session, scheme="paper", window_s=WINDOW_S)
-    )
-    assert list(score(paper, session)["split"].unique()) == ["train", "val", "test", "valtest"]
+    assert (carried.attrs["window_s"], carried.attrs["seed"]) == (0.4, 3 if name != "gru" else 0)
+    paper = split_session(session, scheme="paper", window_s=WINDOW_S)
+    given = method(lfp.drop_attrs(), session, split=paper)
+    np.testing.assert_array_equal(given["split"], paper)
+    scores = score_predicted(given, session, protocol="paper")
+    assert list(scores["split"].unique()) == ["train", "val", "test", "valtest"]
+    with pytest.raises(ConfigError, match=r"no longer takes window_s.*split_session"):
+        method(lfp, session, window_s=0.5)
 
 
 def test_gru_is_repeatable_and_leaves_the_callers_random_numbers_alone():
     behavior, inputs, _ = linear_gaussian(bins=2400)
     session, lfp = make(behavior, inputs)
     before = torch.get_rng_state()
-    first, same, other = (METHODS["gru"](lfp, session, seed=seed) for seed in (0, 0, 10))
+    first, same, other = (
+        METHODS["gru"](lfp, session, train=replace(QUICK, seed=seed)) for seed in (0, 0, 10)
+    )
     assert torch.equal(before, torch.get_rng_state())
     np.testing.assert_array_equal(first.values, same.values)
-    np.testing.assert_array_equal(first["split"], other["split"])  # ten blocks turned by ten
     assert not np.allclose(first.values, other.values)
     assert (first.attrs["seed"], other.attrs["seed"]) == (0, 10)
 
@@ -309,15 +310,17 @@ def test_bidirectional_gru_looks_ahead_within_a_run_only():
     np.testing.assert_array_equal(changed.values[:middle], clean.values[:middle])
 
 
-@pytest.mark.parametrize("shape", [Shape(5, 2), Shape(32, 3, 2), Shape(7, 1, 3, True)])
-def test_parameters_are_counted_and_matched(shape):
-    for hidden in (1, 20):
-        model = Recurrent(shape, hidden)
-        assert shape.parameters(hidden) == sum(p.numel() for p in model.parameters())
-    near = hidden_size(shape, hidden=None, parameters=40_000)
-    miss = abs(shape.parameters(near) - 40_000)
-    assert miss <= min(abs(shape.parameters(near + step) - 40_000) for step in (-1, 1))
-    assert miss < 0.03 * 40_000
+@pytest.mark.parametrize("shape", [(5, 2, False), (32, 3, False), (7, 1, True)])
+def test_parameters_are_as_many_as_asked_for(shape):
+    inputs, outputs, bidirectional = shape
+
+    def count(hidden):
+        model = GRU(inputs, outputs, hidden, bidirectional)
+        return sum(p.numel() for p in model.parameters())
+
+    near = hidden_size(inputs, outputs, 40_000, bidirectional)
+    miss = abs(count(near) - 40_000)
+    assert miss <= min(abs(count(near + step) - 40_000) for step in (-1, 1))
 
 
 def test_components_are_at_most_so_many_or_the_least_that_explain_a_share():
@@ -348,23 +351,16 @@ def test_errors_name_the_cure():
             method(inputs, session)
         with pytest.raises(DataError, match="'train' split"):
             method(lfp * np.nan, session)
-        with pytest.raises(ConfigError, match="protocol"):
-            method(lfp, session, protocol="official")
-        with pytest.raises(ConfigError, match="scheme"):
-            method(lfp, session, scheme="random")
     with pytest.raises(ConfigError, match="lag_s"):
         wiener(lfp, session, lag_s=-0.1)
     for components in (0, 1.5, -0.2):
         with pytest.raises(ConfigError, match="components"):
-            kalman(lfp, session, components=components, window_s=WINDOW_S)
+            kalman(lfp, session, components=components)
     for state in ("derivative", ("behavior", "behavior"), ("behavior", "jerk")):
         with pytest.raises(ConfigError, match="'behavior' and, once each"):
             kalman(lfp, session, state=state)
-    with pytest.raises(ConfigError, match="give one of them"):
-        METHODS["gru"](lfp, session, parameters=1000)
-    for bad in ({"parameters": 10}, {"hidden": 0}, {"layers": 0}):
-        with pytest.raises(ConfigError, match=r"between .* parameters|at least 1"):
-            METHODS["gru"](lfp, session, **{"hidden": None, **bad})
+    with pytest.raises(ConfigError, match=r"between .* parameters"):
+        METHODS["gru"](lfp, session, parameters=10)
     short, noisy = make(behavior[:2400], inputs, trial=np.arange(2400) // 10)
     with pytest.raises(DataError, match="too short for a window"):
         METHODS["gru"](noisy, short)

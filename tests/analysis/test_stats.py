@@ -9,9 +9,10 @@ from scipy import stats
 
 from spikelfp_lab.analysis import (
     bootstrap_interval,
-    compare,
     control_false_discoveries,
     paired_test,
+    paired_tests,
+    summarize,
 )
 from spikelfp_lab.errors import ConfigError, DataError
 
@@ -108,9 +109,9 @@ def test_model_without_seeds_meets_every_seed_of_the_other():
     assert paired_test(both, a="Raw LFP ridge", b="Distilled")["wins"] == 0
 
 
-def test_compare_corrects_over_all_pairs_and_readouts():
+def test_paired_tests_corrects_over_all_pairs_and_readouts():
     scores = make_scores(readouts=("one_frame", "lagged"))
-    table = compare(scores, reference="Distilled")
+    table = paired_tests(scores, reference="Distilled")
     assert len(table) == 4
     assert list(table["readout"]) == ["one_frame"] * 2 + ["lagged"] * 2
     assert set(table["b"]) == {"MS-LFP", "SS-LFP"}
@@ -118,56 +119,11 @@ def test_compare_corrects_over_all_pairs_and_readouts():
     np.testing.assert_allclose(table["p_adjusted"], stats.false_discovery_control(table["p"]))
 
 
-def test_compare_finds_nothing_where_nothing_is():
+def test_paired_tests_finds_nothing_where_nothing_is():
     rng = np.random.default_rng(3)
     models = {f"model {i}": 0.0 for i in range(10)}
     scores = make_scores(gains=models, noise=0.05).assign(r2=lambda t: rng.normal(size=len(t)))
-    assert (compare(scores, reference="model 0")["p_adjusted"] > 0.05).all()
-
-
-def nested(rng, *, sessions=12, seeds=3, mean=0.1, between=0.05, within=0.03):
-    """(session, seed) differences: what sessions have in common, and what seeds add."""
-    return (
-        mean
-        + between * rng.normal(size=(sessions, 1))
-        + within * rng.normal(size=(sessions, seeds))
-    )
-
-
-def test_interval_over_sessions_covers_and_one_over_all_values_does_not():
-    rng = np.random.default_rng(0)
-    covered = np.zeros(3)
-    session = np.repeat(np.arange(12), 3)
-    for _ in range(100):
-        values = nested(rng)
-        intervals = (
-            bootstrap_interval(values.mean(axis=1)),
-            bootstrap_interval(values.ravel(), sessions=session),
-            bootstrap_interval(values.ravel()),
-        )
-        covered += [low < 0.1 < high for low, high in intervals]
-    averaged, two_level, flat = covered / 100
-    assert 0.85 <= averaged <= 0.99
-    assert averaged <= two_level <= 1.0
-    assert flat < averaged - 0.05
-
-
-def test_two_level_interval_of_known_cases():
-    # of two sessions without spread, the mean of two draws is 0, 1/2 or 1: p 1/4, 1/2, 1/4
-    apart = bootstrap_interval([0.0, 0.0, 1.0], sessions=["x", "x", "y"])
-    assert apart == (0.0, 1.0)
-    middle = bootstrap_interval([0.0, 0.0, 1.0], sessions=["x", "x", "y"], level=0.4)
-    assert middle == (0.5, 0.5)
-    # one value a session is the bootstrap of one level
-    values = np.random.default_rng(0).normal(size=20)
-    one, two = bootstrap_interval(values), bootstrap_interval(values, sessions=np.arange(20))
-    np.testing.assert_allclose(one, two, atol=0.03)
-    # its variance is that of both levels
-    low, high = bootstrap_interval([0.0, 2.0] * 40, sessions=np.repeat(np.arange(40), 2))
-    assert (high - low) / 2 == pytest.approx(1.96 * np.sqrt(1 / 2 / 40), rel=0.1)
-    assert np.isnan(bootstrap_interval([1.0, 2.0], sessions=["x", "x"])).all()
-    with pytest.raises(DataError, match="3 values have 2 sessions"):
-        bootstrap_interval([1.0, 2.0, 3.0], sessions=["x", "y"])
+    assert (paired_tests(scores, reference="model 0")["p_adjusted"] > 0.05).all()
 
 
 def test_numbers_of_sessions_and_seeds_and_the_sizes_of_effects():
@@ -186,8 +142,6 @@ def test_numbers_of_sessions_and_seeds_and_the_sizes_of_effects():
     assert result["d_z"] == pytest.approx(0.05 / np.std([0.1, 0.2, 0, -0.1], ddof=1))
     assert result["p_min"] == 0.25  # a pair without a difference says nothing
     assert (result["low"], result["high"]) == pytest.approx((-0.05, 0.15))
-    resampled = paired_test(scores, a="a", b="b", seeds="resample")
-    assert resampled["low"] < result["low"] and result["high"] < resampled["high"]
     by_session = paired_test(scores, a="a", b="b", unit=("session",))
     assert (by_session["n"], by_session["n_sessions"], by_session["n_seeds"]) == (2, 2, 2)
     bare = scores[scores["seed"] == 0].drop(columns="seed")
@@ -207,24 +161,11 @@ def test_p_is_uniform_where_nothing_is():
         ],
         columns=["experiment", "model", "session", "seed", "r2"],
     )
-    table = compare(scores, reference="a", by=["experiment"])
+    table = paired_tests(scores, reference="a", by=["experiment"])
     assert len(table) == 150
     assert stats.kstest(table["p"], "uniform").pvalue > 0.02
     assert 0.01 < (table["p"] < 0.05).mean() < 0.1
     assert (table["p_adjusted"] < 0.05).sum() <= 1
-
-
-def test_false_discoveries_are_as_rare_as_promised():
-    rng = np.random.default_rng(0)
-    true = np.arange(40) < 8
-    shares, powers = [], []
-    for _ in range(300):
-        p = np.where(true, stats.norm.sf(rng.normal(3.5, 1, 40)), rng.random(40))
-        found = control_false_discoveries(pd.DataFrame({"p": p}))["p_adjusted"] < 0.2
-        shares.append((found & ~true).sum() / max(1, found.sum()))
-        powers.append(found[true].mean())
-    assert 0.1 < np.mean(shares) < 0.2  # 0.2 times the share of nulls, 0.16, is expected
-    assert np.mean(powers) > 0.8
 
 
 @given(
@@ -241,12 +182,12 @@ def test_families_are_controlled_each_by_itself(rows, apart):
         assert (part["n_family"] == len(part)).all()
 
 
-def test_compare_against_some_by_columns_and_families():
+def test_paired_tests_against_some_by_columns_and_families():
     scores = pd.concat(
         make_scores(readouts=("one_frame", "lagged")).assign(cohort=cohort)
         for cohort in ("makin", "flint")
     )
-    table = compare(
+    table = paired_tests(
         scores,
         reference="Distilled",
         against=["MS-LFP"],
@@ -259,7 +200,7 @@ def test_compare_against_some_by_columns_and_families():
     assert (table["p"] >= table["p_min"]).all()
     for _, part in table.groupby("readout"):
         np.testing.assert_allclose(part["p_adjusted"], stats.false_discovery_control(part["p"]))
-    assert (compare(make_scores(), reference="Distilled")["n_family"] == 2).all()
+    assert (paired_tests(make_scores(), reference="Distilled")["n_family"] == 2).all()
 
 
 def test_errors_name_the_cure():
@@ -269,7 +210,7 @@ def test_errors_name_the_cure():
     with pytest.raises(DataError, match="no column seed"):
         paired_test(scores.drop(columns="seed"), a="Distilled", b="MS-LFP")
     with pytest.raises(DataError, match="mix the splits"):
-        compare(
+        paired_tests(
             pd.concat([scores, scores.assign(split="train")]),
             reference="Distilled",
         )
@@ -279,17 +220,37 @@ def test_errors_name_the_cure():
     with pytest.raises(DataError, match="are NaN"):
         paired_test(scores.assign(r2=np.nan), a="Distilled", b="MS-LFP")
     with pytest.raises(DataError, match="no model but"):
-        compare(scores[scores["model"] == "Distilled"], reference="Distilled")
+        paired_tests(scores[scores["model"] == "Distilled"], reference="Distilled")
     with pytest.raises(DataError, match=r"No scores.*'Best'"):
-        compare(scores, reference="Distilled", against=["Best"])
+        paired_tests(scores, reference="Distilled", against=["Best"])
     with pytest.raises(ConfigError, match=r"family names cohort.*\(readout\)"):
-        compare(scores, reference="Distilled", family=["cohort"])
+        paired_tests(scores, reference="Distilled", family=["cohort"])
     with pytest.raises(DataError, match="no column cohort"):
-        compare(scores, reference="Distilled", by=["cohort"])
-    with pytest.raises(ConfigError, match="'average' or 'resample'"):
-        paired_test(scores, a="Distilled", b="MS-LFP", seeds="both")
+        paired_tests(scores, reference="Distilled", by=["cohort"])
     with pytest.raises(DataError, match="no column readout"):
         control_false_discoveries(pd.DataFrame({"p": [0.1]}), family=["readout"])
     for bad in (np.nan, 1.5):
         with pytest.raises(DataError, match="1 of the 2 p values"):
             control_false_discoveries(pd.DataFrame({"p": [0.1, bad]}))
+
+
+def test_sessions_weigh_the_same_however_many_seeds_they_have():
+    rng = np.random.default_rng(0)
+    rows = [
+        {"model": m, "readout": "lagged", "session": s, "seed": seed, "axis": axis}
+        for m in ("Distilled", "MS-LFP")
+        for s, seeds in (("s1", 3), ("s2", 1), ("s3", 2))
+        for seed in range(seeds)
+        for axis in ("vx", "vy")
+    ]
+    scores = pd.DataFrame(rows).assign(r2=rng.random(len(rows)), split="test")
+    row = summarize(scores).set_index("model").loc["MS-LFP"]
+    own = scores.query("model == 'MS-LFP'")
+    by_session = own.groupby(["session", "seed"])["r2"].mean().groupby("session").mean()
+    assert row["r2"] == pytest.approx(by_session.mean())
+    assert (row["low"], row["high"]) == pytest.approx(bootstrap_interval(by_session))
+    assert (row["n_sessions"], row["n_seeds"]) == (3, 3)
+    with pytest.raises(DataError, match="no column seed"):
+        summarize(scores.drop(columns="seed"))
+    with pytest.raises(DataError, match="test, val"):
+        summarize(pd.concat([scores, scores.assign(split="val")]))

@@ -466,7 +466,11 @@ def test_running_speed_decodes_from_a_real_recording(shared):
     every = slice(10, None, 20)  # features of 0.5 s do not need to be read out 100 times a second
     coarse = session.isel(time=every).assign_attrs(bin_size_s=0.2)
     scores = sl.decode(
-        power.isel(time=every), coarse, lag_s=0.2, window_s=4.0, readouts=("lagged",)
+        power.isel(time=every),
+        coarse,
+        lag_s=0.2,
+        split=sl.split_session(coarse, window_s=4.0),
+        readouts=("lagged",),
     )
     r2 = scores.set_index("split").loc["test", "r2"]
     assert 0.36 < r2 < 0.43

@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 
-from spikelfp_lab.analysis import decode, predict
+from spikelfp_lab.analysis import decode, fit_readout
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import MODEL_COLORS, plot_decoded
+from spikelfp_lab.sessions import split_session
 from tests.factories import make_session
+
+
+def predict(latents, session):
+    split = split_session(session, window_s=0.5)
+    return fit_readout(latents, session, split=split).predict(latents, split=split)
 
 
 @pytest.fixture
@@ -15,10 +21,9 @@ def session():
 
 
 def test_r2_in_the_key_is_that_of_decode(session):
-    options = {"window_s": 0.5}
     decoded = {
-        "Teacher": predict(session["spikes"], session, **options),
-        "Distilled": predict(session["lfp"], session, **options),
+        "Teacher": predict(session["spikes"], session),
+        "Distilled": predict(session["lfp"], session),
     }
     figure = plot_decoded(session, decoded, span_s=6)
     for axes, name in zip(figure.axes, ("vx", "vy"), strict=True):
@@ -27,7 +32,7 @@ def test_r2_in_the_key_is_that_of_decode(session):
         assert list(lines) == ["True", "Teacher", "Distilled"]
         assert lines["Distilled"].get_color() == MODEL_COLORS["Distilled"]
         for model, variable in (("Teacher", "spikes"), ("Distilled", "lfp")):
-            scores = decode(session[variable], session, **options)
+            scores = decode(session[variable], session, split=split_session(session, window_s=0.5))
             r2 = scores.query("split == 'test' and readout == 'lagged' and axis == @name")["r2"]
             assert lines[model].get_label() == f"{model} (R² {float(r2.iloc[0]):.2f})"
     test = decoded["Teacher"]["split"].values == 2
@@ -37,7 +42,7 @@ def test_r2_in_the_key_is_that_of_decode(session):
 
 
 def test_what_is_not_test_is_gray_and_said_so(session):
-    decoded = predict(session["lfp"], session, window_s=0.5)
+    decoded = predict(session["lfp"], session)
     whole = plot_decoded(session, {"Distilled": decoded}, start_s=0, span_s=40)
     assert len(whole.axes[0].patches) == 3  # two test blocks, train around them
     assert "gray" in whole.get_suptitle()
@@ -46,7 +51,7 @@ def test_what_is_not_test_is_gray_and_said_so(session):
 
 
 def test_errors_name_the_cure(session):
-    decoded = predict(session["lfp"], session, window_s=0.5)
+    decoded = predict(session["lfp"], session)
     with pytest.raises(DataError, match="'Distilled' is not on the session's clock"):
         plot_decoded(session, {"Distilled": decoded[1:]})
     with pytest.raises(DataError, match="No bin from 90"):

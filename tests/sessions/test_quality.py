@@ -481,19 +481,19 @@ def test_a_test_on_what_the_model_was_trained_on_is_said_with_numbers():
         .rename(channel="latent")
         .assign_attrs(session="I/s01", encoded_as="I/s01", scheme="blocks", window_s=1.0, seed=0)
     )
-    sl.decode(latents, session)
-    sl.decode(latents, session, seed=0)
     mine = split_session(session, window_s=1.0, seed=3)
     own = split_session(session, window_s=1.0, seed=0)
+    sl.decode(latents, session)
+    sl.decode(latents, session, split=own)
     test = mine.values == TEST
     leaked = (test & (own.values == TRAIN)).sum()
     assert leaked
     with pytest.warns(SpikeLFPWarning, match=rf"overlap: .* \({leaked} of {test.sum()}\).*seed=3"):
-        sl.decode(latents, session, seed=3, readouts=["one_frame"])
+        sl.decode(latents, session, split=mine, readouts=["one_frame"])
     with pytest.warns(SpikeLFPWarning, match="scheme='paper'"):
         sl.decode(latents, session, protocol="paper", readouts=["one_frame"])
     # a model that has not seen the session may be tested on any of its time
-    sl.decode(latents.assign_attrs(encoded_as="I/s02"), session, seed=3)
+    sl.decode(latents.assign_attrs(encoded_as="I/s02"), session, split=mine)
     assert warn_trained(own, own) == 0
 
 

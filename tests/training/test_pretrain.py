@@ -15,6 +15,7 @@ from spikelfp_lab import (
     load,
     pretrain,
 )
+from spikelfp_lab.sessions import split_session
 from tests.factories import make_session
 
 MODEL = ModelConfig(width=32, layers=2, spike_patch=16, channel_patch=8, predictor_width=32)
@@ -40,7 +41,12 @@ def test_pretraining_finds_what_drives_the_units():
     )  # fmt: skip
 
     def r2(m) -> float:
-        table = decode(encode(m, session), session, readouts=("one_frame",), window_s=0.6)
+        table = decode(
+            encode(m, session),
+            session,
+            readouts=("one_frame",),
+            split=split_session(session, window_s=0.6),
+        )
         return table.query("split == 'test'")["r2"].mean()
 
     assert r2(model) > r2(random) + 0.05

@@ -197,7 +197,7 @@ html = shell.display_formatter.formatters["text/html"]
 card = 'class="spikelfp-card"'
 session = make_session()
 cohort = cohort_from_sessions([session])
-scores = sl.decode(session["lfp"], session, window_s=0.4)
+scores = sl.decode(session["lfp"], session, split=sl.split_session(session, window_s=0.4))
 model = sl.models.Autoencoder(sl.ModelConfig(), modality="lfp", sessions={"I/s01": 4}, bin_size_s=0.02)
 for ours in (session, cohort, cohort["I/s01"], scores, model):
     assert card in html(ours), type(ours)

@@ -24,7 +24,7 @@ class System(NamedTuple):
     """Mean of the observations."""
 
 
-def fit(states: np.ndarray, observed: np.ndarray, stretches: np.ndarray) -> System:
+def fit_system(states: np.ndarray, observed: np.ndarray, stretches: np.ndarray) -> System:
     """Least squares over the bins where states are known, and over pairs of these within a stretch.
 
     ``states`` is (time, state), NaN where unknown; ``observed`` is (time, observation), finite
