@@ -122,3 +122,47 @@ def test_time_running_back_between_blocks_is_found():
 def test_a_bad_rate_is_one_clear_error(rate_hz):
     with pytest.raises(DataError, match="rate_hz"):
         uniform_timeline(100, rate_hz=rate_hz)
+
+
+def _wandering(rng):
+    times = np.arange(120_000) / 1000
+    jitter = np.sort(times + rng.normal(scale=3e-4, size=times.size))
+    kept = rng.random(times.size) > 0.005
+    lost = np.ones(times.size, bool)
+    for first in rng.integers(0, times.size - 3, 60):
+        lost[first : first + 3] = False
+    fast = [np.arange(0, 20, 1e-3), 20 + 1.01e-3 * np.arange(20_000), 40.2 + np.arange(0, 20, 1e-3)]
+    return {
+        "jitter": (jitter, times),
+        "1 lost in 200, jitter": (jitter[kept], times[kept]),
+        "3 lost, 60 times, jitter": (jitter[lost], times[lost]),
+        "1 in 1000 lost": (times[rng.random(times.size) > 1e-3], None),
+        "1 % fast for a while": (np.concatenate(fast), None),
+        "rounded to ms at 625 Hz": (np.round(np.arange(50_000) / 625, 3), np.arange(50_000) / 625),
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_samples_lie_at_their_stamps(seed):
+    """To 1 ms, but for the few beside a lost sample that jitter hides."""
+    for name, (stamps, true) in _wandering(np.random.default_rng(seed)).items():
+        line = timeline_from_timestamps(stamps, stamps.size)
+        off = np.abs(line.sample_times() - (stamps if true is None else true))
+        assert np.quantile(off, 0.999) < 1e-3 and off.max() < 3.5e-3, name
+
+
+@pytest.mark.parametrize(
+    ("stamps", "sample"),
+    [
+        (np.r_[np.arange(0, 30, 2e-3), 30 + np.arange(0, 30, 1e-3)], "breaks at sample 1 "),
+        (np.r_[np.arange(0, 30, 1e-3), 30 + np.arange(0, 30, 2e-3)], "breaks at sample 30001 "),
+        (
+            np.r_[np.arange(0, 30, 1e-3), 30 + np.arange(0, 30, 1.2e-3)],
+            "breaks at sample (299|300)",
+        ),
+        (np.minimum(np.arange(0, 60, 1e-3), 50), "stands still at sample 50000 "),
+    ],
+)
+def test_where_the_clock_breaks_is_said(stamps, sample):
+    with pytest.raises(DataError, match=sample):
+        timeline_from_timestamps(stamps, stamps.size)
