@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import io
 
-from spikelfp_lab.errors import DataError
-from spikelfp_lab.io import _matlab
+from spikelfp_lab.io._matlab import not_published, read_matlab5
 
 STEP_S = 0.01
 LFP_RATE_HZ = 2000.0
@@ -30,76 +29,47 @@ class Trial:
 
 
 def read_trials(path: Path, name: str) -> list[Trial]:
-    """The trials of a session in order of time.
-
-    Parameters
-    ----------
-    path : Path
-        A file such as ``Flint_2012_e3.mat``.
-    name : str
-        The session, such as "e3_2": the second of the file.
-
-    Returns
-    -------
-    list of Trial
-        All with as many spike trains, and LFPs, of the same neurons.
-
-    Raises
-    ------
-    DataError
-        When the file is damaged or departs from the layout; the message says where.
-    """
-    subjects = _structs(_matlab.read_matlab5(path, ["Subject"])["Subject"], f"Subject of {path}")
+    """The trials of a session, such as "e3_2", in order of time, with the same neurons in all."""
+    subjects = _structs(read_matlab5(path, ["Subject"])["Subject"], f"Subject of {path}")
     number = int(name.split("_")[1])
     if number > len(subjects):
-        raise DataError(
-            f"{path} has {len(subjects)} sessions and {name} is its number {number}. "
-            "Is it the original file?"
+        raise not_published(
+            path, f"it has {len(subjects)} sessions and {name} is its number {number}"
         )
     where = f"session {number} of {path}"
     structs = _structs(_field(subjects[number - 1], "Trial", where), f"Trial, {where}")
-    trials = [
-        _trial(struct, index, f"trial {index}, {where}") for index, struct in enumerate(structs, 1)
-    ]
+    trials = [_trial(one, index, f"trial {index}, {where}") for index, one in enumerate(structs, 1)]
     for before, after in pairwise(trials):
+        both = f"from trial {before.number} to trial {after.number}"
         if after.time[0] <= before.time[-1]:
-            raise DataError(
-                f"Time runs backwards from trial {before.number} to trial {after.number}, "
-                f"{where}: {before.time[-1]:g} s is followed by {after.time[0]:g} s. The file is not as "
-                "published; get it again."
-            )
+            what = f"time runs backwards {both}: {after.time[0]:g} s follows {before.time[-1]:g} s"
+            raise not_published(where, what)
         if len(after.spikes) != len(before.spikes):
-            raise DataError(
-                f"Trial {before.number} has {len(before.spikes)} neurons and trial "
-                f"{after.number} {len(after.spikes)}, {where}; they must be as many. The file is not as "
-                "published; get it again."
-            )
+            what = f"the neurons go from {len(before.spikes)} to {len(after.spikes)} {both}"
+            raise not_published(where, what)
     return trials
 
 
 def _trial(struct: Any, number: int, where: str) -> Trial:
-    time = _numbers(_field(struct, "Time", where), f"Time, {where}").ravel()
+    """One trial, its arrays as long as each other."""
+    time = _numbers(struct, "Time", where).ravel()
     steps = np.diff(time)
     if time.size < 2 or not np.isfinite(time).all() or (steps <= 0).any():
-        raise DataError(
-            f"Time, {where}, has {time.size} values that are not finite and increasing. "
-            "The file is not as published; get it again."
-        )
+        raise not_published(where, f"the {time.size} values of Time are not finite and increasing")
     if np.abs(time - time[0] - np.arange(time.size) * STEP_S).max() > 0.5 * STEP_S:
-        raise DataError(
-            f"Time, {where}, has steps from {steps.min():g} to {steps.max():g} s; {STEP_S:g} s "
-            "are expected (100 Hz). The file is not as published; get it again."
-        )
+        what = f"Time has steps from {steps.min():g} to {steps.max():g} s; {STEP_S:g} are expected"
+        raise not_published(where, what)
     columns = {}
     for name in ("HandVel", "TargetPos"):
-        values = _numbers(_field(struct, name, where), f"{name}, {where}")
+        values = _numbers(struct, name, where)
         if values.ndim != 2 or values.shape[0] != time.size or values.shape[1] < 2:
-            raise DataError(
-                f"{name}, {where}, has the shape {values.shape}; ({time.size}, 3) is needed, a "
-                "row for each value of Time. The file is not as published; get it again."
-            )
+            what = f"{name} has the shape {values.shape}; ({time.size}, 3) is needed"
+            raise not_published(where, what)
         columns[name] = values[:, :2]
-    neurons = _structs(_field(struct, "Neuron", where), f"Neuron, {where}")
+    neurons = [
+        (neuron, f"neuron {index}, {where}")
+        for index, neuron in enumerate(_structs(_field(struct, "Neuron", where), where), 1)
+    ]
     condition = np.ravel(_field(struct, "Condition", where))
     return Trial(
         number=number,
@@ -107,33 +77,29 @@ def _trial(struct: Any, number: int, where: str) -> Trial:
         velocity=columns["HandVel"],
         target=columns["TargetPos"],
         good="".join(map(str, condition)).strip().lower() == "good",
-        spikes=[_spikes(neuron, f"neuron {i}, {where}") for i, neuron in enumerate(neurons, 1)],
-        lfp=[
-            _raw_lfp(neuron, time.size, f"neuron {i}, {where}")
-            for i, neuron in enumerate(neurons, 1)
-        ],
+        spikes=[_spikes(neuron, its) for neuron, its in neurons],
+        lfp=[_raw_lfp(neuron, time.size, its) for neuron, its in neurons],
     )
 
 
 def _spikes(neuron: Any, where: str) -> np.ndarray:
-    times = _numbers(_field(neuron, "Spike", where), f"Spike, {where}").ravel()
+    """(n,) seconds."""
+    times = _numbers(neuron, "Spike", where).ravel()
     if not np.isfinite(times).all():
-        raise DataError(f"Spike, {where}, has times that are NaN or infinite. Get the file again.")
+        raise not_published(where, "Spike has times that are NaN or infinite")
     return times
 
 
 def _raw_lfp(neuron: Any, steps: int, where: str) -> np.ndarray:
-    """(20 T,) float, or empty."""
-    values = _numbers(_field(neuron, "LFP", where), f"LFP, {where}").ravel()
-    short = steps * LFP_PER_STEP - values.size
+    """(20 T,) float, or empty; one that is up to 10 ms short is filled up."""
+    values, needed = _numbers(neuron, "LFP", where).ravel(), steps * LFP_PER_STEP
+    short = needed - values.size
     if values.size and abs(short) > LFP_PER_STEP:
-        raise DataError(
-            f"LFP, {where}, has {values.size} samples for {steps} values of Time; "
-            f"{steps * LFP_PER_STEP} are needed (2 kHz beside 100 Hz). Get the file again."
-        )
+        what = f"LFP has {values.size} samples for {steps} values of Time; {needed} are needed"
+        raise not_published(where, what)
     if not values.size or short <= 0:
-        return values[: steps * LFP_PER_STEP]
-    return np.pad(values, (0, short), mode="edge")  # at most 10 ms
+        return values[:needed]
+    return np.pad(values, (0, short), mode="edge")
 
 
 def _structs(value: Any, where: str) -> list[Any]:
@@ -142,22 +108,21 @@ def _structs(value: Any, where: str) -> list[Any]:
     found = list(array.ravel()) if array.dtype == object else []
     if not found or not all(isinstance(each, io.matlab.mat_struct) for each in found):
         kind = f"{array.dtype} of the shape {array.shape}" if array.size else "empty"
-        raise DataError(
-            f"{where} is {kind}, where structs are needed. The file is not as published; get it "
-            "again."
-        )
+        raise not_published(where, f"it is {kind}, where structs are needed")
     return found
 
 
 def _field(struct: Any, name: str, where: str) -> Any:
+    """A field of a struct."""
     if name not in struct._fieldnames:
-        there = ", ".join(struct._fieldnames) or "nothing"
-        raise DataError(f"{where} lacks {name!r}; it has {there}. Is it a file of this data set?")
+        raise not_published(where, f"no {name!r}; it has {', '.join(struct._fieldnames)}")
     return getattr(struct, name)
 
 
-def _numbers(value: Any, where: str) -> np.ndarray:
+def _numbers(struct: Any, name: str, where: str) -> np.ndarray:
+    """A field that is a numeric array."""
+    value = _field(struct, name, where)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
         kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-        raise DataError(f"{where}, is {kind}, where numbers are needed. Get the file again.")
+        raise not_published(where, f"{name} is {kind}, where numbers are needed")
     return value

@@ -20,16 +20,17 @@ mouse2_s4    mouse2/s4
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pooch
 import xarray as xr
-from scipy import io
 from tqdm.auto import tqdm
 
-from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.io._web import save
+from spikelfp_lab._guard import reading
+from spikelfp_lab.cohorts.download import RemoteFile, fetch, size_of
+from spikelfp_lab.errors import ConfigError
+from spikelfp_lab.io._matlab import not_published, read_matlab5
 from spikelfp_lab.io.prepare import cache_folder
 from spikelfp_lab.sessions.align import build_session
 from spikelfp_lab.sessions.schema import drop_bad_channels
@@ -77,8 +78,6 @@ RECORDINGS: dict[str, tuple[str, str]] = {
     ),
 }
 """Name -> path in the authors' repository and SHA-256 of the file."""
-
-_LIMIT_BYTES = 20 * 10**6  # of a file; the largest has 4 MB
 
 # Trials are not contiguous in life; the true pauses are not in the files, so this stands for them.
 _PAUSE_BETWEEN_TRIALS_S = 1.0
@@ -239,60 +238,23 @@ def _check(recording: str, features: str) -> None:
 
 
 def _fetch(recording: str) -> Path:
-    """The recording's file, checked; downloaded where it is missing."""
+    """The recording's file, downloaded where it is missing; its hash is right."""
     upstream, sha256 = RECORDINGS[recording]
     target = cache_folder("cao2021") / upstream
-    if target.exists():
-        # Not left to pooch, which would replace a file of another content without a word.
-        found = pooch.file_hash(str(target))
-        if found != sha256:
-            raise DataError(
-                f"{target} is not the file of recording {recording!r}: its SHA-256 is {found}, "
-                f"expected {sha256}. It may be truncated. Move it away, and it is downloaded "
-                f"again from {BASE_URL}{upstream}."
-            )
-        return target
-    try:
-        return Path(
-            pooch.retrieve(
-                BASE_URL + upstream,
-                known_hash=f"sha256:{sha256}",
-                fname=target.name,
-                path=target.parent,
-                # pooch declares its downloaders with the arguments of its processors
-                downloader=_download,  # pyright: ignore[reportArgumentType]
-            )
-        )
-    except (OSError, ValueError, DataError) as error:
-        raise DataError(
-            f"Recording {recording!r} of cao2021 is not on this machine and its download failed "
-            f"({type(error).__name__}: {error}). Get {BASE_URL}{upstream} by other means and put "
-            f"it at {target}, or set SPIKELFP_DATA to a folder that has cao2021/{upstream}."
-        ) from error
-
-
-def _download(url: str, output_file: str, _pooch: Any) -> None:
-    save(url, output_file, limit_bytes=_LIMIT_BYTES)
-
-
-def _load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Variables of a MATLAB 5 file; such a file holds data only, nothing that could run."""
-    try:
-        content = io.loadmat(path, variable_names=names)
-    except Exception as error:  # scipy raises half a dozen types for damaged files
-        raise DataError(
-            f"{path} cannot be read as a MATLAB 5 file ({type(error).__name__}: {error}). "
-            "Move it away to have it downloaded again."
-        ) from error
-    missing = [name for name in names if name not in content]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}: it is not a file of this data set.")
-    return content
+    if not target.exists():
+        url = BASE_URL + upstream
+        where = f"put it at {target}, or set SPIKELFP_DATA to a folder that has cao2021/{upstream}"
+        what = f"is not on this machine, and its download from {url} failed"
+        with reading(f"Recording {recording!r}", what, f"Get it by other means and {where}."):
+            fetch([RemoteFile(url, target, f"sha256:{sha256}", size_of(url))], progress=False)
+    elif (found := pooch.file_hash(str(target))) != sha256:
+        raise not_published(target, f"its SHA-256 is {found}, expected {sha256}")
+    return target
 
 
 def _rat(path: Path) -> dict:
     """Arguments of build_session for a rat's file."""
-    content = _load(path, ["Spikes", "FPAuhf", "Position", "Speed", "trackLen"])
+    content = read_matlab5(path, ["Spikes", "FPAuhf", "Position", "Speed", "trackLen"])
     position, speed = (content[name].astype(float).ravel() for name in ("Position", "Speed"))
     # The position of rat A is a fraction of the track (0 to 1), whatever trackLen suggests; in a
     # file that gives centimeters it would go up to trackLen, far beyond 2.
@@ -315,7 +277,7 @@ def _rat(path: Path) -> dict:
 def _mouse(path: Path, features: Features) -> dict:
     """Arguments of build_session for a mouse's file, trials in the order of their numbers."""
     signals = ["FPAuhf"] if features == "FPAuhf" else ["dLFPTheta_amp", "dLFPTheta_phase"]
-    content = _load(path, ["Spike", "post", "TrNm", "dcs", *signals])
+    content = read_matlab5(path, ["Spike", "post", "TrNm", "dcs", *signals])
     # Each variable is a cell of two: correct trials, incorrect trials.
     cells = {name: list(content[name].ravel()) for name in content if not name.startswith("__")}
     trial_of = [cell.astype(np.int64).ravel() for cell in cells["TrNm"]]

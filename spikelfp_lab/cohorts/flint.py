@@ -35,7 +35,7 @@ from spikelfp_lab.cohorts._flint_layout import (
     read_trials,
 )
 from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.io.prepare import cache_folder, cached_session, prepare_sessions
+from spikelfp_lab.io.prepare import LOADER_VERSION, cache_folder, cached_session, prepare_sessions
 from spikelfp_lab.sessions import refractory_coords
 from spikelfp_lab.sessions.align import build_session
 from spikelfp_lab.sessions.schema import add_history, drop_bad_channels
@@ -55,7 +55,6 @@ HELD_OUT: tuple[str, ...] = ("e1_1", "e4_1", "e5_2")
 ADDRESS = "https://crcns.org/data-sets/movements/dream"
 
 _MIN_BINS = 20  # a shorter run of trials cannot be filtered, its LFP is NaN
-_PREPARED = 1  # goes up when sessions come out differently
 
 
 def cohort(
@@ -163,9 +162,9 @@ def session(
     >>> session("e1_1", folder="nowhere")
     Traceback (most recent call last):
         ...
-    spikelfp_lab.errors.DataError: Flint_2012_e1.mat is not in nowhere. Its download needs an \
-account (free): get it from https://crcns.org/data-sets/movements/dream and put it there, or give \
-the folder where it is as folder=.
+    spikelfp_lab.errors.DataError: Not in nowhere: Flint_2012_e1.mat. The download needs an \
+account (free): see https://crcns.org/data-sets/movements/dream. Put what is missing there, or \
+give the folder where it is as folder=.
     """
     where = _checked([name], folder, protocol, bin_size_s)
     return prepare(name, where, protocol, trials, bin_size_s)
@@ -185,7 +184,7 @@ def prepare(
             f"{bin_size_s * 1000:g}ms",
             f"{path.stat().st_size:x}",
             f"{path.stat().st_mtime_ns:x}",
-            f"v{_PREPARED}",
+            f"v{LOADER_VERSION}",
         ),
     )
     kept = cache_folder("flint") / "prepared" / f"{'-'.join(parts)}.zarr"
@@ -214,12 +213,9 @@ def _checked(
     files = sorted({_file_name(name) for name in names})
     missing = [file for file in files if not (where / file).is_file()]
     if missing:
-        one = len(missing) == 1
         raise DataError(
-            f"{', '.join(missing)} {'is' if one else 'are'} not in {where}. "
-            f"{'Its' if one else 'Their'} download needs an account (free): get "
-            f"{'it' if one else 'them'} from {ADDRESS} and put {'it' if one else 'them'} there, "
-            f"or give the folder where {'it is' if one else 'they are'} as folder=."
+            f"Not in {where}: {', '.join(missing)}. The download needs an account (free): see "
+            f"{ADDRESS}. Put what is missing there, or give the folder where it is as folder=."
         )
     return where
 

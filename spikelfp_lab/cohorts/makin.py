@@ -1,24 +1,22 @@
 """Self-paced reaching of two monkeys, motor cortex: spikes, broadband, cursor (Makin, O'Doherty).
 
 O'Doherty, Cardoso, Makin and Sabes, *Nonhuman primate reaching with multichannel sensorimotor
-cortex electrophysiology*, Zenodo, https://doi.org/10.5281/zenodo.3854034 (CC BY 4.0); first used
-in Makin et al., *J. Neural Eng.* 2018. 47 sessions (37 of indy, 10 of loco) with spikes and
-kinematics; 30 of indy have a broadband recording too, each in a record of its own (1 to 30 GB).
+cortex electrophysiology*, Zenodo, https://doi.org/10.5281/zenodo.3854034 (CC BY 4.0). 47 sessions
+(37 of indy, 10 of loco) with spikes and kinematics; 30 of indy have a broadband recording too,
+each in a record of its own (1 to 30 GB).
 
-The layouts were followed from their public descriptions and from how published code reads them.
-The files themselves could not be opened where this was written: the tests read small files made
-in the same layouts. A file that departs from them is refused with the place named.
+The layouts were followed from their public descriptions and from how published code reads them,
+and tested on small files made so. A file that departs from them is refused.
 
-- ``*.mat``: MATLAB 7.3, so HDF5 with every array transposed. ``t`` (s, 250 Hz), ``cursor_pos`` and
-  ``target_pos`` (mm), ``finger_pos`` (cm; z, -x, -y and, in some, three angles), ``chan_names``,
-  ``spikes``: a cell of channels by units, the first column the unsorted threshold crossings.
+- ``*.mat``: MATLAB 7.3. ``t`` (s, 250 Hz), ``cursor_pos`` and ``target_pos`` (mm), ``finger_pos``
+  (cm; z, -x, -y and, in some, three angles), ``chan_names``, ``spikes``: a cell of channels by
+  units, the first column the unsorted threshold crossings.
 - ``*.nwb``: NWB 1.x, ``acquisition/timeseries/broadband`` with ``data`` (int16), ``timestamps`` on
   the clock of ``t``, and ``electrode_names``; about 24,414 Hz.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -27,11 +25,12 @@ import xarray as xr
 
 from spikelfp_lab._guard import reading
 from spikelfp_lab.cohorts import _makin_layout as layout
-from spikelfp_lab.cohorts import paper_protocol as _paper
-from spikelfp_lab.cohorts._zenodo import RemoteFile, download, record_files
+from spikelfp_lab.cohorts import paper_protocol
+from spikelfp_lab.cohorts.download import RemoteFile, fetch, record_files
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.io import _matlab
-from spikelfp_lab.io.prepare import cache_folder, cached_session, prepare_sessions
+from spikelfp_lab.io._matlab import not_published
+from spikelfp_lab.io.prepare import LOADER_VERSION, cache_folder, cached_session, prepare_sessions
 from spikelfp_lab.sessions import refractory_coords
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.schema import drop_bad_channels
@@ -80,26 +79,32 @@ HELD_OUT: tuple[str, ...] = (
 Units = Literal["sorted", "threshold", "all"]
 Behavior = Literal["cursor", "finger"]
 
-_PREPARED = 1  # goes up when sessions come out differently, so that none is mixed with older ones
-
 
 @dataclass(frozen=True)
-class _Options:
-    """What makes a prepared session differ from another of the same recording."""
+class _Job:
+    """A session to open, and all that makes it differ from another of the same recording."""
 
+    name: str
+    folder: Path
     lfp: bool
     protocol: str | None
     units: str
     behavior: str
     bin_size_s: float
 
-    def path(self, name: str, folder: Path) -> Path:
+    @property
+    def files(self) -> list[Path]:
+        """The original files that it needs."""
+        return [self.folder / f"{self.name}{end}" for end in (".mat", ".nwb")[: 1 + self.lfp]]
+
+    @property
+    def kept(self) -> Path:
         """Where the prepared session is kept."""
         parts = (
-            *(name, self.units, self.behavior, "lfp" if self.lfp else "spikes"),
-            *(self.protocol or "ours", f"{self.bin_size_s * 1000:g}ms", f"v{_PREPARED}"),
+            *(self.name, self.units, self.behavior, "lfp" if self.lfp else "spikes"),
+            *(self.protocol or "ours", f"{self.bin_size_s * 1000:g}ms", f"v{LOADER_VERSION}"),
         )
-        return folder / "prepared" / f"{'-'.join(parts)}.zarr"
+        return self.folder / "prepared" / f"{'-'.join(parts)}.zarr"
 
 
 def available(*, broadband: bool = True) -> tuple[str, ...]:
@@ -110,22 +115,13 @@ def available(*, broadband: bool = True) -> tuple[str, ...]:
     broadband : bool
         Whether the broadband recording must be there too, for the sessions that have one.
 
-    Returns
-    -------
-    tuple of str
-        In the order of ``SESSIONS``; the files are not checked.
-
     Examples
     --------
     >>> set(available()) <= set(SESSIONS)
     True
     """
-    folder = cache_folder("makin")
-    return tuple(
-        name
-        for name in SESSIONS
-        if all((folder / file).exists() for file in _file_names(name, broadband))
-    )
+    jobs = _jobs(SESSIONS, broadband, None, "sorted", "cursor", 0.01)
+    return tuple(job.name for job in jobs if all(file.exists() for file in job.files))
 
 
 def cohort(
@@ -139,11 +135,10 @@ def cohort(
     n_jobs: int | None = None,
     progress: bool = True,
 ) -> xr.DataTree:
-    """Open sessions as a cohort, downloading and preparing what is not in the cache folder yet.
+    """Open sessions as a cohort; what is not in the cache folder is downloaded and prepared.
 
-    The space that is needed is said, and checked, before the first download. Interrupted
-    downloads go on where they stopped. A prepared session is kept as Zarr in the cache folder;
-    where it is, the original files are not needed.
+    The space that is needed is checked before the first download; interrupted ones go on. Where
+    a prepared session is kept, the original files are not needed.
 
     Parameters
     ----------
@@ -153,10 +148,8 @@ def cohort(
     broadband, protocol, units, behavior, bin_size_s
         See :func:`session`.
     n_jobs : int, optional
-        Processes that prepare sessions, see
-        :func:`spikelfp_lab.sessions.prepare_sessions`.
+        Processes, see :func:`spikelfp_lab.io.prepare_sessions`.
     progress : bool
-        Whether to show progress bars.
 
     Returns
     -------
@@ -179,18 +172,14 @@ all 47, such as 'indy_20160622_01'.
     """
     if sessions is None:
         sessions = BROADBAND_SESSIONS if protocol == "paper" else SESSIONS
-    options = _options(broadband, protocol, units, behavior, bin_size_s)
-    _check_names(sessions)
-    folder = cache_folder("makin")
-    jobs = []
-    for name in sessions:
-        own = replace(options, lfp=broadband and name in BROADBAND_SESSIONS)
-        jobs.append((name, folder, own))
+    jobs = _jobs(sessions, broadband, protocol, units, behavior, bin_size_s)
     _fetch(jobs, progress=progress)
-    prepared = prepare_sessions(
-        prepare, jobs, n_jobs=n_jobs, label="Opening makin", progress=progress
+    arguments = [(job,) for job in jobs]
+    return cohort_from_sessions(
+        prepare_sessions(
+            prepare, arguments, n_jobs=n_jobs, label="Opening makin", progress=progress
+        )
     )
-    return cohort_from_sessions(prepared)
 
 
 def session(
@@ -210,22 +199,17 @@ def session(
     name : str
         A name of ``SESSIONS``, such as "indy_20160622_01".
     broadband : bool
-        Whether to make ``lfp`` of the broadband recording. Without it, and for sessions that
-        have none, the session has spikes only.
+        Whether to make ``lfp`` of the broadband recording, where there is one.
     protocol : "paper" or None
-        "paper" for the filters of Erturk et al. (2025), units under 1 Hz left out, and LFP and
-        behavior z-scored over the whole session, test windows included. Ours otherwise: see
-        :func:`spikelfp_lab.signal.broadband_to_lfp`.
+        "paper" for the filters of Erturk et al. (2025), units under 1 Hz left out, and z-scores
+        over the whole session, test windows included. Ours: see ``signal.broadband_to_lfp``.
     units : "sorted", "threshold" or "all"
-        What a unit is: the sorted ones; all threshold crossings of a channel, sorted or not; or
-        every column of the file, unsorted crossings ("u") among them.
+        The sorted units; all threshold crossings of a channel; or every column of the file.
     behavior : "cursor" or "finger"
-        Velocity of the cursor (``vx``, ``vy``), as in the paper, or of the fingertip (``vx``,
-        ``vy``, ``vz``), in mm/s: the displacement over a bin by its length.
+        Velocity (mm/s) of the cursor (``vx``, ``vy``) or the fingertip (``vx``, ``vy``, ``vz``):
+        the displacement over a bin by its length.
     bin_size_s : float
-        Seconds a bin.
     progress : bool
-        Whether to show progress bars.
 
     Returns
     -------
@@ -245,44 +229,39 @@ def session(
         ...
     spikelfp_lab.errors.ConfigError: No units 'best' in makin. There are: sorted, threshold, all.
     """
-    options = _options(broadband, protocol, units, behavior, bin_size_s)
-    _check_names([name])
-    job = (
-        name,
-        cache_folder("makin"),
-        replace(options, lfp=broadband and name in BROADBAND_SESSIONS),
-    )
-    _fetch([job], progress=progress)
-    return prepare(*job, progress=progress)
+    jobs = _jobs([name], broadband, protocol, units, behavior, bin_size_s)
+    _fetch(jobs, progress=progress)
+    return prepare(jobs[0], progress=progress)
 
 
-def prepare(name: str, folder: Path, options: _Options, *, progress: bool = False) -> xr.Dataset:
-    """The session of files that are in ``folder``: kept there as Zarr once made.
+def prepare(job: _Job, *, progress: bool = False) -> xr.Dataset:
+    """The session of a job, kept as Zarr once made; runs in parallel processes."""
 
-    What :func:`cohort` runs in parallel processes.
-    """
-    make = partial(_build, name, folder, options, progress=progress)
-    return cached_session(options.path(name, folder), make)
+    def make() -> xr.Dataset:
+        what, cure = "is not as published", "Move it away and get it again."
+        with reading(job.folder / job.name, what, cure):
+            return _build(job, progress=progress)
+
+    return cached_session(job.kept, make)
 
 
-def _options(
-    broadband: bool, protocol: str | None, units: str, behavior: str, bin_size_s: float
-) -> _Options:
-    for what, given, there in (
-        ("units", units, get_args(Units)),
-        ("behavior", behavior, get_args(Behavior)),
-        ("protocol", protocol, (None, "paper")),
-    ):
-        if given not in there:
+def _jobs(
+    names: Sequence[str],
+    broadband: bool,
+    protocol: str | None,
+    units: str,
+    behavior: str,
+    bin_size_s: float,
+) -> list[_Job]:
+    """A job for each name, once all options are right."""
+    given = {"units": (units, get_args(Units)), "behavior": (behavior, get_args(Behavior))}
+    for what, (one, there) in (given | {"protocol": (protocol, (None, "paper"))}).items():
+        if one not in there:
             raise ConfigError(
-                f"No {what} {given!r} in makin. There are: {', '.join(map(str, there))}."
+                f"No {what} {one!r} in makin. There are: {', '.join(map(str, there))}."
             )
     if not 0.002 <= bin_size_s <= 1:
         raise ConfigError(f"bin_size_s is {bin_size_s}: give seconds, from 0.002 to 1.")
-    return _Options(broadband, protocol, units, behavior, float(bin_size_s))
-
-
-def _check_names(names: Sequence[str]) -> None:
     if isinstance(names, str) or not names or len(set(names)) < len(names):
         raise ConfigError(
             f"sessions must be a sequence of different names, got {names!r}; "
@@ -294,77 +273,76 @@ def _check_names(names: Sequence[str]) -> None:
                 f"No session {name!r} in makin. makin.SESSIONS lists all {len(SESSIONS)}, such "
                 f"as {BROADBAND_SESSIONS[0]!r}."
             )
+    job = _Job("", cache_folder("makin"), False, protocol, units, behavior, float(bin_size_s))
+    return [replace(job, name=name, lfp=broadband and name in BROADBAND_SESSIONS) for name in names]
 
 
-def _file_names(name: str, lfp: bool) -> list[str]:
-    return [f"{name}.mat"] + ([f"{name}.nwb"] if lfp and name in BROADBAND_SESSIONS else [])
-
-
-def _fetch(jobs: Sequence[tuple[str, Path, _Options]], *, progress: bool) -> None:
+def _fetch(jobs: Sequence[_Job], *, progress: bool) -> None:
     """Download the original files of sessions that are not prepared yet."""
-    wanted: list[RemoteFile] = []
-    for name, folder, options in jobs:
-        if options.path(name, folder).exists():
-            continue
-        for file in _file_names(name, options.lfp):
-            if not (folder / file).exists():
-                wanted.append(_remote(file, folder))
-    if wanted:
-        download(wanted, jobs[0][1], progress=progress)
+    unmade = [job for job in jobs if not job.kept.exists()]
+    files = [file for job in unmade for file in job.files if not file.exists()]
+    fetch([_remote(file) for file in files], progress=progress)
 
 
-def _remote(file: str, folder: Path) -> RemoteFile:
+def _remote(file: Path) -> RemoteFile:
     """The file in the record that lists it."""
     records: tuple[int, ...] = (RECORD,)
-    if file.endswith(".nwb"):
+    if file.suffix == ".nwb":
         # sessions and records seem to be in one order, so that one is likely; its list decides
-        likely = BROADBAND_RECORDS[BROADBAND_SESSIONS.index(file.removesuffix(".nwb"))]
+        likely = BROADBAND_RECORDS[BROADBAND_SESSIONS.index(file.stem)]
         records = (likely, *BROADBAND_RECORDS)
     for record in records:
-        for found in record_files(record, folder):
-            if found.name == file:
+        for found in record_files(record, file.parent):
+            if found.path.name == file.name:
                 return found
+    numbers = ", ".join(map(str, sorted(set(records))))
     raise DataError(
-        f"{file} is in none of the Zenodo records {', '.join(map(str, sorted(set(records))))}. "
-        f"Put it into {folder} by other means."
+        f"{file.name} is in none of the Zenodo records {numbers}. "
+        f"Put it into {file.parent} by other means."
     )
 
 
-def _build(name: str, folder: Path, options: _Options, *, progress: bool) -> xr.Dataset:
-    with reading(folder / name, "is not as published", "Move it away and get it again."):
-        return _assembled(name, folder, options, progress=progress)
-
-
-def _assembled(name: str, folder: Path, options: _Options, *, progress: bool) -> xr.Dataset:
-    subject, day = name.split("_", 1)
-    path, paper = folder / f"{name}.mat", options.protocol == "paper"
+def _build(job: _Job, *, progress: bool) -> xr.Dataset:
+    """The session of the original files."""
+    subject, day = job.name.split("_", 1)
+    path, paper, bin_size_s = job.files[0], job.protocol == "paper", job.bin_size_s
     with _matlab.open_hdf5(path) as file:
         t = layout.sample_times(file)
         target = layout.aligned(file, "target_pos", t, columns=(2,))
-        start_s, stop_s = layout.task(target, t, path)
-        clock = session_clock(start_s, stop_s, bin_size_s=options.bin_size_s)
-        position, axes = layout.position(file, t, options.behavior)
-        unit_names, times = layout.spike_times(file, options.units)
+        shown = np.nan_to_num(target, nan=np.inf)  # a target that is not shown stays the same
+        changes = np.flatnonzero((shown[1:] != shown[:-1]).any(axis=1)) + 1
+        if changes.size < 2:
+            what = (
+                f"'target_pos' changes {changes.size} times, so it does not say when the task ran"
+            )
+            raise not_published(path, what)
+        start_s, stop_s = t[changes[[0, -1]]]
+        clock = session_clock(float(start_s), float(stop_s), bin_size_s=bin_size_s)
+        if job.behavior == "cursor":
+            position, axes = layout.aligned(file, "cursor_pos", t, columns=(2,)), ("vx", "vy")
+        else:
+            z, minus_x, minus_y = layout.aligned(file, "finger_pos", t, columns=(3, 6))[:, :3].T
+            position, axes = 10 * np.stack([-minus_x, -minus_y, z], axis=1), ("vx", "vy", "vz")
+        unit_names, times = layout.spike_times(file, job.units)
     if paper:
-        velocity = _paper.makin_velocity(position, t, bin_size_s=options.bin_size_s)
+        velocity = paper_protocol.makin_velocity(position, t, bin_size_s=bin_size_s)
     else:
-        velocity = layout.mean_velocity(position, t, clock, bin_size_s=options.bin_size_s), clock
-    shown = target[np.searchsorted(t, clock, side="right") - 1].astype(np.float32)
+        velocity = layout.mean_velocity(position, t, clock, bin_size_s=bin_size_s), clock
+    target = target[np.searchsorted(t, clock, side="right") - 1].astype(np.float32)
     history = [f"{path.name} of https://doi.org/10.5281/zenodo.{RECORD}"]
     lfp, channels = None, None
-    if options.lfp:
-        broadband = folder / f"{name}.nwb"
+    if job.lfp:
         lfp, channels = layout.lfp(
-            broadband, clock, bin_size_s=options.bin_size_s, paper=paper, progress=progress
+            job.files[1], clock, bin_size_s=bin_size_s, paper=paper, progress=progress
         )
-        history.append(f"LFP of {broadband.name}, {'paper' if paper else 'our'} filters")
+        history.append(f"LFP of {job.files[1].name}, {'paper' if paper else 'our'} filters")
     built = build_session(
         clock,
-        bin_size_s=options.bin_size_s,
+        bin_size_s=bin_size_s,
         subject=subject,
         session=day,
         source="makin",
-        spikes=bin_spikes(times, clock, bin_size_s=options.bin_size_s),
+        spikes=bin_spikes(times, clock, bin_size_s=bin_size_s),
         unit_names=unit_names,
         lfp=lfp,
         channel_names=channels,
@@ -375,16 +353,16 @@ def _assembled(name: str, folder: Path, options: _Options, *, progress: bool) ->
         attrs={
             "license": "CC BY 4.0",
             "doi": f"10.5281/zenodo.{RECORD}",
-            "protocol": options.protocol or "ours",
+            "protocol": job.protocol or "ours",
         },
         variable_attrs={
-            "spikes": {"kind": options.units},
+            "spikes": {"kind": job.units},
             "lfp": {"kind": "LFP", "units": "uV"},
-            "behavior": {"kind": f"{options.behavior} velocity", "units": "mm/s"},
+            "behavior": {"kind": f"{job.behavior} velocity", "units": "mm/s"},
         },
     ).assign_coords(
-        target_x=("time", shown[:, 0], {"units": "mm"}),
-        target_y=("time", shown[:, 1], {"units": "mm"}),
+        target_x=("time", target[:, 0], {"units": "mm"}),
+        target_y=("time", target[:, 1], {"units": "mm"}),
     )
     built = drop_bad_channels(built.assign_coords(refractory_coords(times, clock)))
-    return _paper.z_scored(_paper.drop_slow_units(built)) if paper else built
+    return paper_protocol.z_scored(paper_protocol.drop_slow_units(built)) if paper else built

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from spikelfp_lab._guard import said
+from spikelfp_lab._guard import reason
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions.align import session_clock
 from spikelfp_lab.sessions.schema import validate_session
@@ -56,7 +56,7 @@ def read_back(
         dataset = dataset.set_coords([key for key in variables if rows.loc[key, "coordinate"]])
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(
-            f"The session in {name} is damaged ({type(error).__name__}: {said(error)}). Write it again "
+            f"The session in {name} is damaged ({reason(error)}). Write it again "
             "with write_nwb, or copy it again."
         ) from error
     dataset = dataset.assign_attrs({key: value for key, value in names.items() if value})

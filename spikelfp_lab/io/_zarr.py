@@ -1,57 +1,50 @@
 """One dataset in one Zarr store (format 2): written atomically, read whole or not at all."""
 
+import math
 import os
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from spikelfp_lab._files import flush, put, workspace
-from spikelfp_lab._guard import reading
+from spikelfp_lab._files import whole_folder
+from spikelfp_lab._guard import check_size, reading
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.io._chunks import check_store
 
 _CURE = "Copy it again from its source, or build and save it again with save_session."
 _CHUNK_BYTES = 4 << 20  # large enough for few files, small enough to read a stretch
 
 
 def write_zarr(dataset: xr.Dataset, path: Path, *, overwrite: bool) -> None:
-    """Write to a temporary folder beside ``path``, flush it to the disk, rename it.
-
-    Raises a DataError when there is something at ``path`` and ``overwrite`` is False, or when it
-    cannot be written: the disk is full, the folder read-only.
-    """
+    """Write a dataset; a DataError if it cannot be stored, or something else is at ``path``."""
     if not overwrite:
         refuse_existing(path)
-    with workspace(path) as folder:
-        temporary = folder / "partial"
+    with whole_folder(path, overwrite=overwrite) as partial:
         try:
-            _write(dataset, temporary)
+            _write(dataset, partial)
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"The session cannot be stored at {path}: {error} "
                 "Rename or drop the attribute or variable that is named."
             ) from error
-        _flush(temporary)
-        _move_into_place(temporary, path, overwrite=overwrite)
 
 
 def read_zarr(path: Path) -> xr.Dataset:
-    """Load a store that :func:`write_zarr` wrote; a DataError when anything of it is amiss."""
-    with reading(path, "is damaged or incomplete", _CURE):
-        check_store(path)
+    """Load a store, ours or one that xarray wrote; a DataError if it is damaged or incomplete."""
+    with reading(path, "is damaged or incomplete", _CURE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zarr's, about stray files and format 3
         _check_whole(path)
         with xr.open_zarr(
-            path,
-            chunks=None,
-            zarr_format=2,
-            consolidated=True,
-            # the store holds the values as they are: no time units, no fill values to decode
-            decode_times=False,
-            mask_and_scale=False,
+            path, chunks=None, decode_times=False, use_zarr_fill_value_as_mask=False
         ) as stored:
-            return stored.load().drop_encoding()
+            dataset = stored.load().drop_encoding()
+    text = [name for name, one in dataset.variables.items() if one.dtype.kind in "OT"]
+    return dataset.assign(
+        {name: dataset[name].copy(data=dataset[name].values.astype(str)) for name in text}
+    )
 
 
 def refuse_existing(path: Path) -> None:
@@ -64,6 +57,7 @@ def refuse_existing(path: Path) -> None:
 
 
 def _write(dataset: xr.Dataset, path: Path) -> None:
+    """Format 2 in chunks of some MB, each with a checksum."""
     import numcodecs  # slow to import, and windows or splits do not need it
 
     dataset = dataset.drop_encoding()
@@ -83,34 +77,24 @@ def _write(dataset: xr.Dataset, path: Path) -> None:
         if variable.dtype.kind == "f":
             options["_FillValue"] = None
         encoding[str(name)] = options
-    # empty chunks are written too: then a chunk that is not there is known to be lost
-    dataset.to_zarr(
-        path,
-        mode="w-",
-        zarr_format=2,
-        consolidated=True,
-        encoding=encoding,
-        write_empty_chunks=True,
-    )
-
-
-def _flush(folder: Path) -> None:
-    flush(folder)
-
-
-def _move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
-    try:
-        # never replaces a folder with content, should another process have been faster
-        put(temporary, path, overwrite=overwrite)
-    except OSError as error:
-        raise DataError(f"{path} could not be put in place ({error}). Try again.") from error
+    # empty chunks are written too: then a missing chunk is known to be lost
+    dataset.to_zarr(path, mode="w-", zarr_format=2, consolidated=True, encoding=encoding,
+                    write_empty_chunks=True)  # fmt: skip
 
 
 def _check_whole(path: Path) -> None:
+    """No chunk of ours is missing, and nothing declares more than the store could hold."""
     import zarr
 
-    group = zarr.open_consolidated(path, mode="r", zarr_format=2)
-    for name, array in group.arrays():
-        if array.nchunks_initialized < array.nchunks:
-            missing = array.nchunks - array.nchunks_initialized
+    declared = 0
+    for name, array in zarr.open_group(path, mode="r").arrays():
+        size = max(math.prod(array.shape), math.prod(array.chunks))
+        declared += size * array.dtype.itemsize
+        there = sum(bool(re.fullmatch(r"\d+(\.\d+)*", one.name)) for one in (path / name).iterdir())
+        # xarray leaves out chunks that hold the fill value only; ours have checksums
+        ours = any(getattr(codec, "checksum", False) for codec in array.compressors)
+        if ours and there < array.nchunks:
+            missing = array.nchunks - there
             raise ValueError(f"{missing} of {array.nchunks} chunks of {name} are missing")
+    stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    check_size(declared, stored=stored, what=f"The session at {path}")

@@ -16,6 +16,9 @@ from spikelfp_lab._files import check_writable
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError, SpikeLFPWarning
 from spikelfp_lab.io.store import read_session, save_session
 
+LOADER_VERSION = 2
+"""Part of the name of every kept session; raise it when loaders make other numbers."""
+
 
 def cache_folder(name: str) -> Path:
     """Where the files of a data set are kept: the folder ``name`` in that of ``SPIKELFP_DATA``.

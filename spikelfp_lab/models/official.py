@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from spikelfp_lab._guard import reading, said
+from spikelfp_lab._guard import reading, reason
 from spikelfp_lab.configs import ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
 from spikelfp_lab.models.autoencoder import Autoencoder
@@ -117,7 +117,7 @@ def _read(path: Path) -> Any:
     except Exception as error:  # each reader has errors of its own
         raise CheckpointError(
             f"{path} is damaged, or holds objects other than tensors, whose reading could run code; so it is not read. "
-            f"If you trust it, save its state_dict alone, as .safetensors. ({said(error)})"
+            f"If you trust it, save its state_dict alone, as .safetensors. ({reason(error)})"
         ) from error
 
 
