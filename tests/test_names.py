@@ -8,10 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spikelfp_lab.cohorts import _zenodo
-from spikelfp_lab.cohorts._zenodo import RemoteFile
-from spikelfp_lab.errors import DataError, SchemaError, SpikeLFPError
-from spikelfp_lab.io import remote
+from spikelfp_lab.errors import DataError, SchemaError
 from spikelfp_lab.io.nwb_read import _safe
 from spikelfp_lab.io.store import save_cohort
 from spikelfp_lab.plots.save import save_table
@@ -105,29 +102,3 @@ def test_ids_in_nwb_files_become_names_that_the_schema_takes(session, name):
     safe = _safe(name, "session")
     named = session.assign_attrs(subject=safe, session=safe)
     assert session_name(named) == f"{safe}/{safe}" and ".." not in Path(safe).parts
-
-
-@given(first=names, second=names)
-def test_what_is_kept_of_an_address_lies_in_the_cache_under_a_name_of_its_own(first, second):
-    paths = {
-        where: remote._cache_path(where, {})
-        for name in (first, second)
-        for where in (f"https://example.org/{name}", f"dandi:000688/{name}")
-    }
-    for path in paths.values():
-        assert path.parent == remote.cache_folder("nwb")
-        assert re.fullmatch(r"[\w\-]{1,60}-[0-9a-f]{16}\.zarr", path.name, re.ASCII)
-    assert len(set(paths.values())) == len(paths)
-
-
-@given(name=names)
-def test_files_of_a_record_have_plain_names_or_none_is_taken(name):
-    answer = {"files": [{"key": name, "size": 1, "checksum": "0" * 32}]}
-    try:
-        files = _zenodo._files(7, answer, "https://zenodo.org/api/records/7")
-    except SpikeLFPError:
-        return
-    assert files == [RemoteFile(7, name, 1, "0" * 32)]
-    assert Path(name).name == name and re.fullmatch(r"\w[\w.\-]*", name, re.ASCII)
-    part = _zenodo._part(files[0], Path("folder"))
-    assert part.parent == Path("folder") and part.name != name

@@ -86,7 +86,7 @@ def _check_whole(path: Path) -> None:
     """No chunk of ours is missing, and nothing declares more than the store could hold."""
     import zarr
 
-    declared = 0
+    declared, lost = 0, []
     for name, array in zarr.open_group(path, mode="r").arrays():
         size = max(math.prod(array.shape), math.prod(array.chunks))
         declared += size * array.dtype.itemsize
@@ -94,7 +94,8 @@ def _check_whole(path: Path) -> None:
         # xarray leaves out chunks that hold the fill value only; ours have checksums
         ours = any(getattr(codec, "checksum", False) for codec in array.compressors)
         if ours and there < array.nchunks:
-            missing = array.nchunks - there
-            raise ValueError(f"{missing} of {array.nchunks} chunks of {name} are missing")
+            lost.append(f"{array.nchunks - there} of {array.nchunks} chunks of {name} are missing")
     stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     check_size(declared, stored=stored, what=f"The session at {path}")
+    if lost:
+        raise ValueError(", ".join(lost))

@@ -49,6 +49,7 @@ def save_session(
     --------
     >>> import numpy as np
     >>> from tempfile import TemporaryDirectory
+    >>> from spikelfp_lab import open_session
     >>> from spikelfp_lab.sessions import build_session, session_clock
     >>> session = build_session(
     ...     session_clock(0.0, 1.0, bin_size_s=0.1), bin_size_s=0.1, spikes=np.ones((10, 3)),

@@ -275,19 +275,19 @@ def _nan_at_5(values):
 
 
 MALFORMED = {
-    "NaN in Time": (_set("Time", _nan_at_5), "Time, trial 2"),
-    "Time runs backwards": (_set("Time", lambda t: t[::-1].copy()), "Time, trial 2"),
+    "NaN in Time": (_set("Time", _nan_at_5), "trial 2"),
+    "Time runs backwards": (_set("Time", lambda t: t[::-1].copy()), "trial 2"),
     "Time jumps back to the first trial": (_set("Time", lambda t: t - 4), "backwards"),
     "Time at 50 Hz": (_set("Time", lambda t: t[0] + 2 * (t - t[0])), "0.02 s"),
     "Time is text": (_set("Time", "noon"), "numbers are needed"),
     "Time is a cell": (_set("Time", np.array([["noon"]], object)), "numbers are needed"),
-    "HandVel too short": (_set("HandVel", lambda v: v[:-3]), "HandVel, trial 2"),
-    "HandVel has one axis": (_set("HandVel", lambda v: v[:, :1]), "HandVel, trial 2"),
-    "TargetPos transposed": (_set("TargetPos", lambda v: v.T), "TargetPos, trial 2"),
+    "HandVel too short": (_set("HandVel", lambda v: v[:-3]), "HandVel has the shape"),
+    "HandVel has one axis": (_set("HandVel", lambda v: v[:, :1]), "HandVel has the shape"),
+    "TargetPos transposed": (_set("TargetPos", lambda v: v.T), "TargetPos has the shape"),
     "Neuron is no struct": (_set("Neuron", np.ones((3, 1))), "structs are needed"),
     "no neurons": (_set("Neuron", np.empty((0, 0))), "structs are needed"),
-    "another number of neurons": (_set("Neuron", lambda n: n[:-1]), "as many"),
-    "LFP at 1 kHz": (_neuron("LFP", lambda v: v[::2]), "2 kHz"),
+    "another number of neurons": (_set("Neuron", lambda n: n[:-1]), "the neurons go from"),
+    "LFP at 1 kHz": (_neuron("LFP", lambda v: v[::2]), "samples for"),
     "LFP is text": (_neuron("LFP", lambda v: "loud"), "numbers are needed"),
     "NaN spike": (_neuron("Spike", lambda v: np.array([[np.nan]])), "neuron 1, trial 2"),
 }
@@ -309,7 +309,7 @@ def test_a_missing_field_is_named_with_those_that_are_there(folder, field):
         del fields[field]
 
     write_flint(folder / "Flint_2012_e1.mat", trials=2, steps=50, change=drop)
-    with pytest.raises(DataError, match=f"trial 1.* lacks '{field}'; it has "):
+    with pytest.raises(DataError, match=f"trial 1.* no '{field}'; it has "):
         _open(folder)
 
 
@@ -328,7 +328,7 @@ def test_no_lfp_at_all_is_named(folder):
 def test_files_of_another_kind_are_named(folder):
     path = folder / "Flint_2012_e1.mat"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
-    with pytest.raises(DataError, match=r"7\.3 \(HDF5\) file, but MATLAB 5 is expected"):
+    with pytest.raises(DataError, match="and MATLAB 5 is expected"):
         _open(folder)
     io.savemat(path, {"Something": np.ones(3)})
     with pytest.raises(DataError, match="lacks Subject"):
@@ -337,7 +337,7 @@ def test_files_of_another_kind_are_named(folder):
     with pytest.raises(DataError, match="structs are needed"):
         _open(folder)
     io.savemat(path, {"Subject": struct_array([{"Task": 1.0}])})
-    with pytest.raises(DataError, match="lacks 'Trial'"):
+    with pytest.raises(DataError, match="no 'Trial'"):
         _open(folder)
 
 
@@ -354,7 +354,9 @@ def test_a_truncated_file_is_one_clear_error(folder, share):
 def test_numbers_in_place_of_structs_are_refused_without_a_look_at_each(folder):
     path = folder / "Flint_2012_e1.mat"
     io.savemat(path, {"Subject": np.zeros((1, 1 << 22))}, do_compression=True)
-    with pytest.raises(DataError, match=r"Subject of .*Flint_2012_e1\.mat is float64"):
+    with pytest.raises(
+        DataError, match=r"Subject of .*Flint_2012_e1\.mat is not as published: it is float64"
+    ):
         _open(folder)
 
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import io
 
-from spikelfp_lab.cohorts import _zenodo, makin
-from spikelfp_lab.cohorts._zenodo import RemoteFile
+from spikelfp_lab.cohorts import download, makin
+from spikelfp_lab.cohorts.download import RemoteFile
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
 from spikelfp_lab.sessions import split_session, validate_session, window_starts
 from tests.io.matlab_files import (
@@ -152,8 +152,8 @@ def test_no_spike_of_the_task_is_lost_at_any_start_and_bin(folder, start_s, bin_
     truth = write_makin_mat(
         folder / f"{SPIKES_ONLY}.mat", start_s=start_s, duration_s=12, channels=2, seed=seed
     )
-    options = makin._options(False, None, "all", "cursor", bin_size_s)
-    session = makin._build(SPIKES_ONLY, folder, options, progress=False)
+    (job,) = makin._jobs([SPIKES_ONLY], False, None, "all", "cursor", bin_size_s)
+    session = makin._build(job, progress=False)
     validate_session(session)
     time, half = session["time"].values, bin_size_s / 2
     crossings = np.concatenate([times for row in truth["spikes"] for times in row])
@@ -255,15 +255,15 @@ def test_the_record_of_a_recording_is_found_by_its_files(folder, monkeypatch):
 
     def files(record, _folder):
         asked.append(record)
-        return [RemoteFile(record, held[record], 5, "0" * 32)]
+        return [RemoteFile(str(record), folder / held[record], "md5:0", 5)]
 
     monkeypatch.setattr(makin, "record_files", files)
-    monkeypatch.setattr(makin, "download", lambda files, *_, **__: fetched.extend(files))
+    monkeypatch.setattr(makin, "fetch", lambda files, **_: fetched.extend(files))
     with pytest.raises(DataError, match=f"No file at .*{NAME}.mat"):
         makin.session(NAME, progress=False)
-    assert [(file.record, file.name) for file in fetched] == [
-        (makin.RECORD, f"{NAME}.mat"),
-        (makin.BROADBAND_RECORDS[2], f"{NAME}.nwb"),
+    assert [(file.url, file.path.name) for file in fetched] == [
+        (str(makin.RECORD), f"{NAME}.mat"),
+        (str(makin.BROADBAND_RECORDS[2]), f"{NAME}.nwb"),
     ]
     likely = makin.BROADBAND_RECORDS[makin.BROADBAND_SESSIONS.index(NAME)]
     assert asked[1] == likely
@@ -279,7 +279,7 @@ def test_without_network_and_file_the_record_and_the_folder_are_named(folder):
 
 
 def test_the_space_for_all_recordings_is_checked_before_the_first_download(folder, monkeypatch):
-    monkeypatch.setattr(_zenodo.shutil, "disk_usage", lambda _: _Usage(50 * 10**9))
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: _Usage(50 * 10**9))
     names = dict(zip(makin.BROADBAND_RECORDS, makin.BROADBAND_SESSIONS, strict=True))
 
     def files(record, _folder):
@@ -289,12 +289,12 @@ def test_the_space_for_all_recordings_is_checked_before_the_first_download(folde
             else [f"{names[record]}.nwb"]
         )
         return [
-            RemoteFile(record, name, 10**9 if record == makin.RECORD else 10**10, "0" * 32)
+            RemoteFile("", folder / name, "md5:0", 10**9 if record == makin.RECORD else 10**10)
             for name in held
         ]
 
     monkeypatch.setattr(makin, "record_files", files)
-    monkeypatch.setattr(_zenodo, "_Resuming", pytest.fail)
+    monkeypatch.setattr(download, "_Resuming", pytest.fail)
     with pytest.raises(DataError, match=r"347\.0 GB to download \(77 files\).*50\.0 GB are free"):
         makin.cohort(progress=False)
 
@@ -368,11 +368,6 @@ def _twice(file):
     file["chan_names"][...] = references
 
 
-def _external(file):
-    del file["t"]
-    file["t"] = h5py.ExternalLink("other.h5", "/t")
-
-
 def _null(file):
     references = file["spikes"][()]
     references[1, 1] = h5py.Reference()
@@ -380,30 +375,38 @@ def _null(file):
 
 
 MALFORMED = {
-    "no t": (_put("t", None), "lacks 't'; it has #refs#, chan_names"),
-    "no spikes": (_put("spikes", None), "lacks 'spikes'"),
-    "no chan_names": (_put("chan_names", None), "lacks 'chan_names'"),
+    "no t": (_put("t", None), "no array 't'; it has #refs#, chan_names"),
+    "no spikes": (_put("spikes", None), "no array 'spikes'"),
+    "no chan_names": (_put("chan_names", None), "no array 'chan_names'"),
     "t is text": (_put("t", "noon"), "'t'"),
-    "t is a group": (lambda file: (file.__delitem__("t"), file.create_group("t")), "is a group"),
-    "t lies elsewhere": (_external, "points at another file, other.h5, and is not followed"),
-    "t is transposed": (_with("t", np.transpose), "(1, samples) is needed"),
-    "NaN in t": (_with("t", _one_nan), "at sample 100"),
-    "t runs backwards": (_with("t", lambda t: t[:, ::-1]), "not finite and increasing at sample 1"),
+    "t is a group": (lambda file: (file.__delitem__("t"), file.create_group("t")), "no array 't'"),
+    "t is transposed": (_with("t", np.transpose), "(1, samples) are needed"),
+    "NaN in t": (_with("t", _one_nan), "not finite and increasing"),
+    "t runs backwards": (_with("t", lambda t: t[:, ::-1]), "not finite and increasing"),
     "t stands still": (_with("t", _constant), "not finite and increasing"),
     "t in milliseconds": (_with("t", lambda t: 1000 * t), "250 are expected"),
     "t at 100 Hz": (_with("t", lambda t: 2.5 * t), "has 100 samples a second"),
     "t has one sample": (_with("t", lambda t: t[:, :1]), "'t'"),
-    "cursor_pos is shorter": (_with("cursor_pos", lambda p: p[:, :-5]), "must be as long"),
-    "cursor_pos has three axes": (_put("cursor_pos", np.ones((3, 7500))), "(2, samples) is needed"),
+    "cursor_pos is shorter": (_with("cursor_pos", lambda p: p[:, :-5]), "samples and 't'"),
+    "cursor_pos has three axes": (
+        _put("cursor_pos", np.ones((3, 7500))),
+        "(2, samples) are needed",
+    ),
     "the target never changes": (_with("target_pos", _constant), "changes 0 times"),
     "spikes are numbers": (_put("spikes", np.ones((3, 4))), "a cell array"),
-    "spikes have other channels": (_with("chan_names", lambda c: c[:, :-1]), "must be as many"),
-    "no channels": (_put("chan_names", np.empty((1, 0), h5py.ref_dtype)), "not none"),
-    "a channel twice": (_twice, "chan_names' of"),
-    "a cell that leads nowhere": (_null, "spikes of M1 002, unit 1"),
-    "a spike that is NaN": (_cell("spikes", "0_1", np.array([[1290.0, np.nan]])), "M1 001, unit 1"),
-    "spikes as text": (_cell("spikes", "0_1", "loud"), "numbers are needed"),
-    "spikes as a matrix": (_cell("spikes", "0_1", np.ones((4, 4))), "a vector is needed"),
+    "spikes have other channels": (_with("chan_names", lambda c: c[:, :-1]), "'chan_names' 3"),
+    "no channels": (_put("chan_names", np.empty((1, 0), h5py.ref_dtype)), "'chan_names' 0"),
+    "a channel twice": (_twice, "more than once"),
+    "a cell that leads nowhere": (_null, "Invalid HDF5 object reference"),
+    "a spike that is NaN": (
+        _cell("spikes", "0_1", np.array([[1290.0, np.nan]])),
+        "spikes of M1 001",
+    ),
+    "spikes as text": (_cell("spikes", "0_1", "loud"), "a vector of numbers is needed"),
+    "spikes as a matrix": (
+        _cell("spikes", "0_1", np.ones((4, 4))),
+        "a vector of numbers is needed",
+    ),
     "names as numbers": (_cell("chan_names", "1_0", np.ones((1, 3))), "chan_names 2"),
 }
 
@@ -445,8 +448,8 @@ def _backwards(times):
 
 
 MALFORMED_BROADBAND = {
-    "no broadband": (lambda file: file.__delitem__(BROADBAND), f"lacks '{BROADBAND}'"),
-    "no timestamps": (_put(f"{BROADBAND}/timestamps", None), "lacks"),
+    "no broadband": (lambda file: file.__delitem__(BROADBAND), f"no array '{BROADBAND}/data'"),
+    "no timestamps": (_put(f"{BROADBAND}/timestamps", None), "no array"),
     "NaN in the timestamps": (_timestamps(_one_nan), "timestamp of sample 100"),
     "time runs backwards": (_timestamps(_backwards), "backwards at sample 2000"),
     "fewer timestamps": (_timestamps(lambda t: t[:-9]), "timestamp"),
@@ -456,10 +459,10 @@ MALFORMED_BROADBAND = {
     ),
     "timestamps of another day": (_timestamps(lambda t: t + 9999), "overlap"),
     "zero channels": (_data(lambda d: d[:, :0]), "electrode names"),
-    "channels by samples": (_data(np.transpose), "samples by electrodes"),
-    "text for data": (_put(f"{BROADBAND}/data", "loud"), "electrode names"),
+    "channels by samples": (_data(np.transpose), "electrode names"),
+    "text for data": (_put(f"{BROADBAND}/data", "loud"), NAME),
     "no conversion": (_no_conversion, "conversion"),
-    "numbers for names": (_put(f"{BROADBAND}/electrode_names", np.arange(2)), "a name for each"),
+    "numbers for names": (_put(f"{BROADBAND}/electrode_names", np.arange(2)), NAME),
     "a name twice": (_put(f"{BROADBAND}/electrode_names", ["a", "a"]), "more than once"),
 }
 
@@ -519,7 +522,7 @@ def test_a_file_of_another_kind_is_one_clear_error(folder, content):
 def test_a_matlab_5_file_is_named_as_such(folder):
     path = folder / f"{SPIKES_ONLY}.mat"
     io.savemat(path, {"t": np.arange(3.0)})
-    with pytest.raises(DataError, match=r"a MATLAB 5 file, but MATLAB 7\.3 \(HDF5\) is expected"):
+    with pytest.raises(DataError, match=r"a MATLAB 5 file, and MATLAB 7\.3 is expected"):
         _spikes_only()
 
 
@@ -536,11 +539,10 @@ def _infinite(values):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (_with("t", _jump), "so a time in it is wrong"),
+        (_with("t", _jump), "reaches over"),
         (_with("cursor_pos", _infinite), "holds numbers up to inf, which are no positions"),
         (_with("cursor_pos", lambda values: values * 1e30), "which are no positions"),
         (lambda file: file.create_dataset("more", (2**40,), "f8"), "more of"),
-        (lambda file: file.__setitem__("more", h5py.ExternalLink("x.h5", "/")), "is not followed"),
     ],
 )
 def test_numbers_and_sizes_that_no_recording_has(folder, change, match):
@@ -559,7 +561,5 @@ def test_names_of_electrodes_that_are_no_text(folder):
     with h5py.File(folder / f"{NAME}.nwb", "r+") as file:
         del file[f"{BROADBAND}/electrode_names"]
         file[f"{BROADBAND}/electrode_names"] = np.array([b"\xff\xfe", b"b"], h5py.string_dtype())
-    with pytest.raises(
-        DataError, match=rf"{NAME}\.nwb is damaged .*UnicodeDecodeError.*get it again"
-    ):
+    with pytest.raises(DataError, match=rf"{NAME}\.nwb is damaged .*UnicodeDecodeError"):
         makin.session(NAME, progress=False)

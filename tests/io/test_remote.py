@@ -11,10 +11,9 @@ from types import ModuleType, SimpleNamespace
 import h5py
 import numpy as np
 import pytest
-import requests
 
 from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.io import _web, prepare, remote
+from spikelfp_lab.io import remote
 from spikelfp_lab.io.nwb_read import describe_nwb, open_nwb
 from tests.io.nwb_files import add_lfp, add_units, start_file, whole_file, write
 
@@ -81,7 +80,6 @@ def serving(data: bytes, *, ranges=True, login=False) -> Iterator[SimpleNamespac
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SPIKELFP_DATA", str(tmp_path / "cache"))
-    monkeypatch.setenv("SPIKELFP_ALLOW_PRIVATE", "1")
     return tmp_path / "cache" / "nwb"
 
 
@@ -149,7 +147,7 @@ def test_bad_answers_are_one_error_each_and_leave_nothing(small, cache):
     with serving(small) as server, pytest.raises(DataError, match="answers 404 Not Found"):
         open_nwb(server.url.replace("a.nwb", "b.nwb"))
     with serving(small, ranges=False) as server:
-        with pytest.raises(DataError, match=r"whole files only .*Download it"):
+        with pytest.raises(DataError, match=r"whole files only.*Download it"):
             open_nwb(server.url)
         with pytest.raises(DataError, match="whole files only"):
             describe_nwb(server.url)
@@ -160,27 +158,15 @@ def test_bad_answers_are_one_error_each_and_leave_nothing(small, cache):
             open_nwb(server.url)
     with pytest.raises(DataError, match="cannot be reached"):
         open_nwb("http://127.0.0.1:9/a.nwb")
+    with pytest.raises(DataError, match="not encrypted"):
+        open_nwb("http://example.org/a.nwb")
     with pytest.raises(ConfigError, match="kind 's3'"):
         open_nwb("s3://bucket/a.nwb")
     assert not files_below(cache)
 
 
-def test_a_link_to_a_file_of_this_machine_is_not_followed(tmp_path, cache):
-    secret = tmp_path / "secret.h5"
-    with h5py.File(secret, "w") as file:
-        file["data"] = np.ones((10_000, 3))
-    path = whole_file(tmp_path / "a.nwb")
-    with h5py.File(path, "a") as file:
-        del file["processing/ecephys/LFP/lfp/data"]
-        file["processing/ecephys/LFP/lfp/data"] = h5py.ExternalLink(str(secret), "data")
-    with serving(path.read_bytes()) as server, pytest.raises(DataError, match="points at another"):
-        open_nwb(server.url)
-    assert not files_below(cache)
-
-
 def test_a_full_disk_leaves_no_half_written_cache(small, cache, monkeypatch):
     def full(dataset, path, *_, **__):
-        path.mkdir(parents=True)
         (path / "half").write_bytes(b"written")
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -194,59 +180,6 @@ def test_a_full_disk_leaves_no_half_written_cache(small, cache, monkeypatch):
         assert open_nwb(server.url, cache=False, progress=False).sizes["unit"] == 4
 
 
-def test_an_address_of_this_machine_is_not_asked_unless_allowed(small, cache, monkeypatch):
-    monkeypatch.delenv("SPIKELFP_ALLOW_PRIVATE")
-    with serving(small) as server:
-        for verb in (open_nwb, describe_nwb):
-            with pytest.raises(DataError, match=r"no public address.*SPIKELFP_ALLOW_PRIVATE=1"):
-                verb(server.url.replace("http://", "http://user:secret@"))
-        assert server.requests == 0
-    with pytest.raises(DataError, match="no encryption"):
-        open_nwb("http://192.88.98.1/a.nwb")
-    assert not files_below(cache)
-
-
-@pytest.mark.parametrize(
-    "where",
-    [
-        "https://",
-        "https:///a.nwb",
-        "https://[::1/a.nwb",
-        "https://a b\0/a.nwb",
-        f"https://{'é' * 99}/a",
-    ],
-)
-def test_addresses_that_are_none_are_one_clear_error(where, cache):
-    with pytest.raises(DataError, match="Check"):
-        open_nwb(where)
-    assert not files_below(cache)
-
-
-def test_a_server_that_sends_elsewhere_later_is_not_followed(small, cache, monkeypatch):
-    """The parts that remfile asks for go the same guarded way as the first question."""
-    monkeypatch.setattr("time.sleep", lambda _: None)  # remfile tries again, with pauses
-    with serving(small) as server:
-        server.then = "http://240.0.0.1/latest/meta-data"
-        with pytest.raises(DataError, match=r"240\.0\.0\.1"):
-            open_nwb(server.url)
-        limits = []
-
-        def no_network(*_, timeout, **__):
-            limits.append(timeout)
-            raise requests.ConnectionError("no network")
-
-        monkeypatch.setattr(requests.Session, "send", no_network)
-        with pytest.raises(DataError, match="cannot be reached"):
-            open_nwb(server.url)
-    assert limits == [_web._TIMEOUT_S] and not files_below(cache)
-
-
-def test_a_server_that_does_not_say_the_length_is_refused(small):
-    with serving(small) as server, pytest.raises(DataError, match="does not say how long"):
-        server.of = "*"
-        open_nwb(server.url)
-
-
 def test_a_failure_while_making_keeps_nothing(cache):
     def fail():
         raise DataError("no")
@@ -254,17 +187,6 @@ def test_a_failure_while_making_keeps_nothing(cache):
     with pytest.raises(DataError, match="no"):
         remote.kept("https://example.org/a.nwb", {}, fail, cache=True)
     assert not files_below(cache)
-
-
-def test_names_in_the_cache_are_safe_and_differ():
-    def path(where, **options):
-        return remote._cache_path(where, options)
-
-    odd = path("https://example.org/../../etc/pass%2Fwd name.nwb?x=/../y")
-    assert odd.parent == prepare.cache_folder("nwb") and ".." not in odd.name
-    assert path("http://a/b.nwb") != path("http://a/c/b.nwb")
-    assert path("http://a/b.nwb", bin_size_s=0.01) != path("http://a/b.nwb", bin_size_s=0.02)
-    assert path("http://a/b.nwb", x=1, y=2) == path("http://a/b.nwb", y=2, x=1)
 
 
 class NotFoundError(RuntimeError):
@@ -293,9 +215,6 @@ class _Dandi:
             raise NotFoundError(f"No asset at path {path}")
         return SimpleNamespace(get_content_url=lambda **_: _Dandi.url)
 
-    def get_assets_with_path_prefix(self, prefix):
-        return iter([SimpleNamespace(path="sub-1/a.nwb")] if prefix == "sub-1" else [])
-
 
 @pytest.fixture
 def dandi(monkeypatch):
@@ -314,9 +233,9 @@ def test_dandi_addresses_resolve(small, dandi, cache, monkeypatch):
         assert len(describe_nwb("dandi:000688@0.250122.1735/sub-1/a.nwb")) == 4
     assert session.attrs["subject"] == "rat1"
     assert open_nwb("dandi:000688/sub-1/a.nwb", progress=False).identical(session)
-    with pytest.raises(DataError, match=r"No file sub-1/b.nwb.*sub-1/a.nwb"):
+    with pytest.raises(DataError, match=r"sub-1/b.nwb cannot be found in DANDI .*No asset"):
         open_nwb("dandi:000688/sub-1/b.nwb")
-    with pytest.raises(DataError, match="does not know dandi:000001/a"):
+    with pytest.raises(DataError, match=r"dandi:000001/a.nwb cannot be .*No such Dandiset"):
         open_nwb("dandi:000001/a.nwb")
     with pytest.raises(ConfigError, match="is no DANDI address"):
         open_nwb("dandi:688")

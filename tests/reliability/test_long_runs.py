@@ -97,8 +97,7 @@ def test_ten_cycles_of_opening_leak_no_file_handle(prepare, tmp_path):
 
 
 @pytest.mark.skipif(not HANDLES.is_dir(), reason="counts the handles in /proc, which Linux has")
-def test_ten_readings_of_an_address_leak_no_file_handle(tmp_path, monkeypatch):
-    monkeypatch.setenv("SPIKELFP_ALLOW_PRIVATE", "1")  # the server is on this machine
+def test_ten_readings_of_an_address_leak_no_file_handle(tmp_path):
     with serving(whole_file(tmp_path / "a.nwb").read_bytes()) as server:
         before = None
         for _ in range(CYCLES):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spikelfp_lab import _guard as _untrusted
+from spikelfp_lab import _guard
 from spikelfp_lab._guard import check_size, reading
 from spikelfp_lab.errors import CheckpointError, DataError, SchemaError
 
@@ -24,7 +24,7 @@ def test_what_deflate_could_have_packed_is_never_refused(declared, stored):
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(monkeypatch):
-    monkeypatch.setattr(_untrusted, "available_memory", lambda: 1e9)
+    monkeypatch.setattr(_guard, "available_memory", lambda: 1e9)
     check_size(10**9, stored=10**9, what="lfp")
     check_size(10**10, stored=10**10, what="lfp", whole=False)  # which is read in pieces
     with pytest.raises(DataError, match=r"takes 2\.0 GB of memory, and 1\.0 GB are free"):
@@ -32,18 +32,19 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(monkeypatch)
 
 
 def test_memory_is_known():
-    assert 1e8 < _untrusted.available_memory() < 1e15
+    assert 1e8 < _guard.available_memory() < 1e15
 
 
 @pytest.mark.parametrize(
     "error",
-    [KeyError("a"), RecursionError(), OSError("no"), MemoryError(), UnicodeError("x" * 999)],
+    [KeyError("a"), RecursionError(), OSError("no"), MemoryError(), UnicodeError("x" * 9999)],
 )
 def test_any_error_becomes_one_that_names_the_file(error):
     with pytest.raises(CheckpointError) as caught, reading("d/a.nwb", "is bad", "Copy it.", kind=CheckpointError):  # fmt: skip
         raise error
     assert "d/a.nwb" in str(caught.value) and "opy it" in str(caught.value)
-    assert caught.value.__cause__ is error and len(str(caught.value)) < 600
+    assert str(error) in str(caught.value)  # the reason is kept whole
+    assert caught.value.__cause__ is error
 
 
 def test_errors_of_the_package_stay_what_they_are_and_get_a_name():
