@@ -72,14 +72,21 @@ bytes of it: it is damaged, or was never filled. Copy the file again from its so
 
 def check_hdf5(file: Any, name: str, *, local: bool = True) -> None:
     """Hold what each dataset of an open h5py.File declares against what the file stores of it."""
-    size = file.id.get_filesize()
+    size, folder = file.id.get_filesize(), Path(str(file.filename)).parent
 
     def check(where: str, item: Any) -> None:
-        if not hasattr(item, "dtype") or item.is_virtual or item.external:
+        if not hasattr(item, "dtype"):
             return
-        stored = min(item.id.get_storage_size(), size) if local else size
-        declared = math.prod(item.shape or ()) * item.id.get_type().get_size()
-        check_size(declared, stored=stored, what=f"{where} of {name}", whole=False)
+        files = [one.file_name for one in item.virtual_sources()] if item.is_virtual else []
+        files += [one for one, *_ in item.external or ()]
+        if lost := [one for one in files if local and one != "." and not (folder / one).exists()]:
+            raise DataError(
+                f"{where} of {name} needs the file {lost[0]}, which is not there: copy it too."
+            )
+        if not files:
+            stored = min(item.id.get_storage_size(), size) if local else size
+            declared = math.prod(item.shape or ()) * item.id.get_type().get_size()
+            check_size(declared, stored=stored, what=f"{where} of {name}", whole=False)
 
     file.visititems(check)
 
