@@ -36,7 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
         start, stop = 0, len(data)
         if asked and server.ranges:
             first, last = asked.removeprefix("bytes=").split("-")
-            start, stop = int(first), min(int(last) + 1, len(data))
+            start, stop = int(first), min(int(last or len(data)) + 1, len(data))
         if server.then and server.requests > 1:
             self.send_response(302)
             self.send_header("Location", server.then)

@@ -296,7 +296,6 @@ def main(kills: int, *, seed: int, only: list[str], report: Path) -> int:
     scratch = Path(tempfile.mkdtemp(prefix="crash-"))
     files = scratch / "recordings"
     files.mkdir()
-    os.environ["SPIKELFP_ALLOW_PRIVATE"] = "1"  # the server of the recordings is on this machine
     os.environ["CRASH_FILES"] = str(files)
     os.environ["JOBLIB_TEMP_FOLDER"] = str(scratch)
     begin, tables, troubles = time.monotonic(), {}, []

@@ -6,7 +6,7 @@ it is opened. Whatever opens is checked: a session against the schema, a model b
 
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,8 @@ def _open_flint(path: Path) -> None:
 
 def _open_makin(path: Path, *, broadband: bool) -> None:
     # as makin.session does once the files are there, so that no download is begun when they are not
-    options = makin._options(broadband, None, "sorted", "cursor", 0.01)
-    _session(makin.prepare(MAKIN, path.parent, replace(options, lfp=broadband)))
+    (job,) = makin._jobs([MAKIN], broadband, None, "sorted", "cursor", 0.01)
+    _session(makin.prepare(job))
 
 
 def _load(path: Path) -> None:
