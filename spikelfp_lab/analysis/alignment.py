@@ -1,8 +1,9 @@
 """How alike two sets of latents are: CKA, CCA, Procrustes, retrieval.
 
-All take two (time, latent) arrays or DataArrays of the same time steps. A step where either is NaN
-is left out. Each measure centers both over time first: the mean of a model's latents is often most
-of their norm and tells nothing about the behavior. Compare them on held-out time steps only.
+All take two (time, latent) arrays or DataArrays of the same time steps and raise DataError for
+others, for fewer than three shared steps and for latents that are constant. A step where either is
+NaN is left out. Each centers both first: the mean of a model's latents is often most of their norm
+and tells nothing of the behavior. Compare latents on held-out time only.
 """
 
 from typing import NamedTuple
@@ -12,12 +13,15 @@ import xarray as xr
 from scipy import linalg
 
 from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.sessions import same_clock
+
+Latents = np.ndarray | xr.DataArray
 
 
 class Procrustes(NamedTuple):
     """What :func:`procrustes` returns."""
 
-    aligned: np.ndarray | xr.DataArray
+    aligned: Latents
     distance: float
 
 
@@ -29,34 +33,12 @@ class Retrieval(NamedTuple):
     n: int
 
 
-def linear_cka(a: np.ndarray | xr.DataArray, b: np.ndarray | xr.DataArray) -> float:
-    """Linear centered kernel alignment: 1 for the same geometry, near 0 for unrelated latents.
+def linear_cka(a: Latents, b: Latents) -> float:
+    """Linear centered kernel alignment, 0 to 1: 1 for the same geometry.
 
-    Invariant to rotation, isotropic scale and translation of either; the numbers of latents may
-    differ. It weights directions by variance, so it tells of the largest ones. Unrelated latents
-    score about their number divided by the number of time steps, so use many steps.
+    Invariant to rotation, isotropic scale and translation; directions weigh by their variance.
+    Unrelated latents score about their number over the number of steps (Kornblith et al. 2019).
 
-    Parameters
-    ----------
-    a, b : np.ndarray or xr.DataArray
-        (time, latent).
-
-    Returns
-    -------
-    float
-        From 0 to 1.
-
-    Raises
-    ------
-    DataError
-        Different time steps, fewer than three shared ones, or latents that are constant.
-
-    References
-    ----------
-    Kornblith et al., ICML 2019, arXiv 1905.00414.
-
-    Examples
-    --------
     >>> a = np.random.default_rng(0).normal(size=(200, 3))
     >>> round(linear_cka(a, 2 * a[:, ::-1] + 5), 6)
     1.0
@@ -66,93 +48,42 @@ def linear_cka(a: np.ndarray | xr.DataArray, b: np.ndarray | xr.DataArray) -> fl
     return float(cross / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)))
 
 
-def cca(
-    a: np.ndarray | xr.DataArray,
-    b: np.ndarray | xr.DataArray,
-    *,
-    n_components: int | None = None,
-) -> float:
-    """Mean canonical correlation: 1 when each is an invertible linear map of the other.
+def cca(a: Latents, b: Latents, *, n_components: int | None = None) -> float:
+    """Mean canonical correlation, 0 to 1: 1 when each is an invertible linear map of the other.
 
-    All directions count the same, however little they vary, so noise directions pull it down and
-    few time steps push it up (unrelated latents score about sqrt(latents / steps) or more). Keeping
-    only the leading principal components of each regularizes both.
+    All directions count the same, so noise pulls it down and few steps push it up. Keeping the
+    leading ``n_components`` of each (by default all that vary) regularizes both (SVCCA, Raghu 2017).
 
-    Parameters
-    ----------
-    a, b : np.ndarray or xr.DataArray
-        (time, latent).
-    n_components : int, optional
-        Principal components kept of each; by default all that vary at all.
-
-    Returns
-    -------
-    float
-        From 0 to 1; the mean over as many correlations as the smaller has components.
-
-    Raises
-    ------
-    DataError
-        As :func:`linear_cka`, or no more time steps than components.
-    ConfigError
-        ``n_components`` below 1.
-
-    References
-    ----------
-    Hotelling 1936; after PCA, as SVCCA: Raghu et al., NeurIPS 2017, arXiv 1706.05806.
-
-    Examples
-    --------
     >>> a = np.random.default_rng(0).normal(size=(200, 2))
     >>> round(cca(a, a @ [[1, 2], [3, 4]]), 6)
     1.0
     """
     if n_components is not None and n_components < 1:
         raise ConfigError(f"n_components is {n_components}: give at least 1, or None for all.")
-    a, b, _ = _shared(a, b)
     bases = []
-    for values in (a, b):
+    for values in _shared(a, b)[:2]:
         left, singular, _ = linalg.svd(values, full_matrices=False)
         rank = int((singular > 1e-6 * singular[0]).sum())
         bases.append(left[:, : min(rank, n_components or rank)])
     components = sum(basis.shape[1] for basis in bases)
-    if len(a) <= components:
+    if len(bases[0]) <= components:
         raise DataError(
-            f"{len(a)} time steps cannot tell {components} components apart from chance: "
+            f"{len(bases[0])} time steps cannot tell {components} components apart from chance: "
             "give more time steps or a smaller n_components."
         )
-    correlations = linalg.svdvals(bases[0].T @ bases[1])
-    return float(np.clip(correlations, 0, 1).mean())
+    return float(np.clip(linalg.svdvals(bases[0].T @ bases[1]), 0, 1).mean())
 
 
-def procrustes(latents: np.ndarray | xr.DataArray, target: np.ndarray | xr.DataArray) -> Procrustes:
-    """Turn, mirror, scale and shift latents onto a target; how much is then left.
-
-    Parameters
-    ----------
-    latents : np.ndarray or xr.DataArray
-        (time, latent), what is moved.
-    target : np.ndarray or xr.DataArray
-        (time, latent) of the same shape, what it is moved onto.
+def procrustes(latents: Latents, target: Latents) -> Procrustes:
+    """Turn, mirror, scale and shift latents onto a target of the same shape.
 
     Returns
     -------
     Procrustes
         ``aligned``: the moved latents, of the type of ``latents`` (NaN steps stay NaN), in the
-        target's units. ``distance``: residual sum of squares over the target's, from 0 (the same
-        shape) to 1; the disparity of ``scipy.spatial.procrustes``.
+        target's units. ``distance``: residual over the target's sum of squares, 0 (the same shape)
+        to 1, as ``scipy.spatial.procrustes``.
 
-    Raises
-    ------
-    DataError
-        As :func:`linear_cka`, or numbers of latents that differ.
-
-    References
-    ----------
-    Schönemann, Psychometrika 1966.
-
-    Examples
-    --------
     >>> target = np.random.default_rng(0).normal(size=(100, 2))
     >>> aligned, distance = procrustes(3 * target @ [[0, 1], [-1, 0]] + 7, target)
     >>> bool(np.allclose(aligned, target)), round(distance, 6)
@@ -163,57 +94,19 @@ def procrustes(latents: np.ndarray | xr.DataArray, target: np.ndarray | xr.DataA
     rotation, fit = linalg.orthogonal_procrustes(moved / size_moved, fixed / size_fixed)
     values = (_values(latents) - means[0]) @ rotation * (fit * size_fixed / size_moved) + means[1]
     if isinstance(latents, xr.DataArray):
-        aligned = latents.transpose("time", ...).copy(data=values)
-    else:
-        aligned = values
-    return Procrustes(aligned, float(max(0.0, 1 - fit**2)))
+        values = latents.transpose("time", ...).copy(data=values)
+    return Procrustes(values, float(max(0.0, 1 - fit**2)))
 
 
 def retrieval(
-    a: np.ndarray | xr.DataArray,
-    b: np.ndarray | xr.DataArray,
-    *,
-    n_candidates: int = 100,
-    spacing: int = 10,
-    seed: int = 0,
+    a: Latents, b: Latents, *, n_candidates: int = 100, spacing: int = 10, seed: int = 0
 ) -> Retrieval:
-    """How often a time step of ``a`` is most like the same time step of ``b``.
+    """How often a time step of ``a`` is most like the same step of ``b``, by the cosine.
 
-    Similarity is the cosine after centering. Neighboring bins are nearly the same, and telling them
-    apart is not asked: only every ``spacing``-th time step takes part. Those are shuffled into
-    groups of ``n_candidates``; in each, every step of ``a`` picks the most similar of ``b``.
+    Every ``spacing``-th step takes part, since neighbors are nearly the same. These are shuffled
+    into groups of ``n_candidates``, within which each step of ``a`` picks one of ``b``; chance is
+    one in so many. ``a`` and ``b`` must be in one space: see :func:`procrustes`.
 
-    Parameters
-    ----------
-    a, b : np.ndarray or xr.DataArray
-        (time, latent), in one space: a student aligned to its teacher, or after
-        :func:`procrustes` fitted on other time steps.
-    n_candidates : int
-        Time steps to pick from; chance is one in so many.
-    spacing : int
-        Time steps from one candidate to the next, at least, in bins.
-    seed : int
-        Of the shuffling into groups.
-
-    Returns
-    -------
-    Retrieval
-        ``accuracy`` (top-1, over all groups), ``chance`` and ``n``, the number of time steps asked.
-
-    Raises
-    ------
-    DataError
-        As :func:`procrustes`, or too few time steps for one group.
-    ConfigError
-        Fewer than two candidates, or a spacing below 1.
-
-    References
-    ----------
-    The alignment table of Erturk et al., NeurIPS 2025, arXiv 2512.12461, in spirit: its number of
-    candidates is not published.
-
-    Examples
-    --------
     >>> a = np.random.default_rng(0).normal(size=(3000, 8))
     >>> retrieval(a, a)
     Retrieval(accuracy=1.0, chance=0.01, n=300)
@@ -228,8 +121,7 @@ def retrieval(
     if not groups:
         raise DataError(
             f"{len(a)} time steps give {available.size} candidates {spacing} steps apart, fewer "
-            f"than n_candidates = {n_candidates}: give more time steps, or a smaller n_candidates "
-            "or spacing."
+            f"than n_candidates = {n_candidates}: give more steps, or less of either."
         )
     chosen = np.random.default_rng(seed).permutation(available)[: groups * n_candidates]
     correct = 0
@@ -240,11 +132,12 @@ def retrieval(
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
+    """Rows of length 1."""
     length = np.linalg.norm(values, axis=1, keepdims=True)
     return values / np.where(length > 0, length, 1.0)
 
 
-def _values(latents: np.ndarray | xr.DataArray) -> np.ndarray:
+def _values(latents: Latents) -> np.ndarray:
     """(time, latent) float64."""
     if isinstance(latents, xr.DataArray):
         if latents.ndim != 2 or "time" not in latents.dims:
@@ -257,12 +150,15 @@ def _values(latents: np.ndarray | xr.DataArray) -> np.ndarray:
 
 
 def _shared(
-    a: np.ndarray | xr.DataArray, b: np.ndarray | xr.DataArray, *, same_width: bool = False
+    a: Latents, b: Latents, *, same_width: bool = False
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """Both over the time steps where neither is NaN, centered, and the two means."""
-    timed = all(isinstance(x, xr.DataArray) and "time" in x.coords for x in (a, b))
     both = [_values(a), _values(b)]
-    if len(both[0]) != len(both[1]) or (timed and not np.allclose(a["time"], b["time"])):
+    same = len(both[0]) == len(both[1])
+    if all(isinstance(x, xr.DataArray) and "time" in x.coords for x in (a, b)) and len(a) > 1:
+        step = float(np.median(np.diff(a["time"])))
+        same = same and same_clock(a["time"], b["time"], bin_size_s=step)
+    if not same:
         raise DataError(
             f"The two are not of the same time steps ({len(both[0])} and {len(both[1])}): encode "
             "the same session with both models, or select the shared times first."

@@ -20,32 +20,11 @@ UNIT = ("session", "seed")
 def bootstrap_interval(
     values: Sequence[float] | np.ndarray, *, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over sessions.
+    """Percentile bootstrap interval (low, high) of the mean over sessions.
 
-    Give one value a session (average the seeds first). With fewer than about eight sessions the
-    interval is narrower than it claims to be.
+    Give one value a session (average the seeds first), none NaN. With fewer than about eight
+    sessions the interval is narrower than it claims to be; a single value gives NaN.
 
-    Parameters
-    ----------
-    values : sequence of float
-        (session,), without NaN.
-    level : float
-        Confidence level.
-    seed : int
-        Of the resampling.
-
-    Returns
-    -------
-    tuple of float
-        Low and high; NaN both for a single value.
-
-    Raises
-    ------
-    DataError
-        No values, or NaN among them.
-
-    Examples
-    --------
     >>> low, high = bootstrap_interval([0.50, 0.52, 0.54, 0.60])
     >>> round(low, 2), round(high, 2)
     (0.51, 0.58)
@@ -80,20 +59,14 @@ def summarize(
     scores : pd.DataFrame
         Tidy, one split: ``session``, ``seed``, the columns of ``by``, and ``value``, without NaN.
     by : sequence of str
-        What one row is of.
+        What one row of the result is of.
     value : str
         Column that is averaged.
 
     Returns
     -------
     pd.DataFrame
-        The columns of ``by``, in order of appearance; ``value``, ``low``, ``high`` (NaN for a
-        single session), ``n_sessions`` and ``n_seeds``.
-
-    Raises
-    ------
-    DataError
-        A column is missing, or there is more than one split.
+        The columns of ``by``; ``value``, ``low``, ``high``, ``n_sessions`` and ``n_seeds``.
 
     Examples
     --------
@@ -144,15 +117,6 @@ def paired_test(
         mean over SD of the differences; ``p``, two-sided; ``p_min``, the least that so many pairs
         can give (2 / 2^n).
 
-    Raises
-    ------
-    DataError
-        An unknown model or column; more than one split; units that only one of them has; NaN.
-
-    References
-    ----------
-    Kerby, Comprehensive Psychology 2014 (rank-biserial); Lakens, Frontiers in Psychology 2013.
-
     Examples
     --------
     >>> scores = pd.DataFrame({
@@ -164,22 +128,20 @@ def paired_test(
     (3, 3, 1.0, 0.25, 0.25, 1.89)
     """
     _check(scores, [*unit, "model", value])
-    used = scores[scores["model"].isin([a, b])]
-    for model in (a, b):
-        own = scores.loc[scores["model"] == model, value]
-        if own.empty:
-            known = ", ".join(map(str, scores["model"].unique()))
-            raise DataError(f"No scores of the model {model!r}; there are: {known}.")
-        if own.isna().any():
-            raise DataError(
-                f"{int(own.isna().sum())} scores of {model!r} are NaN: leave out those units for "
-                "every model, and say so."
-            )
     means = []
     for model in (a, b):
         table = scores[scores["model"] == model]
-        own = [name for name in unit if not table[name].isna().all()]
-        means.append(table.groupby(own, sort=True)[value].mean().rename("score").reset_index())
+        if table.empty:
+            known = ", ".join(map(str, scores["model"].unique()))
+            raise DataError(f"No scores of the model {model!r}; there are: {known}.")
+        if lost := int(table[value].isna().to_numpy().sum()):
+            raise DataError(
+                f"{lost} scores of {model!r} are NaN: leave out those units for every model, and "
+                "say so."
+            )
+        own = [name for name in unit if not table[name].isna().to_numpy().all()]
+        mean = table.groupby(own, sort=True).agg(score=(value, "mean"))
+        means.append(mean.reset_index())
     keys = [name for name in unit if name in means[0] and name in means[1]]
     pairs = means[0].merge(means[1], on=keys, suffixes=("_a", "_b"))
     for model, mean in zip((a, b), means, strict=True):
@@ -201,7 +163,7 @@ def paired_test(
         "b": b,
         "n": len(pairs),
         "n_sessions": len(by_session),
-        "n_seeds": max(1, used["seed"].nunique()) if "seed" in used else 1,
+        "n_seeds": _seeds(scores[scores["model"].isin([a, b])]),
         "difference": float(by_session.mean()),
         "low": low,
         "high": high,
@@ -248,13 +210,6 @@ def paired_tests(
         One row a pair (and combination): the columns of ``by``, what :func:`paired_test` returns,
         ``p_adjusted`` and ``n_family``.
 
-    Raises
-    ------
-    DataError
-        As :func:`paired_test`, or no other model.
-    ConfigError
-        A ``family`` that is not in ``by``.
-
     Examples
     --------
     >>> scores = pd.DataFrame({
@@ -286,25 +241,9 @@ def paired_tests(
 def control_false_discoveries(tests: pd.DataFrame, *, family: Sequence[str] = ()) -> pd.DataFrame:
     """Benjamini-Hochberg over each family of tests: all that are looked at to answer one question.
 
-    Parameters
-    ----------
-    tests : pd.DataFrame
-        One row a test, with ``p``; of :func:`paired_tests`, or gathered from several.
-    family : sequence of str
-        Columns of which each combination is a family of its own; by default all rows are one.
+    Adds ``p_adjusted`` and ``n_family`` to ``tests``, one row a test with ``p``, as of
+    :func:`paired_tests`. Each combination of the columns ``family`` is a family of its own.
 
-    Returns
-    -------
-    pd.DataFrame
-        The same rows with ``p_adjusted`` and ``n_family``, the number of tests in the family.
-
-    Raises
-    ------
-    DataError
-        A missing column, or p values that are NaN or not from 0 to 1.
-
-    Examples
-    --------
     >>> tests = pd.DataFrame({"readout": ["lagged"] * 2 + ["one_frame"], "p": [0.01, 0.3, 0.04]})
     >>> control_false_discoveries(tests, family=["readout"])["p_adjusted"].round(3).tolist()
     [0.02, 0.3, 0.04]
@@ -321,6 +260,11 @@ def control_false_discoveries(tests: pd.DataFrame, *, family: Sequence[str] = ()
         p_adjusted=grouped.transform(lambda values: stats.false_discovery_control(values)),
         n_family=grouped.transform("size"),
     )
+
+
+def _seeds(scores: pd.DataFrame) -> int:
+    """Number of seeds, 1 where there is no such column."""
+    return max(1, len(set(scores["seed"].dropna()))) if "seed" in scores else 1
 
 
 def _check(scores: pd.DataFrame, columns: Sequence[str]) -> None:
