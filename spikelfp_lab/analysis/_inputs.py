@@ -12,7 +12,7 @@ from spikelfp_lab._ridge import FOLDS
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions import same_clock, split_session, usable_runs, warn_trained
 
-DEFAULT_SPLIT = {"scheme": "blocks", "window_s": 2.0, "seed": 0}
+DEFAULT_SPLIT: dict[str, Any] = {"scheme": "blocks", "window_s": 2.0, "seed": 0}
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -39,7 +39,7 @@ def split_for(
     split: xr.DataArray | None,
     protocol: str | None = None,
 ) -> xr.DataArray:
-    """The split that is given, else that of the latents' model, else the default; of this session."""
+    """The split that is given, else that of the latents' model, else the default."""
     if protocol not in (None, "paper"):
         raise ConfigError(f"Unknown protocol {protocol!r}: give None or 'paper'.")
     attrs, name = getattr(latents, "attrs", {}), name_of(session)
@@ -48,9 +48,9 @@ def split_for(
             f"These are latents of session {attrs['session']}, the behavior is of {name}: encode "
             f"{name}, or decode with the session that the latents are of."
         )
-    own = {**DEFAULT_SPLIT, **{key: attrs[key] for key in DEFAULT_SPLIT if key in attrs}}
+    own = {key: attrs.get(key, value) for key, value in DEFAULT_SPLIT.items()}
     if split is None:
-        asked = own | ({"scheme": "paper"} if protocol == "paper" else {})
+        asked = {**own, "scheme": "paper"} if protocol == "paper" else own
         source = "latents" if "scheme" in attrs else "default"
         split = split_session(session, **asked).assign_attrs(split_from=source)
     else:

@@ -45,7 +45,7 @@ def fit_system(states: np.ndarray, observed: np.ndarray, stretches: np.ndarray) 
 
 
 def filtered(system: System, observed: np.ndarray, stretches: np.ndarray) -> np.ndarray:
-    """(time, state) means given the observations of the stretch so far; NaN outside the stretches."""
+    """(time, state) means given the stretch so far; NaN outside the stretches."""
     weights = linalg.solve(system.noise, system.observation, assume_a="pos")  # R^-1 C
     longest = int(np.diff(stretches, axis=1).max(initial=0))
     steps, gains = _gains(system, system.observation.T @ weights, longest)
@@ -77,7 +77,7 @@ def _regress(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _gains(
     system: System, information: np.ndarray, longest: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """For each bin of a stretch: what takes the state there, and what its observation is weighted by.
+    """For each bin of a stretch: the step of the state, and the weights of its observation.
 
     Both end where they change no longer. ``information`` is C' R^-1 C.
     """

@@ -52,7 +52,7 @@ def cca(a: Latents, b: Latents, *, n_components: int | None = None) -> float:
     """Mean canonical correlation, 0 to 1: 1 when each is an invertible linear map of the other.
 
     All directions count the same, so noise pulls it down and few steps push it up. Keeping the
-    leading ``n_components`` of each (by default all that vary) regularizes both (SVCCA, Raghu 2017).
+    leading ``n_components`` of each (by default all that vary) regularizes both.
 
     >>> a = np.random.default_rng(0).normal(size=(200, 2))
     >>> round(cca(a, a @ [[1, 2], [3, 4]]), 6)
@@ -155,9 +155,10 @@ def _shared(
     """Both over the time steps where neither is NaN, centered, and the two means."""
     both = [_values(a), _values(b)]
     same = len(both[0]) == len(both[1])
-    if all(isinstance(x, xr.DataArray) and "time" in x.coords for x in (a, b)) and len(a) > 1:
-        step = float(np.median(np.diff(a["time"])))
-        same = same and same_clock(a["time"], b["time"], bin_size_s=step)
+    times = [x["time"] for x in (a, b) if isinstance(x, xr.DataArray) and "time" in x.coords]
+    if same and len(times) == 2 and len(both[0]) > 1:
+        step = float(np.median(np.diff(times[0])))
+        same = same_clock(times[0], times[1], bin_size_s=step)
     if not same:
         raise DataError(
             f"The two are not of the same time steps ({len(both[0])} and {len(both[1])}): encode "

@@ -59,20 +59,9 @@ def wiener(
 ) -> xr.DataArray:
     """Wiener filter: a ridge from this bin and those before it, with the penalty of ``decode``.
 
-    Parameters
-    ----------
-    inputs, session, split
-        See the module.
-    lag_s : float
-        How far back it sees, in seconds. The work grows as the third power of features times lags.
-    components : int or float, optional
-        Principal components of the standardized training bins that the inputs are reduced to: at
-        most so many, or the least that explain this share of the variance; by default all inputs.
-
-    Returns
-    -------
-    xr.DataArray
-        See the module; NaN also where the past reaches over a gap or the edge of a split.
+    It sees ``lag_s`` seconds back, and NaN is also where these reach over a gap or the edge of a
+    split. ``components`` reduces the inputs to principal components of the standardized training
+    bins: at most so many, or the least that explain this share of the variance (a float).
 
     Examples
     --------
@@ -120,25 +109,10 @@ def kalman(
     starts anew, at the mean of training time, after each gap, trial's edge or NaN of the inputs; it
     goes on from one split to the next, by inputs alone.
 
-    Parameters
-    ----------
-    inputs, session, split
-        See the module.
-    state : sequence of {"behavior", "derivative", "integral"}
-        What the state is made of, "behavior" among it. The derivative of a velocity is an
-        acceleration; its integral a position, about its mean over each stretch of training time.
-    components : int or float, optional
-        As for :func:`wiener`; by default the number, of 5, 10, 20, ... 160, that predicts best over
-        five folds of training time.
-
-    Returns
-    -------
-    xr.DataArray
-        See the module; ``attrs`` also "components" and "state".
-
-    References
-    ----------
-    Wu, Gao, Bienenstock, Donoghue & Black, Neural Computation 2006.
+    The ``state`` is made of "behavior" and, optionally, its "derivative" (of a velocity: an
+    acceleration) and "integral" (a position, about its mean over each stretch of training time).
+    ``components`` as for :func:`wiener`; by default the number, of 5, 10, 20, ... 160, that
+    predicts best over five folds of training time (Wu, Gao, Bienenstock, Donoghue & Black 2006).
     """
     state = (state,) if isinstance(state, str) else tuple(state)
     if "behavior" not in state or len(set(state)) < len(state) or set(state) - set(KINEMATICS):
@@ -193,19 +167,8 @@ def gru(
     train : TrainConfig, optional
         How it is trained; its window and scheme are not used, its seed is that of the weights. By
         default ``GRU_TRAIN`` with the seed of the split.
-    device : str
-        "auto", "cpu" or "cuda".
-    progress : bool
-        Show a progress bar.
-
-    Returns
-    -------
-    xr.DataArray
-        See the module; ``attrs`` also "hidden", "parameters", "best_step" and "seed".
-
-    References
-    ----------
-    Cho et al., EMNLP 2014, arXiv 1406.1078.
+    device, progress
+        As for :func:`~spikelfp_lab.pretrain`.
     """
     from spikelfp_lab.analysis._gru import GRU_TRAIN, fit_and_predict  # torch, only when asked for
 
@@ -239,24 +202,9 @@ def psid(
     is for research and education), identifies a linear model all of whose states are relevant to
     behavior and decodes with its steady-state Kalman filter.
 
-    Parameters
-    ----------
-    inputs, session, split, components
-        As for :func:`wiener`; the size of the problem is ``components`` times ``horizon``.
-    states : int, optional
-        Latent states; by default the number, of 2, 4, 8 and 16, that predicts best over five folds.
-    horizon : int
-        Bins of past and of future that states are identified by, at least 2; stretches of training
-        time of fewer than twice as many bins are not used.
-
-    Returns
-    -------
-    xr.DataArray
-        See the module; ``attrs`` also "states", "components" and "horizon".
-
-    References
-    ----------
-    Sani et al., Nature Neuroscience 2021; https://github.com/ShanechiLab/PyPSID.
+    ``states`` are by default as many, of 2, 4, 8 and 16, as predict best over five folds; they are
+    identified by ``horizon`` bins of past and of future, at least 2, from stretches of training
+    time that have twice as many. ``components`` as for :func:`wiener` (Sani et al. 2021).
     """
     try:
         identify = importlib.import_module("PSID").PSID
@@ -291,7 +239,7 @@ def psid(
     size = _best_size([n for n in STATES if n <= most] if states is None else [states], data, run)
     predicted = run(size, data.train, data.known)
     if not np.isfinite(predicted[data.known]).all():
-        raise DataError(f"PSID found no stable model of {size} states: ask for fewer, or another horizon.")  # fmt: skip
+        raise DataError(f"PSID found no stable model of {size} states: ask for fewer states.")
     attrs = {"states": size, "components": seen.shape[1], "horizon": horizon}
     return data.prediction(predicted, readout="psid", **attrs)
 
@@ -325,12 +273,12 @@ class _Prepared(NamedTuple):
             )
         inputs = self.table["inputs"].values
         pca = PCA(svd_solver="covariance_eigh").fit(inputs[self.train])
-        variance = pca.explained_variance_
+        variance = np.asarray(pca.explained_variance_)
         rank = max(1, int((variance > 1e-10 * variance[0]).sum()))
         if share:
             explained = np.cumsum(variance[:rank]) / variance[:rank].sum()
             wanted = int(np.searchsorted(explained, wanted * (1 - 1e-12))) + 1
-        return inputs @ pca.components_[: min(int(wanted), rank)].T
+        return inputs @ np.asarray(pca.components_)[: min(int(wanted), rank)].T
 
     def prediction(self, values: np.ndarray, **attrs: Any) -> xr.DataArray:
         """(time, axis) values as a decoder returns them."""
@@ -351,7 +299,7 @@ def _prepare(
     split = split_for(inputs, session, split)
     in_train = split.values == TRAIN
     values = filled(values, observed, in_train)
-    known = np.isfinite(values).all(axis=1)
+    known = np.asarray(np.isfinite(values).all(axis=1))
     train = known & in_train & np.isfinite(behavior).all(axis=1)
     if train.sum() < 2 * FOLDS:
         raise too_few("train", readout, 0.0, split.attrs.get("window_s"))

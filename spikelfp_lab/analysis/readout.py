@@ -8,7 +8,7 @@ side by side: latents that carry their own history win in the first and not in t
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,14 @@ from spikelfp_lab.analysis._inputs import (
     too_few,
     whole_rows,
 )
+from spikelfp_lab.analysis.score import SPLITS, score_predicted
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.sessions import TEST, TRAIN, VAL, as_dataset, split_session, warn_trained
+from spikelfp_lab.sessions import TRAIN, as_dataset, split_session, warn_trained
+
+__all__ = ["KINDS", "READOUTS", "SPLITS", "ReadOut", "decode", "fit_readout"]
 
 READOUTS = ("one_frame", "lagged")
 KINDS = (*READOUTS, "past")
-COLUMNS = ("readout", "split", "axis", "r2")
-SPLITS = {"train": TRAIN, "val": VAL, "test": TEST}
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,19 +53,6 @@ class ReadOut:
 
     It knows its latents by their labels and by the digest of the model that made them, so that it
     can be applied to other latents of that model: of another day, or with electrodes lost.
-
-    Attributes
-    ----------
-    kind : {"one_frame", "lagged", "past"}
-    lag_s, bin_size_s : float
-    behavior_dim : tuple of str
-        Axes of the behavior.
-    dim, labels
-        Name of the latents' dim and its labels, None if they had none.
-    digest, session : str, optional
-        Of the model and of the session it was fitted to.
-    split : dict
-        ``scheme``, ``window_s`` and ``seed`` of the split it was fitted on.
     """
 
     kind: str
@@ -90,7 +78,8 @@ class ReadOut:
         Parameters
         ----------
         latents : xr.DataArray
-            (time, feature); they are matched by label and reordered.
+            (time, feature); they are matched by label and reordered, or refused (DataError), as are
+            latents of another model or in bins of another size.
         split : xr.DataArray, optional
             (time,) as :func:`split_session` gives it: no lag then reaches over the edge of a split,
             and the result has it as the coordinate ``split``.
@@ -100,16 +89,11 @@ class ReadOut:
         xr.DataArray
             (time, behavior_dim) float64 in the units of ``behavior``; NaN where a lag would reach
             over a gap, a trial's edge (where latents or split have ``trial``) or a NaN.
-
-        Raises
-        ------
-        DataError
-            Latents with other labels, of another model, or in bins of another size.
         """
         values, observed = features_of(latents)
         values, observed = self._match(latents, values, observed)
         values = np.where(observed, values, self.ridge.mean)
-        finite = np.isfinite(values).all(axis=1)
+        finite = np.asarray(np.isfinite(values).all(axis=1))
         codes = np.zeros(len(values)) if split is None else split.to_numpy()
         rows = whole_rows(self._clock(latents, split), codes, finite, self.ridge.lags)
         predicted = np.full((len(values), len(self.behavior_dim)), np.nan)
@@ -122,22 +106,17 @@ class ReadOut:
 
     def save(self, path: str | Path) -> Path:
         """Write to one file of safetensors, atomically; an older one is replaced."""
-        names = ("kind", "lag_s", "bin_size_s", "behavior_dim", "dim", "labels", "digest", "session", "split")  # fmt: skip
-        told = {"format": 1, "penalty": self.ridge.penalty, **{n: getattr(self, n) for n in names}}
-        arrays = {n: np.ascontiguousarray(v) for n, v in self.ridge._asdict().items() if n != "penalty"}  # fmt: skip
+        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "ridge"}
+        arrays = self.ridge._asdict()
+        told |= {"format": 1, "penalty": arrays.pop("penalty")}
+        arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
         content = safetensors.numpy.save(arrays, {"readout": json.dumps(told)})
         write_whole(Path(path), content)
         return Path(path)
 
     @classmethod
     def load(cls, path: str | Path) -> "ReadOut":
-        """Read what :meth:`save` wrote; nothing in the file is executed.
-
-        Raises
-        ------
-        CheckpointError
-            No such file, or it is damaged or no read-out.
-        """
+        """Read what :meth:`save` wrote; CheckpointError for what is missing or damaged."""
         path = Path(path)
         if not path.is_file():
             raise CheckpointError(f"{path} is not a saved read-out: give the file that save wrote.")
@@ -147,8 +126,8 @@ class ReadOut:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             told.pop("format")
             ridge = Ridge(penalty=told.pop("penalty"), **arrays)
-            told["behavior_dim"] = tuple(told["behavior_dim"])
-            told["labels"] = None if told["labels"] is None else tuple(told["labels"])
+            for name in ("behavior_dim", "labels"):
+                told[name] = None if told[name] is None else tuple(told[name])
             return cls(ridge=ridge, **told)
 
     def _match(
@@ -222,15 +201,6 @@ def fit_readout(
     kind : {"one_frame", "lagged", "past"}, optional
         By default "lagged", and "past" for latents whose attrs say ``causal``.
 
-    Returns
-    -------
-    ReadOut
-
-    Raises
-    ------
-    DataError, ConfigError
-        As :func:`decode`.
-
     Examples
     --------
     >>> import numpy as np, xarray as xr
@@ -267,10 +237,10 @@ def decode(
     """R² of linear read-outs of the behavior, fitted on the training split.
 
     Ridge regression; its penalty is the one that predicts best over five contiguous folds *of the
-    training split*. R² does not depend on the units of the features, nor of the behavior. Bins where
-    a feature or the behavior is NaN are left out, and so is every bin whose lags would reach over a
-    gap, a trial's edge, a NaN or the edge of its split. Counts of units that were not observed
-    (coordinate ``observed``) are filled with the unit's mean over observed training time.
+    training split*. R² does not depend on units. Bins where a feature or the behavior is NaN are
+    left out, and so is every bin whose lags would reach over a gap, a trial's edge, a NaN or the
+    edge of its split. Counts of units that were not observed (coordinate ``observed``) are at the
+    unit's mean over observed training time.
 
     Parameters
     ----------
@@ -312,10 +282,6 @@ def decode(
     -----
     SpikeLFPWarning
         When test time of the split is time that the latents' model, or the read-out, was fitted to.
-
-    References
-    ----------
-    Erturk, Hashemi & Shanechi, NeurIPS 2025, arXiv 2512.12461 (the one-frame read-out).
 
     Examples
     --------
@@ -365,81 +331,6 @@ def decode(
     return table
 
 
-def score_predicted(
-    predicted: xr.DataArray,
-    session: xr.Dataset | xr.DataTree,
-    *,
-    readout: str | None = None,
-    protocol: str | None = None,
-) -> pd.DataFrame:
-    """R² of any prediction of the behavior on each split: the rows that :func:`decode` gives.
-
-    Parameters
-    ----------
-    predicted : xr.DataArray
-        (time, behavior_dim) with the coordinate ``split``, as :func:`wiener`, :func:`kalman`,
-        :func:`gru` and :func:`psid` return it. NaN, here or in the behavior, are left out.
-    session, protocol
-        As for :func:`decode`.
-    readout : str, optional
-        Name in the column ``readout``; by default the prediction's attribute of that name.
-
-    Returns
-    -------
-    pd.DataFrame
-        As :func:`decode`.
-
-    Raises
-    ------
-    DataError
-        No behavior, or other axes; another clock; no ``split``; no bin to score in a split.
-    """
-    session = as_dataset(session)
-    true, attrs = behavior_of(session), predicted.attrs
-    readout = readout or str(attrs.get("readout", "predicted"))
-    if set(predicted.dims) != {"time", "behavior_dim"} or "split" not in predicted.coords:
-        raise DataError(
-            "A prediction needs the dims 'time' and 'behavior_dim' and the coordinate 'split' "
-            f"(time); this one has {predicted.dims} and {', '.join(map(str, predicted.coords))}. "
-            "Add it: predicted.assign_coords(split=split_session(session, window_s=...))."
-        )
-    axes, own = (list(map(str, x["behavior_dim"].values)) for x in (predicted, session))
-    if axes != own:
-        raise DataError(
-            f"The prediction is of {', '.join(axes)}, the session's behavior has "
-            f"{', '.join(own)}: predict this very behavior."
-        )
-    values, _ = features_of(predicted, session, what="predictions")
-    parts: dict[str, tuple[int, ...]] = {name: (code,) for name, code in SPLITS.items()}
-    if protocol == "paper":
-        parts["valtest"] = (VAL, TEST)
-    scored = np.isfinite(true).all(axis=1) & np.isfinite(values).all(axis=1)
-    rows = []
-    for part, codes in parts.items():
-        use = scored & np.isin(predicted["split"].values, codes)
-        if not use.any():
-            raise too_few(part, readout, attrs.get("lag_s", 0.0), attrs.get("window_s"))
-        r2 = r2_by_axis(true[use], values[use])
-        rows += [(readout, part, axis, float(value)) for axis, value in zip(axes, r2, strict=True)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def r2_by_axis(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """R² of each column (n, axis) -> (axis,), about the mean of ``true``; NaN for a constant one.
-
-    Examples
-    --------
-    >>> r2_by_axis(np.array([[0.0], [1.0], [2.0]]), np.array([[0.0], [1.0], [1.0]])).tolist()
-    [0.5]
-    """
-    from sklearn.metrics import r2_score  # takes a second to import
-
-    if len(true) < 2:
-        return np.full(true.shape[1], np.nan)
-    r2 = r2_score(true, predicted, multioutput="raw_values")
-    return np.where(np.ptp(true, axis=0) > 0, r2, np.nan)
-
-
 def _fit(
     latents: xr.DataArray,
     session: xr.Dataset,
@@ -455,7 +346,7 @@ def _fit(
     lags = np.arange(-reach, 1 + (0 if kind == "past" else reach))
     behavior = behavior_of(session)
     values, observed = features_of(latents, session)
-    finite = np.isfinite(np.where(observed, values, 0.0)).all(axis=1)
+    finite = np.asarray(np.isfinite(np.where(observed, values, 0.0)).all(axis=1))
     rows = whole_rows(session, split.to_numpy(), finite, lags)
     rows = rows[(split.values[rows] == TRAIN) & np.isfinite(behavior[rows]).all(axis=1)]
     if len(rows) < 2 * FOLDS:

@@ -130,7 +130,7 @@ def paired_test(
     _check(scores, [*unit, "model", value])
     means = []
     for model in (a, b):
-        table = scores[scores["model"] == model]
+        table = scores.loc[scores["model"] == model, :]
         if table.empty:
             known = ", ".join(map(str, scores["model"].unique()))
             raise DataError(f"No scores of the model {model!r}; there are: {known}.")
@@ -163,7 +163,7 @@ def paired_test(
         "b": b,
         "n": len(pairs),
         "n_sessions": len(by_session),
-        "n_seeds": _seeds(scores[scores["model"].isin([a, b])]),
+        "n_seeds": _seeds(scores, a, b),
         "difference": float(by_session.mean()),
         "low": low,
         "high": high,
@@ -262,9 +262,11 @@ def control_false_discoveries(tests: pd.DataFrame, *, family: Sequence[str] = ()
     )
 
 
-def _seeds(scores: pd.DataFrame) -> int:
-    """Number of seeds, 1 where there is no such column."""
-    return max(1, len(set(scores["seed"].dropna()))) if "seed" in scores else 1
+def _seeds(scores: pd.DataFrame, *models: str) -> int:
+    """Number of seeds of some models, 1 where there is no such column."""
+    if "seed" not in scores:
+        return 1
+    return max(1, len(set(scores.loc[scores["model"].isin(models), "seed"].dropna())))
 
 
 def _check(scores: pd.DataFrame, columns: Sequence[str]) -> None:

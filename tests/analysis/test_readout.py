@@ -278,7 +278,8 @@ def test_a_readout_is_frozen_saved_and_knows_its_latents(tmp_path):
     assert kept == readout and repr(kept) == repr(readout)
     for each in (readout, kept):
         frozen = decode(latents[:, ::-1], session, readout=each)  # matched by label
-        pd.testing.assert_frame_equal(frozen, scores[scores["readout"] == "lagged"].reset_index(drop=True))  # fmt: skip
+        lagged = scores[scores["readout"] == "lagged"].reset_index(drop=True)
+        pd.testing.assert_frame_equal(frozen, lagged)
     np.testing.assert_array_equal(kept.predict(latents), readout.predict(latents))
     # scored on another day, whose behavior it has never seen
     other = session.assign_attrs(session="s02").assign(
