@@ -287,6 +287,8 @@ def scores_html(scores: pd.DataFrame) -> str:
     if "session" in scores:
         n = len(set(used["session"]))
         what += f" over {n} session{'s' * (n != 1)}"
+    if scores.attrs.get("split_from") == "default":  # neither split= nor the latents said one
+        what += " ({scheme}, {window_s:g} s, seed {seed}, by default)".format(**scores.attrs)
     own = scores._repr_html_()  # type: ignore[operator]  # None where pandas shows no HTML
     return card(
         what,

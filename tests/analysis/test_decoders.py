@@ -362,7 +362,7 @@ def test_errors_name_the_cure():
     with pytest.raises(ConfigError, match=r"between .* parameters"):
         METHODS["gru"](lfp, session, parameters=10)
     short, noisy = make(behavior[:2400], inputs, trial=np.arange(2400) // 10)
-    with pytest.raises(DataError, match="too short for a window"):
+    with pytest.raises(DataError, match="shorter than a window"):
         METHODS["gru"](noisy, short)
 
 

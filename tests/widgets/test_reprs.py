@@ -155,6 +155,8 @@ def test_scores_show_the_mean_of_the_test_split(scores):
     assert "0.60" in card and "−0.10" in card and "Teacher, one frame" in card
     assert card.count("<svg") == 2
     plain = scores[scores["split"] == "train"].drop(columns=["model", "session"])
+    plain.attrs = {"scheme": "blocks", "window_s": 2.0, "seed": 0, "split_from": "default"}
+    assert "blocks, 2 s, seed 0, by default" in reprs.scores_html(plain)
     assert "train split" in checked(reprs.scores_html(plain))
     assert "no value" in checked(reprs.scores_html(plain.assign(r2=np.nan)))
 
