@@ -4,20 +4,16 @@ Each function returns a figure that pyplot no longer holds: as the last line of 
 is shown once, and nothing piles up in memory.
 """
 
-from spikelfp_lab.plots.ablations import plot_ablations
-from spikelfp_lab.plots.alignment import plot_alignment, plot_layers
-from spikelfp_lab.plots.curves import plot_curves, plot_pairs
+from spikelfp_lab.plots.bars import plot_ablations, plot_alignment, plot_bound, plot_scores
+from spikelfp_lab.plots.curves import plot_cost, plot_curves, plot_history, plot_pairs
 from spikelfp_lab.plots.decoded import plot_decoded
-from spikelfp_lab.plots.history import plot_history
 from spikelfp_lab.plots.latents import plot_latents
-from spikelfp_lab.plots.letters import letter_panels
 from spikelfp_lab.plots.palette import CONTROLS, MODEL_COLORS, MODEL_ORDER
-from spikelfp_lab.plots.practical import plot_bound, plot_cost, plot_recovery
 from spikelfp_lab.plots.save import figures_folder, save_figure, save_table, show
-from spikelfp_lab.plots.scores import plot_scores
 from spikelfp_lab.plots.session import plot_session
 from spikelfp_lab.plots.spectra import plot_spectra, spectra
-from spikelfp_lab.plots.style import style
+from spikelfp_lab.plots.style import letter_panels, style
+from spikelfp_lab.plots.tables import plot_layers, plot_recovery
 
 __all__ = [
     "CONTROLS",

@@ -2,20 +2,24 @@
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
+import colorcet
 import numpy as np
 import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from spikelfp_lab.analysis import procrustes
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.plots.style import FAINT, style
+from spikelfp_lab.plots.style import FAINT, new_figure, style
+from spikelfp_lab.sessions import same_clock
 
 MAX_POINTS = 4000
+# Cyclic: every direction is a saturated color (gray is left for rest), and the lightness alone
+# tells opposite directions apart, for readers who confuse hues.
+DIRECTIONS = colorcet.cm["cyclic_mygbm_30_95_c78"]
 # A direction means nothing at rest: bins slower than this share of the fast ones are left gray.
 REST = 0.2
 
@@ -42,7 +46,7 @@ def plot_latents(
         One of the names: the other models' components are rotated and mirrored onto its own
         (Procrustes), and all are given the same size.
     axis : str
-        What the two axes are called, where the latents given are two-dimensional already, as from t-SNE.
+        What the two axes are called, where latents are two-dimensional already, as from t-SNE.
     title : str
         Over the figure.
 
@@ -88,10 +92,9 @@ def plot_latents(
         low, high = np.quantile(values[bins], [0.01, 0.99], axis=0)
         middles[name], reaches[name] = (low + high) / 2, 0.65 * float((high - low).max())
     with style():
-        figure, grid = plt.subplots(
-            1, len(scores), figsize=(1.1 + 2.3 * len(scores), 2.7), squeeze=False
-        )
-        for axes, (name, values) in zip(grid[0], scores.items(), strict=True):
+        figure = new_figure(1.1 + 2.3 * len(scores), 2.7, title)
+        grid = figure.subplots(1, len(scores), squeeze=False)[0]
+        for axes, (name, values) in zip(grid, scores.items(), strict=True):
             x, y = values[bins].T
             axes.scatter(x[rest], y[rest], s=2, color=FAINT, linewidth=0, rasterized=True)
             axes.scatter(
@@ -105,58 +108,12 @@ def plot_latents(
                 ylim=(middle[1] - reach, middle[1] + reach),
                 aspect="equal",
             )
-        _key(figure, grid[0, -1], behavior, note="gray: rest" if rest.any() else "")
+        _key(figure, grid[-1], behavior, note="gray: rest" if rest.any() else "")
         if align_to is not None:
-            for axes, name in zip(grid[0], scores, strict=True):
+            for axes, name in zip(grid, scores, strict=True):
                 if name != align_to:
                     axes.set(xlabel=f"Turned onto {align_to}", ylabel="")
-        if title:
-            figure.suptitle(title, x=0.01, ha="left")
-        plt.close(figure)
     return figure
-
-
-def direction_map() -> Colormap:
-    """Cyclic colors for angles: once round the hues, lighter toward yellow, darker toward blue.
-
-    Every direction is a saturated color (gray is left for rest), and the lightness alone tells
-    opposite directions apart, for readers who confuse hues.
-
-    Returns
-    -------
-    Colormap
-        512 colors; its ends meet.
-
-    References
-    ----------
-    The Oklab color space: bottosson.github.io/posts/oklab.
-
-    Examples
-    --------
-    >>> bool(np.allclose(direction_map()(0.0), direction_map()(1.0), atol=0.05))
-    True
-    """
-    hue = np.linspace(0, 2 * np.pi, 512)
-    lightness = 0.65 + 0.17 * np.cos(hue - np.deg2rad(105))
-    chroma = 0.13
-    oklab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)])
-    lms = np.array(
-        [
-            [1.0, 0.3963377774, 0.2158037573],
-            [1.0, -0.1055613458, -0.0638541728],
-            [1.0, -0.0894841775, -1.2914855480],
-        ]
-    )
-    to_rgb = np.array(
-        [
-            [4.0767416621, -3.3077115913, 0.2309699292],
-            [-1.2684380046, 2.6097574011, -0.3413193965],
-            [-0.0041960863, -0.7034186147, 1.7076147010],
-        ]
-    )
-    linear = np.clip(to_rgb @ (lms @ oklab) ** 3, 0, 1).T
-    rgb = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
-    return ListedColormap(rgb, name="direction")
 
 
 def _check(
@@ -170,9 +127,10 @@ def _check(
         )
     if not latents:
         raise DataError("There are no latents to draw: give at least one name -> (time, latent).")
+    steps = np.diff(behavior["time"].values)
+    bin_size_s = float(steps.min()) if steps.size else 1.0
     for name, values in latents.items():
-        same = values.sizes["time"] == behavior.sizes["time"]
-        if not same or not np.allclose(values["time"], behavior["time"]):
+        if not same_clock(values["time"], behavior["time"], bin_size_s=bin_size_s):
             raise DataError(
                 f"The latents of {name!r} are not at the times of the behavior: select both with "
                 "the same mask."
@@ -206,7 +164,7 @@ def _colors(behavior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x, y = behavior.T
     speed = np.hypot(x, y)
     angle = np.arctan2(y, x) % (2 * np.pi)
-    return direction_map()(angle / (2 * np.pi)), speed < REST * np.quantile(speed, 0.95)
+    return DIRECTIONS(angle / (2 * np.pi)), speed < REST * np.quantile(speed, 0.95)
 
 
 def _key(figure: Figure, beside: Axes, behavior: xr.DataArray, *, note: str) -> None:
@@ -221,9 +179,7 @@ def _key(figure: Figure, beside: Axes, behavior: xr.DataArray, *, note: str) -> 
     wheel = beside.inset_axes((1.1, 0.3, 0.36, 0.36), projection="polar")
     angle = np.linspace(0, 2 * np.pi, 257)
     ring = np.linspace(0, 1, 256)[None]
-    wheel.pcolormesh(
-        angle, [0.55, 1.0], ring, cmap=direction_map(), shading="flat", rasterized=True
-    )
+    wheel.pcolormesh(angle, [0.55, 1.0], ring, cmap=DIRECTIONS, shading="flat", rasterized=True)
     wheel.set(ylim=(0, 1), yticks=[])
     wheel.set_xticks([])
     beyond = {"transform": wheel.transAxes, "fontsize": 7}  # names may be long: none on the ring

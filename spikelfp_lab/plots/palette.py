@@ -47,18 +47,6 @@ OTHER_COLOR = "#a08c5b"
 def model_color(model: str) -> str:
     """Color of a model; names that the palette does not know share one.
 
-    Parameters
-    ----------
-    model : str
-        A name as in ``MODEL_ORDER``, or any other.
-
-    Returns
-    -------
-    str
-        Hexadecimal color.
-
-    Examples
-    --------
     >>> model_color("Distilled")
     '#d17f41'
     """
@@ -68,18 +56,6 @@ def model_color(model: str) -> str:
 def in_order(models: list[str]) -> list[str]:
     """Sort models as ``MODEL_ORDER`` does; unknown ones come between the models and the controls.
 
-    Parameters
-    ----------
-    models : list of str
-        Names, repeated or not.
-
-    Returns
-    -------
-    list of str
-        Each once.
-
-    Examples
-    --------
     >>> in_order(["Raw LFP ridge", "Mine", "Distilled", "SS-LFP"])
     ['SS-LFP', 'Distilled', 'Mine', 'Raw LFP ridge']
     """

@@ -1,19 +1,28 @@
-"""A stretch of a session: raster, LFP, behavior."""
+"""A stretch of a session: raster, LFP and behavior, fast enough to scrub through."""
 
 import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.plots.style import INK, break_at_gaps, label_with_units, pretty_units, style
+from spikelfp_lab.plots.spectra import spectrogram
+from spikelfp_lab.plots.style import INK, label_with_units, new_figure, pretty_units, style
 from spikelfp_lab.sessions import as_dataset, session_name
 
 BEHAVIOR_COLORS = ("#1b8a6b", "#8a5fb0", "#6d6d6d", "#d17f41")
-HEIGHTS = {"spikes": 1.5, "lfp": 1.7, "behavior": 1.0}
+HEIGHTS = {"spikes": 1.5, "lfp": 1.9, "behavior": 1.0}  # inches
+DIMS = {"spikes": "unit", "lfp": "channel", "behavior": "behavior_dim"}
+_COLUMNS = 700  # steps of time of a raster, at most: about one a pixel
+_POINTS = 1600  # of a line, at most: two a pixel
+_ALL_POINTS = 100_000  # of all lines of a panel together
+_NOTHING = "#ececec"  # where nothing was recorded
 
 
 def plot_session(
@@ -39,7 +48,8 @@ def plot_session(
     Returns
     -------
     Figure
-        One panel a variable, on one time axis. LFP is in its own units, with a scale bar.
+        One panel a variable, on one time axis. Gray: nothing was recorded. Where there are more
+        bins than can be seen, counts are summed, and lines keep their extremes.
 
     Raises
     ------
@@ -48,104 +58,260 @@ def plot_session(
 
     Examples
     --------
-    >>> time = np.arange(100) / 10
-    >>> session = xr.Dataset(
-    ...     {"spikes": (("time", "unit"), np.ones((100, 3), "uint8"))},
-    ...     coords={"time": time, "unit": ["u0", "u1", "u2"]},
-    ...     attrs={"subject": "I", "session": "s01", "bin_size_s": 0.1},
-    ... )
-    >>> [axes.get_ylabel() for axes in plot_session(session, span_s=2).axes]
-    ['Unit (3)']
+    >>> from spikelfp_lab.cohorts.simulated import session
+    >>> figure = plot_session(session(1, duration_s=20, n_units=4, n_channels=3), span_s=2)
+    >>> [axes.get_ylabel() for axes in figure.axes[:2]]
+    ['Unit (4)', 'LFP\\n(3 of 3 channels)']
     """
     dataset = as_dataset(session)
     time = dataset["time"].values
     start_s = float(time[0]) if start_s is None else start_s
-    part = dataset.isel(time=(time >= start_s) & (time < start_s + span_s))
     shown = [name for name in HEIGHTS if name in dataset]
-    if not part.sizes["time"] or not shown:
+    if not ((time >= start_s) & (time < start_s + span_s)).any() or not shown:
         raise DataError(
             f"Nothing to draw from {start_s:g} to {start_s + span_s:g} s: the session has "
-            f"{', '.join(shown) or 'no spikes, lfp or behavior'} from {time[0]:g} to {time[-1]:g} s."
+            f"{', '.join(shown) or 'no spikes, lfp or behavior'} from {time[0]:g} to "
+            f"{time[-1]:g} s."
         )
-    heights = [HEIGHTS[name] for name in shown]
+    count = dataset.sizes.get("channel", 0)
+    spread = np.linspace(0, count - 1, min(max_channels, count)).round()
+    channels = tuple(dict.fromkeys(spread.astype(int).tolist()))
     with style():
-        figure, grid = plt.subplots(
-            len(shown),
-            1,
-            figsize=(7.0, 0.7 + sum(heights)),
-            sharex=True,
-            squeeze=False,
-            gridspec_kw={"height_ratios": heights},
+        picture = SessionPicture(new_figure(7.0, 5.5))
+        picture.draw(dataset, View(start_s, span_s, channels=channels))
+        picture.figure.suptitle(session_name(dataset), x=0.01, y=0.995, ha="left", va="top")
+    return picture.figure
+
+
+@dataclass(frozen=True)
+class View:
+    """What of a session is drawn: a stretch, in which order, which channels and axes."""
+
+    start_s: float
+    span_s: float
+    order: tuple[int, ...] | None = None
+    order_name: str = ""
+    channels: tuple[int, ...] = ()
+    axes: tuple[int, ...] | None = None
+    spectrogram: bool = False  # of the first channel, in place of traces
+
+
+class SessionPicture:
+    """A figure that follows a view; a change of time moves its artists and makes no new ones."""
+
+    def __init__(self, figure: Figure | None = None) -> None:
+        self.figure = figure or Figure()
+        self.figure.set_layout_engine("none")  # to compute a layout takes longer than to draw
+        self._made: Any = None
+        self._panels: dict[str, Axes] = {}
+        self._artists: dict[str, Any] = {}
+
+    def draw(self, dataset: xr.Dataset, view: View) -> None:
+        """Show a view of a session whose variables are (time, ...)."""
+        fixed = (id(dataset), view.order, view.order_name, view.channels, view.axes)
+        with style():
+            if self._made is None or self._made[1:] != (*fixed, view.spectrogram):
+                self._made = None  # a failure is not taken for a finished picture
+                self._make(dataset, view)
+                self._made = (dataset, *fixed, view.spectrogram)  # kept, so that its id stays
+            for name, axes in self._panels.items():
+                axes.set_xlim(view.start_s, view.start_s + view.span_s)
+                move = {"spikes": self._move_raster, "behavior": self._move_behavior}
+                if name == "lfp" and view.spectrogram:
+                    self._move_spectrogram(dataset, view)
+                else:
+                    move.get(name, self._move_traces)(dataset, view)
+
+    def _make(self, dataset: xr.Dataset, view: View) -> None:
+        """Panels with what does not depend on time."""
+        self.figure.clear()
+        self._panels, shown = {}, [name for name in HEIGHTS if name in dataset]
+        height = 0.85 + sum(HEIGHTS[name] for name in shown) + 0.13 * (len(shown) - 1)
+        self.figure.set_size_inches(7.0, height)
+        top = height - 0.3
+        for name in shown:
+            top -= HEIGHTS[name]
+            place = (0.105, top / height, 0.785, HEIGHTS[name] / height)
+            axes = self._panels[name] = self.figure.add_axes(place)
+            axes.tick_params(labelbottom=name == shown[-1])
+            top -= 0.13
+            make = {"spikes": self._make_raster, "behavior": self._make_behavior}
+            if name == "lfp" and view.spectrogram:
+                self._make_spectrogram(axes, dataset, view)
+            else:
+                make.get(name, self._make_traces)(axes, dataset, view)
+            legend = axes.get_legend()
+            # names from a file are text, whatever dollars are in them
+            for text in [axes.yaxis.label, *axes.texts, *(legend.get_texts() if legend else ())]:
+                text.set_parse_math(False)
+            axes.yaxis.set_label_coords(-0.085, 0.5)
+        if shown:
+            self._panels[shown[-1]].set_xlabel("Time (s)")
+
+    def _make_raster(self, axes: Axes, dataset: xr.Dataset, view: View) -> None:
+        count = dataset.sizes["unit"]
+        order = np.arange(count) if view.order is None else np.array(view.order, int)
+        self._artists["spikes"] = _image(axes, "Greys", 0, 1)
+        axes.set_ylim(count - 0.5, -0.5)
+        _name_ends(axes, np.arange(count), dataset["unit"].values.astype(str)[order])
+        axes.set_ylabel("\n".join(filter(None, [f"Unit ({count})", view.order_name])))
+
+    def _move_raster(self, dataset: xr.Dataset, view: View) -> None:
+        part, column, edges = _columns(dataset, view, _COLUMNS)
+        counts = sum_columns(dataset["spikes"].values[part], column, len(edges) - 1).T
+        if view.order is not None:
+            counts = counts[list(view.order)]
+        spiking = counts[counts > 0]  # NaN is not
+        most = max(float(np.percentile(spiking, 99.5)), 1.0) if spiking.size else 1.0
+        # one spike must be seen where there are two at most, and not hide what is busy elsewhere
+        floor = max(0.22, 1.6 / (most + 2))
+        depth = np.where(counts > 0, floor + (1 - floor) * counts / most, counts)
+        _set_image(self._artists["spikes"], depth, (*edges[[0, -1]], -0.5, len(depth) - 0.5))
+
+    def _make_traces(self, axes: Axes, dataset: xr.Dataset, view: View) -> None:
+        lfp, chosen = dataset["lfp"], list(view.channels)
+        mean, sd = _scale(lfp.values)
+        known = sd[np.isfinite(sd) & (sd > 0)]
+        step = 5 * float(np.median(known)) if known.size else 1.0
+        offsets = -step * np.arange(len(chosen))
+        # one line with breaks: the renderer then merges what falls on one pixel
+        line = axes.plot([], [], color="#0928ad", solid_joinstyle="bevel")[0]
+        line.set_linewidth(0.6 if len(chosen) <= 32 else 0.35)
+        self._artists["lfp"] = line, np.nan_to_num(mean[chosen]) - offsets
+        axes.set_ylim(offsets[-1] - step, step)
+        _name_ends(axes, offsets, lfp["channel"].values[chosen].astype(str))
+        kind = label_with_units("LFP", {"kind": lfp.attrs.get("kind", "LFP")})
+        count = f"({len(chosen)} of {lfp.sizes['channel']} channels)"
+        axes.set_ylabel(f"{textwrap.fill(kind, 24)}\n{count}")
+        length, x = round_number(step * max(1, len(chosen) / 12)), 1.012
+        low, bar = offsets[-1] - 0.6 * step, axes.get_yaxis_transform()
+        look = {"color": INK, "linewidth": 1.5, "clip_on": False}
+        axes.plot([x, x], [low, low + length], transform=bar, **look)
+        units = pretty_units(str(lfp.attrs.get("units", "")))
+        text = f"{length:g} {units}".strip()
+        axes.text(x + 0.01, low + length / 2, text, transform=bar, va="center", fontsize=7)
+
+    def _move_traces(self, dataset: xr.Dataset, view: View) -> None:
+        line, offsets = self._artists["lfp"]
+        time, values = self._lines(dataset, view, "lfp", view.channels)
+        stacked = np.full((values.shape[1], len(time) + 1), np.nan)
+        stacked[:, :-1] = values.T - offsets[:, None]
+        line.set_data(np.tile(np.append(time, np.nan), len(stacked)), stacked.ravel())
+
+    def _make_spectrogram(self, axes: Axes, dataset: xr.Dataset, view: View) -> None:
+        index = view.channels[0]
+        whole = View(-np.inf, np.inf, channels=view.channels)
+        power = self._power(dataset, whole)[2]
+        known = power[np.isfinite(power)]
+        limits = np.percentile(known, [5, 99.5]) if known.size else (0.0, 1.0)
+        image = self._artists["lfp"] = _image(axes, "viridis", *limits)
+        axes.set_ylim(0, 0.5 / float(dataset.attrs["bin_size_s"]))
+        axes.set_ylabel(f"Frequency (Hz)\nof {dataset['channel'].values[index]}")
+        beside = axes.inset_axes((1.015, 0.1, 0.018, 0.8))
+        units = pretty_units(str(dataset["lfp"].attrs.get("units", "")))
+        self.figure.colorbar(image, cax=beside)
+        label = f"Power (dB re 1 {units}²/Hz)" if units else "Power (dB)"
+        beside.set_ylabel(label, parse_math=False)
+
+    def _move_spectrogram(self, dataset: xr.Dataset, view: View) -> None:
+        frequency, time, power = self._power(dataset, view)
+        half = frequency[0] / 2, float(np.diff(time[:2]).sum()) / 2 or view.span_s / 2
+        extent = (time[0] - half[1], time[-1] + half[1], half[0], frequency[-1] + half[0])
+        _set_image(self._artists["lfp"], power, extent)
+
+    def _power(self, dataset: xr.Dataset, view: View) -> tuple[np.ndarray, ...]:
+        """Spectrogram of the first channel of the view."""
+        clock, begin, bin_size_s = _clock(dataset)
+        low = max(0.0, (view.start_s - begin) / bin_size_s)
+        high = min(float(clock[-1] + 1), (view.start_s + view.span_s - begin) / bin_size_s)
+        high = float(clock[-1] + 1) if np.isnan(high) else high
+        values = dataset["lfp"].values[:, view.channels[0]]
+        frequency, time, power = spectrogram(
+            values, clock, low, high, rate=1 / bin_size_s, most=_COLUMNS // 2
         )
-        panels = dict(zip(shown, grid[:, 0], strict=True))
-        if "spikes" in panels:
-            _raster(panels["spikes"], part["spikes"], dataset.attrs["bin_size_s"], span_s)
-        if "lfp" in panels:
-            _traces(panels["lfp"], part["lfp"], dataset, max_channels)
-        if "behavior" in panels:
-            _lines(panels["behavior"], part["behavior"], dataset.attrs["bin_size_s"])
-        grid[-1, 0].set_xlabel("Time (s)")
-        grid[-1, 0].set_xlim(start_s, start_s + span_s)
-        figure.suptitle(session_name(dataset), x=0.01, ha="left")
-        figure.align_ylabels()
-        plt.close(figure)
-    return figure
+        return frequency, begin + time, power
+
+    def _make_behavior(self, axes: Axes, dataset: xr.Dataset, view: View) -> None:
+        behavior = dataset["behavior"]
+        names = behavior["behavior_dim"].values.astype(str)
+        chosen = list(range(len(names)) if view.axes is None else view.axes)
+        colors = [BEHAVIOR_COLORS[i % len(BEHAVIOR_COLORS)] for i in chosen]
+        lines = [
+            axes.plot([], [], color=color, label=names[i])[0]
+            for i, color in zip(chosen, colors, strict=True)
+        ]
+        mean, sd = (part[chosen] for part in _scale(behavior.values))
+        self._artists["behavior"] = lines, chosen, np.concatenate([mean - 3 * sd, mean + 3 * sd])
+        axes.set_ylabel(textwrap.fill(label_with_units("behavior", behavior.attrs), 18))
+        corner = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.06)}
+        axes.legend(**corner, handlelength=1.2, borderpad=0, labelspacing=0.3)
+
+    def _move_behavior(self, dataset: xr.Dataset, view: View) -> None:
+        lines, chosen, limits = self._artists["behavior"]
+        time, values = self._lines(dataset, view, "behavior", chosen)
+        # thinner where it is a band of extremes, which is also drawn twice as fast
+        fine = view.span_s <= _POINTS * float(dataset.attrs["bin_size_s"])
+        for line, column in zip(lines, values.T, strict=True):
+            line.set(data=(time, column), linewidth=1.2 if fine else 0.7)
+        # the same limits throughout the session, but for what goes beyond them
+        bounds = np.append(limits, values)
+        bounds = bounds[np.isfinite(bounds)]
+        if bounds.size:
+            margin = 0.04 * float(np.ptp(bounds)) or 1.0
+            self._panels["behavior"].set_ylim(bounds.min() - margin, bounds.max() + margin)
+
+    def _lines(
+        self, dataset: xr.Dataset, view: View, name: str, chosen: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Time and values of columns of a variable, at most as many points as can be seen."""
+        values, most = dataset[name].values, min(_POINTS, _ALL_POINTS // max(len(chosen), 1))
+        part, column, edges = _columns(dataset, view, most)
+        bin_size_s = float(dataset.attrs["bin_size_s"])
+        whole = edges[1] - edges[0] < 1.5 * bin_size_s
+        if not whole:
+            part, column, edges = _columns(dataset, view, most // 2)  # two points a column
+        if list(chosen) == list(range(chosen[0], chosen[-1] + 1)):
+            values = values[part, chosen[0] : chosen[-1] + 1]  # a view: others are copied
+        else:
+            values = values[part][:, list(chosen)]
+        return envelope(values, column, edges, whole=whole)
 
 
-def _raster(axes: Axes, spikes: xr.DataArray, bin_size_s: float, span_s: float) -> None:
-    counts = spikes.transpose("time", "unit").values
-    bins, units = np.nonzero(counts)
-    # A tick is as wide as its bin, but never thinner than the eye can see; darker is more spikes.
-    points_wide = 72 * 6.2 * bin_size_s / span_s
-    depth = counts[bins, units] / max(int(counts.max(initial=1)), 1)
-    axes.vlines(
-        spikes["time"].values[bins],
-        units - 0.42,
-        units + 0.42,
-        colors=[(0.13, 0.13, 0.13, alpha) for alpha in 0.45 + 0.55 * depth],
-        linewidth=max(points_wide, 0.5),
-        rasterized=True,
-    )
-    axes.set_ylim(-0.7, counts.shape[1] - 0.3)
-    axes.set_ylabel(f"Unit ({counts.shape[1]})")
+def sum_columns(counts: np.ndarray, column: np.ndarray, n_columns: int) -> np.ndarray:
+    """Sums (n_columns, U) of counts (T, U) over bins of one column; NaN where there is none.
+
+    >>> sum_columns(np.array([[1], [2], [4]]), np.array([0, 0, 2]), 3)[:, 0].tolist()
+    [3.0, nan, 4.0]
+    """
+    summed = np.full((n_columns, counts.shape[1]), np.nan, np.float32)
+    starts = np.flatnonzero(np.diff(column, prepend=-1))
+    if starts.size:
+        summed[column[starts]] = np.add.reduceat(counts, starts, axis=0, dtype=np.uint32)
+    return summed
 
 
-def _traces(axes: Axes, lfp: xr.DataArray, dataset: xr.Dataset, max_channels: int) -> None:
-    lfp = lfp.transpose("time", "channel")
-    count = lfp.sizes["channel"]
-    chosen = np.unique(np.linspace(0, count - 1, min(max_channels, count)).round().astype(int))
-    time, values = break_at_gaps(
-        lfp["time"].values, lfp.values[:, chosen], bin_size_s=dataset.attrs["bin_size_s"]
-    )
-    values = values - np.nanmean(np.where(np.isfinite(values), values, 0), axis=0)
-    spread = float(np.nanmedian(np.nanstd(np.nan_to_num(values), axis=0))) or 1.0
-    step = 5 * spread
-    offsets = -step * np.arange(chosen.size)
-    axes.plot(time, values + offsets, color="#0928ad", linewidth=0.5)
-    axes.set_ylim(offsets[-1] - step, step)
-    axes.set_yticks(offsets[[0, -1]], lfp["channel"].values[chosen[[0, -1]]].astype(str))
-    kind = textwrap.fill(label_with_units("LFP", {"kind": lfp.attrs.get("kind", "LFP")}), 22)
-    axes.set_ylabel(f"{kind}\n({chosen.size} of {count} channels)")
-    # One bar for all traces: they share their scale.
-    length = round_number(step)
-    x = 1.012
-    bar = axes.get_yaxis_transform()
-    low = offsets[-1] - 0.5 * step
-    axes.plot([x, x], [low, low + length], transform=bar, color=INK, linewidth=1.5, clip_on=False)
-    units = pretty_units(str(lfp.attrs.get("units", "")))
-    text = f"{length:g} {units}".strip()
-    axes.text(x + 0.008, low + length / 2, text, transform=bar, va="center", fontsize=7)
+def envelope(
+    values: np.ndarray, column: np.ndarray, edges: np.ndarray, *, whole: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lines that look like the data (T, C): the extremes of each column, or its one bin if whole.
 
-
-def _lines(axes: Axes, behavior: xr.DataArray, bin_size_s: float) -> None:
-    behavior = behavior.transpose("time", "behavior_dim")
-    time, values = break_at_gaps(behavior["time"].values, behavior.values, bin_size_s=bin_size_s)
-    for i, name in enumerate(behavior["behavior_dim"].values):
-        axes.plot(
-            time, values[:, i], color=BEHAVIOR_COLORS[i % len(BEHAVIOR_COLORS)], label=str(name)
-        )
-    axes.set_ylabel(textwrap.fill(label_with_units("behavior", behavior.attrs), 16))
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2, borderpad=0)
+    >>> values, column = np.array([[1.0], [5.0], [3.0]]), np.array([0, 0, 1])
+    >>> envelope(values, column, np.array([0.0, 2.0, 4.0]), whole=False)[1][:, 0].tolist()
+    [1.0, 5.0, 3.0, 3.0]
+    """
+    starts, middle = np.flatnonzero(np.diff(column, prepend=-1)), (edges[1:] + edges[:-1]) / 2
+    lines = np.full((middle.size, 1 if whole else 2, values.shape[1]), np.nan, np.float32)
+    if starts.size and whole:
+        lines[column, 0] = values
+    elif starts.size:
+        least, most = _reduce(np.fmin, values, starts), _reduce(np.fmax, values, starts)
+        # in the order that suits the course: a falling line must not become a staircase
+        falls = values[starts] > values[np.append(starts[1:], len(values)) - 1]
+        lines[column[starts], 0] = np.where(falls, most, least)
+        lines[column[starts], 1] = np.where(falls, least, most)
+    quarter = (edges[1] - edges[0]) / 4
+    time = middle if whole else (middle[:, None] + [-quarter, quarter]).ravel()
+    return time, lines.reshape(time.size, values.shape[1])
 
 
 def round_number(value: float) -> float:
@@ -157,3 +323,69 @@ def round_number(value: float) -> float:
     power = 10.0 ** np.floor(np.log10(value))
     # a hair more, or 0.2 would count as less than 2 * 0.1
     return float(power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9)))
+
+
+def _reduce(ufunc: np.ufunc, values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """``ufunc.reduceat(values, starts)``, six times as fast where inner columns have one width."""
+    widths = np.diff(starts)
+    if starts.size < 4 or (widths[1:] != widths[1]).any():
+        return ufunc.reduceat(values, starts, axis=0)
+    first, last = starts[1], starts[-1]
+    inner = values[first:last].reshape(-1, widths[1], values.shape[1])
+    outer = [ufunc.reduce(part, axis=0)[None] for part in (values[:first], values[last:])]
+    return np.concatenate([outer[0], ufunc.reduce(inner, axis=1), outer[1]])
+
+
+def _clock(dataset: xr.Dataset) -> tuple[np.ndarray, float, float]:
+    """(T,) whole bins since the session's begin, which jump at gaps; begin and bin in seconds."""
+    time, bin_size_s = dataset["time"].values, float(dataset.attrs["bin_size_s"])
+    clock = np.rint((time - time[0]) / bin_size_s).astype(int)
+    return clock, float(time[0]) - bin_size_s / 2, bin_size_s
+
+
+def _columns(dataset: xr.Dataset, view: View, most: int) -> tuple[slice, np.ndarray, np.ndarray]:
+    """Bins of the stretch, the column of each, and the edges in seconds of ``most`` columns.
+
+    Columns are counted from the session's begin: the picture must not flicker while it moves.
+    """
+    clock, begin, bin_size_s = _clock(dataset)
+    low = (view.start_s - begin) / bin_size_s
+    high = low + view.span_s / bin_size_s
+    width = max(1, int(np.ceil((high - low - 1e-6) / most)))
+    shown = np.arange(np.floor((low + 1e-6) / width), np.ceil((high - 1e-6) / width), dtype=int)
+    part = slice(*np.searchsorted(clock, [np.ceil(low - 0.5 - 1e-6), np.ceil(high - 0.5 - 1e-6)]))
+    column = np.clip(clock[part] // width - shown[0], 0, shown.size - 1)
+    return part, column, begin + np.append(shown, shown[-1] + 1) * width * bin_size_s
+
+
+def _scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and SD (C,) of at most 5,000 bins spread over the session: enough to draw by."""
+    part = values[:: -(-len(values) // 5000)]
+    table = pd.DataFrame(np.where(np.isfinite(part), part, np.nan))  # whose statistics skip NaN
+    return table.mean().to_numpy(float), table.std(ddof=0).to_numpy(float)
+
+
+def _image(axes: Axes, colors: str, low: float, high: float) -> Any:
+    image = axes.imshow(
+        np.zeros((1, 1)), cmap=colors, vmin=low, vmax=high, aspect="auto", origin="lower",
+        interpolation="nearest",
+    )  # fmt: skip
+    image.set_cmap(image.get_cmap().with_extremes(bad=_NOTHING))
+    axes.set_facecolor(_NOTHING)
+    return image
+
+
+def _set_image(image: Any, values: np.ndarray, extent: tuple[float, ...]) -> None:
+    """New values; set_extent would also move the limits of the axes."""
+    axes = image.axes
+    xlim, ylim = axes.get_xlim(), axes.get_ylim()
+    image.set_data(np.ma.masked_invalid(values))
+    image.set_extent(extent)
+    axes.set(xlim=xlim, ylim=ylim)
+
+
+def _name_ends(axes: Axes, places: np.ndarray, labels: np.ndarray) -> None:
+    """Tick labels of the first and the last row only: between them there is no room."""
+    ends = sorted({0, labels.size - 1})
+    short = [label if len(label) <= 7 else "…" + label[-6:] for label in labels[ends].tolist()]
+    axes.set_yticks(places[ends], short, parse_math=False)

@@ -1,8 +1,8 @@
-"""Power spectra of a session's LFP."""
+"""Power of a session's LFP over frequency, and over time."""
 
+import math
 import textwrap
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from scipy import signal
 
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.plots.style import label_with_units, pretty_units, style
+from spikelfp_lab.plots.style import label_with_units, new_figure, pretty_units, style
 from spikelfp_lab.sessions import as_dataset, session_name, usable_runs
 
-SEGMENT_BINS = 512
-COLOR = "#0928ad"
+_SEGMENT_BINS = 512
+_COLOR = "#0928ad"
 
 
 def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
@@ -31,8 +31,8 @@ def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
     Returns
     -------
     xr.DataArray
-        (channel, frequency), squared units of ``lfp`` per Hz; ``frequency`` in Hz, without 0 and half the rate,
-        whose bins are half as wide.
+        (channel, frequency), squared units of ``lfp`` per Hz; ``frequency`` in Hz, without 0 and
+        half the rate, whose bins are half as wide.
 
     Raises
     ------
@@ -45,15 +45,9 @@ def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
 
     Examples
     --------
-    >>> time = np.arange(2000) / 100
-    >>> wave = np.sin(2 * np.pi * 20 * time)[:, None]
-    >>> session = xr.Dataset(
-    ...     {"lfp": (("time", "channel"), wave)},
-    ...     coords={"time": time, "channel": ["ch00"]},
-    ...     attrs={"bin_size_s": 0.01},
-    ... )
-    >>> round(float(spectra(session)[0].idxmax()), 1)
-    19.9
+    >>> from spikelfp_lab.cohorts.simulated import session
+    >>> spectra(session(1, duration_s=20, n_units=2, n_channels=3)).shape
+    (3, 255)
     """
     dataset = as_dataset(session)
     if "lfp" not in dataset:
@@ -65,7 +59,7 @@ def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
             f"The longest stretch of LFP without gap, trial edge or NaN is {longest} bins, too "
             "short for a spectrum (16): drop bad channels first, or use another session."
         )
-    length = min(SEGMENT_BINS, longest)
+    length = min(_SEGMENT_BINS, longest)
     rate = 1 / float(dataset.attrs["bin_size_s"])
     values = dataset["lfp"].transpose("time", "channel").values
     total, weight = 0.0, 0
@@ -98,48 +92,27 @@ def plot_spectra(session: xr.Dataset | xr.DataTree) -> Figure:
     ------
     DataError
         As :func:`spectra`.
-
-    Examples
-    --------
-    >>> session = xr.Dataset(
-    ...     {"lfp": (("time", "channel"), np.random.default_rng(0).normal(size=(600, 3)))},
-    ...     coords={"time": np.arange(600) / 10, "channel": ["a", "b", "c"]},
-    ...     attrs={"subject": "R", "session": "A", "bin_size_s": 0.1},
-    ... )
-    >>> plot_spectra(session).axes[0].get_xlabel()
-    'Frequency (Hz)'
     """
     dataset = as_dataset(session)
     power = spectra(dataset)
     with style():
-        figure, axes = plt.subplots(figsize=(3.6, 2.8))
+        figure = new_figure(3.6, 2.8)
+        axes = figure.subplots()
         draw_spectra(axes, power)
         kind = label_with_units("LFP", {"kind": dataset["lfp"].attrs.get("kind", "LFP")})
         count = f"{session_name(dataset)}, {power.sizes['channel']} channels"
-        axes.set_title(textwrap.fill(str(kind), 48) + "\n" + count)
-        plt.close(figure)
+        axes.set_title(textwrap.fill(str(kind), 48) + "\n" + count, parse_math=False)
     return figure
 
 
 def draw_spectra(axes: Axes, power: xr.DataArray) -> None:
-    """Draw what :func:`spectra` gave, (channel, frequency), into axes; channels without power, which have no logarithm, are left out.
-
-    >>> from matplotlib.figure import Figure
-    >>> axes = Figure().subplots()
-    >>> power = xr.DataArray(
-    ...     np.ones((2, 3)), dims=("channel", "frequency"), coords={"frequency": [1.0, 2.0, 4.0]},
-    ...     attrs={"units": "uV"},
-    ... )
-    >>> draw_spectra(axes, power)
-    >>> axes.get_ylabel()
-    'Power density (µV²/Hz)'
-    """
+    """Draw what :func:`spectra` gave; channels without power, which have no logarithm, stay out."""
     power = power.where(power > 0)
     frequency = power["frequency"].values
     if bool(power.notnull().any()):
         least, low, median, high, most = power.quantile([0, 0.1, 0.5, 0.9, 1], dim="channel").values
-        look = {"color": COLOR, "linewidth": 0}
-        axes.plot(frequency, median, color=COLOR, label="Median channel")
+        look = {"color": _COLOR, "linewidth": 0}
+        axes.plot(frequency, median, color=_COLOR, label="Median channel")
         axes.fill_between(frequency, low, high, alpha=0.3, label="10–90 % of channels", **look)
         axes.fill_between(frequency, least, most, alpha=0.12, label="All channels", **look)
         axes.set(xscale="log", yscale="log", xlim=(frequency[0], frequency[-1]))
@@ -150,3 +123,39 @@ def draw_spectra(axes: Axes, power: xr.DataArray) -> None:
     axes.set_ylabel(
         f"Power density ({units + '²' if units else 'squared units'}/Hz)", parse_math=False
     )
+
+
+def spectrogram(
+    values: np.ndarray, clock: np.ndarray, low: float, high: float, *, rate: float, most: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frequency (F,), seconds (N,) and power (F, N) in dB of one channel, NaN around gaps.
+
+    ``clock`` (T,) counts bins from the session's begin; those from ``low`` to ``high`` are shown in
+    at most about ``most`` Hann windows of 64 bins, or of two columns where these are longer.
+
+    >>> wave = np.sin(2 * np.pi * 25 * np.arange(256) / 100)
+    >>> frequency, _, power = spectrogram(wave, np.arange(256), 0, 256, rate=100.0, most=350)
+    >>> float(frequency[power[:, 0].argmax()])
+    25.0
+    """
+    hop = max(1, int(high - low) // most)
+    length = max(64, 2 * hop)
+    # Half a window more on both sides fills the stretch; whole hops keep the columns where they
+    # are while the stretch moves.
+    first = max(0, math.floor(low - length / 2) // hop * hop)
+    last = min(int(clock[-1]) + 1, math.ceil(high + length / 2))
+    length = min(length, last - first)
+    if length < 16:
+        raise DataError(
+            f"There are only {length} bins, too few for a spectrogram (16): choose traces."
+        )
+    begin, end = np.searchsorted(clock, [first, last])
+    even = np.full(last - first, np.nan)
+    even[clock[begin:end] - first] = values[begin:end]
+    even[~np.isfinite(even)] = np.nan
+    frequency, time, power = signal.spectrogram(
+        even, fs=rate, window="hann", nperseg=length, noverlap=length - min(hop, length)
+    )
+    # without 0 Hz, whose power went with the mean, and power that has no logarithm
+    power = np.where(power[1:] > 0, power[1:], np.nan)
+    return frequency[1:], first / rate + time, 10 * np.log10(power)
