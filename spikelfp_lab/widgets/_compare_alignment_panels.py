@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from spikelfp_lab.plots.heatmap import draw_cells
 from spikelfp_lab.plots.style import FAINT, INK, style
+from spikelfp_lab.plots.tables import draw_cells
 from spikelfp_lab.widgets.compare_panels import PER_ROW, WIDTH, rim
 
 MAX_NAMES = 8  # of blocks of time on an axis
@@ -84,10 +84,12 @@ def draw_alignment(
         for axes, model in zip(grid.flat, models, strict=False):
             own = layers.loc[layers["model"] == model]
             table = own.pivot_table(index="layer", columns="reference_layer", values="value")
-            mesh = draw_cells(axes, table.to_numpy(dtype=float), size=7)
+            draw_cells(
+                axes, table.set_axis(_names(table.index)).set_axis(_names(table.columns), axis=1)
+            )
+            axes.invert_yaxis()  # the first layer at the bottom
+            mesh = axes.collections[0]
             axes.set_title(model, color=INK)
-            axes.set_xticks(range(table.shape[1]), _names(table.columns))
-            axes.set_yticks(range(table.shape[0]), _names(table.index))
             axes.set(xlabel=f"{reference}'s layer", ylabel="Model's layer")
         for axes in grid.flat[len(models) :]:
             axes.set_axis_off()

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from spikelfp_lab.plots.curves import READOUT_TITLES
-from spikelfp_lab.plots.latents import direction_map
+from spikelfp_lab.plots.bars import RIM
+from spikelfp_lab.plots.latents import DIRECTIONS
 from spikelfp_lab.plots.palette import CONTROLS, MODEL_COLORS, in_order, model_color
-from spikelfp_lab.plots.scores import RIM
 from spikelfp_lab.plots.style import FAINT, INK, break_at_gaps, style
+from spikelfp_lab.plots.tidy import READOUT_TITLES
 
 WIDTH = 9.6  # inches: what a notebook shows without shrinking the text
 PER_ROW = 4
@@ -228,7 +228,7 @@ def draw_latents(table: pd.DataFrame, *, by: str, label: str, reference: str, ti
     frames = {m: _cloud(own[places].to_numpy()) for m, own in table.groupby("model", sort=False)}
     full = frames[reference if reference in frames else models[0]][1]
     if by == "direction":
-        scale = ScalarMappable(Normalize(0, 2 * np.pi), direction_map())
+        scale = ScalarMappable(Normalize(0, 2 * np.pi), DIRECTIONS)
     else:
         edges = np.quantile(table["color"].to_numpy(), [0.01, 0.99])
         scale = ScalarMappable(Normalize(*edges), colormaps["viridis"])
@@ -344,7 +344,7 @@ def _frame(axes: Any, limits: list[tuple[float, float]], reference: str, *, spac
 def _wheel(wheel: Any, names: Sequence[str], *, note: str) -> None:
     """The key to directions: a ring, whose first axis points to the right."""
     angle, ring = np.linspace(0, 2 * np.pi, 257), np.linspace(0, 1, 256)[None]
-    colors = direction_map()
+    colors = DIRECTIONS
     wheel.pcolormesh(angle, [0.55, 1.0], ring, cmap=colors, shading="flat", rasterized=True)
     wheel.set(ylim=(0, 1), xticks=[], yticks=[])
     wheel.grid(False)

@@ -1,36 +1,34 @@
-"""What a session explorer shows: which session, which stretch of it, in which order. Neither browser nor picture."""
+"""What a session explorer shows: which session, which stretch of it, in which order."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import traitlets
 import xarray as xr
 
-from spikelfp_lab.errors import DataError
-from spikelfp_lab.widgets._explorer_data import (
-    density,
-    depth_order,
-    direction_order,
-    envelope,
-    quality_table,
-    sum_columns,
-)
-from spikelfp_lab.widgets._explorer_place import LFP_VIEWS, MODALITIES, ORDERS, Place
+from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.plots.session import DIMS, View
+from spikelfp_lab.plots.spectra import spectra
+from spikelfp_lab.sessions import check_quality, iterate_sessions
 
-__all__ = ["LFP_VIEWS", "MODALITIES", "ORDERS", "ExplorerState"]
-
-COLUMNS = 700  # a raster has at most so many steps of time: about one a pixel
-POINTS = 1600  # of a line, at most: two a pixel
-_ALL_POINTS = 100_000  # of all lines of a panel together: what can be drawn while one scrubs
+ORDERS = ("as recorded", "rate", "depth", "preferred direction")
+LFP_VIEWS = ("traces", "spectrogram")
+_CHANNELS, _AXES = 16, 4  # shown at first, at most
+_SHOWN = ("subject", "session", "start_s", "span_s", "unit_order", "lfp_view",
+          "first_channel", "n_channels", "axes")  # fmt: skip
 
 
-class ExplorerState(Place):
+class ExplorerState(traitlets.HasTraits):
     """A place in a cohort, and what there is to see.
 
-    Values that cannot be shown are refused with a ``TraitError`` that says which can. A stretch that would run over the session's end is moved
-    back, and one longer than the session becomes the whole session.
+    Values that cannot be shown are refused with a ``TraitError`` that says which can. A stretch
+    beyond the session's end is moved back; one longer than the session becomes the session.
 
     Parameters
     ----------
@@ -43,244 +41,313 @@ class ExplorerState(Place):
 
     Attributes
     ----------
-    subject, session : str
-        Of ``subjects`` and ``sessions``; the latter change with the subject.
+    subject, session, unit_order, lfp_view : str
+        Of ``subjects``, ``sessions``, ``orders`` (what the session has the data for), LFP_VIEWS.
     start_s, span_s : float
         The stretch, in seconds.
-    unit_order : str
-        One of ``orders``, which holds those of "as recorded", "rate" (highest first), "depth" (coordinate ``depth`` of ``unit``, smallest
-        first) and "preferred direction" that the session has the data for.
-    lfp_view : {"traces", "spectrogram"}
     first_channel, n_channels : int
-        Index of the first channel that is shown, and how many are. A spectrogram is of the first.
+        Channels that are shown. A spectrogram is of the first.
     axes : tuple of str
         Behavior axes that are shown.
-    subjects, sessions, orders : tuple of str
-        What can be chosen.
     revision : int
-        Goes up by one when all that follows from a change has been settled: the one to observe in order to draw once a change.
+        Goes up by one when all that follows from a change has been settled: observe it to draw.
 
     Raises
     ------
     SchemaError, DataError
-        As :func:`spikelfp_lab.sessions.iterate_sessions`.
+        What was given is no session or cohort.
     ConfigError
         ``start_s`` or ``span_s`` does not suit the first session.
 
     Examples
     --------
-    >>> from spikelfp_lab.sessions import build_session, session_clock
-    >>> session = build_session(
-    ...     session_clock(0.0, 20.0, bin_size_s=0.1), bin_size_s=0.1, spikes=np.ones((200, 3)),
-    ...     subject="I", session="s01", source="example")
-    >>> state = ExplorerState(session, span_s=5)
-    >>> state.start_s = 18
-    >>> state.start_s, state.missing, state.raster().shape
-    (15.0, ('lfp', 'behavior'), (3, 50))
+    >>> from spikelfp_lab.cohorts.simulated import session
+    >>> state = ExplorerState(session(1, duration_s=25, n_units=2, n_channels=2))
+    >>> state.turn(9)
+    >>> state.start_s
+    15.0
     """
 
+    subject = traitlets.Unicode()
+    session = traitlets.Unicode()
+    start_s = traitlets.CFloat()
+    span_s = traitlets.CFloat(10.0)
+    unit_order = traitlets.Unicode(ORDERS[0])
+    lfp_view = traitlets.Unicode(LFP_VIEWS[0])
+    first_channel = traitlets.Int(0)
+    n_channels = traitlets.Int(_CHANNELS)
+    axes = traitlets.Tuple()
+    subjects = traitlets.Tuple()
+    sessions = traitlets.Tuple()
+    orders = traitlets.Tuple()
+    revision = traitlets.Int(0)
+
+    def __init__(
+        self,
+        cohort: xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset | xr.DataTree],
+        *,
+        start_s: float | None = None,
+        span_s: float = 10.0,
+    ):
+        super().__init__()
+        self._sessions = iterate_sessions(cohort)
+        names: dict[str, list[str]] = {}
+        for name, dataset in self._sessions.items():
+            names.setdefault(dataset.attrs["subject"], []).append(name)
+        self._menu: dict[str, dict[str, str]] = {}  # subject -> label -> name
+        for subject, own in names.items():
+            short = {name.removeprefix(f"{subject}/"): name for name in own}
+            self._menu[subject] = short if len(short) == len(own) else {name: name for name in own}
+        self._depth = 0
+        self._loaded: tuple[str, xr.Dataset] | None = None
+        self._quality: dict[str, pd.DataFrame] = {}
+        self._order: dict[tuple[str, str], np.ndarray] = {}
+        self.notice = ""
+        with self._one_change():
+            self.subjects = tuple(self._menu)
+            self.subject = self.subjects[0]
+            try:
+                self.span_s = span_s
+                if start_s is not None:
+                    self.start_s = start_s
+            except traitlets.TraitError as error:
+                raise ConfigError(str(error)) from None
+
+    @property
+    def name(self) -> str:
+        """Name of the session in the cohort, as in "I/s01"."""
+        return self._menu[self.subject][self.session]
+
+    @property
+    def dataset(self) -> xr.Dataset:
+        """The session in memory, time first."""
+        if self._loaded is None or self._loaded[0] != self.name:
+            dataset = self._sessions[self.name].compute().transpose("time", ...)
+            self._loaded = self.name, dataset
+        return self._loaded[1]
+
+    @property
+    def limits_s(self) -> tuple[float, float]:
+        """Where the session begins and ends, in seconds: outer edges of its bins."""
+        time, half = self.dataset["time"].values, float(self.dataset.attrs["bin_size_s"]) / 2
+        return round(float(time[0]) - half, 6), round(float(time[-1]) + half, 6)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Which of "spikes", "lfp" and "behavior" the session lacks."""
+        return tuple(name for name in DIMS if name not in self.dataset)
+
+    @property
+    def view(self) -> View:
+        """What is to be drawn."""
+        last = min(self.first_channel + self.n_channels, self.dataset.sizes.get("channel", 0))
+        names = [] if "behavior" in self.missing else self.dataset["behavior_dim"].values.tolist()
+        how = self.unit_order if self.unit_order == ORDERS[0] else f"by {self.unit_order}"
+        return View(
+            start_s=self.start_s,
+            span_s=self.span_s,
+            order=None if "spikes" in self.missing else tuple(self.order().tolist()),
+            order_name=how.replace("preferred ", ""),
+            channels=tuple(range(self.first_channel, last)),
+            axes=tuple(names.index(axis) for axis in self.axes),
+            spectrogram=self.lfp_view == "spectrogram",
+        )
+
+    @property
+    def status(self) -> str:
+        """One line: what is shown."""
+        begin, end = self.limits_s
+        sizes, stop = self.dataset.sizes, self.start_s + self.span_s
+        shown = len(self.view.channels)
+        parts = [
+            "no spikes" if "spikes" in self.missing else f"{sizes['unit']} units",
+            "no LFP" if "lfp" in self.missing else f"{shown} of {sizes['channel']} channels",
+            *(["no behavior"] if "behavior" in self.missing else []),
+        ]
+        whole = f"{end:.1f} s" if abs(begin) < 1e-3 else f"{begin:.1f} to {end:.1f} s"
+        text = f"{self.name}: {self.start_s:.1f} to {stop:.1f} s of {whole}; {', '.join(parts)}"
+        time = self.dataset["time"].values
+        if not ((time >= self.start_s) & (time < stop)).any():
+            text += ". Nothing was recorded in this stretch"
+        return f"{text}. {self.notice}" if self.notice else text
+
     def order(self) -> np.ndarray:
-        """(U,) indices of the units, from the top of the raster to its bottom. DataError without spikes."""
-        counts = self._array("spikes")
-        if self.unit_order == "rate":
-            return self._once("rate", lambda: np.argsort(-counts.mean(axis=0), kind="stable"))
-        if self.unit_order == "depth":
-            return self._once("depth", lambda: depth_order(self.dataset))
-        if self.unit_order == "preferred direction":
-            moved = self._array("behavior")[:, :2]
-            return self._once("direction", lambda: direction_order(counts, moved))
-        return np.arange(counts.shape[1])
+        """(U,) indices of the units, from the top of the raster to its bottom."""
+        key = self.name, self.unit_order
+        if key not in self._order:
+            self._order[key] = _unit_order(self.dataset, self.unit_order)
+        return self._order[key]
 
-    def raster(self) -> xr.DataArray:
-        """Spikes of the stretch, in as many columns as can be seen.
-
-        Returns
-        -------
-        xr.DataArray
-            (unit, time) float32 counts, units in the order chosen; ``time`` is the middle of each column in seconds, attribute ``width_s`` its
-            width. NaN where nothing was recorded.
-
-        Raises
-        ------
-        DataError
-            The session has no spikes.
-        """
-        counts, order = self._array("spikes"), self.order()
-        first, last = self.bins
-        column, middle, width = self._columns(COLUMNS)
-        summed = sum_columns(counts[first:last], column, middle.size)[:, order]
-        return xr.DataArray(
-            summed.T,
-            dims=("unit", "time"),
-            coords={"unit": self.dataset["unit"].values[order], "time": middle},
-            attrs={"width_s": width * self.bin_size_s, "units": "count"},
-        )
-
-    def traces(self) -> xr.DataArray:
-        """LFP of the channels shown.
-
-        Returns
-        -------
-        xr.DataArray
-            (time, channel) float32 in the units of ``lfp``: its bins, or where these are more than can be seen, the minimum and the maximum of
-            each column, in the order that suits its course. NaN where nothing was recorded.
-
-        Raises
-        ------
-        DataError
-            The session has no LFP.
-        """
-        return self._lines("lfp", self.channels)
-
-    def behavior(self) -> xr.DataArray:
-        """Behavior on the axes chosen, (time, behavior_dim), decimated as :meth:`traces`. DataError without behavior."""
-        self._array("behavior")
-        names = self.dataset["behavior_dim"].values.tolist()
-        return self._lines("behavior", np.array([names.index(axis) for axis in self.axes], int))
-
-    def spectrogram(self) -> xr.DataArray:
-        """Power of the first channel shown over the stretch.
-
-        Hann windows of 64 bins, or of two columns where these are longer, each without its mean.
-
-        Returns
-        -------
-        xr.DataArray
-            (frequency, time) power density in dB, 10 log10 of squared units of ``lfp`` per Hz; NaN where a window is not wholly recorded.
-
-        Raises
-        ------
-        DataError
-            The session has no LFP, or is shorter than 16 bins.
-        """
-        values = self._array("lfp")[:, self.first_channel]
-        clock = self._clock()
-        begin = self.limits_s[0]
-        low = (self.start_s - begin) / self.bin_size_s
-        high = low + self.span_s / self.bin_size_s
-        hop = max(1, int(high - low) // (COLUMNS // 2))
-        length = max(64, 2 * hop)
-        # Half a window more on both sides fills the stretch; whole hops keep the columns where
-        # they are while the stretch moves.
-        low = max(0, math.floor(low - length / 2) // hop * hop)
-        high = min(int(clock[-1]) + 1, math.ceil(high + length / 2))
-        frequency, time, power = density(
-            values, clock, low, high, length=length, hop=hop, rate=1 / self.bin_size_s
-        )
-        return xr.DataArray(
-            power,
-            dims=("frequency", "time"),
-            coords={"frequency": frequency, "time": begin + time},
-            attrs={"units": "dB", "width_s": hop * self.bin_size_s},
-        )
-
-    def spectrogram_limits(self) -> tuple[float, float]:
-        """Range of the spectrogram of this channel over the whole session in dB, so that colors mean the same everywhere."""
-
-        def limits() -> tuple[float, float]:
-            values, clock = self._array("lfp")[:, self.first_channel], self._clock()
-            power = density(
-                values, clock, 0, int(clock[-1]) + 1, length=64, hop=32, rate=1 / self.bin_size_s
-            )[2]
-            power = power[np.isfinite(power)]
-            return tuple(np.percentile(power, [5, 99.5]).tolist()) if power.size else (0.0, 1.0)
-
-        return self._once(("limits", self.first_channel), limits)
-
-    def scale(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each column of a variable, (C,) each, over the session.
-
-        Of at most 5000 bins spread over it: enough to draw by. NaN for columns without data.
-        """
-
-        def scale() -> tuple[np.ndarray, np.ndarray]:
-            part = self._array(name)
-            part = part[:: -(-len(part) // 5000)]
-            # The mean and the sd of a table skip NaN.
-            table = pd.DataFrame(np.where(np.isfinite(part), part, np.nan))
-            return table.mean().to_numpy(float), table.std(ddof=0).to_numpy(float)
-
-        return self._once(("scale", name), scale)
+    def turn(self, pages: int) -> None:
+        """Move the stretch by whole pages, backward if negative, up to the session's ends."""
+        begin, end = self.limits_s
+        wanted = self.start_s + pages * self.span_s
+        self.start_s = max(begin, min(wanted, end - self.span_s))
 
     def spectra(self) -> xr.DataArray:
-        """Welch power spectra over the whole session, computed once.
+        """Welch spectra (channel, frequency) of the channels of which nine tenths are finite.
 
-        Channels of which more than a tenth is not finite are left out: a spectrum needs stretches that are whole in all channels.
-
-        Returns
-        -------
-        xr.DataArray
-            (channel, frequency) as :func:`spikelfp_lab.plots.spectra`; attribute ``left_out`` names those channels.
-
-        Raises
-        ------
-        DataError
-            The session has no LFP, or no whole stretch of 16 bins.
+        The attribute ``left_out`` names the others: a spectrum needs stretches that are whole in
+        all channels. DataError without LFP, or without a whole stretch of 16 bins.
         """
-
-        def spectra() -> xr.DataArray:
-            from spikelfp_lab.plots.spectra import spectra  # brings Matplotlib along
-
-            values = self._array("lfp")
-            good = np.isfinite(values).mean(axis=0) > 0.9
-            labels = self.dataset["channel"].values.astype(str)
-            if not good.any():
-                raise DataError(f"No channel of {self.name} is nine tenths finite: drop them.")
-            power = spectra(self.dataset[["lfp"]].isel(channel=np.flatnonzero(good)))
-            power = power.assign_coords(channel=labels[good])
-            return power.assign_attrs(left_out=labels[~good].tolist())
-
-        return self._once("spectra", spectra)
+        if "lfp" in self.missing:
+            raise DataError(f"There is no LFP in {self.name}: choose another session.")
+        good = np.isfinite(self.dataset["lfp"].values).mean(axis=0) > 0.9
+        if not good.any():
+            raise DataError(f"No channel of {self.name} is nine tenths finite: drop them.")
+        power = spectra(self.dataset[["lfp"]].isel(channel=np.flatnonzero(good)))
+        left_out = self.dataset["channel"].values.astype(str)[~good].tolist()
+        return power.assign_attrs(left_out=left_out)
 
     def quality(self) -> pd.DataFrame:
-        """One row a unit and one a channel of the session, computed once.
+        """Findings of :func:`spikelfp_lab.check_quality`, computed once a session."""
+        if self.name not in self._quality:
+            self._quality[self.name] = check_quality(self.dataset)
+        return self._quality[self.name]
 
-        Returns
-        -------
-        pd.DataFrame
-            ``kind`` ("unit", "channel"), ``name``, ``flag`` (what is wrong: "silent", "flat", "copy of ...", "not finite", "line noise";
-            empty if nothing is), and, NaN where they do not apply: ``rate_hz``, ``fano`` (variance / mean of counts in windows of 1 s),
-            ``empty_share`` (bins without a spike), ``drift`` (rate of the second half / of the first), ``sd`` (units of ``lfp``),
-            ``nonfinite_share``, ``line_db`` (power at 50 or 60 Hz above its neighbors; NaN where the rate does not resolve it).
-        """
-        return self._once("quality", lambda: quality_table(self.dataset))
+    @traitlets.validate("subject", "session", "unit_order", "lfp_view")
+    def _one_of(self, proposal: Any) -> str:
+        trait, value = proposal["trait"].name, proposal["value"]
+        choices = {"subject": self.subjects, "session": self.sessions, "unit_order": self.orders}
+        if value not in choices.get(trait, LFP_VIEWS):
+            where = {"session": f" of subject {self.subject}", "unit_order": f" in {self.name}"}
+            listed = ", ".join(map(repr, choices.get(trait, LFP_VIEWS)[:10]))
+            raise traitlets.TraitError(
+                f"{trait} is {value!r}, which is not there{where.get(trait, '')}: choose one of "
+                f"{listed}."
+            )
+        return value
 
-    def _clock(self) -> np.ndarray:
-        """(T,) whole bins since the session's begin, which jump at gaps."""
-        if "time" not in self._values:
-            time = self.dataset["time"].values
-            self._values["time"] = np.rint((time - time[0]) / self.bin_size_s).astype(int)
-        return self._values["time"]
+    @traitlets.validate("start_s")
+    def _start_in_session(self, proposal: Any) -> float:
+        begin, end = self.limits_s
+        if not begin - 1e-6 <= proposal["value"] < end:  # NaN is not either
+            raise traitlets.TraitError(
+                f"start_s is {proposal['value']:g} s, but {self.name} lasts from {begin:g} to "
+                f"{end:g} s: choose a start in it."
+            )
+        return round(max(begin, min(proposal["value"], end - self.span_s)), 6)
 
-    def _columns(self, most: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """Column of each bin of the stretch, middle of each of ``most`` columns at most in seconds, bins a column.
+    @traitlets.validate("span_s")
+    def _span_in_session(self, proposal: Any) -> float:
+        begin, end = self.limits_s
+        least = 2 * float(self.dataset.attrs["bin_size_s"])
+        if not proposal["value"] >= least or math.isinf(proposal["value"]):
+            raise traitlets.TraitError(
+                f"span_s is {proposal['value']:g} s: choose at least two bins ({least:g} s), at "
+                f"most the session ({end - begin:g} s)."
+            )
+        return round(min(proposal["value"], end - begin), 6)
 
-        Columns are counted from the session's begin: the picture must not flicker while the stretch moves.
-        """
-        begin = self.limits_s[0]
-        low = (self.start_s - begin) / self.bin_size_s
-        high = low + self.span_s / self.bin_size_s
-        width = math.ceil((high - low - 1e-6) / most)
-        shown = np.arange(math.floor((low + 1e-6) / width), math.ceil((high - 1e-6) / width))
-        first, last = self.bins
-        column = np.clip(self._clock()[first:last] // width - shown[0], 0, shown.size - 1)
-        return column, begin + (shown + 0.5) * width * self.bin_size_s, width
+    @traitlets.validate("first_channel", "n_channels")
+    def _channels_there(self, proposal: Any) -> int:
+        trait, total = proposal["trait"].name, self.dataset.sizes.get("channel", 0)
+        low, high = (0, total - 1) if trait == "first_channel" else (1, total)
+        if total and not low <= proposal["value"] <= high:
+            raise traitlets.TraitError(
+                f"{trait} is {proposal['value']}, but {self.name} has {total} channels: choose "
+                f"{low} to {high}."
+            )
+        return proposal["value"]
 
-    def _lines(self, name: str, chosen: np.ndarray) -> xr.DataArray:
-        values = self._array(name)
-        first, last = self.bins
-        points = min(POINTS, _ALL_POINTS // max(chosen.size, 1))
-        column, middle, width = self._columns(points)
-        if width > 1:  # two points a column
-            column, middle, width = self._columns(points // 2)
-        # A run of columns is a view of the array, others are copied.
-        run = chosen.size and chosen[-1] - chosen[0] + 1 == chosen.size
-        part = values[first:last, chosen[0] : chosen[-1] + 1] if run else values[first:last, chosen]
-        time, lines = envelope(part, column, middle, width * self.bin_size_s, whole=width == 1)
-        dim = MODALITIES[name]
-        return xr.DataArray(
-            lines,
-            dims=("time", dim),
-            coords={"time": time, dim: self.dataset[dim].values[chosen]},
-            attrs=dict(self.dataset[name].attrs),
+    @traitlets.validate("axes")
+    def _axes_there(self, proposal: Any) -> tuple[str, ...]:
+        if "behavior" in self.missing:
+            return ()
+        there, wanted = self.dataset["behavior_dim"].values.tolist(), proposal["value"]
+        if not wanted or not set(wanted) <= set(there):
+            raise traitlets.TraitError(
+                f"axes are {', '.join(map(str, wanted)) or 'none'}: choose one or more of "
+                f"{', '.join(there)}."
+            )
+        return tuple(axis for axis in there if axis in wanted)
+
+    @contextmanager
+    def _one_change(self) -> Iterator[None]:
+        """However much follows from a change, ``revision`` tells of it once, at its end."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self.revision += 1
+
+    @traitlets.observe(*_SHOWN)
+    def _settle(self, change: Any) -> None:
+        with self._one_change():
+            if change["name"] == "subject":
+                wanted = self.session
+                self.sessions = tuple(self._menu[self.subject])
+                self.session = wanted if wanted in self.sessions else self.sessions[0]
+                if self.session == wanted:  # the same label, another subject's session
+                    self._enter_session()
+            elif change["name"] == "session":
+                self._enter_session()
+            elif change["name"] == "span_s":
+                begin, end = self.limits_s
+                self.start_s = max(begin, min(self.start_s, end - self.span_s))
+
+    def _enter_session(self) -> None:
+        """Keep of the view what the new session has; say what it has not."""
+        self.notice = ""
+        begin, end = self.limits_s
+        self.start_s = self.start_s if begin <= self.start_s < end else begin
+        self.span_s = max(
+            min(self.span_s, end - begin), 2 * float(self.dataset.attrs["bin_size_s"])
         )
+        if channels := self.dataset.sizes.get("channel", 0):
+            self.first_channel = min(self.first_channel, channels - 1)
+            self.n_channels = min(self.n_channels, channels)
+        there = [] if "behavior" in self.missing else self.dataset["behavior_dim"].values.tolist()
+        kept = tuple(axis for axis in self.axes if axis in there)
+        self.axes = kept or tuple(there[:_AXES])
+        self.orders = _offered(self.dataset)
+        if self.unit_order not in self.orders:
+            self.notice = f"Units as recorded: {self.name} has no data for {self.unit_order!r}."
+            self.unit_order = ORDERS[0]
+
+
+def _offered(dataset: xr.Dataset) -> tuple[str, ...]:
+    """Orders of units that a session has the data for."""
+    if "spikes" not in dataset:
+        return ORDERS[:1]
+    offered = [*ORDERS[:2]]
+    depth = dataset.coords.get("depth", xr.DataArray(0))
+    numbers = depth.dims == ("unit",) and depth.dtype.kind in "iuf"
+    if numbers and np.isfinite(depth.values).any():
+        offered.append("depth")
+    if "behavior" in dataset and dataset.sizes["behavior_dim"] > 1:
+        moved = dataset["behavior"].values[:, :2].astype(float)
+        moved = moved[np.isfinite(moved).all(axis=1)]
+        sd = moved.std(axis=0) if len(moved) >= 10 else np.zeros(2)
+        if (sd > 0).all() and abs(np.corrcoef(moved.T)[0, 1]) < 0.9999:  # there are directions
+            offered.append("preferred direction")
+    return tuple(offered)
+
+
+def _unit_order(dataset: xr.Dataset, order: str) -> np.ndarray:
+    """(U,) units from the highest rate, the smallest depth (unknown ones last) or direction on."""
+    counts = dataset["spikes"].values
+    if order == "rate":
+        return np.argsort(-counts.mean(axis=0), kind="stable")
+    if order == "depth":
+        return np.argsort(dataset["depth"].values.astype(float), kind="stable")
+    if order == "preferred direction":
+        return _direction_order(counts, dataset["behavior"].values[:, :2])
+    return np.arange(counts.shape[1])
+
+
+def _direction_order(counts: np.ndarray, behavior: np.ndarray) -> np.ndarray:
+    """(U,) units by the angle of the regression of their counts (T, U) on two axes (T, 2).
+
+    >>> moved = np.random.default_rng(0).normal(size=(500, 2))
+    >>> counts = np.stack([5 + moved[:, 1], 5 + moved[:, 0], 5 - moved[:, 1]], axis=1)
+    >>> _direction_order(counts, moved).tolist()
+    [2, 1, 0]
+    """
+    finite = np.isfinite(behavior).all(axis=1)
+    moved = behavior[finite].astype(float)
+    moved -= moved.mean(axis=0)  # which makes the counts' own mean drop out
+    slopes = np.linalg.solve(moved.T @ moved, moved.T @ counts[finite].astype(np.float32))
+    return np.argsort(np.arctan2(slopes[1], slopes[0]), kind="stable")

@@ -14,7 +14,7 @@ import xarray as xr
 
 from spikelfp_lab.analysis import decode
 from spikelfp_lab.errors import ConfigError
-from spikelfp_lab.plots.history import plot_history
+from spikelfp_lab.plots import plot_history
 from spikelfp_lab.sessions import as_dataset
 from spikelfp_lab.widgets.base import Picture, button
 from spikelfp_lab.widgets.monitor_state import MonitorState

@@ -1,19 +1,17 @@
 """The view of the session explorer, without a browser."""
 
 import gc
-import warnings
+import itertools
 import weakref
 
 import ipywidgets
 import matplotlib
-import numpy as np
 import pytest
 import xarray as xr
 from ipywidgets.widgets import widget as registry
 
-from spikelfp_lab.errors import ConfigError
+from spikelfp_lab.plots.session import SessionPicture
 from spikelfp_lab.sessions import cohort_from_sessions
-from spikelfp_lab.widgets._explorer_picture import ExplorerPicture
 from spikelfp_lab.widgets.explorer import Explorer, explore
 from tests.factories import make_session
 
@@ -48,13 +46,13 @@ def explorer():
 @pytest.fixture
 def drawn(monkeypatch):
     """One entry for each time that a picture was brought up to date."""
-    calls, update = [], ExplorerPicture.update
+    calls, draw = [], SessionPicture.draw
 
-    def counted(self, state):
-        calls.append(state.status)
-        update(self, state)
+    def counted(self, dataset, view):
+        calls.append(view)
+        draw(self, dataset, view)
 
-    monkeypatch.setattr(ExplorerPicture, "update", counted)
+    monkeypatch.setattr(SessionPicture, "draw", counted)
     return calls
 
 
@@ -66,10 +64,6 @@ def within(widget):
 
 def picture(explorer: Explorer) -> bytes:
     return bytes(explorer.picture.widget.value)
-
-
-def texts(explorer: Explorer) -> list[str]:
-    return [text.get_text() for axes in explorer._board.figure.axes for text in axes.texts]
 
 
 def test_it_shows_the_first_session(explorer):
@@ -144,24 +138,6 @@ def test_a_span_beyond_the_session_is_the_session_also_twice(explorer):
     assert slider.disabled and slider.max > slider.min  # of no length it would fail in the browser
 
 
-def test_what_is_missing_is_grey(explorer):
-    c = explorer.controls
-    assert not any(widget.disabled for name, widget in c.items() if name != "previous")
-    explorer.state.session = "s02"
-    assert c["unit_order"].disabled and not c["axes"].disabled and not c["lfp_view"].disabled
-    assert texts(explorer).count("no spikes in this session") == 1
-    explorer.state.lfp_view = "spectrogram"
-    assert c["n_channels"].disabled and not c["first_channel"].disabled
-    explorer.state.subject = "J"
-    assert not c["unit_order"].disabled
-    for name in ("lfp_view", "first_channel", "n_channels", "axes"):
-        assert c[name].disabled
-    assert "no LFP in this session" in texts(explorer)
-    assert "no behavior in this session" in texts(explorer)
-    explorer.state.subject = "I"
-    assert not c["axes"].disabled and c["lfp_view"].value == "spectrogram"
-
-
 @pytest.mark.parametrize("lfp_view", ["traces", "spectrogram"])
 @pytest.mark.parametrize("without", ["units", "channels", "behavior"])
 def test_any_one_can_be_missing(without, lfp_view):
@@ -171,25 +147,6 @@ def test_any_one_can_be_missing(without, lfp_view):
     for tab in range(3):
         explorer.tabs.selected_index = tab
     assert picture(explorer)[1:4] == b"PNG"
-    explorer.close()
-
-
-def test_hard_sessions_are_drawn_too():
-    hard = make_session(gaps=[300], nan_lfp=range(600), nan_behavior=range(600))
-    hard["lfp"].values[:, 1] = 7
-    hard["spikes"].values[:] = 0
-    explorer = explore(hard)
-    for start in (0, 6.2, 3):
-        explorer.state.span_s = 0.5
-        explorer.state.start_s = start
-        for channel in (0, 1):
-            explorer.state.lfp_view = "spectrogram"
-            explorer.state.first_channel = channel
-            explorer.state.lfp_view = "traces"
-    explorer.state.span_s = 100
-    explorer.tabs.selected_index = 1
-    explorer.tabs.selected_index = 2
-    assert "flat" in explorer._table.value and "silent" in explorer._table.value
     explorer.close()
 
 
@@ -203,28 +160,6 @@ def test_a_picture_that_cannot_be_made_says_why_and_the_next_one_is_made():
     explorer.close()
 
 
-def test_tabs_are_made_when_they_are_opened_and_once_a_session(explorer, monkeypatch):
-    made = []
-    for name in ("spectra", "quality"):
-        whole = getattr(explorer.state, name)
-        monkeypatch.setattr(
-            explorer.state, name, lambda whole=whole, name=name: made.append(name) or whole()
-        )
-    explorer.state.start_s = 2
-    assert made == [] and "made by the test factory" in explorer._info.value
-    explorer.tabs.selected_index = 1
-    explorer.state.start_s = 3
-    assert made == ["spectra"] and bytes(explorer._spectra.widget.value[1:4]) == b"PNG"
-    explorer.tabs.selected_index = 2
-    assert made == ["spectra", "quality"] and "u005" in explorer._table.value
-    explorer.state.subject = "J"  # has no LFP
-    assert made == ["spectra", "quality", "quality"]
-    assert "no LFP in this session" in explorer._table.value
-    explorer.tabs.selected_index = 1
-    assert "no LFP" in explorer._spectra_message.widget.value
-    assert bytes(explorer._spectra.widget.value) == b""
-
-
 def test_names_from_a_file_are_text_and_not_markup():
     bad = "$x^$"  # as mathematics, an error
     session = make_session(units=1, channels=2, behavior=("vx", bad))
@@ -236,22 +171,74 @@ def test_names_from_a_file_are_text_and_not_markup():
     explorer.state.lfp_view = "spectrogram"
     explorer.tabs.selected_index = 1
     explorer.tabs.selected_index = 2
-    assert "<script>" not in explorer._info.value and "<b>a</b>" not in explorer._table.value
+    assert not any("<script>" in page.html.value for page in explorer._pages)
     explorer.close()
 
 
-def test_two_explorers_are_independent():
-    sessions = cohort()
-    one, two = explore(sessions), explore(sessions)
-    before = picture(two), two.message.widget.value
-    one.state.session = "s02"
-    one.tabs.selected_index = 2
-    assert (picture(two), two.message.widget.value) == before
-    assert two.state.session == "s01" and two.controls["session"].value == "s01"
-    one.close()
-    two.state.start_s = 1
-    assert picture(two) != before[0]
-    two.close()
+def test_close_frees_all_widgets_and_the_figure():
+    font = matplotlib.rcParams["font.size"]
+    before = set(registry._instances)
+    explorer = explore(cohort())
+    explorer.tabs.selected_index = 1
+    explorer.tabs.selected_index = 2
+    figure, state = weakref.ref(explorer._drawing.figure), explorer.state
+    explorer.close()
+    assert set(registry._instances) == before
+    explorer.close()  # twice does no harm
+    explorer.controls["start_s"].value = 1.0
+    state.start_s = 2
+    assert state.view.start_s == 2  # the state can still be used
+    del explorer
+    gc.collect()
+    assert figure() is None
+    assert matplotlib.rcParams["font.size"] == font
+
+
+def test_what_is_missing_is_grey(explorer):
+    c = explorer.controls
+    assert not any(widget.disabled for name, widget in c.items() if name != "previous")
+    explorer.state.session = "s02"
+    assert c["unit_order"].disabled and not c["axes"].disabled and not c["lfp_view"].disabled
+    explorer.state.lfp_view = "spectrogram"
+    assert c["n_channels"].disabled and not c["first_channel"].disabled
+    explorer.state.subject = "J"
+    for name in ("lfp_view", "first_channel", "n_channels", "axes"):
+        assert c[name].disabled
+    assert "no LFP" in explorer.message.widget.value
+
+
+def test_hard_sessions_are_drawn_too():
+    hard = make_session(gaps=[300], nan_lfp=range(600), nan_behavior=range(600))
+    hard["lfp"].values[:, 1] = 7
+    hard["spikes"].values[:] = 0
+    explorer = explore(hard)
+    for start in (0, 6.2, 3):
+        explorer.state.span_s = 0.5
+        explorer.state.start_s = start
+        assert ("Nothing was recorded" in explorer.state.status) == (start == 6.2)
+        for channel, view in itertools.product((0, 1), ("spectrogram", "traces")):
+            explorer.state.first_channel, explorer.state.lfp_view = channel, view
+            assert not explorer.message.failed
+    for tab in range(3):
+        explorer.tabs.selected_index = tab
+    assert "dead" in explorer._pages[1].html.value
+    explorer.close()
+
+
+def test_tabs_are_made_when_they_are_opened_and_once_a_session(explorer, monkeypatch):
+    made, whole = [], type(explorer.state).quality
+    monkeypatch.setattr(
+        type(explorer.state), "quality", lambda self: made.append(self.name) or whole(self)
+    )
+    explorer.state.start_s = 2
+    assert made == [] and "made by the test factory" in explorer._pages[0].html.value
+    explorer.tabs.selected_index = 1
+    explorer.state.start_s = 3
+    assert made == ["I/s01"]
+    explorer.state.subject = "J"  # has no LFP
+    assert made == ["I/s01", "J/s01"]
+    explorer.tabs.selected_index = 2
+    assert "no LFP" in explorer._pages[2].message.widget.value
 
 
 def test_sessions_of_other_clocks_follow_each_other():
@@ -264,33 +251,4 @@ def test_sessions_of_other_clocks_follow_each_other():
         slider = explorer.controls["start_s"]
         assert slider.value == explorer.state.start_s == begin
         assert (slider.min, slider.max) == (begin, begin + 10)
-    assert "1000.0 to 1002.0 s of 1000.0 to 1012.0 s" in explorer.state.status
     explorer.close()
-
-
-def test_close_frees_all_widgets_and_the_figure():
-    font = matplotlib.rcParams["font.size"]
-    before = set(registry._instances)
-    explorer = explore(cohort())
-    explorer.tabs.selected_index = 1
-    explorer.tabs.selected_index = 2
-    figure, state = weakref.ref(explorer._board.figure), explorer.state
-    explorer.close()
-    assert set(registry._instances) == before
-    explorer.close()  # twice does no harm
-    explorer.controls["start_s"].value = 1.0
-    state.start_s = 2
-    assert state.raster().size  # the state can still be used
-    del explorer
-    gc.collect()
-    assert figure() is None
-    assert matplotlib.rcParams["font.size"] == font
-
-
-def test_what_cannot_be_explored_is_an_error():
-    before = set(registry._instances)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(ConfigError, match="choose a start"):
-            explore(cohort(), start_s=np.inf)
-    assert set(registry._instances) == before
