@@ -1,14 +1,17 @@
-"""Time of a redraw of the session explorer while its time is scrubbed: all that lies between a moved slider and the new picture.
+"""Time of a redraw of the session explorer while it is scrubbed, and of plot_session.
 
-A simulated session of ten minutes, 96 channels and 60 units at 100 Hz. Each redraw moves the stretch. A stretch of 600 s is the whole session and
-cannot move: there the order of the units changes, which makes the raster's panel anew. The cases take turns, so that a machine whose speed drifts is fair to
-all; a change between cases is not timed.
+A simulated session of ten minutes, 96 channels and 60 units at 100 Hz. A redraw is all that lies
+between a moved slider and the new picture. A stretch of 600 s is the whole session and cannot move:
+there the order of the units changes, which makes all panels anew. The cases take turns, so that a
+machine whose speed drifts is fair to all; a change between cases is not timed. plot_session is
+timed with the PNG of a notebook.
 
     OMP_NUM_THREADS=1 python -m benchmarks.explorer_redraw
 """
 
 from __future__ import annotations
 
+import io
 import statistics
 import time
 from pathlib import Path
@@ -17,10 +20,15 @@ import matplotlib
 import pandas as pd
 
 from spikelfp_lab.cohorts import simulated
+from spikelfp_lab.plots import plot_session
 from spikelfp_lab.widgets.explorer import Explorer, explore
 
 DURATION_S, CHANNELS, UNITS = 600, 96, 60
-VIEWS = {"16 traces": ("traces", 16), "96 traces": ("traces", CHANNELS), "spectrogram": ("spectrogram", CHANNELS)}  # fmt: skip
+VIEWS = {
+    "16 traces": ("traces", 16),
+    "96 traces": ("traces", CHANNELS),
+    "spectrogram": ("spectrogram", CHANNELS),
+}
 SPANS_S = (10.0, 60.0, 590.0, 600.0)
 ROUNDS, REDRAWS = 3, 5
 
@@ -51,18 +59,33 @@ def measure() -> pd.DataFrame:
                 seconds = redraw(explorer, step)
                 if round_:  # the first warms up
                     times[view, span_s].append(seconds)
+        for span_s in SPANS_S:
+            for _ in range(REDRAWS):
+                start = time.perf_counter()
+                plot_session(session, span_s=span_s).savefig(io.BytesIO(), format="png")
+                if round_:
+                    plotted = times.setdefault(("plot_session", span_s), [])
+                    plotted.append(time.perf_counter() - start)
     explorer.close()
     rows = [
-        {"lfp": view, "span_s": span_s, "n": len(t), "median_ms": 1e3 * statistics.median(t), "min_ms": 1e3 * min(t), "max_ms": 1e3 * max(t)}
+        {
+            "lfp": view,
+            "span_s": span_s,
+            "n": len(t),
+            "median_ms": 1e3 * statistics.median(t),
+            "min_ms": 1e3 * min(t),
+            "max_ms": 1e3 * max(t),
+        }
         for (view, span_s), t in times.items()
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
 def main() -> None:
     table = measure()
     print(
-        f"matplotlib {matplotlib.__version__}; {DURATION_S} s at 100 Hz, {UNITS} units, {CHANNELS} channels\n"
+        f"matplotlib {matplotlib.__version__}; {DURATION_S} s at 100 Hz, {UNITS} units, "
+        f"{CHANNELS} channels\n"
     )
     print(table.round(0).to_string(index=False))
     target = Path(__file__).parent / "results" / "explorer_redraw.csv"

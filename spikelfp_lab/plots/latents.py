@@ -19,7 +19,7 @@ from spikelfp_lab.sessions import same_clock
 MAX_POINTS = 4000
 # Cyclic: every direction is a saturated color (gray is left for rest), and the lightness alone
 # tells opposite directions apart, for readers who confuse hues.
-DIRECTIONS = colorcet.cm["cyclic_mygbm_30_95_c78"]
+DIRECTIONS = colorcet.cm["cyclic_mygbm_50_90_c46"]
 # A direction means nothing at rest: bins slower than this share of the fast ones are left gray.
 REST = 0.2
 

@@ -65,7 +65,7 @@ def plot_session(
     """
     dataset = as_dataset(session)
     time = dataset["time"].values
-    start_s = float(time[0]) if start_s is None else start_s
+    start_s = _clock(dataset)[1] if start_s is None else start_s
     shown = [name for name in HEIGHTS if name in dataset]
     if not ((time >= start_s) & (time < start_s + span_s)).any() or not shown:
         raise DataError(

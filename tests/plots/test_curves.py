@@ -1,76 +1,161 @@
-"""Curves and pairs draw the means they are given, model by model, and say how many there are."""
+"""Curves, pairs, costs, tables and histories: the means of what they are given."""
+
+import io
+import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.plots import MODEL_COLORS, plot_curves, plot_pairs
-
-
-def make_scores(levels, *, sessions=3, seeds=2):
-    rng = np.random.default_rng(0)
-    return pd.DataFrame(
-        {
-            "model": model,
-            "session": f"s{session}",
-            "seed": seed,
-            "readout": readout,
-            "split": split,
-            "axis": axis,
-            "lost": lost,
-            "r2": level * (1 - lost) + 0.02 * rng.normal() + (split == "train"),
-        }
-        for model, level in levels.items()
-        for session in range(sessions)
-        for seed in range(seeds)
-        for readout in ("one_frame", "lagged")
-        for split in ("train", "test")
-        for axis in ("vx", "vy")
-        for lost in (0.0, 0.5)
-    )
-
+from spikelfp_lab.plots import (
+    MODEL_COLORS,
+    MODEL_ORDER,
+    plot_cost,
+    plot_curves,
+    plot_history,
+    plot_layers,
+    plot_pairs,
+    plot_recovery,
+)
+from tests.plots.test_bars import make_scores, of_test
 
 LEVELS = {"Distilled": 0.6, "MS-LFP": 0.3, "Raw LFP ridge": 0.2}
 
 
-def test_curves_are_means_of_test_scores_in_the_model_s_color():
-    scores = make_scores(LEVELS)
+def lost_scores():
+    whole = make_scores(LEVELS)
+    return pd.concat([whole.assign(lost=0.0), whole.assign(lost=0.5, r2=whole["r2"] / 2)])
+
+
+@pytest.mark.parametrize("missing", [None, "MS-LFP"])
+def test_curves_are_means_of_test_scores_in_the_model_s_color(missing):
+    scores = lost_scores()
+    scores = scores[(scores["model"] != missing) | (scores["lost"] == 0.0)]
     figure = plot_curves(scores, "lost", xlabel="Share lost", cohort="simulated")
     assert figure.get_suptitle() == "simulated: 3 sessions, 2 seeds"
-    test = scores[(scores["split"] == "test") & (scores["readout"] == "lagged")]
-    lines = {line.get_label(): line for line in figure.axes[1].lines}
+    lines = {line.get_color(): line for line in figure.axes[1].lines if len(line.get_xdata())}
     for model in LEVELS:
-        expected = test[test["model"] == model].groupby("lost")["r2"].mean()
-        np.testing.assert_allclose(lines[model].get_ydata(), expected)
-        np.testing.assert_allclose(lines[model].get_xdata(), [0.0, 0.5])
-        assert lines[model].get_color() == MODEL_COLORS[model]
-    assert lines["Distilled"].get_linestyle() == "-" != lines["Raw LFP ridge"].get_linestyle()
-
-
-def test_a_model_without_some_of_the_values_is_drawn_where_it_has_them():
-    scores = make_scores(LEVELS)
-    scores = scores[(scores["model"] != "MS-LFP") | (scores["lost"] == 0.0)]
-    figure = plot_curves(scores, "lost", xlabel="Share lost")
-    lines = {line.get_label(): line for line in figure.axes[0].lines}
-    assert list(lines["MS-LFP"].get_xdata()) == [0.0]
+        line = lines[MODEL_COLORS[model]]
+        at = [0.0] if model == missing else [0.0, 0.5]
+        own = [of_test(scores[scores["lost"] == x], "lagged", model)[0].mean() for x in at]
+        np.testing.assert_allclose(line.get_data(), [at, own])
+    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == [
+        "MS-LFP",
+        "Distilled",
+        "Raw LFP ridge",
+    ]
+    with pytest.raises(DataError, match="no column minutes"):
+        plot_curves(scores, "minutes", xlabel="Minutes")
+    with pytest.raises(DataError, match="read-out 'both'"):
+        plot_curves(scores, "lost", xlabel="Share lost", readouts=["both"])
 
 
 def test_pairs_are_lines_from_model_to_model():
-    scores = make_scores(LEVELS)
+    scores = lost_scores()
     figure = plot_pairs(scores, ["MS-LFP", "Distilled"], pair=["session", "lost"])
-    thin = [line for line in figure.axes[0].lines if line.get_linewidth() < 1][:-1]  # less the 0
+    thin = [line for line in figure.axes[0].lines if line.get_color() == "#999999"]
     assert len(thin) == 3 * 2
-    test = scores[(scores["split"] == "test") & (scores["readout"] == "one_frame")]
-    first = test[(test["session"] == "s0") & (test["lost"] == 0.0)].groupby("model")["r2"].mean()
-    np.testing.assert_allclose(thin[0].get_ydata(), first[["MS-LFP", "Distilled"]])
-
-
-def test_what_is_missing_is_named():
-    scores = make_scores(LEVELS)
-    with pytest.raises(DataError, match="no column minutes"):
-        plot_curves(scores, "minutes", xlabel="Minutes")
+    own = scores[scores["lost"] == 0.0]
+    first = [of_test(own, "one_frame", model)[0][0] for model in ("MS-LFP", "Distilled")]
+    np.testing.assert_allclose(thin[0].get_ydata(), first)
+    rows = plot_pairs(scores, ["MS-LFP", "Distilled"], rows="lost").axes
+    assert [axes.get_title(loc="left") for axes in rows[2:]] == [
+        "One-frame read-out, 0.5",
+        "Lagged read-out, 0.5",
+    ]
     with pytest.raises(DataError, match="No scores of Teacher"):
         plot_pairs(scores, ["Teacher", "Distilled"])
+
+
+def costs(levels):
+    table = make_scores(levels).query("split == 'test'")
+    cost = table["model"].map({"MS-LFP": 40.0}).fillna(4.0)
+    return table.assign(parameters=1e5 * cost, mflop_per_s=cost)
+
+
+def test_points_lie_at_cost_and_mean_score_and_grow_with_parameters():
+    table = costs(LEVELS)
+    axes = plot_cost(table, cohort="simulated").axes[1]
+    assert axes.get_xscale() == "log" and "millions" in axes.get_xlabel()
+    points = {c.get_label(): c for c in axes.collections if c.get_label() in LEVELS}
+    for model, point in points.items():
+        cost = 40.0 if model == "MS-LFP" else 4.0
+        place = [cost, of_test(table, "lagged", model)[0].mean()]
+        np.testing.assert_allclose(point.get_offsets()[0], place)
+    assert points["MS-LFP"].get_sizes() > points["Distilled"].get_sizes()
+    with pytest.raises(DataError, match="not above 0"):
+        plot_cost(table.assign(mflop_per_s=0.0))
+
+
+def test_every_name_is_written_once_none_covers_another_and_pictures_repeat():
+    levels = {model: 0.3 + 0.02 * i for i, model in enumerate(MODEL_ORDER[::2])}
+    pictures = []
+    for _ in range(2):
+        figure = plot_cost(costs(levels))
+        figure.savefig(file := io.BytesIO(), format="png")
+        pictures.append(file.getvalue())
+    assert pictures[0] == pictures[1]
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        names = [text for text in axes.texts if text.get_text()]
+        assert sorted(text.get_text() for text in names) == sorted(MODEL_ORDER[::2])
+        boxes = [text.get_window_extent() for text in names]
+        overlaps = [a.overlaps(b) for a, b in itertools.combinations(boxes, 2)]
+        assert sum(overlaps) == 0
+
+
+def test_cells_are_means_over_sessions_whatever_their_seeds():
+    keys = ["session", "seed", "value"]
+    table = pd.DataFrame([("a", 0, 0.2), ("a", 1, 0.4), ("b", 0, 0.9)], columns=keys)
+    parts = [
+        table.assign(model=model, layer=layer, teacher_layer=0)
+        for model in ("MS-LFP", "Distilled")
+        for layer in (0, 1)
+    ]
+    figure = plot_layers(pd.concat(parts), cohort="simulated")
+    *panels, bar = figure.axes
+    assert bar.get_ylabel() == "Linear CKA"
+    assert [axes.get_title(loc="left") for axes in panels] == ["MS-LFP", "Distilled"]
+    for axes in panels:
+        assert [text.get_text() for text in axes.texts] == [".60", ".60"]
+        assert [tick.get_text() for tick in axes.get_yticklabels()] == ["tokens", "1"]
+        assert axes.get_ylim()[0] < axes.get_ylim()[1]  # the first layer at the bottom
+        assert axes.collections[0].get_clim() == (0, 1)
+
+
+def test_recovery_has_a_row_a_model_and_only_colors_are_clipped():
+    scores = make_scores({"Distilled": 0.6, "MS-LFP": -0.4, "Untrained": 0.1})
+    axes, bar = plot_recovery(scores, cohort="simulated").axes
+    assert bar.get_ylabel() == "R² (test)"
+    models = [t.get_text() for t in axes.get_yticklabels()]
+    assert models == ["MS-LFP", "Distilled", "Untrained"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["vx", "vy"]
+    assert axes.texts[0].get_text().startswith("−.")
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
     with pytest.raises(DataError, match="read-out 'both'"):
-        plot_curves(scores, "lost", xlabel="Share lost", readouts=["both"])
+        plot_recovery(scores, readout="both")
+
+
+def make_history(metrics=("loss", "alignment"), *, splits=("train", "val"), score=True):
+    steps = np.arange(10, 101, 10)
+    rows = itertools.product(metrics, splits, steps)
+    rows = [(step, split, m, 1 / step + (split == "val")) for m, split, step in rows]
+    rows += [(step, "val", "score", abs(step - 70.0)) for step in steps if score]
+    return pd.DataFrame(rows, columns=["step", "split", "metric", "value"])
+
+
+@pytest.mark.parametrize(("score", "best"), [(True, 70), (False, 100)])
+def test_histories_mark_the_step_that_was_kept(score, best):
+    figure = plot_history(make_history(score=score), title="Teacher")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["loss", "alignment"]
+    for axes in figure.axes:
+        train, val, kept = axes.lines
+        np.testing.assert_allclose(train.get_ydata() + 1, val.get_ydata())
+        assert list(kept.get_xdata()) == [best, best] and axes.get_xlabel() == "Training step"
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["train", "val", f"kept: step {best}"]
+    alone = plot_history(make_history(splits=["train"], score=False))
+    assert [text.get_text() for text in alone.legends[0].get_texts()] == ["train"]
+    with pytest.raises(DataError, match="no column value"):
+        plot_history(make_history().drop(columns="value"))

@@ -7,7 +7,7 @@ from scipy.stats import ortho_group
 
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import plot_latents
-from spikelfp_lab.plots.latents import MAX_POINTS, direction_map
+from spikelfp_lab.plots.latents import DIRECTIONS, MAX_POINTS
 from tests.factories import make_session
 
 
@@ -44,7 +44,7 @@ def test_one_panel_a_model_with_the_colors_of_the_direction(latents, behavior):
     known = behavior.values[5:]
     fast = np.hypot(*known.T) >= 0.2 * np.quantile(np.hypot(*known.T), 0.95)
     angle = np.arctan2(known[fast, 1], known[fast, 0]) % (2 * np.pi)
-    np.testing.assert_allclose(moving.get_facecolors(), direction_map()(angle / (2 * np.pi)))
+    np.testing.assert_allclose(moving.get_facecolors(), DIRECTIONS(angle / (2 * np.pi)))
 
 
 def test_alignment_undoes_rotation_and_mirror(latents, behavior):

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from spikelfp_lab.plots import MODEL_COLORS, MODEL_ORDER
-from spikelfp_lab.plots.latents import direction_map
+from spikelfp_lab.plots.latents import DIRECTIONS
 from spikelfp_lab.plots.palette import CONTROLS, in_order, model_color
 
 # Machado et al. 2009, full deficiency, on linear RGB.
@@ -85,7 +85,7 @@ def test_the_papers_colors_and_order():
 
 
 def test_directions_are_saturated_and_opposite_ones_differ_in_lightness():
-    colors = np.array([lab(direction_map()(i / 64)[:3]) for i in range(64)])
+    colors = np.array([lab(DIRECTIONS(i / 64)[:3]) for i in range(64)])
     assert np.hypot(colors[:, 1], colors[:, 2]).min() > 20
     assert colors[:, 0].max() < 88  # not lost on white
     light, dark = colors[:, 0].argmax(), colors[:, 0].argmin()

@@ -2,51 +2,90 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import plot_session, plot_spectra, spectra
+from spikelfp_lab.plots.session import View, _columns, sum_columns
+from spikelfp_lab.plots.spectra import spectrogram
 from spikelfp_lab.plots.style import break_at_gaps, label_with_units
 from tests.factories import make_session
 
 
-def test_raster_has_a_tick_for_every_bin_with_spikes():
+@pytest.mark.parametrize("start_s", [0.0, 1.99])
+def test_a_short_stretch_is_shown_bin_by_bin(start_s):
     session = make_session()
-    axes = plot_session(session, span_s=4).axes[0]
-    ticks = axes.collections[0].get_segments()
-    assert len(ticks) == int((session["spikes"][:200] > 0).sum())
-    assert axes.get_ylabel() == "Unit (6)"
-
-
-def test_panels_follow_what_the_session_has():
-    assert len(plot_session(make_session(units=0)).axes) == 2
-    assert len(plot_session(make_session(channels=0, behavior=())).axes) == 1
-
-
-def test_labels_units_and_limits():
-    figure = plot_session(make_session(channels=20), start_s=2, span_s=5, max_channels=8)
-    _, lfp, behavior = figure.axes
-    assert lfp.get_ylabel() == "LFP\n(8 of 20 channels)"
-    assert len([line for line in lfp.lines if len(line.get_xdata()) > 2]) == 8
-    assert lfp.texts[0].get_text().endswith("µV")
+    figure = plot_session(session, start_s=start_s, span_s=4, max_channels=4)
+    part = session.sel(time=slice(start_s, start_s + 3.985))
+    raster, lfp, behavior = figure.axes
+    seen = np.ma.filled(raster.images[0].get_array(), np.nan)
+    np.testing.assert_array_equal(seen[:, : part.sizes["time"]] > 0, part["spikes"].T > 0)
+    for line, name in zip(behavior.lines, ("vx", "vy"), strict=True):
+        x, y = (values[: part.sizes["time"]] for values in line.get_data())
+        np.testing.assert_allclose(x, part["time"], atol=1e-6)
+        np.testing.assert_allclose(y, part["behavior"].sel(behavior_dim=name))
+    assert raster.get_ylabel() == "Unit (6)" and lfp.get_ylabel() == "LFP\n(4 of 4 channels)"
+    assert figure.get_suptitle() == "I/s01" and behavior.get_xlabel() == "Time (s)"
     assert behavior.get_ylabel() == "Behavior (cm/s)"
     assert [text.get_text() for text in behavior.get_legend().get_texts()] == ["vx", "vy"]
-    assert behavior.get_xlim() == (2, 7) and behavior.get_xlabel() == "Time (s)"
-    assert figure.get_suptitle() == "I/s01"
+    assert behavior.get_xlim() == (start_s, start_s + 4)
 
 
-def test_no_line_crosses_a_gap_or_nan():
-    session = make_session(gaps=[100], nan_lfp=range(30, 40))
-    lfp = plot_session(session).axes[1].lines[0]
-    x, y = lfp.get_data()
-    assert np.isnan(x[100]) and np.isnan(y[30:40]).all()
-    time, values = break_at_gaps(np.array([0, 1, 2.0]), np.ones((3, 2)), bin_size_s=1)
-    assert len(time) == 3 and np.isfinite(values).all()
+@pytest.mark.parametrize("gaps", [(), (2000, 2500)])
+def test_a_long_stretch_keeps_counts_and_extremes_and_breaks_at_gaps(gaps):
+    session = make_session(bins=6000, channels=3, nan_lfp=[7, 8], gaps=gaps)
+    session["lfp"].values[1234, 1] = 99
+    axes = plot_session(session, span_s=1000).axes
+    line = axes[1].lines[0].get_ydata()
+    assert len(line) < 3 * 1700 and len(axes[2].lines[0].get_xdata()) < 1700
+    assert axes[2].lines[0].get_ydata()[np.isfinite(axes[2].lines[0].get_ydata())].max() == (
+        pytest.approx(float(session["behavior"][:, 0].max()), rel=1e-6)
+    )
+    spread = np.nanmax(line) - np.nanmedian(line)
+    assert spread > 60  # the one sample of 99 is seen
+    columns = np.ma.getmaskarray(axes[0].images[0].get_array()).all(axis=0)
+    assert columns.any() == bool(gaps) or columns[-1]
+    part, column, edges = _columns(session, View(0.0, 1000.0), 700)
+    counts = sum_columns(session["spikes"].values[part], column, len(edges) - 1)
+    assert np.nansum(counts) == session["spikes"].values.sum()
+    time, values = break_at_gaps(np.array([0, 1, 9.0]), np.ones((3, 2)), bin_size_s=1)
+    assert len(time) == 4 and np.isnan(values[2]).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(start=st.floats(0, 11.9), span=st.floats(0.04, 50), most=st.integers(1, 900))
+def test_every_bin_has_its_column(start, span, most):
+    session = make_session(units=1, channels=0, behavior=())
+    part, column, edges = _columns(session, View(start, span), most)
+    time = session["time"].values[part]
+    middle = (edges[column] + edges[column + 1]) / 2
+    assert len(edges) - 2 <= most and (np.diff(edges) > 0).all()
+    assert (np.abs(time - middle) <= (edges[1] - edges[0]) / 2 + 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"units": 0}, {"channels": 0}, {"behavior": ()}, {"channels": 0, "behavior": ()}]
+)
+def test_panels_follow_what_the_session_has(options):
+    assert len(plot_session(make_session(**options)).axes) == 3 - len(options)
+
+
+def test_the_spectrogram_finds_a_tone_where_it_is():
+    time = np.arange(600) * 0.02
+    tone = np.where(time < 6, np.sin(2 * np.pi * 10 * time), np.sin(2 * np.pi * 20 * time))
+    frequency, when, power = spectrogram(tone, np.arange(600), 0, 600, rate=50.0, most=350)
+    for second, wanted in ((3, 10), (9, 20)):
+        column = power[:, np.abs(when - second).argmin()]
+        assert abs(frequency[column.argmax()] - wanted) < 0.8
+    with pytest.raises(DataError, match="choose traces"):
+        spectrogram(tone[:10], np.arange(10), 0, 10, rate=50.0, most=350)
 
 
 def test_scale_bar_is_as_long_as_it_says():
     session = make_session()
     axes = plot_session(session).axes[1]
-    bar = next(line for line in axes.lines if len(line.get_xdata()) == 2)
+    bar = axes.lines[1]
     length = float(np.diff(bar.get_ydata())[0])
     assert axes.texts[0].get_text() == f"{length:g} µV"
 

@@ -1,0 +1,189 @@
+"""Bars draw the numbers they are given, say how many there are, and set controls apart."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from spikelfp_lab.analysis import bootstrap_interval
+from spikelfp_lab.errors import DataError
+from spikelfp_lab.plots import (
+    MODEL_COLORS,
+    MODEL_ORDER,
+    letter_panels,
+    plot_ablations,
+    plot_alignment,
+    plot_bound,
+    plot_scores,
+)
+
+LEVELS = {"Raw LFP ridge": 0.3, "Distilled": 0.6, "MS-LFP": 0.2, "SS-LFP": 0.1}
+ORDER = ["SS-LFP", "MS-LFP", "Distilled", " ", "Raw LFP ridge"]
+
+
+def make_scores(levels=LEVELS, *, sessions=3, seeds=2, **columns):
+    rng = np.random.default_rng(0)
+    rows = itertools.product(
+        levels, range(sessions), range(seeds), ("one_frame", "lagged"), ("train", "test"),
+        ("vx", "vy"),
+    )  # fmt: skip
+    keys = ["model", "session", "seed", "readout", "split", "axis"]
+    scores = pd.DataFrame(rows, columns=keys).assign(**columns)
+    noise = 0.05 * rng.normal(size=len(scores)) + (scores["split"] == "train")
+    return scores.assign(r2=scores["model"].map(levels) + noise)
+
+
+def of_test(scores, readout, model, value="r2"):
+    """Mean of each session over its seeds, and of each session and seed."""
+    own = scores.query("split == 'test' and readout == @readout and model == @model")
+    points = own.groupby(["session", "seed"])[value].mean()
+    return points.groupby("session").mean().to_numpy(), points.to_numpy()
+
+
+def drawn(axes, *, across=False):
+    """Model -> bar; panels side by side share the names of horizontal bars."""
+    axis = axes.figure.axes[0].yaxis if across else axes.xaxis
+    names = [tick.get_text() for tick in axis.get_ticklabels()]
+    names = dict(zip(map(round, axis.get_ticklocs()), names, strict=True))
+    middles = [bar.get_bbox().get_points().mean(axis=0)[1 if across else 0] for bar in axes.patches]
+    return {names[round(at)]: bar for at, bar in zip(middles, axes.patches, strict=True)}
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_bars_whiskers_points_and_hatches(across):
+    scores = make_scores()
+    table = scores[scores["split"] == "test"].rename(columns={"r2": "fraction"})
+    figure = plot_bound(table, cohort="sim") if across else plot_scores(scores, cohort="sim")
+    assert figure.get_suptitle() == "sim: 3 sessions, 2 seeds"
+    for axes, readout in zip(figure.axes, ("one_frame", "lagged"), strict=True):
+        shown = drawn(axes, across=across)
+        assert set(shown) == set(LEVELS)
+        texts = [text.get_text() for text in axes.texts]
+        for model, bar in shown.items():
+            by_session, _ = of_test(scores, readout, model)
+            size = bar.get_width() if across else bar.get_height()
+            assert size == pytest.approx(by_session.mean())
+            assert to_hex(bar.get_facecolor()) == MODEL_COLORS[model]
+            assert bool(bar.get_hatch()) == (model == "Raw LFP ridge")
+            assert f"{by_session.mean():.2f}" in texts
+            ends = [line.get_xdata() if across else line.get_ydata() for line in axes.lines]
+            interval = bootstrap_interval(by_session)
+            assert any(len(e) == 2 and np.allclose(e, interval) for e in ends)
+        offsets = np.concatenate([c.get_offsets() for c in axes.collections])
+        expected = [of_test(scores, readout, model)[1] for model in LEVELS]
+        np.testing.assert_allclose(
+            np.sort(offsets[:, 0 if across else 1]), np.sort(np.concatenate(expected))
+        )
+
+
+def test_models_are_in_order_with_a_gap_before_the_controls():
+    axes = plot_scores(make_scores()).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ORDER
+    assert "vx, vy" in axes.get_ylabel() and axes.get_title(loc="left") == "One-frame read-out"
+    assert "controls" in [text.get_text() for text in axes.texts]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_title_counts_sessions_and_seeds_and_one_session_has_no_interval(count):
+    figure = plot_scores(make_scores(sessions=count, seeds=count), cohort="rats")
+    s = "s" * (count > 1)
+    assert figure.get_suptitle() == f"rats: {count} session{s}, {count} seed{s}"
+
+
+def test_scores_far_below_zero_are_written_at_the_edge():
+    scores = make_scores({"Distilled": 0.5, "Shuffled teacher": -3.0})
+    axes = plot_scores(scores, readouts=["lagged"]).axes[0]
+    assert axes.get_ylim()[0] == pytest.approx(-0.22)
+    by_session, points = of_test(scores, "lagged", "Shuffled teacher")
+    texts = [text.get_text() for text in axes.texts]
+    assert f"lowest\n−{-points.min():.2f}" in texts and f"−{-by_session.mean():.2f}" in texts
+
+
+def test_rows_are_panels_of_their_own_with_the_models_that_are_there():
+    some = make_scores({"SS-LFP": 0.3, "Distilled": 0.6}).assign(setting="unsupervised")
+    other = make_scores({"Distilled": 0.7, "Linear bound": 0.8}).assign(setting="supervised")
+    scores = pd.concat([some, other[other["readout"] == "lagged"]])
+    figure = letter_panels(letter_panels(plot_scores(scores, rows="setting")))
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in shown] == [
+        "One-frame read-out, unsupervised",
+        "Lagged read-out, unsupervised",
+        "Lagged read-out, supervised",
+    ]
+    assert [set(drawn(axes)) for axes in shown[1:]] == [
+        {"SS-LFP", "Distilled"},
+        {"Distilled", "Linear bound"},
+    ]
+    bold = [[t.get_text() for t in a.texts if t.get_fontweight() == "bold"] for a in shown]
+    assert bold == [["A"], ["B"], ["C"]]
+    with pytest.raises(DataError, match="no 'setting'"):
+        plot_scores(scores.assign(setting=None), rows="setting")
+
+
+def test_many_models_go_below_each_other_and_nothing_overlaps():
+    figure = plot_scores(make_scores({m: 0.3 for m in MODEL_ORDER}, sessions=2, seeds=1))
+    assert figure.get_size_inches()[0] < 10.5
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    numbers = [t.get_window_extent() for t in axes.texts]
+    assert len(numbers) == len(MODEL_ORDER) + 1  # and the word over the controls
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(numbers, 2))
+    below = min(tick.get_window_extent().y0 for tick in axes.get_xticklabels())
+    assert below > figure.axes[1]._left_title.get_window_extent().y1
+
+
+def test_alignment_says_which_way_is_closer_and_what_chance_is():
+    rows = itertools.product(("CKA", "Procrustes distance"), LEVELS, range(3), range(2))
+    table = pd.DataFrame(rows, columns=["measure", "model", "session", "seed"])
+    table["value"] = np.random.default_rng(0).uniform(size=len(table))
+    table["chance"] = np.where(table["measure"] == "CKA", 0.05, np.nan)
+    figure = plot_alignment(table, cohort="simulated")
+    for axes, closer in zip(figure.axes, ("higher", "lower"), strict=True):
+        own = table[table["measure"] == axes.get_title(loc="left")].groupby("model")["value"]
+        heights = {model: bar.get_height() for model, bar in drawn(axes).items()}
+        assert heights == pytest.approx(own.mean().to_dict())
+        assert f"{closer} is closer" in axes.get_ylabel()
+        chance = [c for c in axes.collections if c.get_label() == "Chance"]
+        assert len(chance) == (len(LEVELS) if closer == "higher" else 0)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Chance"]
+
+
+def test_ablations_mark_the_own_choice():
+    parts = [
+        make_scores({variant: level}).assign(question=question, variant=variant, own=own)
+        for question, variant, level, own in (
+            ("Loss", "alignment", 0.5, False), ("Loss", "both", 0.6, True),
+            ("Layers", "1", -2.0, False), ("Layers", "4", 0.6, True),
+        )
+    ]  # fmt: skip
+    scores = pd.concat(parts)
+    figure = plot_ablations(scores, cohort="simulated")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Loss", "Layers"]
+    for axes, own in zip(figure.axes, ("both", "4"), strict=True):
+        bold = [t.get_text() for t in axes.get_xticklabels() if t.get_fontweight() == "bold"]
+        assert bold == [own] and len(axes.patches) == 1
+    assert [t.get_text()[:3] for t in figure.axes[1].texts] == ["−2.", "−2."] or (
+        {t.get_text()[:2] for t in figure.axes[1].texts} <= {"−1", "−2"}
+    )
+    for readout in ("one_frame", "lagged"):
+        by_session, _ = of_test(scores[scores["question"] == "Loss"], readout, "both")
+        marks = [y for line in figure.axes[0].lines for y in np.atleast_1d(line.get_ydata())]
+        assert np.isclose(marks, by_session.mean()).any()
+    with pytest.raises(DataError, match="'Loss' has 2 own choices"):
+        plot_ablations(scores.assign(own=True))
+
+
+@pytest.mark.parametrize("plot", [plot_scores, plot_ablations, plot_bound, plot_alignment])
+def test_errors_name_the_cure(plot):
+    columns = {"question": "a", "variant": "b", "own": False, "fraction": 1.0, "measure": "CKA"}
+    table = make_scores(value=0.5, **columns)
+    value = {"plot_bound": "fraction", "plot_alignment": "value"}.get(plot.__name__, "r2")
+    assert plot(table)
+    with pytest.raises(DataError, match="no column seed"):
+        plot(table.drop(columns="seed"))
+    with pytest.raises(DataError, match="0 rows"):
+        plot(table[:0])
+    with pytest.raises(DataError, match="NaN"):
+        plot(table.assign(**{value: np.nan}))
