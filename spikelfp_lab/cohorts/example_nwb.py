@@ -39,10 +39,8 @@ def write_example_nwb(
 
     Raises
     ------
-    DataError
-        When the path does not end in ``.nwb``, or exists and ``overwrite`` is False.
-    ConfigError
-        If an option is out of its range.
+    DataError, ConfigError
+        When the path does not end in ``.nwb``, or exists; if an option is out of its range.
 
     Examples
     --------

@@ -88,8 +88,9 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
     for path, session in zip(paths, sessions, strict=True):
         if (other := first.setdefault(session_name(session), path)) is not path:
             raise DataError(
-                f"{other} and {path} hold sessions of the same name, {session_name(session)}. Move one of them out of "
-                "the folder, or give each its own attrs 'subject' and 'session'."
+                f"{other} and {path} hold sessions of the same name, {session_name(session)}. Move "
+                "one of them out of the folder, or give each its own attrs 'subject' and "
+                "'session'."
             )
     return cohort_from_sessions(sessions)
 

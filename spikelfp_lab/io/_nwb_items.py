@@ -121,8 +121,8 @@ def choose(items: list[Item], role: Role, choice: Choice, *, name: str) -> Item 
         return None
     if found[0].fault:
         raise DataError(
-            f"{found[0].path} of {name} cannot be used: {found[0].fault}. Repair the file, or leave "
-            f"it out with {argument}=False."
+            f"{found[0].path} of {name} cannot be used: {found[0].fault}. Repair the file, or "
+            f"leave it out with {argument}=False."
         )
     return found[0]
 

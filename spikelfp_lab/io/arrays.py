@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
+from spikelfp_lab.io._given import Behavior, Grid, Intervals, Potential, Spikes
 from spikelfp_lab.io._streams import LFPFilter, Stream, make_stream
-from spikelfp_lab.io.assemble import Behavior, Grid, Intervals, Potential, Spikes, assemble
+from spikelfp_lab.io.assemble import assemble
 from spikelfp_lab.signal.broadband import Reference
 
 TO_UV = {"uV": 1.0, "mV": 1e3, "V": 1e6, "volts": 1e6, "\N{GREEK SMALL LETTER MU}V": 1.0}
@@ -46,11 +47,9 @@ def session_from_arrays(
 ) -> xr.Dataset:
     """Make a session of arrays at their own rates, all on one clock in seconds.
 
-    The session reaches over the time that everything given shares; spikes are taken to have been
-    looked for from the first one of any unit to the last (``start_s`` and ``stop_s`` take the
-    place of these two). LFP faster than the clock is filtered and resampled chunk by chunk, so
-    ``lfp`` may be an HDF5 dataset or a memory map that is larger than memory; slower LFP is
-    interpolated. With a rate, the first sample is at 0 s; with times, wherever they say.
+    The session reaches over the time that everything given shares, cut as in
+    :func:`spikelfp_lab.io.nwb_read.open_nwb`. ``lfp`` may be an HDF5 dataset or a memory map that
+    is larger than memory. With a rate, the first sample is at 0 s; with times, wherever they say.
 
     Parameters
     ----------
@@ -59,17 +58,12 @@ def session_from_arrays(
     unit_names, channel_names : sequence of str, optional
         Labels; ``u000`` and ``ch00`` by default.
     lfp : (n, C) or (n,) array or HDF5 dataset, optional
-        Samples by channels, in ``lfp_units``. Faster than 2 kHz it is taken for raw voltage.
-    lfp_rate_hz : float, optional
-        Samples a second, or else:
-    lfp_times : (n,) array or HDF5 dataset, optional
-        Seconds, not decreasing; they may have gaps.
-    lfp_units : {"uV", "mV", "V"}
-        Of ``lfp``. The session has uV.
+        Samples by channels, in ``lfp_units``: "uV", "mV" or "V". The session has uV.
+    lfp_rate_hz, lfp_times : float, or (n,) array or HDF5 dataset, optional
+        One of them: samples a second, or seconds, not decreasing; they may have gaps.
     behavior : (n, D) or (n,) array, optional
-        NaN where missing.
-    behavior_rate_hz, behavior_times
-        As for ``lfp``.
+        NaN where missing; ``behavior_rate_hz`` and ``behavior_times`` as for ``lfp``. Columns in
+        degrees or radians that wrap become their cos and sin.
     behavior_names : sequence of str, optional
         Of the D columns, as in ``("vx", "vy")``; ``behavior_0`` and so on by default.
     behavior_units : str
@@ -77,20 +71,17 @@ def session_from_arrays(
     trials : (k, 2) array, optional
         Start and stop of trials in seconds; ``trial`` is the row, and -1 outside. No window
         crosses the edge of a trial.
-    bin_size_s : float
-        Seconds a bin.
-    start_s, stop_s : float, optional
-        Seconds; the session is no longer than this.
+    bin_size_s, start_s, stop_s : float
+        Seconds a bin; the session is no longer than from start to stop.
     band_hz, line_hz
-        As in :func:`spikelfp_lab.signal.broadband_to_lfp`.
+        As in :func:`spikelfp_lab.signal.broadband_to_lfp`, for LFP faster than the clock.
     reference : {None, "car", "none", "bipolar"}
-        None is the common average for raw voltage, and no new reference for other LFP.
+        None is no new reference: ask for "car" where ``lfp`` is raw voltage.
     max_gap_s : float
         Longest stretch without a sample that is bridged, in seconds.
     subject, session, source : str
         Names, and where the data come from.
     progress : bool
-        Whether to show a progress bar.
 
     Returns
     -------
@@ -99,15 +90,14 @@ def session_from_arrays(
 
     Raises
     ------
-    DataError
-        When arrays are missing, do not fit each other, share no time, or their times run backward.
-    ConfigError
-        For an option that is not known, or a rate and times of the same array.
+    DataError, ConfigError
+        When arrays are missing, do not fit each other, share no time, or their times run backward;
+        for an option that is not known, or a rate and times of the same array.
 
     Warns
     -----
     SpikeLFPWarning
-        Names constant channels and silent units, which are dropped.
+        Says what was dropped or cannot be right, with numbers.
 
     Examples
     --------

@@ -22,6 +22,7 @@ import pandas as pd
 import xarray as xr
 
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError
+from spikelfp_lab.io._given import Grid, Intervals, Notes
 from spikelfp_lab.io._nwb_back import MODULE, is_written_here, read_back
 from spikelfp_lab.io._nwb_items import (
     ARGUMENTS,
@@ -34,7 +35,7 @@ from spikelfp_lab.io._nwb_items import (
 )
 from spikelfp_lab.io._nwb_streams import behavior_of, lfp_of, spikes_of, times_of
 from spikelfp_lab.io._streams import Derive, LFPFilter
-from spikelfp_lab.io.assemble import LOADER_VERSION, Grid, Intervals, Notes, assemble
+from spikelfp_lab.io.assemble import LOADER_VERSION, assemble
 from spikelfp_lab.io.remote import is_remote, kept, opened_nwb, plain_name
 from spikelfp_lab.signal.broadband import Reference
 
@@ -73,16 +74,11 @@ def open_nwb(
 ) -> xr.Dataset:
     """Open an NWB 2 file as a session.
 
-    The session reaches over the time that all its streams share; where there are no
-    ``obs_intervals``, spikes are taken to have been looked for from the first one of any unit to
-    the last (``start_s`` and ``stop_s`` take the place of these two). With ``obs_intervals``, bins
-    in which not all units were observed are left out, which makes gaps: counts of 0 there would
-    be no evidence of silence. Spikes before 0 s are counted only where LFP or behavior reaches
-    there too.
-
-    LFP faster than the clock, and voltage sampled faster than 2 kHz, which is taken for raw, are
-    filtered and brought to the clock chunk by chunk. Slower LFP is interpolated; the first bin then
-    begins up to one sample later than it could, so that bins lie around samples.
+    The session reaches over the time that all its streams share; without ``obs_intervals``, spikes
+    are taken to have been looked for from the first one of any unit to the last (``start_s`` and
+    ``stop_s`` take the place of these two). Time in which nothing was recorded is left out, which
+    makes gaps: ``invalid_times``, gaps of the LFP without a spike, and what lies outside of all
+    ``obs_intervals``; where these differ, the coordinate ``observed`` (time, unit) says so.
 
     Parameters
     ----------
@@ -98,26 +94,21 @@ def open_nwb(
         trials are shorter than windows and the recording goes on between them.
     derive : {None, "velocity", "speed"}
         What behavior becomes, of positions smoothed by a Gaussian of SD ``smooth_s`` (seconds).
-    smooth_s : float
-        See ``derive``.
-    bin_size_s : float, optional
-        Seconds a bin; 0.01 by default.
-    start_s, stop_s : float, optional
-        Seconds; the session is no longer than this.
+    bin_size_s, start_s, stop_s : float, optional
+        Seconds a bin, 0.01 by default; the session is no longer than from start to stop.
     band_hz, line_hz
-        As in :func:`spikelfp_lab.signal.broadband_to_lfp`, for LFP faster than the clock.
+        As in :func:`spikelfp_lab.signal.broadband_to_lfp`, for LFP faster than the clock. Slower
+        LFP is interpolated, and bins lie around its samples.
     reference : {None, "car", "none", "bipolar"}
-        None is the common average for raw voltage, and no new reference for other LFP.
+        None is no new reference, but for raw voltage (an ``ElectricalSeries`` above 2 kHz that is
+        neither inside ``LFP`` nor ``FilteredEphys``), which gets the common average.
     max_gap_s : float
         Longest stretch without a sample that is bridged, in seconds.
     subject, session : str, optional
-        Names; by default the file's ``subject_id``, and ``session_id`` or ``identifier``, with what
-        a name cannot have replaced by ``_``.
-    cache : bool
-        Whether to keep the session of an address, and to use what was kept. What is kept does not
-        change when the file behind the address does: pass False, or an address with a version.
-    progress : bool
-        Whether to show progress bars.
+        Names; by default those of the file, with what a name cannot have replaced by ``_``.
+    cache, progress : bool
+        Whether to keep the session of an address and use what was kept (pass False where the file
+        behind it may change), and to show progress bars.
 
     Returns
     -------
@@ -125,22 +116,19 @@ def open_nwb(
         A valid session. LFP in uV. Columns of the units table that hold a text or number each are
         coordinates of ``unit`` (with ``unit_`` before names that are taken), the electrodes'
         ``location``, ``x``, ``y``, ``z`` and ``group_name`` of ``channel``. A direction becomes
-        its cos and sin. A file from :func:`spikelfp_lab.write_nwb` comes back as it was written.
+        its cos and sin. What was dropped or cannot be right is in ``attrs["findings"]``. A file
+        from :func:`spikelfp_lab.write_nwb` comes back as it was written.
 
     Raises
     ------
-    DataError
-        When the file cannot be read, what it holds is malformed, nothing in it can be used, or
-        several objects can and none is chosen.
-    ConfigError
-        For an unknown name or option.
+    DataError, ConfigError
+        When the file cannot be read, what it holds is malformed or nothing of it can be used;
+        when several objects can be used and none is chosen; for an unknown name or option.
 
     Warns
     -----
     SpikeLFPWarning
-        Names electrodes that the file marks as bad (columns ``is_bad``, ``bad``, ``bad_channel``,
-        ``is_bad_channel``, or ``good``, ``is_good``, ``good_channel``), constant channels and
-        silent units, all of which are dropped.
+        Names constant channels and silent units, which are dropped.
 
     Examples
     --------
@@ -161,17 +149,10 @@ def open_nwb(
         raise ConfigError(f"trials is {trials!r}: use 'mark', 'only' or False.")
     chosen = {"units": units, "lfp": lfp, "behavior": behavior}
     how: dict[str, Any] = {
-        "trials": trials,
-        "derive": derive,
-        "smooth_s": smooth_s,
-        "bin_size_s": bin_size_s,
-        "start_s": start_s,
-        "stop_s": stop_s,
-        "band_hz": tuple(band_hz),
-        "line_hz": line_hz,
-        "reference": reference,
-        "max_gap_s": max_gap_s,
-    }
+        "trials": trials, "derive": derive, "smooth_s": smooth_s, "bin_size_s": bin_size_s,
+        "start_s": start_s, "stop_s": stop_s, "band_hz": tuple(band_hz), "line_hz": line_hz,
+        "reference": reference, "max_gap_s": max_gap_s,
+    }  # fmt: skip
     names = {"subject": subject, "session": session}
 
     def make() -> xr.Dataset:
@@ -240,18 +221,12 @@ def describe_nwb(
             for role, choice in chosen.items():
                 verdicts |= _verdicts(items, role, choice, name)
         rows = [
-            {
-                "object": item.path,
-                "type": item.type,
-                "shape": " x ".join(map(str, item.shape)),
-                "rate_hz": item.rate_hz,
-                "unit": item.unit,
-                "role": item.role,
-                "used": verdicts.get(item.path, (False, item.note))[0],
-                "why": verdicts.get(item.path, (False, item.note))[1],
-            }
+            (
+                item.path, item.type, " x ".join(map(str, item.shape)), item.rate_hz, item.unit,
+                item.role, *verdicts.get(item.path, (False, item.note)),
+            )
             for item in items
-        ]
+        ]  # fmt: skip
         columns = ["object", "type", "shape", "rate_hz", "unit", "role", "used", "why"]
         return _Table(rows, columns=columns).astype({"rate_hz": float, "used": bool})
 
@@ -292,22 +267,22 @@ def _verdicts(
         if isinstance(choice, str):
             trouble = f"{argument}={choice!r} does not name one object"
     best = min((item.tier for item in able), default=0)
-    told = {}
+    verdicts = {}
     for item in able:
         if item is used:
             why = "raw voltage: filtered and resampled" if item.is_raw else _USED[role]
-            told[item.path] = (True, why)
+            verdicts[item.path] = (True, why)
         elif item.fault:
-            told[item.path] = (False, f"malformed: {item.fault}")
+            verdicts[item.path] = (False, f"malformed: {item.fault}")
         elif choice is False:
-            told[item.path] = (False, f"left out: {argument}=False")
+            verdicts[item.path] = (False, f"left out: {argument}=False")
         elif used is not None and isinstance(choice, str):
-            told[item.path] = (False, f"{argument}={choice!r} is another")
+            verdicts[item.path] = (False, f"{argument}={choice!r} is another")
         elif item.tier > best or item.tier == ONLY_BY_NAME:
-            told[item.path] = (False, item.note)
+            verdicts[item.path] = (False, item.note)
         else:
-            told[item.path] = (False, trouble)
-    return told
+            verdicts[item.path] = (False, trouble)
+    return verdicts
 
 
 def _read(
@@ -357,10 +332,11 @@ def _read(
         used = ", ".join(each.path for each in (table, potential, moved) if each is not None)
         start = nwbfile.session_start_time
         file = Path(name).name
+        who = getattr(nwbfile.subject, "subject_id", None)
+        day = nwbfile.session_id or nwbfile.identifier
         attrs = {
-            "subject": names["subject"] or _safe(_subject_id(nwbfile), "subject"),
-            "session": names["session"]
-            or _safe(nwbfile.session_id or nwbfile.identifier, "session"),
+            "subject": names["subject"] or _safe(who, "subject"),
+            "session": names["session"] or _safe(day, "session"),
             "source": f"NWB: {file}",
             "history": f"read {used} of {name if is_remote(path) else file}",
             "nwb_identifier": str(nwbfile.identifier),
@@ -373,13 +349,9 @@ def _read(
         )  # fmt: skip
 
 
-def _subject_id(nwbfile: Any) -> str | None:
-    return None if nwbfile.subject is None else nwbfile.subject.subject_id
-
-
 def _about_subject(nwbfile: Any) -> dict[str, str]:
-    told = {key: getattr(nwbfile.subject, key, None) for key in ("age", "sex", "species")}
-    return {f"subject_{key}": str(value) for key, value in told.items() if value}
+    known = {key: getattr(nwbfile.subject, key, None) for key in ("age", "sex", "species")}
+    return {f"subject_{key}": str(value) for key, value in known.items() if value}
 
 
 def _safe(text: str | None, default: str) -> str:

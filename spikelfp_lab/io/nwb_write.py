@@ -47,9 +47,7 @@ def write_nwb(
 ) -> Path:
     """Write a session as NWB 2, with latents as a processing module.
 
-    The file is written beside ``path``, flushed to the disk and renamed, so that ``path`` is
-    either absent or complete. ``open_nwb`` brings the session back as it was. Counts in bins
-    cannot be turned into spike times: they are a ``TimeSeries``, and there is no ``Units`` table.
+    ``path`` is absent or complete at any time. ``open_nwb`` brings the session back as it was.
 
     Parameters
     ----------
@@ -71,16 +69,12 @@ def write_nwb(
     Returns
     -------
     Path
-        Where it was written.
 
     Raises
     ------
-    SchemaError
-        When the session is not valid.
-    DataError
-        When the path does not end in ``.nwb``, or exists and ``overwrite`` is False; when latents
-        are not (time, latent); when a variable has a type or dimensions that cannot be written;
-        when the disk is full.
+    SchemaError, DataError
+        When the session is not valid; when the path does not end in ``.nwb``, or exists and
+        ``overwrite`` is False; for what cannot be written; when the disk is full.
 
     Examples
     --------

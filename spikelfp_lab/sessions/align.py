@@ -64,18 +64,14 @@ def build_session(
 ) -> xr.Dataset:
     """Put the streams of a recording on one clock and make a valid session of them.
 
-    LFP, behavior and true latents are interpolated linearly onto the clock, channel by channel;
-    a bin is NaN when it lies outside the stream or between two good samples (not NaN) more than
-    ``max_gap_s`` apart. Interpolation does not filter: bring a faster stream down to the
-    clock's rate first (:func:`spikelfp_lab.signal.lfp_to_rate`), or it aliases.
+    LFP, behavior and true latents are interpolated linearly, channel by channel; a bin is NaN
+    outside of the stream, and between good samples more than ``max_gap_s`` apart. Bring a stream
+    faster than the clock down first (:func:`spikelfp_lab.signal.lfp_to_rate`), or it aliases.
 
     Parameters
     ----------
     clock : np.ndarray
-        (T,) seconds, bin centers, as from :func:`session_clock`. Steps longer than 1.5 bins are
-        gaps.
-    bin_size_s : float
-        Seconds a bin.
+        (T,) seconds, bin centers ``bin_size_s`` apart; steps longer than 1.5 bins are gaps.
     subject, session, source : str
         Names, and where the data come from.
     spikes : np.ndarray, optional
@@ -88,12 +84,9 @@ def build_session(
         (T,) whole numbers on the clock; a change of value is the edge of a trial.
     max_gap_s : float
         Longest stretch without a good sample that is bridged, in seconds.
-    history : str
-        How the data were made, one line a step.
-    attrs : mapping, optional
-        More attributes of the session (JSON values).
-    variable_attrs : mapping, optional
-        Variable name -> its attributes, as in ``{"lfp": {"kind": "LFP", "units": "uV"}}``.
+    history, attrs, variable_attrs
+        How the data were made, a line a step; more attributes (JSON values) of the session, and of
+        variables, as in ``{"lfp": {"kind": "LFP", "units": "uV"}}``.
 
     Returns
     -------
@@ -137,26 +130,16 @@ def build_session(
             values = _onto_clock(stream, clock, max_gap_s=max_gap_s, what=what)
             where = coords if what == "latent_truth" else data
             where[what] = (("time", dim), values, dict(extra.get(what, {})))
-            arguments = {"latent_truth": "latent_names", "lfp": "channel_names"}
-            labels = arguments.get(what, "behavior_names")
-            coords[dim] = (dim, _labels(names, pattern, values.shape[1], labels))
+            coords[dim] = (dim, _labels(names, pattern, values.shape[1], f"{dim} names"))
     if trial is not None:
         coords["trial"] = ("time", _as_trials(np.asarray(trial), clock))
 
-    dataset = xr.Dataset(
-        data,
-        coords,
-        {
-            **(attrs or {}),
-            "subject": subject,
-            "session": session,
-            "bin_size_s": float(bin_size_s),
-            "source": source,
-            "history": history,
-            "schema_version": SCHEMA_VERSION,
-            "spikelfp_lab_version": package_version(),
-        },
-    )
+    about = {
+        "subject": subject, "session": session, "bin_size_s": float(bin_size_s), "source": source,
+        "history": history, "schema_version": SCHEMA_VERSION,
+        "spikelfp_lab_version": package_version(),
+    }  # fmt: skip
+    dataset = xr.Dataset(data, coords, {**(attrs or {}), **about})
     validate_session(dataset)
     return dataset
 

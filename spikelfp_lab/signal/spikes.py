@@ -31,8 +31,7 @@ def bin_spikes(
     Raises
     ------
     DataError
-        If the clock is not increasing, its bins overlap, a spike time is not finite, or a count
-        does not fit 16 bits.
+        If bins overlap, a spike time is not finite, or a count does not fit 16 bits.
 
     Examples
     --------

@@ -93,26 +93,13 @@ def timeline_from_timestamps(
 ) -> Timeline:
     """The timeline of samples with a timestamp each, read block by block.
 
-    Straight lines are laid through the stamps and held against them: where 32 stamps together are
-    off, the line is broken in two, so that jitter does not move samples, while drift and lost
-    samples are followed. Stamps of a clock that ticks more slowly than samples are taken (or was
-    rounded) are those of the middle of a tick. A step that is half a sample or more too long, and
-    no jitter, is a gap: it gets as many rows as it has room for, at most 10 s of them.
+    Lines are laid through the stamps and held against them: where 32 together are off, a line is
+    broken in two. So jitter moves no sample, while drift and lost samples are followed. A stamp
+    that several samples share is that of their middle. A step that is half a sample or more too
+    long, and no jitter, is a gap: it gets as many rows as it has room for, at most 10 s of them.
 
-    Parameters
-    ----------
-    timestamps : (n,) array or HDF5 dataset
-        Seconds, not decreasing.
-    n_samples : int
-        Number of samples they must be for.
-    rate_hz : float, optional
-        The rate the recording reports: checked, not used.
-
-    Raises
-    ------
-    DataError
-        If the timestamps are not one for each sample, are NaN, run backward, stand still, change
-        their rate by more than 5 %, or are off from ``rate_hz`` by more than one percent.
+    Raises a DataError where stamps (n,), in seconds, are not one for each sample, are NaN, run
+    backward, stand still, change their rate by more than 5 %, or are off from ``rate_hz`` by 1 %.
 
     Examples
     --------
@@ -199,7 +186,7 @@ def read_times(timestamps: Any, start: int, stop: int, what: str = "") -> np.nda
         bad = int(np.flatnonzero(np.diff(times) < 0)[0]) + 1
         raise DataError(
             f"Time runs backward at sample {start + bad}{of}: {times[bad - 1]:.6f} s is followed "
-            f"by {times[bad]:.6f} s. Sort the samples, or open their parts as sessions of their own."
+            f"by {times[bad]:.6f} s. Sort them, or open their parts as sessions of their own."
         )
     return times
 

@@ -212,7 +212,7 @@ def test_what_does_not_fit_is_one_clear_error(options, error, message):
 
 
 def test_a_dead_channel_of_raw_voltage_is_dropped_and_not_averaged():
-    """Through the common average it would come out as the negative of all others, and look alive."""
+    """Through the common average it would be the negative of all others, and look alive."""
     raw = np.random.default_rng(0).normal(scale=50, size=(30_000, 4))
     raw[:, 2] = 0.0
     with pytest.warns(SpikeLFPWarning, match="ch02"):
