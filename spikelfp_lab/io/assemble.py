@@ -26,9 +26,6 @@ from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.schema import drop_bad_channels, validate_session
 from spikelfp_lab.signal import bin_spikes
 
-LOADER_VERSION = 2
-"""Raised by hand when sessions of the same recording come out differently."""
-
 # bytes of a session for each spike and sample: seconds without one from a hundred units
 _ENDLESS = 20_000
 _ANY_LENGTH = 256 << 20  # bytes: an hour of a hundred units, however few their spikes

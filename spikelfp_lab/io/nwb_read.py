@@ -35,7 +35,7 @@ from spikelfp_lab.io._nwb_items import (
 )
 from spikelfp_lab.io._nwb_streams import behavior_of, lfp_of, spikes_of, times_of
 from spikelfp_lab.io._streams import Derive, LFPFilter
-from spikelfp_lab.io.assemble import LOADER_VERSION, assemble
+from spikelfp_lab.io.assemble import assemble
 from spikelfp_lab.io.remote import is_remote, kept, opened_nwb, plain_name
 from spikelfp_lab.signal.broadband import Reference
 
@@ -160,8 +160,7 @@ def open_nwb(
 
     if not is_remote(path):
         return make()
-    options = {**chosen, **how, **names, "version": LOADER_VERSION}
-    return kept(str(path), options, make, cache=cache)
+    return kept(str(path), {**chosen, **how, **names}, make, cache=cache)
 
 
 def describe_nwb(
