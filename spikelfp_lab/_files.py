@@ -23,6 +23,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from spikelfp_lab._guard import reason
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
 
 LOCK, HOLDER = "lock", "holder.json"
@@ -137,9 +138,9 @@ def locked(folder: Path) -> Iterator[None]:
         except FileNotFoundError:
             continue
         except Timeout:
-            message = f"{_holder(folder)}. Waiting for it, to take its result; interrupt to stop."
-            cure = "To work apart from it, choose another folder (SPIKELFP_RUNS for a study)."
-            warnings.warn(f"{message} {cure}", SpikeLFPWarning, stacklevel=4)
+            cure = "interrupt to stop, or choose another folder (SPIKELFP_RUNS for a study)."
+            message = f"{_holder(folder)}. Waiting for it, to take its result; {cure}"
+            warnings.warn(message, SpikeLFPWarning, stacklevel=4)
             patience = -1
     try:
         since = datetime.now().astimezone().isoformat(" ", "seconds")
@@ -231,17 +232,12 @@ def _locked_workspace(place: Path) -> tuple[Path, FileLock]:
 def _explanation(place: Path, error: OSError) -> str:
     """What could not be written, the system's reason, and the cure."""
     there = next((each for each in place.parents if each.is_dir()), Path())
+    why, cure = f"({reason(error)})", "What was there before is untouched."
     if error.errno in _FULL:
-        free = shutil.disk_usage(there).free
-        return (
-            f"{place} could not be written: the disk is full ({free / 1e6:,.1f} MB are free in "
-            f"{there}; {error}). What was there before is untouched. Make room, or choose a "
-            "folder on another disk, and run it again."
-        )
-    if error.errno in _REFUSED:
-        return (
-            f"{place} could not be written: {there} is a folder in which nothing may be written "
-            f"({error}). Choose another folder, or get the right to write in this one."
-        )
-    reason = f"{type(error).__name__}: {error}"
-    return f"{place} could not be written ({reason}). What was there before is untouched."
+        free = f"{shutil.disk_usage(there).free / 1e6:,.1f} MB are free in {there}"
+        why = f"the disk is full ({free}; {error})"
+        cure += " Make room, or choose a folder on another disk, and run it again."
+    elif error.errno in _REFUSED:
+        why = f"{there} is a folder in which nothing may be written ({error})"
+        cure = "Choose another folder, or get the right to write in this one."
+    return f"{place} could not be written: {why}. {cure}"

@@ -1,4 +1,4 @@
-"""Cohorts: open one by name or folder; one file a data set, each with ``cohort(...)`` and ``session(...)``."""
+"""Cohorts: open one by name or folder; a file a data set, each with ``cohort`` and ``session``."""
 
 from spikelfp_lab.cohorts.open import open_cohort
 

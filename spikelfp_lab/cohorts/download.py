@@ -121,7 +121,8 @@ class _Resuming:
     def __call__(self, url: str, output_file: Any, _pooch: Any) -> None:
         """Try some times, and hand the whole file to pooch, which checks its hash."""
         need_https(url)
-        lost = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)  # fmt: skip
+        cut = requests.exceptions.ChunkedEncodingError
+        lost = (requests.ConnectionError, requests.Timeout, cut)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self._fetch(url, _part(self.file))

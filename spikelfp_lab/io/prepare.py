@@ -31,8 +31,7 @@ def cache_folder(name: str) -> Path:
     Returns
     -------
     Path
-        Not necessarily there yet. Without that environment variable, in the user's cache folder
-        of this package.
+        Perhaps not there yet. Without that variable, in the user's cache folder.
 
     Examples
     --------
@@ -64,20 +63,9 @@ def cached_session(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from tempfile import TemporaryDirectory
-    >>> from spikelfp_lab.sessions import build_session, session_clock
-    >>> def make():
-    ...     print("making")
-    ...     clock = session_clock(0.0, 1.0, bin_size_s=0.1)
-    ...     return build_session(clock, bin_size_s=0.1, spikes=np.ones((10, 3)),
-    ...                          subject="I", session="s01", source="example")
-    >>> with TemporaryDirectory() as folder:
-    ...     first = cached_session(Path(folder) / "s01.zarr", make)
-    ...     again = cached_session(Path(folder) / "s01.zarr", make)
-    making
-    >>> again.identical(first)
-    True
+    >>> from spikelfp_lab.cohorts import simulated
+    >>> path = cache_folder("mine") / f"s01-v{LOADER_VERSION}.zarr"
+    >>> session = cached_session(path, simulated.session)  # doctest: +SKIP
     """
     if not path.exists():
         with _or_elsewhere():
@@ -120,9 +108,8 @@ def prepare_sessions(
 ) -> list[xr.Dataset]:
     """Call ``make(*arguments[i])`` for each session, in parallel processes.
 
-    It is joblib that runs them, so ``joblib.parallel_config`` decides where: with
-    ``parallel_config(backend="dask")`` and a ``dask.distributed.Client`` the sessions are spread
-    over a cluster.
+    ``joblib.parallel_config`` decides where: with ``backend="dask"`` and a
+    ``dask.distributed.Client`` they are spread over a cluster.
 
     Parameters
     ----------

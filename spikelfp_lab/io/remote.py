@@ -55,7 +55,8 @@ def need_https(url: str) -> None:
 
 def plain_name(where: str | os.PathLike) -> str:
     """An address without its query, user and password, which may be secret."""
-    return re.sub(r"://[^/@]*@", "://", str(where).partition("?")[0] if "://" in str(where) else str(where))  # fmt: skip
+    text = str(where)
+    return re.sub(r"://[^/@]*@", "://", text.partition("?")[0]) if "://" in text else text
 
 
 def kept(
@@ -140,7 +141,10 @@ def _from_disk(where: str | os.PathLike) -> Iterator[Any]:
         raise DataError(f"{path} is a pipe or a device; NWB is read from HDF5 files. Give a file.")
     if not h5py.is_hdf5(path):
         size = path.stat().st_size
-        raise DataError(f"{path} is not an HDF5 file ({size} bytes), so it is no NWB file. Check the path, or copy it again.")  # fmt: skip
+        raise DataError(
+            f"{path} is not an HDF5 file ({size} bytes), so it is no NWB file. Check the path, or "
+            "copy it again."
+        )
     with reading(path, "cannot be opened", "It may be truncated: copy it again."):
         hdf5 = h5py.File(path, "r")
     with hdf5:
@@ -161,9 +165,15 @@ def _from_address(where: str) -> Iterator[Any]:
         with requests.get(url, headers={"Range": "bytes=0-0"}, stream=True, timeout=60) as answer:
             status, said = answer.status_code, f"{answer.status_code} {answer.reason}"
     except requests.RequestException as error:
-        raise DataError(f"{name} cannot be reached ({reason(error)}). Check address and connection, or download the file and give its path.") from error  # fmt: skip
+        raise DataError(
+            f"{name} cannot be reached ({reason(error)}). Check address and connection, or "
+            "download the file and give its path."
+        ) from error
     if status == 200:
-        raise DataError(f"The server of {name} gives whole files only (no Range requests). Download it and give its path.")  # fmt: skip
+        raise DataError(
+            f"The server of {name} gives whole files only (no Range requests). Download it and "
+            "give its path."
+        )
     if status != 206:
         login = "It asks for a login, or the signed address has expired: get a new one."
         cure = login if status in (401, 403) else "Check the address."

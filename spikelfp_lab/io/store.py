@@ -19,8 +19,7 @@ def save_session(
 ) -> Path:
     """Save a session as a Zarr store.
 
-    The store is written to a temporary folder beside ``path``, flushed to the disk and renamed, so
-    that ``path`` is either absent or complete. Every chunk carries a checksum.
+    ``path`` is either absent or complete, and every chunk carries a checksum.
 
     Parameters
     ----------
@@ -29,8 +28,7 @@ def save_session(
     path : path
         A folder to be made, ending in ``.zarr``. Parent folders are made.
     overwrite : bool
-        Replace a store that is there already. After a process was killed in between, whoever
-        opens or saves at ``path`` next finds the old store or the new one there.
+        Replace a store that is there already.
 
     Returns
     -------
@@ -121,15 +119,7 @@ def save_cohort(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from tempfile import TemporaryDirectory
-    >>> from spikelfp_lab.sessions import build_session, session_clock
-    >>> session = build_session(
-    ...     session_clock(0.0, 1.0, bin_size_s=0.1), bin_size_s=0.1, spikes=np.ones((10, 3)),
-    ...     subject="I", session="s01", source="example")
-    >>> with TemporaryDirectory() as folder:
-    ...     sorted(path.name for path in save_cohort({"first": session}, folder).glob("*/*"))
-    ['s01.zarr']
+    >>> save_cohort(cohort, "sessions")  # doctest: +SKIP
     """
     folder = Path(folder)
     named = iterate_sessions(cohort_from_sessions(iterate_sessions(cohort).values()))
