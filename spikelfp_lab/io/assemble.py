@@ -20,11 +20,11 @@ from spikelfp_lab.io._recorded import (
     spike_span,
     trial_numbers,
 )
-from spikelfp_lab.io._streams import behavior_on_clock, lfp_on_clock
-from spikelfp_lab.sessions import add_finding, refractory_coords
+from spikelfp_lab.io._streams import Part, behavior_on_clock, lfp_on_clock
+from spikelfp_lab.sessions import add_finding, add_mains, refractory_coords
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.schema import drop_bad_channels, validate_session
-from spikelfp_lab.signal import bin_spikes
+from spikelfp_lab.signal import bin_spikes, mains_left
 
 # bytes of a session for each spike and sample: seconds without one from a hundred units
 _ENDLESS = 20_000
@@ -77,8 +77,8 @@ def assemble(
             extra["observed"] = (("time", "unit"), observed)
         streams |= {"spikes": counts, "unit_names": spikes.names}
         extra |= refractory_coords(spikes.times, clock)
+    within = (whole[0] - size / 2, whole[-1] + size / 2)
     if lfp is not None:
-        within = (whole[0] - size / 2, whole[-1] + size / 2)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SpikeLFPWarning)
             values, times, names, clipped, done = lfp_on_clock(
@@ -122,6 +122,14 @@ def assemble(
         built = built.assign_coords({name: (dims, cut)})
     for note in notes:
         built = add_finding(built, *note)
+    if lfp is not None and not lfp.stream.slower_than(size):
+        stream, chain = lfp.stream, lfp.chain
+        part = Part(stream.data, *map(stream.at_or_after, within))
+        left = mains_left(
+            part, rate_hz=stream.rate_hz, channels=stream.used, line_hz=chain.line_hz,
+            high_hz=min(chain.band_hz[1], 0.5 / size), reference=chain.reference or "none",
+        )  # fmt: skip
+        built = add_mains(built, left, line_hz=chain.line_hz)
     validate_session(built)  # with the coordinates, which the file has named
     return drop_bad_channels(built)
 

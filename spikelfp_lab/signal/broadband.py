@@ -6,17 +6,22 @@ the band's own low-pass with its notches. The high-pass is run on the (small) re
 """
 
 import warnings
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import signal
 from tqdm.auto import tqdm
 
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.signal.lfp import bridge, checked_band, flat_channels, high_pass, referenced
+from spikelfp_lab.signal.lfp import (
+    Reference,
+    bridge,
+    checked_band,
+    flat_channels,
+    high_pass,
+    referenced,
+)  # fmt: skip
 from spikelfp_lab.signal.timeline import Timeline, timeline_from_timestamps, uniform_timeline
-
-Reference = Literal["car", "none", "bipolar"]
 
 _CHUNK_S = 4.0  # read at a time, or 16 times the reach of the filters where that is longer
 _OUTPUTS_AT_ONCE = 4  # of the decimation: a few share one matrix product (measured: 4 is fastest)

@@ -8,6 +8,8 @@ from scipy import signal
 
 from spikelfp_lab.errors import ConfigError, DataError
 
+Reference = Literal["car", "none", "bipolar"]
+
 # Filtered one block of channels at a time, so that memory does not grow with the array.
 _CHANNELS_AT_ONCE = 8
 
@@ -182,7 +184,7 @@ def bridge(block: np.ndarray, missing: np.ndarray) -> None:
         values[holes] = np.interp(at, there, values[there]) if there.size else 0.0
 
 
-def referenced(lfp: np.ndarray, reference: Literal["car", "none", "bipolar"]) -> np.ndarray:
+def referenced(lfp: np.ndarray, reference: Reference) -> np.ndarray:
     """The LFP (m, C), re-referenced, in place where its shape stays.
 
     Of a whole recording, take :func:`flat_channels` out first.

@@ -10,6 +10,7 @@ from scipy import fft, ndimage, signal
 from scipy.signal import windows as tapering
 
 from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.signal.lfp import Reference, referenced
 
 DEFAULT_BANDS_HZ: Mapping[str, tuple[float, float]] = MappingProxyType(
     dict(delta=(0.5, 4.0), theta=(4.0, 8.0), alpha=(8.0, 13.0), beta=(13.0, 30.0),
@@ -198,6 +199,7 @@ def mains_left(
     *,
     rate_hz: float,
     channels: np.ndarray | None = None,
+    reference: Reference = "none",
     high_hz: float = 50.0,
     line_hz: float | None = 60.0,
 ) -> dict[int, np.ndarray]:
@@ -213,33 +215,27 @@ def mains_left(
     {50: [0.0, 3.3]}
     """
     size = int(4 * rate_hz)
-    starts = np.unique(np.linspace(0, max(data.shape[0] - size, 0), 16).astype(int))
-    blocks = [np.asarray(data[start : start + size]) for start in starts]
-    blocks = [each.reshape(len(each), -1).astype(np.float64) for each in blocks]
-    blocks = [each if channels is None else each[:, channels] for each in blocks]
-    power = np.zeros((size // 2 + 1, blocks[0].shape[1]))
-    if blocks[0].shape[0] < size:
+    if data.shape[0] < size:
         return {}
-    for block in blocks:
+    power: Any = 0.0
+    for start in np.unique(np.linspace(0, data.shape[0] - size, 16).astype(int)).tolist():
+        block = np.asarray(data[start : start + size]).reshape(size, -1).astype(np.float64)
+        block = referenced(block if channels is None else block[:, channels], reference)
         tapered = (block - block.mean(axis=0)) * np.hanning(size)[:, None]
         power += np.nan_to_num(np.abs(np.asarray(fft.rfft(tapered, axis=0))) ** 2)
     frequency = np.asarray(fft.rfftfreq(size, 1 / rate_hz))
     found = {}
     for base in (50, 60):
-        line, lines = 0.0, np.zeros(frequency.size, bool)
+        line, lines = np.zeros(power.shape[1]), np.zeros(frequency.size, bool)
         for hz in np.arange(base, min(1.1 * high_hz, rate_hz / 2 - 1), base):
-            if line_hz is not None and abs(hz / line_hz - round(hz / line_hz)) * line_hz < 1:
+            if line_hz is not None and abs(hz - line_hz * round(hz / line_hz)) < 1:
                 continue
             off = np.abs(frequency - hz)
-            here, beside = off <= 0.75, (off >= 2) & (off <= 6)
-            usual = np.median(power[beside], axis=0)
-            left = np.where(
-                power[here].mean(axis=0) > 8 * usual, (power[here] - usual).sum(axis=0), 0
-            )
-            gain = np.clip((1.1 * high_hz - hz) / (0.2 * high_hz), 0, 1)  # of the band's own edge
-            line, lines = line + gain**2 * left, lines | here
+            here, usual = power[off <= 0.75], np.median(power[(off >= 2) & (off <= 6)], axis=0)
+            gain = np.clip((1.1 * high_hz - hz) / (0.2 * high_hz), 0, 1)  # at the band's own edge
+            line += gain**2 * np.where(here.mean(axis=0) > 8 * usual, (here - usual).sum(axis=0), 0)
+            lines |= off <= 0.75
         rest = power[(frequency >= 0.5) & (frequency <= high_hz) & ~lines].sum(axis=0)
-        share = np.sqrt(np.maximum(line, 0) / np.maximum(rest, 1e-30))
-        if np.any(share):
-            found[base] = np.broadcast_to(share, power.shape[1:])
+        if line.any():
+            found[base] = np.sqrt(line / np.maximum(rest, 1e-30))
     return found
