@@ -39,6 +39,11 @@ _VARIABLES = {
     "lfp": ("channel", ("float32",)),
     "behavior": ("behavior_dim", ("float32",)),
 }
+_OPTIONAL = {
+    "trial": (("time",), "iu", "whole numbers"),
+    "observed": (("time", "unit"), "b", "bool"),
+    "latent_truth": (("time", "latent_truth_dim"), "biufU", "numbers"),
+}
 # Names become folder names and DataTree nodes: no separators, no leading dot, so no "..".
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
 
@@ -52,25 +57,10 @@ def package_version() -> str:
 
 
 def as_dataset(session: xr.Dataset | xr.DataTree) -> xr.Dataset:
-    """Give the dataset of a session, whether it comes as a Dataset or as a cohort's leaf.
+    """The dataset of a session, a Dataset or a cohort's leaf: neither copied nor validated.
 
-    Parameters
-    ----------
-    session : xr.Dataset or xr.DataTree
-        A session, or a leaf of a cohort.
+    A SchemaError for a whole cohort or any other type.
 
-    Returns
-    -------
-    xr.Dataset
-        The same data, not copied and not validated.
-
-    Raises
-    ------
-    SchemaError
-        For a whole cohort or any other type.
-
-    Examples
-    --------
     >>> as_dataset(xr.Dataset(attrs={"session": "s01"})).attrs["session"]
     's01'
     """
@@ -91,25 +81,10 @@ def as_dataset(session: xr.Dataset | xr.DataTree) -> xr.Dataset:
 
 
 def session_name(session: xr.Dataset | xr.DataTree) -> str:
-    """Name of a session in cohorts and in a model's session vocabulary.
+    """``"subject/session"``, the name in cohorts and in a model's session vocabulary.
 
-    Parameters
-    ----------
-    session : xr.Dataset or xr.DataTree
-        A session.
+    A SchemaError when these attributes are missing, or are no safe names.
 
-    Returns
-    -------
-    str
-        ``"subject/session"``, from the attributes.
-
-    Raises
-    ------
-    SchemaError
-        When the attributes are missing, or are no safe names.
-
-    Examples
-    --------
     >>> session_name(xr.Dataset(attrs={"subject": "I", "session": "s01"}))
     'I/s01'
     """
@@ -134,22 +109,8 @@ def same_clock(first: xr.DataArray, second: xr.DataArray, *, bin_size_s: float) 
 
 
 def add_history(session: xr.Dataset, line: str) -> xr.Dataset:
-    """Append a line to ``attrs["history"]`` of a shallow copy.
+    """A shallow copy with one more line in ``attrs["history"]`` (a step each, oldest first).
 
-    Parameters
-    ----------
-    session : xr.Dataset
-        A session; it is not changed.
-    line : str
-        What was done, in one line.
-
-    Returns
-    -------
-    xr.Dataset
-        The same data with the longer history (one line a step, oldest first).
-
-    Examples
-    --------
     >>> add_history(xr.Dataset(attrs={"history": "simulated"}), "cropped").attrs["history"]
     'simulated\\ncropped'
     """
@@ -219,13 +180,8 @@ def drop_bad_channels(session: xr.Dataset | xr.DataTree) -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        The session without them; ``attrs["history"]`` names what was dropped. The very same
-        dataset when there is nothing to drop.
-
-    Warns
-    -----
-    SpikeLFPWarning
-        Names every channel and unit dropped.
+        The session without them; a SpikeLFPWarning and ``attrs["history"]`` name each. The very
+        same dataset when there is nothing to drop.
 
     Raises
     ------
@@ -236,10 +192,8 @@ def drop_bad_channels(session: xr.Dataset | xr.DataTree) -> xr.Dataset:
     --------
     >>> lfp = np.stack([np.zeros(4), np.arange(4.0)], axis=1).astype("float32")
     >>> session = xr.Dataset({"lfp": (("time", "channel"), lfp)}, {"channel": ["a", "b"]})
-    >>> with warnings.catch_warnings():
-    ...     warnings.simplefilter("ignore")
-    ...     kept = drop_bad_channels(session)
-    >>> kept["channel"].values.tolist()
+    >>> with warnings.catch_warnings(record=True):
+    ...     drop_bad_channels(session)["channel"].values.tolist()
     ['b']
     """
     dataset = as_dataset(session)
@@ -426,29 +380,13 @@ def _is_text(values: np.ndarray) -> bool:
 
 def _optional_coordinate_breaches(dataset: xr.Dataset) -> list[str]:
     breaches = []
-    if "trial" in dataset.variables:
-        trial = dataset["trial"]
-        if "trial" not in dataset.coords or trial.dims != ("time",) or trial.dtype.kind not in "iu":
+    for name, (dims, kinds, what) in _OPTIONAL.items():
+        if name not in dataset.variables:
+            continue
+        each = dataset[name]
+        if name not in dataset.coords or each.dims != dims or each.dtype.kind not in kinds:
             breaches.append(
-                f"trial is {trial.dtype} over {trial.dims}; "
-                "make it a coordinate of whole numbers over ('time',)."
-            )
-    if "observed" in dataset.variables:
-        observed = dataset["observed"]
-        if (
-            "observed" not in dataset.coords
-            or observed.dims != ("time", "unit")
-            or observed.dtype != bool
-        ):
-            breaches.append(
-                f"observed is {observed.dtype} over {observed.dims}; "
-                "make it a coordinate of bool over ('time', 'unit')."
-            )
-    if "latent_truth" in dataset.variables:
-        truth = dataset["latent_truth"]
-        if "latent_truth" not in dataset.coords or truth.dims != ("time", "latent_truth_dim"):
-            breaches.append(
-                f"latent_truth has dims {truth.dims}; "
-                "make it a coordinate over ('time', 'latent_truth_dim')."
+                f"{name} is {each.dtype} over {each.dims}; make it a coordinate of {what} over "
+                f"{dims}."
             )
     return breaches

@@ -1,36 +1,28 @@
 """Defects planted in good sessions are found by name and number; good sessions have none."""
 
-import os
-import warnings
-
 import numpy as np
 import pytest
-import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spikelfp_lab as sl
-from spikelfp_lab.cohorts import generative, simulated
+from spikelfp_lab.cohorts import simulated
 from spikelfp_lab.cohorts.example_nwb import write_example_nwb
 from spikelfp_lab.errors import SpikeLFPWarning
-from spikelfp_lab.io.prepare import prepare_sessions
 from spikelfp_lab.io.store import save_session
 from spikelfp_lab.sessions import (
     TEST,
     TRAIN,
-    VAL,
-    bins_in,
+    add_finding,
     build_session,
     check_quality,
-    quality,
+    clipped_share,
     refractory_coords,
     session_clock,
     split_session,
     warn_quality,
     warn_trained,
-    window_starts,
 )
-from spikelfp_lab.sessions._measures import Drift
 from spikelfp_lab.sessions.quality import CLIPPED, DRIFT_S
 from tests.factories import make_session
 
@@ -150,14 +142,6 @@ def test_bursts_do_not_make_two_units_one():
     assert np.corrcoef(counts.T)[0, 1] > 0.95 and check_quality(session).empty
 
 
-def test_all_channels_alike_are_a_finding_each_not_a_finding_a_pair():
-    session = good()
-    one = session["lfp"].values[:, :1]
-    session["lfp"][:] = one
-    table = check_quality(session)
-    assert table["name"].tolist() == [f"ch{index:02d} = ch00" for index in range(1, 8)]
-
-
 def test_too_few_bins_prove_nothing():
     session = make_session(bins=99, units=3, channels=3)
     session["lfp"][:, 1] = 0
@@ -165,39 +149,6 @@ def test_too_few_bins_prove_nothing():
     longer = make_session(bins=100, units=3, channels=3)
     longer["lfp"][:, 1] = 0
     assert list(found(longer)) == [("dead", "ch01")]
-
-
-def test_two_units_of_a_few_spikes_at_once_are_two():
-    session = good()
-    few = np.zeros(3000, int)
-    few[::100] = 1
-    assert check_quality(changed(changed(session, "spikes", 2, few), "spikes", 5, few)).empty
-    many = np.zeros(3000, int)
-    many[::30] = 1
-    alike = changed(changed(session, "spikes", 2, many), "spikes", 5, many)
-    assert found(alike) == {("duplicated", "u005 = u002"): pytest.approx(1)}
-
-
-def test_sessions_without_spikes_or_lfp_or_behavior_are_looked_at_for_what_they_have():
-    assert check_quality(good().drop_vars(["spikes", "unit"])).empty
-    silent = changed(good().drop_vars(["lfp", "channel"]), "spikes", 2, 0)
-    assert list(found(silent)) == [("dead", "u002")]
-    assert check_quality(good().drop_vars(["behavior", "behavior_dim"])).empty
-
-
-def test_values_too_large_for_their_squares_are_no_trouble():
-    session = good()
-    session["lfp"][:] = session["lfp"].values * np.float32(1e37)
-    assert check_quality(session).empty
-
-
-@pytest.mark.parametrize("dims", ["time", "unit"])
-def test_coordinates_of_the_same_name_but_another_meaning_are_left_alone(dims):
-    session = good().assign_coords(clipped_share=(dims, np.ones(3000 if dims == "time" else 8)))
-    text = session.assign_coords(
-        refractory_violations=("unit", ["many"] * 8), refractory_chance=("unit", ["few"] * 8)
-    )
-    assert check_quality(text).empty
 
 
 # --- refractory violations -------------------------------------------------------------------
@@ -236,16 +187,6 @@ def test_spikes_detected_twice_are_found_among_sorted_and_multi_units(seed, bad,
         assert list(findings) == [("refractory", f"u{bad:03d}")]
         number = 100 * (intervals < 0.0015).mean()
         assert findings["refractory", f"u{bad:03d}"] == pytest.approx(number, rel=0.02)
-
-
-def test_a_unit_of_several_neurons_is_found_among_sorted_units_only():
-    rng = np.random.default_rng(0)
-    rates = [8, 12, 15, 20, 10, 9]
-    for refractory_s, expected in ((0.003, [("refractory", "u003")]), (0.0, [])):
-        times = trains(rng, rates=rates, seconds=300, refractory_s=refractory_s)
-        others = trains(rng, rates=[20, 20, 20], seconds=300, refractory_s=refractory_s)
-        times[3] = np.concatenate([times[3], *others])
-        assert list(found(counted(times))) == expected
 
 
 def test_violations_are_those_of_the_session_in_any_order():
@@ -299,11 +240,6 @@ def test_clipping_is_counted_before_filters_smear_it(rate_hz):
     assert not well["clipped_share"].any() and check_quality(well).empty
 
 
-def test_of_bipolar_channels_both_sides_of_a_clipped_one_are_clipped():
-    _, session = recorded(np.random.default_rng(3), rate_hz=5000.0, clip=2000, reference="bipolar")
-    assert [name for _, name in found(session)] == ["ch01-ch02", "ch02-ch03"]
-
-
 def test_spike_times_of_arrays_and_files_are_looked_at(tmp_path):
     rng = np.random.default_rng(0)
     times = trains(rng, rates=[5, 9, 12], seconds=120, refractory_s=0.003)
@@ -346,14 +282,6 @@ def test_a_drift_of_clocks_is_recovered(long_sessions, share):
         assert findings["drift", "lfp against spikes"] == pytest.approx(480 * share, abs=0.12)
 
 
-def test_a_drift_is_recovered_across_gaps_and_missing_samples(long_sessions):
-    session = stretched(long_sessions[0], 0.001)
-    session["lfp"][:, 3] = np.where(np.arange(48_000) % 100 < 30, np.nan, session["lfp"][:, 3])
-    bins = np.arange(48_000)
-    holed = session.isel(time=(bins % 12_000) > 300)
-    assert found(holed)["drift", "lfp against spikes"] == pytest.approx(0.48, abs=0.12)
-
-
 def test_a_constant_lag_or_no_tie_at_all_is_no_drift(long_sessions):
     session = long_sessions[0]
     lagged = session.assign(lfp=session["lfp"].roll(time=30, roll_coords=False))
@@ -363,29 +291,72 @@ def test_a_constant_lag_or_no_tie_at_all_is_no_drift(long_sessions):
     assert abs(480 * 0.0001) < DRIFT_S and check_quality(stretched(session, 0.0001)).empty
 
 
-@pytest.mark.parametrize(
-    "seconds, peak, at_zero, elsewhere, is_found",
-    [
-        (0.3, 6.0, 3.0, 2.5, True),
-        (-0.3, 6.0, 3.0, 2.5, True),
-        (0.15, 6.0, 3.0, 2.5, False),  # too little
-        (0.3, 3.5, 1.0, 1.0, False),  # no peak
-        (0.3, 6.0, 3.0, 3.5, False),  # nor one that stands out
-        (0.3, 6.0, 5.8, 2.5, False),  # as well without it
-    ],
-)
-def test_a_drift_is_a_finding_when_large_and_sure(
-    monkeypatch, seconds, peak, at_zero, elsewhere, is_found
-):
-    drift = Drift(seconds, peak, at_zero, elsewhere)
-    monkeypatch.setattr(quality, "clock_drift", lambda *_, **__: drift)
-    table = check_quality(good())
-    assert table["value"].tolist() == [seconds] * is_found
-    way = "falls behind" if seconds > 0 else "runs ahead of"
-    assert table["meaning"].str.contains(f"{way} the spikes, by 5002 parts").all()
+# --- there for a part, mains, coarse converters ----------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["NaN", "flat"])
+def test_a_channel_that_is_unplugged_for_a_third_is_partial(how):
+    session = good()
+    values = session["lfp"].values[:, 3].copy()
+    values[1000:2000] = np.nan if how == "NaN" else values[1000]
+    findings = found(changed(session, "lfp", 3, values))
+    assert findings == {("partial", "ch03"): pytest.approx(33.3, abs=4)}
+    session["lfp"][1000:2000] = np.nan  # of all channels: a gap
+    assert check_quality(session).empty
+
+
+def test_a_unit_that_comes_late_is_partial_and_one_that_bursts_is_not():
+    session = good()
+    late = session["spikes"].values[:, 2].copy()
+    late[:1200] = 0
+    bursts = np.where(np.arange(3000) // 300 % 3 == 0, 2, 0)
+    session = changed(changed(session, "spikes", 2, late), "spikes", 4, bursts)
+    assert found(session) == {("partial", "u002"): pytest.approx(40, abs=1)}
+    observed = np.ones((3000, 8), bool)
+    observed[:1200, 2] = False
+    table = check_quality(session.assign_coords(observed=(("time", "unit"), observed)))
+    assert table[["check", "name", "unit"]].values.tolist() == [
+        ["partial", "u002", "% not observed"]
+    ]
+
+
+@pytest.mark.parametrize("lsb", [0.5, 4.69, 10.0, 25.0])
+def test_few_levels_are_no_clipping_and_clipping_of_few_levels_is_found(lsb):
+    rng, time = np.random.default_rng(4), np.arange(60_000) / 1250
+    theta = np.sin(2 * np.pi * 8 * time)
+    well = [30 * rng.normal(size=time.size), 140 * theta + 3 * rng.normal(size=time.size)]
+    cut = np.clip(50 * rng.normal(size=time.size), -60, 60)
+    share = clipped_share(np.round(np.stack([*well, cut], axis=1) / lsb).astype(np.int16))
+    assert share[:2].tolist() == [0, 0] and share[2] > 0.1
+
+
+@pytest.mark.parametrize("line_hz", [50.0, 60.0])
+def test_mains_of_another_country_are_a_finding(line_hz):
+    time = np.arange(30_000) / 1000
+    lfp = np.random.default_rng(5).normal(size=(time.size, 3)) * 50
+    lfp[:, :2] += 60 * np.sin(2 * np.pi * 50.03 * time)[:, None]
+    with warnings.catch_warnings(record=True) as caught:
+        session = sl.session_from_arrays(
+            lfp=lfp, lfp_rate_hz=1000.0, line_hz=line_hz, progress=False
+        )
+    assert len(caught) == (line_hz == 60)
+    table = check_quality(session)
+    assert table["check"].tolist() == ["mains"] * (line_hz == 60)
+    assert all("2 of 3 channels" in text and "line_hz=50" in text for text in table["meaning"])
 
 
 # --- where it is said -----------------------------------------------------------------------
+
+
+def test_what_a_reader_noted_is_a_row_and_part_of_the_warning(tmp_path):
+    session = add_finding(good(), "spike times", "u003", "12 lie after its end.", 12, 0)
+    session = add_finding(session, "unit", "lfp", "No potential has 31 V.")
+    path = save_session(session, tmp_path / "s01.zarr")
+    with pytest.warns(SpikeLFPWarning, match="spike times: u003: 12 lie after") as caught:
+        session = sl.open_session(path)
+    assert len(caught) == 1
+    table = check_quality(session)
+    assert table["check"].tolist() == ["spike times", "unit"] and np.isnan(table["value"][1])
 
 
 def broken(number=1):
@@ -427,51 +398,7 @@ def test_what_other_processes_warn_of_is_said_in_this_one(tmp_path, n_jobs):
     assert sorted(str(each.message)[:13] for each in said) == ["Session I/s01", "Session I/s02"]
 
 
-def noisy(number):
-    warnings.warn("of another kind", UserWarning, stacklevel=1)
-    return xr.Dataset(attrs={"pid": os.getpid(), "number": number})
-
-
-def test_warnings_of_others_stay_where_they_are():
-    made = prepare_sessions(noisy, [(1,), (2,)], n_jobs=2, progress=False)
-    assert [each.attrs["number"] for each in made] == [1, 2]
-    with pytest.warns(UserWarning, match="another kind"):
-        prepare_sessions(noisy, [(1,)], progress=False)
-
-
-def test_the_simulated_cohort_opens_in_silence():
-    sl.open_cohort("simulated", n_sessions=2, duration_s=20, progress=False)
-
-
-# --- windows ---------------------------------------------------------------------------------
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    bins=st.integers(600, 4000),
-    scheme=st.sampled_from(["blocks", "trials", "paper"]),
-    window_s=st.floats(0.1, 2.0),
-    stride=st.integers(1, 50),
-    trial_bins=st.integers(20, 200),
-    seed=st.integers(0, 100),
-)
-def test_no_scheme_lets_windows_of_two_parts_share_a_bin(
-    bins, scheme, window_s, stride, trial_bins, seed
-):
-    session = make_session(bins=bins, units=1, channels=1, trial_bins=trial_bins, bin_size_s=0.1)
-    split = split_session(session, scheme=scheme, window_s=window_s, seed=seed)
-    length = bins_in(window_s, bin_size_s=0.1)
-    owner = np.full(bins, -1)
-    for part, code in {"train": TRAIN, "val": VAL, "test": TEST}.items():
-        try:
-            starts = window_starts(
-                session, split, part, length=length, stride=stride, variables=["lfp"]
-            )
-        except sl.DataError:
-            continue  # all trials of the part are shorter than a window
-        rows = np.unique(starts[:, None] + np.arange(length))
-        assert (owner[rows] == -1).all()
-        owner[rows] = code
+# --- a test on training time -------------------------------------------------------------------
 
 
 def test_a_test_on_what_the_model_was_trained_on_is_said_with_numbers():
@@ -516,10 +443,3 @@ def test_real_recordings_have_what_is_wrong_with_them_and_no_more(shared, monkey
     assert findings["clipped", "ch31"] == pytest.approx(1.09, abs=0.05) and CLIPPED == 0.001
     for recording, features in (("rat_a", "FPAuhf"), ("mouse2_s2", "theta")):
         assert check_quality(cao2021.session(recording, features=features)).empty
-
-
-def test_the_generative_model_is_multi_unit_activity():
-    raw = generative.recording(duration_s=60.0, n_channels=1)
-    clock = session_clock(0.0, 60.0, bin_size_s=0.01)
-    share, chance = (values for _, values in refractory_coords(raw.spike_times, clock).values())
-    assert np.median(share[chance > 0] / chance[chance > 0]) == pytest.approx(1, abs=0.2)

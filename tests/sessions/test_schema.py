@@ -125,7 +125,7 @@ def _broken(session, what):
         ("no channel", "dim 'channel' is empty; leave the variable out"),
         ("objects", "thing has dtype object; make it numbers or text"),
         ("trial", "make it a coordinate of whole numbers"),
-        ("latent_truth", "make it a coordinate over ('time', 'latent_truth_dim')"),
+        ("latent_truth", "make it a coordinate of numbers over ('time', 'latent_truth_dim')"),
     ],
 )
 def test_each_breach_is_named_with_its_cure(what, said):

@@ -14,7 +14,6 @@ from spikelfp_lab.sessions import (
     TEST,
     TRAIN,
     VAL,
-    bins_in,
     channel_statistics,
     cohort_from_sessions,
     split_session,
@@ -202,11 +201,39 @@ def test_a_trial_number_that_returns_is_another_trial():
     assert usable_runs(session, variables=[]).shape == (12, 2)
 
 
-def test_trials_need_the_coordinate_and_three_of_them():
+def test_time_between_trials_is_in_no_split():
+    session = make_session(bins=2000, trial_bins=20)
+    trial = session["trial"].values // 2 * np.where(session["trial"].values % 2, 1, 0)
+    trial = np.where(session["trial"].values % 2, trial, -1)
+    session = session.assign_coords(trial=("time", trial))
+    split = split_session(session, scheme="trials", window_s=0.2)
+    assert ((split.values == GUARD) == (trial < 0)).all()
+    shares = [int(np.sum(split.values == code)) // 20 for code in (TRAIN, VAL, TEST)]
+    assert shares == [35, 5, 10]
     with pytest.raises(DataError, match=r"assign_coords\(trial="):
         split_session(make_session(), scheme="trials", window_s=0.2)
     with pytest.raises(DataError, match="has 2 trials, and at least 3"):
         split_session(make_session(trial_bins=300), scheme="trials", window_s=0.2)
+
+
+def test_trials_shorter_than_the_window_are_said_with_both_cures():
+    session = make_session(bins=600, trial_bins=40)
+    with pytest.raises(DataError, match=r"Trials are shorter .*window_s.*trials=False") as caught:
+        window_starts(session, None, "all", length=50, variables=["lfp"])
+    assert "50 bins (1 s)" in str(caught.value) and "40 bins (0.8 s)" in str(caught.value)
+    free = session.drop_vars("trial")
+    assert window_starts(free, None, "all", length=50, variables=["lfp"]).size == 12
+
+
+def test_a_split_of_the_same_clock_fits_and_one_of_bins_later_does_not():
+    session = make_session()
+    session = session.assign_coords(time=session["time"] + 3600.0)
+    split = split_session(session, window_s=0.2)
+    near = split.assign_coords(time=split["time"] + 1e-7)
+    assert window_starts(session, near, "val", length=5, variables=[]).size
+    with pytest.raises(DataError, match="does not belong"):
+        late = split.assign_coords(time=split["time"] + BIN_S)
+        window_starts(session, late, "val", length=5, variables=[])
 
 
 def test_the_papers_windows_are_ten_seconds_whatever_the_seed():
@@ -271,20 +298,6 @@ def test_huge_finite_values_are_not_taken_for_missing():
     assert usable_runs(session, variables=["lfp"]).tolist() == [[0, 100]]
 
 
-def test_a_long_session_of_many_trials_gives_every_window():
-    bins = 500_000
-    session = bare(bins).assign_coords(trial=("time", np.arange(bins) // 25))
-    starts = window_starts(session, None, "all", length=10, variables=[])
-    assert starts.size == 2 * bins // 25
-    assert set((starts % 25).tolist()) == {0, 10}
-
-
-def test_bins_in_rounds_and_is_never_zero():
-    assert bins_in(0.3, bin_size_s=0.1) == 3
-    assert bins_in(0.001, bin_size_s=0.1) == 1
-    assert isinstance(bins_in(np.float64(2.0), bin_size_s=np.float64(0.02)), int)
-
-
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 99), scale=st.sampled_from([1e-6, 1.0, 1e3]))
 def test_statistics_match_numpy_ignoring_nan(seed, scale):
@@ -296,14 +309,6 @@ def test_statistics_match_numpy_ignoring_nan(seed, scale):
     assert mean.dtype == std.dtype == np.float32
     np.testing.assert_allclose(mean, np.nanmean(values[use].astype(float), axis=0), rtol=1e-5)
     np.testing.assert_allclose(std, np.nanstd(values[use].astype(float), axis=0), rtol=1e-5)
-
-
-def test_statistics_see_nothing_but_the_bins_in_use():
-    values = np.ones((100, 1), "float32")
-    values[:50] = np.arange(50)[:, None]
-    values[50:] = 1e9
-    mean, std = channel_statistics(values, np.arange(100) < 50)
-    assert mean[0] == 24.5 and std[0] == pytest.approx(np.arange(50).std())
 
 
 def test_constant_and_empty_channels_have_statistics_too():
