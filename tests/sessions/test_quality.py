@@ -1,5 +1,7 @@
 """Defects planted in good sessions are found by name and number; good sessions have none."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -336,6 +338,7 @@ def test_mains_of_another_country_are_a_finding(line_hz):
     lfp = np.random.default_rng(5).normal(size=(time.size, 3)) * 50
     lfp[:, :2] += 60 * np.sin(2 * np.pi * 50.03 * time)[:, None]
     with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         session = sl.session_from_arrays(
             lfp=lfp, lfp_rate_hz=1000.0, line_hz=line_hz, progress=False
         )
