@@ -46,7 +46,7 @@ def read_matlab5(path: Path, names: Sequence[str]) -> dict[str, Any]:
     return {name: content[name] for name in names}
 
 
-def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+def dataset(group: h5py.Group, name: str) -> Any:
     """A dataset of a file, or an error that says what there is."""
     found = group.get(name)
     if not isinstance(found, h5py.Dataset):
@@ -57,7 +57,7 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
 
 def matrix(file: h5py.File, name: str, *, columns: Sequence[int]) -> np.ndarray:
     """A numeric array as MATLAB shows it, (n, columns) float64, with one of these widths."""
-    found = dataset(file, name)
+    found: Any = dataset(file, name)
     empty = found.attrs.get("MATLAB_empty", 0)
     if found.ndim != 2 or found.shape[0] not in columns or empty or found.dtype.kind not in "fiu":
         wanted = f"numbers ({' or '.join(map(str, columns))}, samples) are needed"
@@ -68,7 +68,7 @@ def matrix(file: h5py.File, name: str, *, columns: Sequence[int]) -> np.ndarray:
 
 def cell(file: h5py.File, name: str) -> np.ndarray:
     """(rows, columns) references of a cell array, as MATLAB shows it."""
-    found = dataset(file, name)
+    found: Any = dataset(file, name)
     if h5py.check_ref_dtype(found.dtype) is not h5py.Reference or found.ndim != 2:
         what = f"{name!r} is {found.dtype} of the shape {found.shape}; a cell array is needed"
         raise not_published(file.filename, what)
@@ -77,7 +77,7 @@ def cell(file: h5py.File, name: str) -> np.ndarray:
 
 def numbers_behind(file: h5py.File, reference: h5py.Reference, *, what: str) -> np.ndarray:
     """(n,) float64, the vector in a cell; MATLAB stores an empty one as its dimensions."""
-    found = file[reference]
+    found: Any = file[reference]
     if found.attrs.get("MATLAB_empty", 0):
         return np.empty(0)
     long = found.ndim > 2 or (found.ndim == 2 and 1 not in found.shape and found.size)
@@ -89,7 +89,7 @@ def numbers_behind(file: h5py.File, reference: h5py.Reference, *, what: str) -> 
 
 def text_behind(file: h5py.File, reference: h5py.Reference, *, what: str) -> str:
     """The text in a cell: code points in uint16, without blanks and NUL at its ends."""
-    found = file[reference]
+    found: Any = file[reference]
     if found.attrs.get("MATLAB_empty", 0):
         return ""
     if found.dtype != np.uint16:

@@ -108,7 +108,7 @@ def _explained(name: str) -> Iterator[None]:
         with reading(name, "cannot be read as NWB", _CURE):
             yield
     except SpikeLFPError as error:
-        cause = error.__cause__
+        cause: Any = error.__cause__
         if unknown := re.search(r"'?([\w\-]+)'? not a namespace", str(cause)):
             raise DataError(
                 f"{name} has objects of the extension {unknown[1]!r}, whose definition is neither "
