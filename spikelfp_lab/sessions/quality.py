@@ -21,7 +21,7 @@ from spikelfp_lab.sessions._measures import (
     clock_drift,
     same_channels,
     same_units,
-)  # fmt: skip
+)
 from spikelfp_lab.sessions.schema import as_dataset, observed_mask
 
 CLIPPED = 0.001  # of a channel's samples at its extremes: 0.6 s in ten minutes; artifacts are fewer
@@ -74,21 +74,12 @@ def check_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     and bins only, and are measured where a session is made of its recording. Drift needs two and
     a half minutes. In a session of fewer than 100 bins nothing is looked for.
 
-    Parameters
-    ----------
-    session : xr.Dataset or xr.DataTree
-        A session.
-
     Returns
     -------
     pd.DataFrame
         A row a finding: ``check``, ``variable``, ``name`` (of the unit, channel or axis; of a pair
-        "a = b"), ``value`` and ``limit`` in ``unit``, and ``meaning``, a sentence with the cure.
-
-    Raises
-    ------
-    SchemaError
-        When it is a whole cohort, or no session at all.
+        "a = b"), ``value`` and ``limit`` in ``unit``, and ``meaning``, a sentence with the cure. A
+        SchemaError when it is a whole cohort, or no session at all.
 
     Examples
     --------
@@ -114,9 +105,8 @@ def check_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
                 findings += _constant(dataset)
     for each in json.loads(dataset.attrs.get("findings", "[]")):
         value, limit = (np.nan if each[key] is None else each[key] for key in ("value", "limit"))
-        findings.append(
-            _Finding(each["what"], "session", each["where"], value, limit, "", each["message"])
-        )
+        noted = each["what"], "session", each["where"], value, limit, "", each["message"]
+        findings.append(_Finding(*noted))
     table = pd.DataFrame(findings, columns=list(_Finding._fields))
     return table.astype({"value": float, "limit": float})
 
@@ -205,11 +195,10 @@ def warn_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
                 lines += [f"  {check}: {each.name}: {each.meaning}" for each in found[:_SHOWN]]
                 lines += [f"  {check}: and {len(found) - _SHOWN} more."] if more else []
                 continue
-            thing = _THINGS[variable] if len(found) == 1 else f"{_THINGS[variable]}s"
-            thing = "axes" if thing == "axiss" else thing
-            count = f"{len(found)} {thing}: "
+            many = _THINGS[variable].replace("axis", "axe") + "s"
+            count = f"{len(found)} {_THINGS[variable] if len(found) == 1 else many}: "
             if check == "duplicated":
-                count = f"{len(found)} pair{'s' * (len(found) != 1)} of {_THINGS[variable]}s: "
+                count = f"{len(found)} pair{'s' * (len(found) != 1)} of {many}: "
             shown = [f"{each.name} ({_number(each)})" for each in found[:_SHOWN]]
             count = "" if check == "drift" else count
             lines.append(f"  {check}: {count}{', '.join(shown)}{more}. {found[0].meaning}")
