@@ -1,7 +1,7 @@
-"""Time of a comparison of models: what "Compute" takes, and what lies between a changed choice and each panel's new picture.
+"""Time of a comparison of models: what "Compute" takes, and a panel's redraw after a change.
 
-Five models of the demo preset with random weights (speed does not depend on what was learned) on two simulated sessions of four minutes. Each redraw of a panel follows
-a change that its picture depends on; the panels take turns.
+Five models of the demo preset with random weights on two simulated sessions of four minutes. Each
+redraw of a panel follows a change that its picture depends on; the panels take turns.
 
     python -m benchmarks.compare_redraw
 """
@@ -19,7 +19,7 @@ import torch
 from spikelfp_lab.cohorts import simulated
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.presets import preset_configs
-from spikelfp_lab.widgets.compare import Comparison, compare
+from spikelfp_lab.widgets.compare import TABS, Comparison, compare
 
 DURATION_S, UNITS, CHANNELS = 240.0, 60, 32
 LABELS = {"Teacher": "spikes", "Distilled": "distill", "MS-LFP": "lfp", "SS-LFP": "lfp", "Untrained": "distill"}  # fmt: skip
@@ -76,17 +76,17 @@ def measure() -> pd.DataFrame:
     step = 0
     for round_ in range(ROUNDS + 1):
         for tab, (_, change, times) in tabs.items():
-            comparison._views.selected_index = tab
+            comparison.tabs.selected_index = tab
             step += 1  # another at each change, so that every one changes something
             start = time.perf_counter()
             change(step)
             if round_:  # the first warms up
                 times.append(time.perf_counter() - start)
     rows += [
-        {"what": comparison._tabs[tab].name, "changed": what, "times": times}
+        {"what": [*TABS][tab], "changed": what, "times": times}
         for tab, (what, _, times) in tabs.items()
     ]
-    errors = [tab.error for tab in comparison._tabs if tab.error]
+    errors = [error for error in comparison._errors.values() if error]
     comparison.close()
     assert not errors, errors
     return pd.DataFrame(

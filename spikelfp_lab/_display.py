@@ -1,8 +1,4 @@
-"""How sessions, cohorts, models and scores show themselves in a notebook.
-
-Sessions are plain Datasets and cohorts plain DataTrees, so what they look like is told to IPython. Types are named, not imported: importing the
-package stays quick.
-"""
+"""IPython's HTML of sessions, cohorts, models and scores; types are named, so nothing is loaded."""
 
 from __future__ import annotations
 
@@ -11,12 +7,7 @@ from typing import Any
 
 
 def register() -> bool:
-    """Give the IPython that runs this, if any, the HTML of our objects; all others look as before.
-
-    Returns
-    -------
-    bool
-        Whether there was one.
+    """Give the IPython that runs this, if any, the HTML of our objects; others look as before.
 
     Examples
     --------
@@ -28,38 +19,27 @@ def register() -> bool:
     if shell is None:
         return False
     formatter = shell.display_formatter.formatters["text/html"]
-    for module, name, function in (
-        ("xarray.core.dataset", "Dataset", _dataset),
-        ("xarray.core.datatree", "DataTree", _tree),
-        ("pandas", "DataFrame", _frame),
-        ("pandas.core.frame", "DataFrame", _frame),  # where it says it is from before pandas 3
-        ("spikelfp_lab.models.autoencoder", "Autoencoder", _model),
+    for module, name in (
+        ("xarray.core.dataset", "Dataset"),
+        ("xarray.core.datatree", "DataTree"),
+        ("pandas", "DataFrame"),
+        ("pandas.core.frame", "DataFrame"),  # where it is from before pandas 3
+        ("spikelfp_lab.models.autoencoder", "Autoencoder"),
     ):
-        formatter.for_type_by_name(module, name, function)
+        formatter.for_type_by_name(module, name, _html)
     return True
 
 
-def _dataset(dataset: Any) -> str | None:
-    from spikelfp_lab.widgets.reprs import is_session, session_html
+def _html(thing: Any) -> str | None:
+    from spikelfp_lab.widgets import cards
 
-    return session_html(dataset) if is_session(dataset) else dataset._repr_html_()
-
-
-def _tree(tree: Any) -> str | None:
-    from spikelfp_lab.widgets.reprs import cohort_html, is_cohort, is_session, session_html
-
-    if not tree.children and is_session(tree):
-        return session_html(tree)
-    return cohort_html(tree) if is_cohort(tree) else tree._repr_html_()
-
-
-def _frame(table: Any) -> str | None:
-    from spikelfp_lab.widgets.reprs import is_scores, scores_html
-
-    return scores_html(table) if is_scores(table) else table._repr_html_()
-
-
-def _model(model: Any) -> str:
-    from spikelfp_lab.widgets.reprs import model_html
-
-    return model_html(model)
+    kind = type(thing).__name__
+    if kind == "Autoencoder":
+        return cards.model_html(thing)
+    if kind == "DataFrame":
+        return cards.scores_html(thing) if cards.is_scores(thing) else thing._repr_html_()
+    if (kind == "Dataset" or not thing.children) and cards.is_session(thing):
+        return cards.session_html(thing)
+    if kind == "DataTree" and cards.is_cohort(thing):
+        return cards.cohort_html(thing)
+    return thing._repr_html_()

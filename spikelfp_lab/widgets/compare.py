@@ -1,31 +1,42 @@
-"""The model comparison: models side by side on one or many sessions, in panels that are linked."""
+"""The model comparison: models side by side on one or many sessions, in linked panels."""
 
 from __future__ import annotations
 
 import html
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
-import traitlets
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
 from spikelfp_lab.errors import DataError, SpikeLFPError
-from spikelfp_lab.plots import save_figure
-from spikelfp_lab.widgets._compare_tabs import READOUT_NAMES, Tab, all_tabs
-from spikelfp_lab.widgets.base import Job, Message, button, control, job_bar, link
-from spikelfp_lab.widgets.compare_panels import colors_of
-from spikelfp_lab.widgets.compare_state import COLORS, CompareState
+from spikelfp_lab.plots import (
+    plot_decoded,
+    plot_latents,
+    plot_layers,
+    plot_scores,
+    save_figure,
+    save_table,
+    style,
+)
+from spikelfp_lab.plots.palette import model_color
+from spikelfp_lab.sessions import TEST
+from spikelfp_lab.widgets.base import Job, Message, Picture, button, control, job_bar, link
+from spikelfp_lab.widgets.compare_state import COLORS, SPLITS, CompareState
 
-# Matplotlib's style is set for the whole process while a figure is drawn, so that one is drawn at a time.
+# Matplotlib's style is set for the whole process: one figure is drawn at a time.
 _drawing = threading.RLock()
+
+READOUT_NAMES = {"lagged": "lagged", "one_frame": "one frame"}
+Drawn = dict[str, tuple[Figure | None, pd.DataFrame]]  # name of the file -> figure, its numbers
 
 
 class Comparison(ipywidgets.VBox):
-    """Models side by side: scores, decoded behavior, latents, alignment, and why one session is worse.
-
-    Made by :func:`compare`.
+    """Models side by side; made by :func:`compare`.
 
     Attributes
     ----------
@@ -33,38 +44,25 @@ class Comparison(ipywidgets.VBox):
         What is shown and computed; its tables are the numbers of every panel.
     job : Job
         The computation behind the button "Compute".
-
-    Examples
-    --------
-    >>> from spikelfp_lab.widgets.compare_state import CompareState
-    >>> Comparison.__mro__[1].__name__
-    'VBox'
     """
 
     def __init__(self, state: CompareState):
-        self.state, self.job = state, Job()
-        self._colors = colors_of(state.labels)
-        self._message = Message()
-        self._computed = 0  # ends of jobs: what was drawn before one is out of date
-        self._closed = False
-        self._tabs = all_tabs()
-        self._views = ipywidgets.Tab(
-            [ipywidgets.VBox([tab.picture.widget]) for tab in self._tabs],
-            titles=[tab.name for tab in self._tabs],
-        )
-        super().__init__(
-            [
-                self._choices(),
-                self._bar(),
-                self._notes(),
-                self._views,
-                self._message.widget,
-                self._export_row(),
-            ]
-        )
+        self.state, self.job, self.message = state, Job(), Message()
+        self._computed, self._closed = 0, False  # ends of jobs: older pictures are out of date
+        self._keys: dict[str, tuple] = {}  # of the pictures shown, by tab
+        self._errors: dict[str, str] = {}
+        self.pictures = {name: [Picture(), Picture()] for name in TABS}
+        self._tests, self._notes = ipywidgets.HTML(), ipywidgets.HTML()
+        boxes: Any = {name: [p.widget for p in pair] for name, pair in self.pictures.items()}
+        boxes["Scores"].append(self._tests)
+        self.tabs = ipywidgets.Tab([ipywidgets.VBox(box) for box in boxes.values()], titles=[*TABS])
+        tooltip = "Encode and decode what is shown and not computed yet"
+        bar = job_bar(self.job, "Compute", tooltip, self.compute)
+        rows = [self._choices(), bar, self._notes, self.tabs, self.message.widget]
+        super().__init__([*rows, self._export_row()])
         self.add_class("spikelfp-compare")
-        self._views.observe(self._redraw, "selected_index")
-        state.observe(self._redraw, [name for name in state.trait_names() if name in _SHOWN])
+        self.tabs.observe(self._redraw, "selected_index")
+        state.observe(self._redraw, [*state.class_own_traits()])
         self.job.observe(self._when_done, "running")
         self._redraw()
 
@@ -80,208 +78,278 @@ class Comparison(ipywidgets.VBox):
         """Start what the button "Compute" does; ``job.wait()`` waits for its end."""
         self.job.start(self.state.compute)
 
-    def export(self) -> dict[str, Path]:
-        """Write the tab that is visible as PNG, SVG and CSV into the folder of the control.
-
-        Returns
-        -------
-        dict
-            "png", "svg" and "csv" -> path.
+    def export(self) -> list[Path]:
+        """Write the visible tab as PNG, SVG and CSV into the folder of the control.
 
         Raises
         ------
         DataError
-            There is nothing to show yet, a file exists already and is not to be overwritten, or the name is not a plain one.
+            Nothing to show, files that are not to be overwritten, or a name that is not plain.
         """
-        tab = self._visible()
         folder = Path(self._folder.value.strip() or ".").expanduser()
-        name = self._name.value.strip() or f"{tab.slug}_{self.state.session.replace('/', '-')}"
-        there = [end for end in ("png", "svg", "csv") if (folder / f"{name}.{end}").exists()]
-        if there and not self._overwrite.value:
-            raise DataError(
-                f"{folder / name}.{there[0]} exists already: tick 'Overwrite', or give another name or folder."
-            )
+        about = self._name.value.strip() or self.state.session.replace("/", "-")
         with _drawing:
-            figure, data = tab.draw(self.state, self._colors)
-            return save_figure(figure, folder, name, data=data)
-
-    # Controls
+            drawn = {f"{name}_{about}": of for name, of in TABS[self._tab][0](self.state).items()}
+            for path in (folder / f"{name}.csv" for name in drawn):
+                if path.exists() and not self._overwrite.value:
+                    raise DataError(f"{path} exists already: tick 'Overwrite', or give a name.")
+            made: list[Path] = []
+            for name, (figure, table) in drawn.items():
+                if figure is None:
+                    made.append(save_table(table, folder, name))
+                else:
+                    made += save_figure(figure, folder, name, data=table).values()
+        return made
 
     def _choices(self) -> ipywidgets.Box:
-        state = self.state
+        state, many, one = self.state, ipywidgets.SelectMultiple, ipywidgets.Dropdown
         rows = max(2, min(6, max(len(state.labels), len(state.names))))
-        select, drop = ipywidgets.SelectMultiple, ipywidgets.Dropdown
+        number = ipywidgets.BoundedFloatText
+        readouts = [(name, key) for key, name in READOUT_NAMES.items()]
         made = {
-            "models": control(select, "Models", "Models shown; Ctrl or Shift for several", options=state.labels, rows=rows),
-            "sessions": control(select, "Sessions", "Sessions of the scores; Ctrl or Shift for several", options=state.names, rows=rows),
-            "session": control(drop, "In focus", "The session of all panels that show only one", options=state.names),
-            "reference": control(drop, "Reference", "The model that the others are aligned to and compared with", options=state.labels),
-            "readout": control(drop, "Read-out", "Lagged sees 0.1 s on either side of a bin, one frame only the bin itself",
-                options=[(name, key) for key, name in READOUT_NAMES.items()]),
-            "split": control(drop, "Split", "Part of the session shown; only test tells how well a model does", options=["test", "val", "train"]),
-            "color_by": control(drop, "Color by", "What the color of a latent tells", options=COLORS),
-            "dimensions": control(drop, "Latents in", "Principal components of the reference that are shown", options=[("2-D", 2), ("3-D", 3)]),
-            "span_s": control(ipywidgets.BoundedFloatText, "Span (s)", "Length of the stretch of time shown, seconds",
-                value=state.span_s, min=0.1, max=120.0, step=1.0),
-            "window_s": control(ipywidgets.BoundedFloatText, "Windows (s)", "Length of the windows that error and alignment are told for, seconds",
-                value=state.window_s, min=0.1, max=60.0, step=0.5),
+            trait: control(kind, label, tooltip, **options)
+            for trait, kind, label, tooltip, options in (
+                ("models", many, "Models", "Models shown; Ctrl or Shift for several",
+                 {"options": state.labels, "rows": rows}),
+                ("sessions", many, "Sessions", "Sessions of the scores; Ctrl or Shift for several",
+                 {"options": state.names, "rows": rows}),
+                ("session", one, "In focus", "The session of panels that show only one",
+                 {"options": state.names}),
+                ("reference", one, "Reference", "The model that others are compared with",
+                 {"options": state.labels}),
+                ("readout", one, "Read-out", "Lagged sees 0.1 s on either side of a bin",
+                 {"options": readouts}),
+                ("split", one, "Split", "Only test tells how well a model does",
+                 {"options": [*SPLITS][::-1]}),
+                ("color_by", one, "Color by", "What the color of a latent shows",
+                 {"options": COLORS}),
+                ("span_s", number, "Span (s)", "Length of the stretch of time shown, seconds",
+                 {"min": 0.1, "max": 120.0, "step": 1.0}),
+                ("window_s", number, "Windows (s)", "Windows of error and alignment, seconds",
+                 {"min": 0.1, "max": 60.0, "step": 0.5}),
+            )
         }  # fmt: skip
         for trait, widget in made.items():
-            link(state, trait, widget, self._message)
+            link(state, trait, widget, self.message)
             widget.layout.width = "auto"
-        for trait in ("models", "sessions"):
-            made[trait].layout.min_width = "15em"
         self._start = control(
-            ipywidgets.FloatSlider,
-            "Start (s)",
-            "Where the stretch of time shown begins, seconds",
-            continuous_update=False,
-            step=0.5,
-            readout_format=".1f",
-            layout=ipywidgets.Layout(width="100%"),
-        )
+            ipywidgets.FloatSlider, "Start (s)", "Where the stretch of time begins, seconds",
+            continuous_update=False, step=0.5, layout={"width": "100%"},
+        )  # fmt: skip
         self._sync_start()
         state.observe(self._sync_start, ["start_s", "session"])
         self._start.observe(self._move_start, "value")
-        kept = (
-            "session",
-            "reference",
-            "readout",
-            "split",
-            "color_by",
-            "dimensions",
-            "span_s",
-            "window_s",
-        )
-        grid = ipywidgets.GridBox(
-            [made[trait] for trait in kept],
-            layout=ipywidgets.Layout(
-                grid_template_columns="repeat(2, minmax(14em, 1fr))", grid_gap="2px 12px"
-            ),
-        )
-        wrap = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
-        return ipywidgets.VBox(
-            [ipywidgets.Box([made["models"], made["sessions"], grid], layout=wrap), self._start]
-        )
-
-    def _bar(self) -> ipywidgets.Box:
-        tooltip = "Encode and decode what is shown and not computed yet"
-        return job_bar(self.job, "Compute", tooltip, self.compute)
+        columns = {"grid_template_columns": "repeat(2, minmax(14em, 1fr))", "grid_gap": "2px 12px"}
+        grid = ipywidgets.GridBox([*made.values()][2:], layout=columns)
+        wrap = {"flex_flow": "row wrap", "align_items": "flex-start"}
+        lists = ipywidgets.Box([made["models"], made["sessions"], grid], layout=wrap)
+        return ipywidgets.VBox([lists, self._start])
 
     def _export_row(self) -> ipywidgets.Box:
         text = ipywidgets.Text
-        self._folder = control(
-            text,
-            "Folder",
-            "Where the files are written; made if it does not exist",
-            value="exports",
-        )
-        self._name = control(text, "Name", "Of the files, without ending; by default that of the tab and the session",
-            placeholder="tab_session")  # fmt: skip
-        self._overwrite = control(
-            ipywidgets.Checkbox,
-            "Overwrite",
-            "Replace files of the same name",
-            value=False,
-            indent=False,
-        )
-        self._overwrite.layout.width = "auto"
+        self._folder = control(text, "Folder", "Where the files are written", value="exports")
+        self._name = control(text, "Name", "End of the files' names; by default the session")
+        box = ipywidgets.Checkbox
+        self._overwrite = control(box, "Overwrite", "Replace files of that name", indent=False)
         export = button("Export", "Write the visible tab as PNG, SVG and CSV", self._export)
-        wrap = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+        wrap = {"flex_flow": "row wrap", "align_items": "center"}
         return ipywidgets.Box([export, self._folder, self._name, self._overwrite], layout=wrap)
 
-    def _notes(self) -> ipywidgets.HTML:
-        """Why models are not offered: few lines at once, many when asked for."""
-        notes = [html.escape(note) for note in self.state.notes()]
-        listed = "".join(f"<li>{note}</li>" for note in notes)
-        count = f"{len(notes)} pair{'' if len(notes) == 1 else 's'} of model and session cannot be shown"
-        widget = ipywidgets.HTML(
-            f"<details{' open' if len(notes) < 4 else ''}><summary>{count}</summary><ul>{listed}</ul></details>"
-            if notes
-            else ""
-        )
-        widget.add_class("spikelfp-notes")
-        return widget
+    def _export(self) -> None:
+        try:
+            made = self.export()
+        except (SpikeLFPError, OSError) as error:
+            self.message.fail(error)
+        else:
+            self.message.say(f"Wrote {', '.join(p.name for p in made)} to {made[0].parent}.")
 
     def _sync_start(self, _: Any = None) -> None:
         first, last = self.state.extent()
         if not first <= self.state.start_s <= last:
             return  # the state is on its way to another session and sets its start next
         with self._start.hold_trait_notifications():
-            # the ends may only move in an order in which the one is never above the other
-            self._start.min = min(first, self._start.min)
+            self._start.min = min(first, self._start.min)  # never above the end
             self._start.max = last
             self._start.min = first
             self._start.value = self.state.start_s
 
     def _move_start(self, change: Any) -> None:
-        if self.state.start_s != change["new"]:
-            with self._message.errors():
-                self.state.start_s = change["new"]
+        with self.message.errors():
+            self.state.start_s = change["new"]
 
-    # Drawing
-
-    def _visible(self) -> Tab:
-        return self._tabs[self._views.selected_index or 0]
+    @property
+    def _tab(self) -> str:
+        return [*TABS][self.tabs.selected_index or 0]
 
     def _when_done(self, change: Any) -> None:
         self._computed += not change["new"]
         self._redraw()
 
     def _redraw(self, _: Any = None) -> None:
-        """Draw the visible tab, unless its picture is up to date."""
+        """Draw the visible tab, unless its picture is up to date, and say what is shown."""
         with _drawing:
             if self._closed:
                 return
-            tab = self._visible()
-            key = (self._computed, *(getattr(self.state, name) for name in tab.traits))
-            if key != tab.key:
-                self._draw(tab)
-                tab.key = key
-            self._say(tab)
+            notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.state.notes())
+            self._notes.value = f"Not shown:<ul>{notes}</ul>" if notes else ""
+            traits = (getattr(self.state, name) for name in TABS[self._tab][1].split())
+            key = (self._computed, *traits)
+            if self._keys.get(self._tab) != key:
+                self._keys[self._tab] = key
+                self._draw(self._tab)
+            self._say(self._errors[self._tab])
 
-    def _draw(self, tab: Tab) -> None:
-        tab.error = ""
+    def _draw(self, tab: str) -> None:
+        drawn: Drawn = {}
+        self._errors[tab] = ""
         try:
-            tab.picture.show(tab.draw(self.state, self._colors)[0])
-        except (SpikeLFPError, traitlets.TraitError) as error:
-            tab.picture.clear()
-            tab.error = str(error)
+            drawn = TABS[tab][0](self.state)
+        except SpikeLFPError as error:
+            self._errors[tab] = str(error)
+        figures = [figure for figure, _ in drawn.values() if figure is not None]
+        for number, picture in enumerate(self.pictures[tab]):
+            picture.show(figures[number]) if number < len(figures) else picture.clear()
+        if tab == "Scores":
+            table = drawn["paired-tests"][1] if "paired-tests" in drawn else None
+            self._tests.value = "" if table is None else table.round(3).to_html(index=False)
 
-    def _say(self, tab: Tab) -> None:
-        state = self.state
-        missing = state.missing()
+    def _say(self, error: str) -> None:
+        state, missing = self.state, self.state.missing()
+        layers = len(state.missing_layers()) if self._tab == "Alignment" else 0
         if missing:
-            models, sessions = ({pair[i] for pair in missing} for i in (0, 1))
-            self._message.say(
-                f"{'Computing' if self.job.running else 'Press Compute'}: latents of {_count(models, 'model')} on "
-                f"{_count(sessions, 'session')} are not there yet."
+            models, sessions = (len({pair[i] for pair in missing}) for i in (0, 1))
+            press = "Computing" if self.job.running else "Press Compute"
+            what = f"latents of {models} models on {sessions} sessions".replace(
+                " 1 models", " 1 model"
             )
-        elif tab.error:
-            self._message.fail(tab.error)
-        elif tab.slug == "alignment" and (layers := state.missing_layers()):
-            models = _count(set(layers), "model")
-            self._message.say(
-                f"Press Compute: layers of {models} on {state.session} are not compared yet."
+            self.message.say(
+                f"{press}: {what.replace(' 1 sessions', ' 1 session')} are not there yet."
+            )
+        elif error:
+            self.message.fail(error)
+        elif layers:
+            self.message.say(
+                f"Press Compute: layers of {layers} models on {state.session} are not compared yet."
             )
         else:
             shown = ", ".join(state.readable()) or "no model"
-            self._message.say(f"{tab.name}: {shown} on {state.session}, {state.split} split.")
-
-    def _export(self) -> None:
-        try:
-            paths = self.export()
-        except (SpikeLFPError, traitlets.TraitError, OSError) as error:
-            self._message.fail(error)
-        else:
-            names = ", ".join(path.name for path in paths.values())
-            self._message.say(f"Wrote {names} to {next(iter(paths.values())).parent}.")
+            self.message.say(f"{self._tab}: {shown} on {state.session}, {state.split} split.")
 
 
-_SHOWN = {
-    "models", "sessions", "session", "readout", "reference", "color_by", "dimensions", "split",
-    "start_s", "span_s", "window_s",
-}  # fmt: skip
+def _scores(state: CompareState) -> Drawn:
+    table = state.scores()
+    if table.empty:
+        raise DataError("No scores of the models and sessions chosen: press Compute.")
+    shown: Any = table.loc[table["split"] == state.split]
+    drawn: Drawn = {"scores": (plot_scores(shown, split=state.split, lines=True), shown)}
+    tests = state.tests()
+    return drawn if tests.empty else drawn | {"paired-tests": (None, tests)}
+
+
+def _decoded(state: CompareState) -> Drawn:
+    made = state.predictions()
+    code = SPLITS[state.split]
+    # the picture's ground and R² are those of the test split: let the split shown be that one
+    shown = {
+        m: values.assign_coords(split=("time", np.where(values["split"] == code, TEST, -1)))
+        for m, values in made.items()
+    }
+    span = {"start_s": state.start_s, "span_s": state.span_s}
+    figure = plot_decoded(state.dataset(), shown, **span)
+    about = f"{state.split} split (gray: not in it), {READOUT_NAMES[state.readout]} read-out"
+    title = f"{state.session}, {about}; R² over all of the split"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    stop = state.start_s + state.span_s
+    tables: Any = [
+        values.sel(time=slice(state.start_s, stop))
+        .to_series()
+        .rename("value")
+        .reset_index()
+        .assign(model=m)
+        for m, values in {"True": state.dataset()["behavior"], **made}.items()
+    ]
+    return {
+        "decoded": (
+            figure,
+            pd.concat(tables, ignore_index=True)[["time", "behavior_dim", "model", "value"]],
+        )
+    }
+
+
+def _latents(state: CompareState) -> Drawn:
+    made, color = state.latents()
+    align_to = state.reference if state.reference in made else None
+    title = f"{state.session}, {state.split}: latents turned onto {state.reference}'s components"
+    figure = plot_latents(made, color, align_to=align_to, title=title)
+    tables = [
+        pd.DataFrame({"model": m, "time": v["time"], "pc1": v.values[:, 0], "pc2": v.values[:, 1]})
+        for m, v in made.items()
+    ]
+    return {"latents": (figure, pd.concat(tables, ignore_index=True))}
+
+
+def _alignment(state: CompareState) -> Drawn:
+    windows, layers = state.alignment_over_time(), state.alignment_by_layer()
+    own = [m for m in dict.fromkeys(windows["model"]) if m != state.reference]
+    with style():
+        figure = Figure(figsize=(9.0, 2.8))
+        axes = figure.subplots()
+        for m in own or [state.reference]:
+            each = windows.loc[windows["model"] == m, ["start_s", "alignment"]].to_numpy(float)
+            after = np.flatnonzero(np.diff(each[:, 0]) > 1.5 * state.window_s) + 1
+            mean = f"{m} (mean {each[:, 1].mean():.2f})".replace("-0", "−0")
+            look: Any = {"color": model_color(m), "marker": ".", "markersize": 4, "label": mean}
+            axes.plot(*np.insert(each, after, np.nan, axis=0).T, **look)
+        axes.axvspan(state.start_s, state.start_s + state.span_s, color="#ffefb0", zorder=0)
+        axes.set(
+            xlabel=f"Start of the window of {state.window_s:g} s (s); yellow: shown in Decoded"
+        )
+        axes.set(ylabel=f"Mean cosine to {state.reference}")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02))
+        title = f"{state.session}, {state.split}: alignment with {state.reference}"
+        figure.suptitle(title, x=0.01, ha="left")
+    drawn: Drawn = {"alignment": (figure, windows)}
+    if not layers.empty:
+        below = plot_layers(layers, cohort=f"{state.session}, test")
+        for axes in below.axes:
+            axes.set_xlabel(axes.get_xlabel().replace("Teacher's", f"{state.reference}'s"))
+        drawn["layers"] = (below, layers)
+    return drawn
+
+
+def _why(state: CompareState) -> Drawn:
+    table = state.errors_by_window()
+    models = list(dict.fromkeys(table["model"]))
+    with style():
+        figure = Figure(figsize=(max(4.6, min(9.6, 0.8 + 2.3 * len(models))), 3.2))
+        grid = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, m in zip(grid, models, strict=True):
+            for name, own in table.loc[table["model"] == m].groupby("session", sort=False):
+                focus = name == state.session
+                color = model_color(m) if focus else "#bbbbbb"
+                x, y = own["alignment"], own["error"]
+                axes.scatter(x, y, s=14 if focus else 8, color=color, zorder=1 + focus, linewidth=0)
+                axes.scatter(
+                    x.mean(), y.mean(), marker="D", color=color, edgecolor="#222222", zorder=4
+                )
+                if focus:
+                    rho = f"{own['rho'].iloc[0]:.2f}".replace("-", "−")
+                    axes.set_title(f"{m}: ρ = {rho}, n = {len(own)}")
+            axes.set_xlabel(f"Alignment with {state.reference}")
+        grid[0].set(ylabel="Error (RMS / SD of behavior)", ylim=(0, None))
+        about = f"windows of {state.window_s:g} s, {state.split}; color: {state.session}"
+        figure.suptitle(f"{about}; gray: others; diamonds: means; ρ: Spearman", x=0.01, ha="left")
+    return {"why-worse": (figure, table)}
+
+
+# name -> how it is drawn, and the traits that its picture depends on
+TABS: dict[str, tuple[Callable[[CompareState], Drawn], str]] = {
+    "Scores": (_scores, "models sessions reference split"),
+    "Decoded behavior": (_decoded, "models session readout split start_s span_s"),
+    "Latents": (_latents, "models session reference color_by split"),
+    "Alignment": (_alignment, "models session split start_s span_s reference window_s"),
+    "Why worse?": (_why, "models sessions session readout split reference window_s"),
+}
 
 
 def compare(models: Mapping[str, Any], cohort: Any, *, reference: str | None = None) -> Comparison:
@@ -290,17 +358,19 @@ def compare(models: Mapping[str, Any], cohort: Any, *, reference: str | None = N
     Parameters
     ----------
     models : mapping
-        Label -> model, or label -> {session name: model}, as a student is of one session; latents (time, latent) may stand for a model. Labels of the
-        palette, such as "Teacher" and "Distilled", have their colors.
+        Label -> model, or label -> {session name: model}; latents (time, latent) may stand for a
+        model. Labels of the palette, such as "Teacher" and "Distilled", have their colors.
     cohort : Dataset, DataTree or mapping
-        A session, a cohort, or name -> session. A model is not offered where it cannot read a session; a note says why.
+        A session, a cohort, or name -> session. A note says which model cannot read which.
     reference : str, optional
-        Label of the model that the others are aligned to; by default "Teacher", or else the first that reads spikes, or else the first.
+        The model that others are aligned to and compared with; by default "Teacher", or else the
+        first that reads spikes, or else the first.
 
     Returns
     -------
     Comparison
-        A widget. Nothing is encoded before "Compute" is pressed. ``.state`` has the numbers, ``.close()`` frees them.
+        A widget. Nothing is encoded before "Compute" is pressed. ``.state`` has the numbers,
+        ``.close()`` frees them.
 
     Raises
     ------
@@ -311,16 +381,10 @@ def compare(models: Mapping[str, Any], cohort: Any, *, reference: str | None = N
 
     Examples
     --------
-    >>> from spikelfp_lab.sessions import build_session, session_clock
-    >>> import numpy as np
-    >>> clock = session_clock(0.0, 20.0, bin_size_s=0.01)
-    >>> moved = np.stack([np.sin(2 * clock), np.cos(3 * clock)], axis=1)
-    >>> session = build_session(
-    ...     clock, bin_size_s=0.01, subject="I", session="s01", source="example",
-    ...     lfp=(moved, clock), behavior=(moved, clock), behavior_names=("vx", "vy"),
-    ... )
-    >>> latents = session["lfp"].rename(channel="latent").assign_attrs(window_s=0.5)
-    >>> widget = compare({"Teacher": latents, "Mine": latents.copy(data=2 * latents)}, session)
+    >>> from spikelfp_lab.cohorts.simulated import session
+    >>> data = session(1, duration_s=60, n_units=4, n_channels=3)
+    >>> latents = data["lfp"].rename(channel="latent")
+    >>> widget = compare({"Teacher": latents, "Mine": 2 * latents}, data)
     >>> widget.compute()
     >>> widget.job.wait()
     >>> widget.state.missing()
@@ -328,7 +392,3 @@ def compare(models: Mapping[str, Any], cohort: Any, *, reference: str | None = N
     >>> widget.close()
     """
     return Comparison(CompareState(models, cohort, reference=reference))
-
-
-def _count(things: set[str], what: str) -> str:
-    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"

@@ -1,296 +1,487 @@
-"""The state of a model comparison: what is shown, what has been computed, and tidy tables for every panel; no browser."""
+"""State of a model comparison: what is shown, what is computed, and its tidy tables; no browser."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import traitlets
+import xarray as xr
+from scipy.stats import spearmanr
 
+from spikelfp_lab.analysis import (
+    fit_readout,
+    linear_cka,
+    paired_tests,
+    procrustes,
+    score_predicted,
+)
 from spikelfp_lab.analysis.readout import READOUTS, SPLITS
-from spikelfp_lab.errors import DataError
-from spikelfp_lab.widgets import _compare_numbers as numbers
-from spikelfp_lab.widgets._compare_results import LAYER_COLUMNS, SCORE_COLUMNS
-from spikelfp_lab.widgets._compare_shown import COLORS, Shown
+from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError
+from spikelfp_lab.models import encode
+from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder
+from spikelfp_lab.plots.palette import in_order
+from spikelfp_lab.sessions import (
+    GAP_BINS,
+    TEST,
+    TRAIN,
+    iterate_sessions,
+    same_clock,
+    session_name,
+    split_session,
+)
+from spikelfp_lab.widgets.base import Report
 
-__all__ = ["COLORS", "CompareState"]
+COLORS = ("direction", "speed", "time")
+MIN_FILLED = 0.5  # windows with less usable time than this share are left out
+SCORE_COLUMNS = ["model", "session", "seed", "readout", "split", "axis", "r2"]
+LAYER_COLUMNS = ["session", "seed", "model", "layer", "teacher_layer", "value"]
 
-MAX_POINTS = 3000  # of a model's latents in a picture
 
+class CompareState(traitlets.HasTraits):
+    """What a comparison shows, and the numbers behind it; made by :func:`spikelfp_lab.compare`.
 
-class CompareState(Shown):
-    """What a comparison of models shows, and the numbers behind it.
-
-    Nothing is encoded before :meth:`compute`, and nothing twice. All tables are of what has been computed: :meth:`missing` tells the rest.
-
-    Parameters
-    ----------
-    models : mapping
-        Label -> model, or session name -> model, since a student is of one session. In place of a model: its latents, a DataArray (time, latent).
-    cohort : Dataset, DataTree or mapping
-        A session, a cohort, or name -> session.
-    reference : str, optional
-        Label of the model that the others are compared with; by default "Teacher", or else the first that reads spikes, or else the first.
+    Nothing is encoded before :meth:`compute`, and nothing twice; tables are of what is computed.
 
     Attributes
     ----------
     models, sessions : tuple of str
         Shown.
-    session : str
-        In focus: the one of the panels that show only one.
-    readout : {"lagged", "one_frame"}
-    reference : str
-    color_by : {"direction", "speed", "time"}
-    dimensions : {2, 3}
-        Principal components shown.
-    split : {"test", "val", "train"}
-    start_s, span_s : float
-        Stretch of time shown, seconds.
-    window_s : float
-        Windows that error and alignment are told for, seconds.
+    session, reference : str
+        The session in focus, and the model that others are compared with.
+    readout, split, color_by : str
+        "lagged" or "one_frame"; "test", "val" or "train"; "direction", "speed" or "time".
+    start_s, span_s, window_s : float
+        Stretch of time shown, and windows that errors and alignment are computed for, seconds.
     labels, names : tuple of str
         All models and sessions that can be shown.
     reasons : dict
-        (label, session) -> why that model cannot read that session.
-
-    Raises
-    ------
-    ConfigError
-        No models, something that is no model, or an unknown reference.
-    DataError
-        No sessions, or none that any model can read.
-
-    Examples
-    --------
-    >>> from spikelfp_lab.sessions import build_session, session_clock
-    >>> clock = session_clock(0.0, 20.0, bin_size_s=0.01)
-    >>> moved = np.stack([np.sin(2 * clock), np.cos(3 * clock)], axis=1)
-    >>> session = build_session(
-    ...     clock, bin_size_s=0.01, subject="I", session="s01", source="example",
-    ...     lfp=(moved, clock), behavior=(moved, clock), behavior_names=("vx", "vy"),
-    ... )
-    >>> latents = session["lfp"].rename(channel="latent").assign_attrs(window_s=0.5)
-    >>> state = CompareState({"Teacher": latents, "Mine": latents.copy(data=2 * latents)}, session)
-    >>> state.compute(lambda share, text: None)
-    >>> state.scores().groupby(["model", "readout"])["r2"].min().round(3).tolist()
-    [1.0, 1.0, 1.0, 1.0]
+        (label, session) -> why that model cannot be shown on that session.
     """
 
-    def scores(self) -> pd.DataFrame:
-        """R² of the models and sessions shown.
+    models = traitlets.Tuple()
+    sessions = traitlets.Tuple()
+    session = traitlets.Unicode()
+    readout = traitlets.Enum(READOUTS, "lagged")
+    reference = traitlets.Unicode()
+    color_by = traitlets.Enum(COLORS, "direction")
+    split = traitlets.Enum(tuple(SPLITS), "test")
+    start_s = traitlets.Float()
+    span_s = traitlets.Float(10.0, min=0.1, max=120.0)
+    window_s = traitlets.Float(2.0, min=0.1, max=60.0)
 
-        Returns
-        -------
-        DataFrame
-            ``model``, ``session``, ``seed``, ``readout``, ``split``, ``axis``, ``r2``: of both read-outs and all splits; empty before
-            :meth:`compute`.
-        """
-        return self._scores(self.sessions)
+    def __init__(self, models: Mapping[str, Any], cohort: Any, *, reference: str | None = None):
+        if not isinstance(models, Mapping) or not models:
+            raise ConfigError("There are no models to compare: give a dict of label -> model.")
+        found = iterate_sessions(cohort)
+        self._sources: dict[tuple[str, str], Any] = {}  # models or latents
+        self.reasons: dict[tuple[str, str], str] = {}
+        self._made: dict[tuple, Any] = {}
+        self._lock, self._closed = threading.RLock(), False
+        for label, given in models.items():
+            for name, session in found.items():
+                source = _source(str(label), given, name, only=len(found) == 1)
+                if why := _unreadable(source, session, name):
+                    self.reasons[str(label), name] = why
+                elif source is not None:
+                    self._sources[str(label), name] = source
+        if not self._sources:
+            raise DataError(f"No model can read any of the sessions. {' '.join(self.notes())}")
+        self.labels = tuple(in_order([str(m) for m in models if self._of(0, str(m))]))
+        self.names = tuple(name for name in found if self._of(1, name))
+        self._sessions = {name: found[name] for name in self.names}
+        super().__init__()
+        if reference is None:
+            reads = {m: [getattr(s, "modality", "") for s in self._of(0, m)] for m in self.labels}
+            spikes = [m for m in self.labels if "spikes" in reads[m]]
+            reference = "Teacher" if "Teacher" in self.labels else [*spikes, *self.labels][0]
+        elif reference not in self.labels:
+            raise ConfigError(f"The reference is {reference!r}: give one of {list(self.labels)}.")
+        self.reference, self.models, self.sessions = reference, self.labels, self.names
+        self.session = self.names[0]
 
-    def scores_of(self, name: str) -> pd.DataFrame:
-        """As :meth:`scores`, of one session, whether it is shown or not."""
-        return self._scores([name])
+    @traitlets.validate("models", "sessions", "session", "reference")
+    def _known(self, proposal: Any) -> Any:
+        trait, value = proposal["trait"].name, proposal["value"]
+        known = self.labels if trait in ("models", "reference") else self.names
+        for name in [value] if isinstance(value, str) else value:
+            if name not in known:
+                raise traitlets.TraitError(f"{name!r} cannot be shown: choose from {list(known)}.")
+        return value if isinstance(value, str) else tuple(n for n in known if n in value)
 
-    def decoded(self) -> pd.DataFrame:
-        """Behavior of the session in focus, true and as decoded from each model, in the stretch shown.
+    @traitlets.validate("start_s")
+    def _inside(self, proposal: Any) -> float:
+        first, last = self.extent()
+        if not first <= proposal["value"] <= last:
+            where = f"{self.session} runs from {first:g} to {last:g} s"
+            raise traitlets.TraitError(f"start_s is {proposal['value']:g}: {where}.")
+        return proposal["value"]
 
-        Returns
-        -------
-        DataFrame
-            ``time`` (s), ``axis``, ``model`` ("True" for the behavior itself), ``value`` (units of the behavior), ``in_split`` (whether the bin is of
-            the split shown).
+    @traitlets.observe("session", "split")
+    def _go_to_split(self, _: Any) -> None:
+        """Show the first bins of the split."""
+        label = next(label for label in self.labels if (label, self.session) in self._sources)
+        use = self._bins(self.session, [label], SPLITS[self.split])
+        self.start_s = float(self.dataset()["time"].values[np.argmax(use)])
 
-        Raises
-        ------
-        DataError
-            No behavior, nothing computed, or no bin in the stretch.
-        """
-        dataset, name = self.dataset(), self.session
-        if "behavior" not in dataset:
-            raise DataError(f"{name} has no behavior to decode: put another session in focus.")
-        time = dataset["time"].values
-        shown = (time >= self.start_s) & (time < self.start_s + self.span_s)
-        if not shown.any():
-            raise DataError(
-                f"No bin of {name} from {self.start_s:g} to {self.start_s + self.span_s:g} s: "
-                "there is a gap; move the start."
-            )
-        predicted = self._results.predicted
-        made = {label: predicted[label, name, self.readout] for label in self._done()}
-        in_split = self._bins(list(made))[shown]
-        tables = []
-        for label, values in {"True": dataset["behavior"], **made}.items():
-            values = values.transpose("time", "behavior_dim").values[shown]
-            for i, axis in enumerate(dataset["behavior_dim"].values):
-                columns = {"time": time[shown], "axis": str(axis), "model": label}
-                tables.append(pd.DataFrame(columns | {"value": values[:, i], "in_split": in_split}))
-        return pd.concat(tables, ignore_index=True)
+    def dataset(self) -> xr.Dataset:
+        """The session in focus."""
+        return self._sessions[self.session]
 
-    def latents(self, *, max_points: int = MAX_POINTS) -> pd.DataFrame:
-        """Latents of the session in focus on the reference's principal components.
+    def extent(self) -> tuple[float, float]:
+        """First and last time of the session in focus, seconds."""
+        time = self.dataset()["time"].values
+        return float(time[0]), float(time[-1])
 
-        Each model's latents are turned, mirrored, scaled and shifted onto the reference's (Procrustes) as training time says, and then seen on
-        the components that are leading in the reference's training time.
+    def readable(self, name: str | None = None) -> list[str]:
+        """Models shown that can read a session, by default that in focus."""
+        name = name or self.session
+        return [m for m in self.models if (m, name) in self._sources.keys() - self.reasons.keys()]
+
+    def notes(self) -> list[str]:
+        """Why models are not shown on sessions, a sentence a pair."""
+        return [f"{m} cannot read {name}: {why}." for (m, name), why in self.reasons.items()]
+
+    # Computing
+
+    def missing(self) -> list[tuple[str, str]]:
+        """(label, session) that are shown, or needed as reference, and not computed yet."""
+        labels = in_order([*self.models, self.reference])
+        names = [n for n in self.names if n in self.sessions or n == self.session]
+        pairs = [(m, n) for n in names for m in labels if (m, n) in self._sources]
+        return [p for p in pairs if p not in self.reasons and not self._complete(p)]
+
+    def missing_layers(self) -> list[str]:
+        """Models shown whose layers are still to be compared in the session in focus."""
+        name, reference = self.session, self.reference
+        models = {m: self._sources.get((m, name)) for m in [reference, *self.readable()]}
+        layered = [m for m, source in models.items() if isinstance(source, Autoencoder)]
+        others = [m for m in layered if ("layers", m, name, reference) not in self._made]
+        return [m for m in others if m != reference] if reference in layered else []
+
+    def compute(self, report: Report) -> None:
+        """Encode and decode what is missing, then compare layers in the session in focus.
+
+        Each finished step stays. What a model cannot read is noted in ``reasons``.
 
         Parameters
         ----------
-        max_points : int
-            At most so many evenly spaced bins of the split shown.
+        report : callable
+            ``report(share, text)`` before each step; it may raise to end the work.
+        """
+        steps: list[tuple[str, tuple[str, str], Callable[[], Any]]] = []
+        for m, n in self.missing():
+            steps.append((f"encode {n} by {m}", (m, n), lambda m=m, n=n: self._latents(m, n)))
+            for kind in READOUTS if "behavior" in self._sessions[n] else ():
+                work = lambda m=m, n=n, kind=kind: self._decoded(m, n, kind)  # noqa: E731
+                steps.append((f"decode {n} from {m}, {kind.replace('_', ' ')}", (m, n), work))
+        name, theirs = self.session, self.reference
+        for m in self.missing_layers():
+            work = lambda m=m: self._layers(m, name, theirs)  # noqa: E731
+            steps.append((f"compare layers of {m} on {name}", (m, name), work))
+        for number, (text, pair, work) in enumerate(steps):
+            report(number / len(steps), text)
+            if pair in self.reasons or self._closed:
+                continue
+            try:
+                work()
+            except SpikeLFPError as error:
+                self.reasons[pair] = str(error).rstrip(".")
+        report(1.0, "all is computed")
+
+    def clear(self) -> None:
+        """Free all that is computed; a computation that is under way keeps nothing."""
+        with self._lock:
+            self._closed = True
+            self._made.clear()
+
+    # Tables
+
+    def scores(self, sessions: Sequence[str] | None = None) -> pd.DataFrame:
+        """R² of the models and sessions shown: tidy, both read-outs and all splits."""
+        names = self.sessions if sessions is None else sessions
+        keys = [("decoded", m, n, k) for m in self.models for n in names for k in READOUTS]
+        return _stacked([self._made[key][1] for key in keys if key in self._made], SCORE_COLUMNS)
+
+    def tests(self) -> pd.DataFrame:
+        """Paired tests of the reference against the others, on the split shown; may be empty."""
+        table = self.scores()
+        table = table.loc[table["split"] == self.split]
+        shared = table.groupby("model")["session"].nunique()
+        others = [m for m in shared.index[shared > 1] if m != self.reference]
+        if not others or shared.get(self.reference, 0) < 2:
+            return pd.DataFrame()
+        return paired_tests(table, reference=self.reference, against=others)
+
+    def predictions(self) -> dict[str, xr.DataArray]:
+        """Model -> decoded behavior (time, behavior_dim) of the session in focus, with ``split``."""
+        if "behavior" not in self.dataset():
+            raise DataError(f"{self.session} has no behavior: put another session in focus.")
+        return {m: self._made["decoded", m, self.session, self.readout][0] for m in self._done()}
+
+    def latents(self) -> tuple[dict[str, xr.DataArray], xr.DataArray]:
+        """Latents on the reference's leading components, and what colors them, on the split shown.
+
+        Each model's are turned onto the reference's (Procrustes) as training time says.
 
         Returns
         -------
-        DataFrame
-            ``model``, ``time`` (s), ``pc1``, ``pc2`` (and ``pc3``), ``color`` (direction in radians, speed in the behavior's units, or time in s),
-            ``rest`` (too slow for a direction).
-
-        Raises
-        ------
-        DataError
-            The reference cannot read the session, nothing is computed, or the behavior has no such color.
+        tuple
+            Model -> (time, 2), the reference first, and (time, 1 or 2) behavior, speed or time.
         """
-        labels, name = self._done(), self.session
-        turned = {label: self._turn(label, name)[1] for label in labels}
-        color, rest = numbers.color_by(self.dataset(), self.color_by)
-        use = self._bins(labels) & np.isfinite(color)
-        for values in turned.values():
-            use &= np.isfinite(values).all(axis=1)
-        bins = np.flatnonzero(use)
-        if not bins.size:
-            raise DataError(
-                f"No bin of the split {self.split!r} has latents of all models: show another."
-            )
-        bins = bins[:: -(-bins.size // max_points)]
-        columns = {
-            "time": self.dataset()["time"].values[bins],
-            "color": color[bins],
-            "rest": rest[bins],
-        }
-        tables = []
-        for label, values in turned.items():
-            places = {f"pc{i + 1}": values[bins, i] for i in range(self.dimensions)}
-            tables.append(pd.DataFrame({"model": label} | places | columns))
-        return pd.concat(tables, ignore_index=True)
+        labels = sorted(self._done(), key=lambda label: label != self.reference)
+        use = self._bins(self.session, labels, SPLITS[self.split])
+        time = self.dataset()["time"].values[use]
+        places = {m: self._turned(m, self.session)[1][use] for m in labels}
+        made = {m: xr.DataArray(v, {"time": time}, ("time", "latent")) for m, v in places.items()}
+        return made, self._color().isel(time=use)
 
     def alignment_over_time(self) -> pd.DataFrame:
-        """How close the latents of each model are to the reference's, window by window of the split shown.
+        """A row a window: ``session``, ``model``, ``start_s``, ``bins``, ``alignment``.
 
-        Returns
-        -------
-        DataFrame
-            ``session`` (that in focus), ``model``, ``start_s`` (s), ``bins``, ``alignment``: mean cosine, about the reference's mean, of latents that
-            were turned onto the reference's (Procrustes) as training time says.
-
-        Raises
-        ------
-        DataError
-            The reference cannot read the session, or nothing is computed.
+        Mean cosine, about the reference's mean, of latents turned onto the reference's (Procrustes)
+        as training time says.
         """
         name = self.session
-        code, window_s = SPLITS[self.split], self.window_s
-        tables = [
-            self._results.windows(
-                name,
-                label,
-                self.reference,
-                {"alignment": self._turn(label, name)[0]},
-                code=code,
-                window_s=window_s,
-            )
-            for label in self._done()
-        ]
-        return pd.concat(tables, ignore_index=True)
+        cosines = {m: {"alignment": self._turned(m, name)[0]} for m in self._done()}
+        return _stacked([self._windows(m, name, own) for m, own in cosines.items()], [])
 
     def alignment_by_layer(self) -> pd.DataFrame:
-        """Linear CKA of each layer of the models with each of the reference, on test time of the session in focus.
+        """Linear CKA of each layer (0: the tokens) with each of the reference, on test time."""
+        keys = [("layers", m, self.session, self.reference) for m in self.readable()]
+        return _stacked([self._made[key] for key in keys if key in self._made], LAYER_COLUMNS)
 
-        Returns
-        -------
-        DataFrame
-            ``session``, ``model``, ``layer``, ``reference_layer`` (0: the tokens), ``value``; empty before :meth:`compute`.
+    def errors_by_window(self) -> pd.DataFrame:
+        """As :meth:`alignment_over_time` for all sessions shown, with ``error`` and ``rho``.
+
+        ``error``: root mean square in SDs of the behavior in the split (1: what the mean would do).
+        ``rho``: Spearman's over windows, negative where worse decoding goes with less alignment.
+        Neighboring windows are not independent: no p value.
         """
-        keys = [(label, self.session, self.reference) for label in self.readable()]
-        return self._results.table(self._results.layers, keys, LAYER_COLUMNS)
-
-    def errors_by_window(self, sessions: Sequence[str] | None = None) -> pd.DataFrame:
-        """Error of decoding against alignment with the reference, window by window: where a model fails, does it leave the reference?
-
-        Parameters
-        ----------
-        sessions : sequence of str, optional
-            By default those shown and the one in focus, as far as they are computed and have behavior.
-
-        Returns
-        -------
-        DataFrame
-            ``session``, ``model``, ``start_s`` (s), ``bins``, ``alignment`` as in :meth:`alignment_over_time`, ``error`` (root mean square, in standard
-            deviations of the behavior in the split; 1 is what the mean would do), ``speed`` (mean length of the first two axes of velocity).
-
-        Raises
-        ------
-        DataError
-            Nothing of it is computed, or no session has both a reference and behavior.
-        """
-        wanted = dict.fromkeys([self.session, *(self.sessions if sessions is None else sessions)])
-        tables = [
-            self._results.errors(
-                label,
-                name,
-                self.reference,
-                self.readout,
-                code=SPLITS[self.split],
-                window_s=self.window_s,
-            )
-            for name in map(self._one(self.names), wanted)
-            if "behavior" in self._sessions[name]
-            and (self.reference, name) in self._results.latents
-            for label in self.readable(name)
-            if label != self.reference and self._results.complete((label, name))
-        ]
+        tables = []
+        for name in dict.fromkeys([self.session, *self.sessions]):
+            for m in self.readable(name):
+                made = self._made.get(("decoded", m, name, self.readout))
+                theirs = ("latents", self.reference, name) in self._made
+                if m == self.reference or made is None or not theirs:
+                    continue
+                use = self._bins(name, [m, self.reference], SPLITS[self.split])
+                true = self._sessions[name]["behavior"].transpose("time", ...).values
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    far = (true - made[0].values) ** 2 / np.nanvar(true[use], axis=0)
+                far = far[:, np.isfinite(far).any(axis=0)].mean(axis=1)
+                table = self._windows(
+                    m, name, {"alignment": self._turned(m, name)[0], "error": far}
+                )
+                known = len(table) > 2 and all(np.ptp(table[c]) > 0 for c in ("alignment", "error"))
+                found: Any = spearmanr(table["alignment"], table["error"]) if known else None
+                rho = found.statistic if known else np.nan
+                tables.append(table.assign(error=np.sqrt(table["error"]), rho=rho))
         if not tables:
             raise DataError(
-                f"No session shown has behavior and latents of {self.reference} and another model: press Compute, or choose others."
+                f"No session shown has behavior and latents of {self.reference} and of another "
+                "model: press Compute, or choose others."
             )
         return pd.concat(tables, ignore_index=True)
 
-    def rank_correlations(self, table: pd.DataFrame | None = None) -> pd.DataFrame:
-        """Spearman's rho between error and alignment over windows, for each session and model.
+    # What is computed, each once
 
-        Parameters
-        ----------
-        table : DataFrame, optional
-            What :meth:`errors_by_window` gave.
+    def _once(self, key: tuple, make: Callable[[], Any]) -> Any:
+        if (found := self._made.get(key)) is None:
+            found = make()
+            with self._lock:
+                if not self._closed:
+                    self._made[key] = found
+        return found
 
-        Returns
-        -------
-        DataFrame
-            ``session``, ``model``, ``rho`` (negative: worse where less aligned), ``n`` (windows). Neighboring windows are not independent, so there is
-            no p value.
-        """
-        table = self.errors_by_window() if table is None else table
-        groups: Any = table.groupby(["session", "model"], sort=False)
-        rows = []
-        for key, own in groups:
-            aligned, error = own["alignment"].to_numpy(), own["error"].to_numpy()
-            rows.append((*key, numbers.rank_correlation(aligned, error), len(own)))
-        return pd.DataFrame(rows, columns=["session", "model", "rho", "n"])
-
-    def _scores(self, names: Sequence[str]) -> pd.DataFrame:
-        keys = [(label, n, readout) for label in self.models for n in names for readout in READOUTS]
-        return self._results.table(self._results.scores, keys, SCORE_COLUMNS)
-
-    def _bins(self, labels: Sequence[str]) -> np.ndarray:
-        """(time,) bool: bins of the split shown, of the session in focus."""
-        return self._results.bins(self.session, labels, SPLITS[self.split])
+    def _complete(self, pair: tuple[str, str]) -> bool:
+        if "behavior" not in self._sessions[pair[1]]:
+            return ("latents", *pair) in self._made
+        return all(("decoded", *pair, kind) in self._made for kind in READOUTS)
 
     def _done(self) -> list[str]:
         """Models shown that are computed in the session in focus."""
-        done = [label for label in self.readable() if self._results.complete((label, self.session))]
+        done = [m for m in self.readable() if self._complete((m, self.session))]
         if not done:
-            raise DataError(
-                f"Nothing of {self.session} is computed for the models chosen: press Compute."
-            )
+            raise DataError(f"Nothing of {self.session} is computed yet: press Compute.")
         return done
 
-    def _turn(self, label: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-        return self._results.turned(label, name, self.reference)
+    def _of(self, side: int, key: str) -> list:
+        return [source for pair, source in self._sources.items() if pair[side] == key]
+
+    def _split(self, label: str, name: str) -> xr.DataArray:
+        """How time was split in a model's training."""
+        source = self._sources[label, name]
+        attrs = source.attrs if isinstance(source, xr.DataArray) else source.info.get("train", {})
+        keys = {k: attrs[k] for k in ("scheme", "window_s", "seed") if k in attrs}
+        keys = {"scheme": "blocks", "window_s": 2.0, "seed": 0} | keys
+        return self._once(
+            ("split", label, name), lambda: split_session(self._sessions[name], **keys)
+        )
+
+    def _bins(self, name: str, labels: Sequence[str], code: int) -> np.ndarray:
+        """(time,) bool: bins of a split in the training of all these models."""
+        return np.logical_and.reduce([self._split(m, name).values == code for m in labels])
+
+    def _encode(self, m: str, name: str, session: xr.Dataset, layer: int | None) -> xr.DataArray:
+        source = self._sources[m, name]
+        if isinstance(source, xr.DataArray):
+            return source
+        known = None if session_name(session) in source.sessions else name
+        return encode(source, session, as_session=known, layer=layer, progress=False)
+
+    def _latents(self, m: str, n: str) -> xr.DataArray:
+        return self._once(("latents", m, n), lambda: self._encode(m, n, self._sessions[n], None))
+
+    def _decoded(self, m: str, n: str, kind: str) -> tuple[xr.DataArray, pd.DataFrame]:
+        def make() -> tuple[xr.DataArray, pd.DataFrame]:
+            session, latents, split = self._sessions[n], self._latents(m, n), self._split(m, n)
+            fitted = fit_readout(latents, session, kind=kind, split=split)
+            predicted = fitted.predict(latents, split=split)
+            about = {"model": m, "session": n, "seed": split.attrs["seed"]}
+            scores = score_predicted(predicted, session).assign(**about)
+            return predicted, scores.reindex(columns=SCORE_COLUMNS)
+
+        return self._once(("decoded", m, n, kind), make)
+
+    def _layers(self, m: str, name: str, reference: str) -> pd.DataFrame:
+        """Linear CKA of all layers of a model and the reference on shared test time."""
+        use = self._bins(name, [m, reference], TEST)
+        session = self._sessions[name].isel(time=use)
+        own, theirs = (
+            [self._encode(label, name, session, i).values for i in range(depth)]
+            for label in (m, reference)
+            for depth in [self._sources[label, name].config.layers + 1]
+        )
+        rows = [
+            (name, 0, m, i, j, linear_cka(a, b))
+            for i, a in enumerate(own)
+            for j, b in enumerate(theirs)
+        ]
+        key = ("layers", m, name, reference)
+        return self._once(key, lambda: pd.DataFrame(rows, columns=LAYER_COLUMNS))
+
+    def _turned(self, label: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(time,) cosine to the reference, and (time, 2) places on its principal components."""
+        reference = self.reference
+        if (reference, name) not in self._sources or (reference, name) in self.reasons:
+            why = self.reasons.get((reference, name), "not given")
+            raise DataError(f"{reference} cannot read {name} ({why}): choose another reference.")
+        pair: Any = [self._made.get(("latents", m, name)) for m in (label, reference)]
+        if pair[0] is None or pair[1] is None:
+            raise DataError(f"The latents of {label} or {reference} are not there: press Compute.")
+        use = self._bins(name, [label, reference], TRAIN)
+        if not use.any():
+            who = f"{label} and {reference} share no training time in {name}"
+            raise DataError(f"{who}: compare models of one seed.")
+
+        def make() -> tuple[np.ndarray, np.ndarray]:
+            width = max(latents.shape[1] for latents in pair)
+            own, fixed = (
+                np.pad(v.transpose("time", ...).astype(float), ((0, 0), (0, width - v.shape[1])))
+                for v in pair
+            )
+            turned = np.asarray(procrustes(own, np.where(use[:, None], fixed, np.nan)).aligned)
+            known = fixed[use & np.isfinite(fixed).all(axis=1)]
+            axes = np.linalg.svd(known - known.mean(axis=0), full_matrices=False)[2][:2].T
+            a, b = turned - known.mean(axis=0), fixed - known.mean(axis=0)
+            length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+            product = np.einsum("td,td->t", a, b)
+            none = np.full(len(a), np.nan)
+            return np.divide(product, length, out=none, where=length > 0), a @ axes
+
+        return self._once(("turned", label, name, reference), make)
+
+    def _windows(self, label: str, name: str, columns: dict[str, np.ndarray]) -> pd.DataFrame:
+        """Means by window of the split's bins; windows less than half full are left out."""
+        session = self._sessions[name]
+        time, bin_size_s = session["time"].values, float(session.attrs["bin_size_s"])
+        use = self._bins(name, [label, self.reference], SPLITS[self.split])
+        use &= np.isfinite(np.stack([*columns.values()])).all(axis=0)
+        # a hair more, or the bin at 0.3 s would fall into the window before it
+        number = np.floor((time - time[0]) / self.window_s + 1e-6).astype(int)[use]
+        table: Any = pd.DataFrame({k: v[use] for k, v in columns.items()}).groupby(number)
+        means = table.mean()
+        means.insert(0, "bins", table.size())
+        means.insert(0, "start_s", time[0] + means.index * self.window_s)
+        means.insert(0, "model", label)
+        means.insert(0, "session", name)
+        full = means["bins"] >= MIN_FILLED * self.window_s / bin_size_s
+        return means.loc[full].reset_index(drop=True)
+
+    def _color(self) -> xr.DataArray:
+        """(time, behavior_dim) velocity, speed or time of the session in focus."""
+        data = self.dataset()
+        if self.color_by == "time":
+            return _one_axis(data["time"].values, data, "time", "s")
+        if "behavior" not in data:
+            raise DataError(f"{self.session} has no behavior: color by time.")
+        moved = _velocity(data)
+        if self.color_by == "speed":
+            units = str(data["behavior"].attrs.get("units", ""))
+            return _one_axis(np.linalg.norm(moved.values, axis=1), data, "speed", units)
+        if moved.shape[1] < 2:
+            raise DataError("One axis of behavior has no direction: color by speed or time.")
+        return moved
+
+
+def _stacked(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def _one_axis(values: np.ndarray, data: xr.Dataset, name: str, units: str) -> xr.DataArray:
+    coords = {"time": data["time"].values, "behavior_dim": [name]}
+    return xr.DataArray(values[:, None], coords, ("time", "behavior_dim"), attrs={"units": units})
+
+
+def _velocity(session: xr.Dataset) -> xr.DataArray:
+    """First two axes of velocity: the behavior itself, or the slope of a position."""
+    behavior = session["behavior"].transpose("time", "behavior_dim")
+    names = [str(name) for name in behavior["behavior_dim"].values]
+    if {"vx", "vy"} <= set(names):
+        return behavior.sel(behavior_dim=["vx", "vy"])
+    behavior = behavior[:, :2]
+    if "position" not in str(behavior.attrs.get("kind", "")).lower() and names[:2] != ["x", "y"]:
+        return behavior
+    bin_size_s = float(session.attrs["bin_size_s"])
+    slope = np.gradient(behavior.values.astype(float), axis=0) / bin_size_s
+    jump = np.diff(session["time"].values) > GAP_BINS * bin_size_s
+    slope[np.append(jump, False) | np.append(False, jump)] = np.nan
+    return behavior.copy(data=slope)
+
+
+def _source(label: str, given: Any, name: str, *, only: bool) -> Any:
+    """The model or latents that were given for a session; None if there are none."""
+    one = given.get(name) if isinstance(given, Mapping) else given
+    if isinstance(given, xr.DataArray) and not only:
+        raise ConfigError(
+            f"The latents of {label!r} are of one session: give {{session: latents}}."
+        )
+    if one is not None and not isinstance(one, Autoencoder | xr.DataArray):
+        raise ConfigError(
+            f"{label!r} is a {type(one).__name__}: give a model (from pretrain, distill or load), "
+            "latents (from encode), or {session name: model}."
+        )
+    return one
+
+
+def _unreadable(source: Any, session: xr.Dataset, name: str) -> str:
+    """Why a model cannot read a session, as far as one sees without encoding; empty if it can."""
+    if source is None:
+        return "no model was given for this session"
+    bin_size_s = float(session.attrs["bin_size_s"])
+    if isinstance(source, xr.DataArray):
+        timed = source.ndim == 2 and source.dims[0] == "time" and "time" in source.coords
+        if timed and same_clock(source["time"], session["time"], bin_size_s=bin_size_s):
+            return ""
+        return "the latents given are not (time, latent) on the clock of the session"
+    reads = VARIABLES[source.modality]
+    if not any(variable in session for variable in reads):
+        return f"it reads {' or '.join(reads)}, which the session does not have"
+    known = [n for n in (session_name(session), name) if n in source.sessions]
+    if not known:
+        return f"the session is not in its vocabulary ({', '.join(list(source.sessions)[:4])})"
+    return ""  # what else is wrong, encode says

@@ -1,15 +1,17 @@
-"""A training that is watched while it runs: curves, time left, and a button that ends it with its best weights."""
+"""A training that is watched while it runs: curves, time left, and a button that ends it."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import Any
 
 import ipywidgets
 import pandas as pd
+import traitlets
 import xarray as xr
 
 from spikelfp_lab.analysis import decode
@@ -17,13 +19,90 @@ from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.plots import plot_history
 from spikelfp_lab.sessions import as_dataset
 from spikelfp_lab.widgets.base import Picture, button
-from spikelfp_lab.widgets.monitor_state import MonitorState
 
-if TYPE_CHECKING:
-    from spikelfp_lab.models.autoencoder import Autoencoder
-
-REDRAW_S = 1.0  # the picture is drawn at most so often: it must not cost what the training costs
+RECENT = 5  # validations that the speed is taken from: a machine that slows down is noticed
+REDRAW_S = 1.0  # the picture is drawn at most so often
 R2 = "validation R²"
+
+
+class MonitorState(traitlets.HasTraits):
+    """How far a training is, without a browser.
+
+    Attributes
+    ----------
+    history : pd.DataFrame or None
+        Tidy: what the loop gave, and the metrics added with :meth:`extra`.
+    step, steps : int
+    left_s : float or None
+        Seconds that the rest takes at the speed of the last five validations.
+    best_step : int or None
+        Of the lowest validation score.
+    stop_requested : bool
+        Set by the button; training ends at the next validation.
+    ending : {"", "finished", "stopped", "interrupted", "failed"}
+        Empty while it runs.
+    """
+
+    history = traitlets.Instance(pd.DataFrame, allow_none=True)
+    step = traitlets.Int(0)
+    steps = traitlets.Int(0)
+    left_s = traitlets.Float(None, allow_none=True)
+    best_step = traitlets.Int(None, allow_none=True)
+    stop_requested = traitlets.Bool(False)
+    ending = traitlets.Enum(["", "finished", "stopped", "interrupted", "failed"], "")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        super().__init__()
+        self._clock = clock
+        self._marks: list[tuple[float, int]] = []
+        self._extra: list[tuple[int, str, str, float]] = []
+
+    def begin(self, *, step: int, steps: int) -> None:
+        """Training goes from ``step`` to ``steps``; what was before is forgotten."""
+        self._extra, self._marks = [], [(self._clock(), step)]
+        self.history, self.left_s, self.best_step = None, None, None
+        self.stop_requested, self.ending, self.step, self.steps = False, "", step, steps
+
+    def extra(self, metric: str, value: float) -> None:
+        """Add a validation metric of the last step."""
+        self._extra.append((self.step, "val", metric, float(value)))
+
+    def update(self, history: pd.DataFrame) -> None:
+        """Take the loop's history after a validation."""
+        self.step = int(history["step"].to_numpy().max())
+        self._marks = [*self._marks, (self._clock(), self.step)][-RECENT - 1 :]
+        (then, before), (now, _) = self._marks[0], self._marks[-1]
+        done = self.step - before
+        self.left_s = (self.steps - self.step) * (now - then) / done if done else None
+        judged: Any = history[(history["split"] == "val") & (history["metric"] == "score")]
+        if len(judged):  # the first of equal ones, as the loop keeps it
+            self.best_step = int(judged["step"].iloc[judged["value"].to_numpy().argmin()])
+        rows = pd.DataFrame(self._extra, columns=["step", "split", "metric", "value"])
+        self.history = pd.concat([history, rows], ignore_index=True) if len(rows) else history
+
+    def stop(self) -> None:
+        """Ask training to end at the next validation; too late once it has ended."""
+        self.stop_requested = self.stop_requested or not self.ending
+
+    def end(self, ending: str) -> None:
+        """Training is over."""
+        self.ending, self.left_s = ending, None
+
+    @property
+    def text(self) -> str:
+        """One line: how far, how long yet, and which step is best so far."""
+        at = f"step {self.step} of {self.steps}"
+        if self.ending in ("interrupted", "failed"):
+            return f"{self.ending} at {at}; with folder=, the same call goes on from there"
+        if self.ending:
+            how = "stopped early" if self.ending == "stopped" else "finished"
+            return f"{how} at {at}; weights of step {self.best_step} kept"
+        parts = [at]
+        if self.left_s is not None:
+            parts.append(f"{timedelta(seconds=round(self.left_s))} left")
+        if self.best_step is not None:
+            parts.append(f"best at step {self.best_step}")
+        return ", ".join(parts + ["stopping at the next validation"] * self.stop_requested)
 
 
 class Monitor:
@@ -33,39 +112,35 @@ class Monitor:
     ----------
     state : MonitorState
     widget : ipywidgets.VBox
-        Picture, progress, and the button.
     """
 
     def __init__(self, session: xr.Dataset | None, *, every: int, title: str):
         self.session, self.every, self.title = session, every, title
-        self.state = MonitorState()
+        self.state, self.picture = MonitorState(), Picture()
         self._shown, self._validations, self._drawn = False, 0, 0.0
-        self._model: Autoencoder | None = None
-        self.picture = Picture()
-        self._bar = ipywidgets.IntProgress(
-            max=1, tooltip="Steps that are done", layout={"width": "160px"}
-        )
+        self._model: Any = None
+        self._bar = ipywidgets.IntProgress(max=1, tooltip="Steps that are done")
         self._text = ipywidgets.HTML()
         self._text.add_class("spikelfp-message")
         tooltip = "End training at its next validation and keep the weights of the best one so far"
         self.button = button("Stop early", tooltip, self.state.stop)
-        self.widget = ipywidgets.VBox(
-            [self.picture.widget, ipywidgets.HBox([self.button, self._bar, self._text])]
-        )
+        row = ipywidgets.HBox([self.button, self._bar, self._text])
+        self.widget = ipywidgets.VBox([self.picture.widget, row])
         self.widget.add_class("spikelfp-monitor")
-        self.state.observe(
-            self._show, ["step", "steps", "left_s", "best_step", "stop_requested", "ending"]
-        )
+        self.state.observe(self._show)
 
     @contextmanager
-    def watch(self, model: Autoencoder, *, step: int, steps: int) -> Iterator[None]:
-        """What the loop does its training within: knows its length, and how it ended."""
+    def watch(self, model: Any, *, step: int, steps: int) -> Iterator[None]:
+        """The loop trains within this: it knows its length, and how it ended."""
         if not in_notebook():
             yield
             return
         from IPython.display import display  # there already, since this is a notebook
 
-        _hear_while_busy(self.button)
+        # ipykernel sends a widget's messages to where it last spoke from, which is the busy cell:
+        # let them be dealt with in the subshell that the front end names.
+        comm: Any = self.button.comm
+        comm._reply_subshell_for = lambda data, default: default
         self._model, self._validations, self._drawn = model, 0, 0.0
         self.picture.clear()
         self.state.begin(step=step, steps=steps)
@@ -89,11 +164,11 @@ class Monitor:
         """Show the history so far; end training where the button asked for it."""
         if self._model is None:  # not in a notebook
             return
-        self.state.update(history)
+        self.state.step = int(history["step"].to_numpy().max())
         self._validations += 1
         if self._validations % self.every == 0:
             self._add_r2()
-            self.state.show(history)
+        self.state.update(history)
         if time.monotonic() - self._drawn >= REDRAW_S:
             self._draw()
         if self.state.stop_requested:
@@ -102,12 +177,11 @@ class Monitor:
             raise StopTraining
 
     def _add_r2(self) -> None:
-        """The one-frame read-out on validation time, from the weights of this moment. Neither draws random numbers."""
+        """The one-frame read-out on validation time, of the weights of this moment."""
         if self.session is None:
             return
         from spikelfp_lab.models import encode
 
-        assert self._model is not None
         device = next(self._model.parameters()).device
         latents = encode(self._model, self.session, device=device, progress=False)
         scores = decode(latents, self.session, readouts=["one_frame"])
@@ -122,9 +196,8 @@ class Monitor:
     def _show(self, _: object = None) -> None:
         state = self.state
         self._bar.max, self._bar.value = max(1, state.steps), state.step
-        self._bar.bar_style = {"finished": "success", "stopped": "success", "": "info"}.get(
-            state.ending, "danger"
-        )
+        good = state.ending in ("finished", "stopped")
+        self._bar.bar_style = "success" if good else "danger" if state.ending else "info"
         self._text.value = f'<span role="status">{state.text}</span>'
         self.button.disabled = bool(state.ending) or state.stop_requested
 
@@ -134,23 +207,21 @@ def monitor(
 ) -> Monitor:
     """Watch a training in the notebook while it runs, and end it early if it has learned enough.
 
-    For ``callbacks=[sl.monitor()]`` of :func:`~spikelfp_lab.pretrain`, :func:`~spikelfp_lab.finetune` and :func:`~spikelfp_lab.distill`. Shows
-    the curves of every metric, the step, the time left and the best step. Outside a notebook it does nothing, so that a script may keep it. It
-    changes no weight: a training with it ends, bit for bit, where one without it does.
+    For ``callbacks=[sl.monitor()]`` of the training verbs: curves of every metric, the step, the
+    time left and the best step. It changes no weight, and outside a notebook it does nothing.
 
-    **Stop early** ends training at its next validation with the best weights so far. The click is heard while the cell runs in JupyterLab from 4.4
-    on with ipykernel from 7 on, which deal with widgets in a thread of their own (Settings, Kernels, "Kernel Comms over subshells"). Elsewhere it is heard
-    only when the cell is done: interrupt the kernel instead, and with ``folder=`` the same call goes on from the last validation.
+    **Stop early** ends training at its next validation with the best weights so far. The click is
+    heard while the cell runs in JupyterLab from 4.4 on with ipykernel from 7 on; elsewhere when the
+    cell is done: interrupt the kernel instead, and with ``folder=`` the same call goes on.
 
     Parameters
     ----------
     session : Dataset or DataTree leaf, optional
-        A session with behavior that the model is trained on. At each validation its latents are decoded, as ``decode(encode(model, session), session)`` does, and the
-        R² of the one-frame read-out on validation time, mean over axes, is shown too. Weights are never chosen by it.
+        A session with behavior that the model is trained on: the one-frame R² of its latents on
+        validation time, mean over axes, is shown too. Weights are never chosen by it.
     every : int
         Decode at every so many validations: a long session takes seconds.
     title : str
-        Over the curves.
 
     Returns
     -------
@@ -162,8 +233,8 @@ def monitor(
     ConfigError
         ``every`` is less than 1.
     SchemaError
-        ``session`` is a cohort. Training itself raises what ``encode`` and ``decode`` raise, before its first step, when the session has no behavior or is
-        not one of the model's.
+        ``session`` is a cohort. Training itself raises, before its first step, what ``encode`` and
+        ``decode`` raise where the session does not suit the model.
 
     Examples
     --------
@@ -183,12 +254,3 @@ def in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return getattr(shell, "kernel", None) is not None
-
-
-def _hear_while_busy(widget: ipywidgets.Widget) -> None:
-    """Let a widget's messages be dealt with where the front end sends them, in a subshell, while a cell runs.
-
-    ipykernel from 7.4 on sends them on to where the widget last spoke from, which is the cell that is running; other versions never ask for this.
-    """
-    comm: Any = widget.comm
-    comm._reply_subshell_for = lambda data, default: default

@@ -10,7 +10,7 @@ import pytest
 
 from spikelfp_lab import load
 from tests.factories import make_session
-from tests.widgets.test_compare_state import make_model
+from tests.widgets.test_compare import make_model
 
 ROOT = Path(__file__).parents[2]
 

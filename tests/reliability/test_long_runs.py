@@ -25,7 +25,7 @@ from spikelfp_lab.widgets.monitor import monitor
 from tests.factories import make_session
 from tests.io.nwb_files import whole_file
 from tests.io.test_remote import serving
-from tests.widgets.test_compare_state import make_model
+from tests.widgets.test_compare import make_model
 
 # Noise from a test factory may be of a quality that is warned of.
 pytestmark = pytest.mark.filterwarnings("ignore::spikelfp_lab.errors.SpikeLFPWarning")
@@ -128,8 +128,8 @@ def use_comparison() -> None:
     widget.compute()
     widget.job.wait()
     assert not widget.job.error
-    for tab in range(len(widget._tabs)):
-        widget._views.selected_index = tab
+    for tab in range(len(widget.pictures)):
+        widget.tabs.selected_index = tab
     widget.close()
 
 

@@ -1,33 +1,61 @@
-"""The widget of a comparison: pictures, links, export, and what it tells its user."""
-
-import threading
+"""The comparison: each thing computed once, right where the truth is known, drawn and exported."""
 
 import ipywidgets
-import pandas as pd
+import numpy as np
 import pytest
+import torch
+import traitlets
+import xarray as xr
 
-from spikelfp_lab import DataError
-from spikelfp_lab.widgets import _compare_sources as sources
-from spikelfp_lab.widgets.compare import Comparison, compare
+from spikelfp_lab import ConfigError, DataError, ModelConfig, decode, encode
+from spikelfp_lab.models import Autoencoder
+from spikelfp_lab.sessions import TEST, split_session
+from spikelfp_lab.widgets import compare_state
+from spikelfp_lab.widgets.base import Cancelled
+from spikelfp_lab.widgets.compare import TABS, CompareState, compare
 from tests.factories import make_session
-from tests.widgets.test_compare_state import make_model
 
-PNG = b"\x89PNG"
+CONFIG = ModelConfig(width=16, layers=2, heads=2, spike_patch=16, channel_patch=8)
+SPLIT = {"scheme": "blocks", "window_s": 0.4, "seed": 3}
+
+
+def make_model(modality: str, sessions: dict) -> Autoencoder:
+    torch.manual_seed(0)
+    sizes = {name: session[modality].shape[1] for name, session in sessions.items()}
+    model = Autoencoder(CONFIG, modality=modality, sessions=sizes, bin_size_s=0.02)
+    model.info = {"train": SPLIT}
+    return model
 
 
 @pytest.fixture(scope="module")
 def sessions() -> dict:
-    made = [make_session(bins=1400, session=f"s0{i}", seed=i) for i in (1, 2)]
-    return {f"I/s0{i}": session for i, session in enumerate(made, 1)}
+    return {f"I/s0{i}": make_session(bins=1400, session=f"s0{i}", seed=i) for i in (1, 2)}
 
 
 @pytest.fixture(scope="module")
 def models(sessions) -> dict:
-    return {
-        "Teacher": make_model("spikes", sessions),
-        "MS-LFP": make_model("lfp", sessions),
-        "Mine": {"I/s01": make_model("lfp", sessions)},
-    }
+    first = {"I/s01": sessions["I/s01"]}
+    own = {"I/s01": make_model("lfp", first)}
+    made = {"Distilled": own, "Teacher": make_model("spikes", sessions)}
+    return made | {"MS-LFP": make_model("lfp", sessions)}
+
+
+@pytest.fixture
+def state(models, sessions) -> CompareState:
+    return CompareState(models, sessions)
+
+
+@pytest.fixture
+def encoded(monkeypatch) -> list:
+    """(modality, session, layer) of every call of encode."""
+    calls = []
+
+    def counted(model, session, *, layer=None, **options):
+        calls.append((model.modality, session.attrs["session"], layer))
+        return encode(model, session, layer=layer, **options)
+
+    monkeypatch.setattr(compare_state, "encode", counted)
+    return calls
 
 
 @pytest.fixture
@@ -38,189 +66,201 @@ def widget(models, sessions, tmp_path):
     made.close()
 
 
-@pytest.fixture
-def computed(widget) -> Comparison:
-    widget.compute()
-    widget.job.wait()
-    assert not widget.job.error
-    return widget
+def quiet(share: float, text: str) -> None:
+    pass
 
 
-def all_widgets(root: ipywidgets.Widget) -> list:
-    found = [root]
-    for child in getattr(root, "children", ()):
-        found += all_widgets(child)
-    return found
+def latents_of(values: np.ndarray, session: xr.Dataset) -> xr.DataArray:
+    return xr.DataArray(values, {"time": session["time"]}, ("time", "latent"), attrs=SPLIT)
 
 
-def find(root: ipywidgets.Widget, description: str) -> ipywidgets.Widget:
-    (one,) = [
-        w for w in all_widgets(root) if getattr(w, "description", "") == description
-    ]  # fmt: skip
+def signals(session: xr.Dataset, width: int = 4) -> np.ndarray:
+    """Latents that tell the behavior, with a mean and unequal variances."""
+    noise = np.random.default_rng(1).normal(size=(session.sizes["time"], width))
+    noise *= np.arange(width, 0, -1)
+    noise[:, :2] += 4 * session["behavior"].values
+    return noise + 3
+
+
+def test_nothing_is_encoded_before_compute_and_nothing_twice(state, encoded, sessions):
+    assert state.labels == state.models == ("MS-LFP", "Teacher", "Distilled")  # of the palette
+    assert state.reference == "Teacher" and state.session == "I/s01"
+    time = split_session(sessions["I/s01"], **SPLIT)
+    assert state.start_s == time["time"].values[time == TEST][0]
+    assert len(state.missing()) == 5 and state.scores().empty and not encoded
+    state.models = ("MS-LFP", "Teacher")
+    state.compute(quiet)
+    assert not state.missing()
+    state.models = state.labels
+    state.compute(quiet)
+    state.compute(quiet)
+    whole = [call for call in encoded if call[2] is None]
+    assert len(whole) == len(state._sources) == 5
+    assert not state.missing_layers()
+    layers = state.alignment_by_layer()
+    assert layers.groupby("model").size().to_dict() == {"MS-LFP": 9, "Distilled": 9}
+
+
+def test_scores_are_those_of_decode(state, sessions, models):
+    state.compute(quiet)
+    scores = state.scores()
+    assert len(scores) == 5 * 2 * 3 * 2 and set(scores["seed"]) == {3}
+    session = sessions["I/s02"]
+    expected = decode(encode(models["Teacher"], session, progress=False), session)
+    own = scores.query("model == 'Teacher' and session == 'I/s02'")
+    np.testing.assert_allclose(np.sort(own["r2"]), np.sort(expected["r2"]))
+    tests = state.tests()  # over the sessions that both have
+    assert set(tests["b"]) == {"MS-LFP"} and set(tests["n"]) == {2}
+
+
+def test_cancelling_keeps_what_is_finished(state):
+    texts = []
+
+    def until_third_model(share, text):
+        texts.append(text)
+        if sum(t.startswith("encode") for t in texts) == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        state.compute(until_third_model)
+    assert len(state.missing()) == 3
+    assert len(state.scores().groupby(["model", "session"])) == 2
+
+
+def test_a_turned_copy_is_recovered(sessions):
+    session = sessions["I/s01"]
+    values = signals(session)
+    rotation = np.linalg.qr(np.random.default_rng(2).normal(size=(4, 4)))[0]
+    turned = latents_of(0.2 * values @ rotation - 5, session)
+    state = CompareState({"Teacher": latents_of(values, session), "Mine": turned}, session)
+    state.compute(quiet)
+    places, color = state.latents()
+    np.testing.assert_allclose(places["Mine"], places["Teacher"], atol=1e-6)
+    assert color.dims == ("time", "behavior_dim") and len(color) == len(places["Mine"])
+    np.testing.assert_allclose(state.alignment_over_time()["alignment"], 1)
+
+
+def test_windows_with_more_noise_are_less_aligned_and_decoded_worse(sessions):
+    session = sessions["I/s01"]
+    values = signals(session)
+    test = split_session(session, **SPLIT) == TEST  # what is fitted on training time is clean
+    loud = np.where(test & (np.sin(3 * test["time"]) > 0), 12.0, 0.1)[:, None]
+    noise = loud * np.random.default_rng(3).normal(size=values.shape)
+    mine = latents_of(values + noise, session)
+    state = CompareState({"Teacher": latents_of(values, session), "Mine": mine}, session)
+    state.window_s, state.readout = 0.5, "one_frame"
+    state.compute(quiet)
+    table = state.errors_by_window()
+    assert set(table["model"]) == {"Mine"} and (table["rho"] < -0.3).all()
+    scores = state.scores().query("model == 'Mine' and split == 'test' and readout == 'one_frame'")
+    error = np.sqrt(np.average(table["error"] ** 2, weights=table["bins"]))
+    assert error == pytest.approx(np.sqrt(1 - scores["r2"].mean()), rel=0.1)
+
+
+@pytest.mark.parametrize("bins", [1, 500])
+def test_latents_of_another_clock_are_refused_however_late_the_clock(bins):
+    session = make_session(bins=1400)
+    session = session.assign_coords(time=session["time"] + 36_000)
+    late = session.assign_coords(time=session["time"] + bins * 0.02)
+    with pytest.raises(DataError, match="clock"):
+        CompareState({"Mine": latents_of(signals(session), late)}, session)
+
+
+def test_what_cannot_be_read_is_noted(sessions, models):
+    bad = make_session(bins=1400, channels=7, session="s02")
+    state = CompareState(models, {"I/s01": sessions["I/s01"], "I/s02": bad})
+    assert "Distilled cannot read I/s02: no model was given for this session." in state.notes()
+    state.compute(quiet)  # the others are computed all the same
+    assert not state.missing()
+    assert "channels" in state.reasons["MS-LFP", "I/s02"]
+    with pytest.raises(ConfigError, match="reference"):
+        CompareState(models, sessions, reference="Nobody")
+    with pytest.raises(ConfigError, match="give a model"):
+        CompareState({"Mine": 3}, sessions)
+    with pytest.raises(DataError, match="vocabulary"):
+        CompareState({"Mine": models["MS-LFP"]}, make_session(session="s09"))
+    with pytest.raises(traitlets.TraitError, match="choose from"):
+        state.session = "I/s09"
+
+
+def all_widgets(root) -> list:
+    return [root, *(w for child in getattr(root, "children", ()) for w in all_widgets(child))]
+
+
+def find(root, description: str):
+    (one,) = [w for w in all_widgets(root) if getattr(w, "description", "") == description]
     return one
 
 
-def picture(widget: Comparison, number: int | None = None) -> bytes:
-    number = widget._views.selected_index if number is None else number
-    return bytes(widget._tabs[number].picture.widget.value)
+def drawn(widget, name: str) -> int:
+    return sum(bool(picture.widget.value) for picture in widget.pictures[name])
 
 
-def text(widget: Comparison) -> str:
-    return widget._message.widget.value
-
-
-def test_it_says_what_is_missing_and_draws_once_computed(widget):
-    assert "Press Compute: latents of 3 models on 2 sessions are not there yet" in text(widget)
-    assert not widget._message.failed and picture(widget) == b""
+def test_panels_are_drawn_once_computed_when_visible_and_out_of_date(widget):
+    assert "Press Compute: latents of 3 models on 2 sessions" in widget.message.widget.value
     find(widget, "Compute").click()
     widget.job.wait()
-    assert picture(widget).startswith(PNG)
-    assert "Scores: MS-LFP, Teacher, Mine on I/s01, test split." in text(widget)
-
-
-def test_only_the_visible_tab_is_drawn(computed):
-    assert [picture(computed, i) == b"" for i in range(5)] == [False, True, True, True, True]
-    for number in range(5):
-        computed._views.selected_index = number
-        assert picture(computed).startswith(PNG), text(computed)
-        assert not computed._message.failed
-
-
-def test_a_picture_is_drawn_again_only_when_it_is_out_of_date(computed, monkeypatch):
-    drawn = []
-    draw = type(computed)._draw
-    monkeypatch.setattr(type(computed), "_draw", lambda self, tab: drawn.append(tab.slug) or draw(self, tab))  # fmt: skip
-    computed.state.color_by = "speed"  # nothing of it is in the scores
-    computed._views.selected_index = 2
-    computed._views.selected_index = 0
-    computed._views.selected_index = 2
-    computed.state.session = "I/s02"  # which also moves the start
-    assert drawn == ["latents", "latents"]
+    assert not widget.job.error
+    assert [drawn(widget, name) for name in TABS] == [1, 0, 0, 0, 0]
+    assert "<table" in widget._tests.value
+    for number, name in enumerate(TABS):
+        widget.tabs.selected_index = number
+        assert drawn(widget, name) == (2 if name == "Alignment" else 1), widget.message.widget.value
+    before = [widget.pictures[name][0].widget.value for name in TABS]
+    widget.state.color_by = "speed"
+    for number in range(len(TABS)):
+        widget.tabs.selected_index = number
+    after = [widget.pictures[name][0].widget.value for name in TABS]
+    assert [a is b for a, b in zip(before, after, strict=True)] == [True, True, False, True, True]
 
 
 @pytest.mark.parametrize(
     "choice",
     [
-        {"dimensions": 3},
-        {"color_by": "time", "dimensions": 3},
-        {"color_by": "speed"},
-        {"session": "I/s02"},
+        {"color_by": "time", "session": "I/s02"},
         {"split": "train", "readout": "one_frame"},
-        {"models": ("Teacher",)},
         {"reference": "MS-LFP", "sessions": ("I/s02",)},
+        {"models": ("Teacher",)},
     ],
 )
-def test_every_choice_can_be_drawn(computed, choice):
-    for name, value in choice.items():
-        setattr(computed.state, name, value)
-    for number in range(5):
-        computed._views.selected_index = number
-        alone = computed.state.models == ("Teacher",) and number == 4
-        assert picture(computed).startswith(PNG) != alone, text(computed)
-    assert computed._message.failed == (computed.state.models == ("Teacher",))
-
-
-def test_controls_and_state_are_linked(computed):
-    find(computed, "In focus").value = "I/s02"
-    assert computed.state.session == "I/s02" and "on I/s02" in text(computed)
-    assert computed._start.value == computed.state.start_s
-    assert computed._start.max == computed.state.extent()[1]
-    computed._start.value = 5.0
-    assert computed.state.start_s == 5.0
-    find(computed, "Models").value = ("Teacher",)
-    assert computed.state.models == ("Teacher",)
-    computed.state.models = ()
-    assert find(computed, "Models").value == () and computed._message.failed
-    computed.state.models = computed.state.labels
-    assert not computed._message.failed
-
-
-def test_layers_of_another_session_are_asked_for(computed):
-    computed._views.selected_index = 3
-    computed.state.session = "I/s02"
-    assert "Press Compute: layers of 1 model on I/s02 are not compared yet" in text(computed)
-    computed.compute()
-    computed.job.wait()
-    assert "Alignment: MS-LFP, Teacher on I/s02" in text(computed)
-
-
-def test_export_writes_three_files_and_refuses_to_overwrite(computed, tmp_path):
-    find(computed, "Export").click()
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["scores_I-s01.csv", "scores_I-s01.png", "scores_I-s01.svg"]
-    table = pd.read_csv(tmp_path / "scores_I-s01.csv")
-    assert set(table["split"]) == {"test"} and len(table) == 5 * 2 * 2
-    before = (tmp_path / "scores_I-s01.csv").stat().st_mtime_ns
-    find(computed, "Export").click()
-    assert computed._message.failed and "tick &#x27;Overwrite&#x27;" in text(computed)
-    with pytest.raises(DataError, match="exists already"):
-        computed.export()
-    assert (tmp_path / "scores_I-s01.csv").stat().st_mtime_ns == before
-    find(computed, "Overwrite").value = True
-    find(computed, "Export").click()
-    assert not computed._message.failed and "Wrote scores_I-s01" in text(computed)
-    find(computed, "Name").value = "../up"
-    find(computed, "Export").click()
-    assert computed._message.failed and not (tmp_path.parent / "up.csv").exists()
-
-
-def test_export_of_every_tab(computed, tmp_path):
-    for number in range(5):
-        computed._views.selected_index = number
-        computed.export()
-    made = {path.name.split("_")[0] for path in tmp_path.iterdir()}
-    assert made == {"scores", "decoded", "latents", "alignment", "why-worse"}
-    assert len(list(tmp_path.iterdir())) == 15
-
-
-def test_nothing_to_export_before_computing(widget, tmp_path):
-    find(widget, "Export").click()
-    assert widget._message.failed and not list(tmp_path.iterdir())
-
-
-def test_models_that_cannot_read_are_explained(widget):
-    notes = widget.children[2].value
-    assert "Mine cannot read I/s02: no model was given for this session." in notes
-
-
-def test_controls_have_labels_and_tooltips(widget):
-    kinds = (
-        ipywidgets.Button, ipywidgets.Dropdown, ipywidgets.SelectMultiple, ipywidgets.Text,
-        ipywidgets.Checkbox, ipywidgets.FloatSlider, ipywidgets.BoundedFloatText,
-    )  # fmt: skip
-    controls = [w for w in all_widgets(widget) if isinstance(w, kinds)]
-    assert len(controls) == 17
-    assert all(w.description and w.tooltip for w in controls)
-    assert "spikelfp-compare" in widget._dom_classes
-
-
-def test_two_comparisons_are_independent(computed, models, sessions):
-    other = compare({"Teacher": models["Teacher"]}, sessions)
-    other.state.session = "I/s02"
-    assert computed.state.session == "I/s01" and "Press Compute" in text(other)
-    assert computed.state.models != other.state.models
-    other.close()
-    assert not computed.state.missing() and picture(computed).startswith(PNG)
-
-
-def test_cancel_keeps_what_is_finished(widget, monkeypatch):
-    encode, second = sources.encode, threading.Event()
-    calls = []
-
-    def slow(*arguments, **options):
-        calls.append(arguments)
-        if len(calls) == 2:
-            widget.job.cancel()
-            second.set()
-        return encode(*arguments, **options)
-
-    monkeypatch.setattr(sources, "encode", slow)
+def test_every_choice_can_be_drawn(widget, choice):
     widget.compute()
-    assert second.wait(60)
     widget.job.wait()
-    assert widget.job.text == "cancelled" and not widget.job.error
-    assert len(widget.state.missing()) == 4  # the second was encoded, not decoded
-    assert picture(widget).startswith(PNG) and "Press Compute" in text(widget)
+    for name, value in choice.items():
+        setattr(widget.state, name, value)
+    for number, name in enumerate(TABS):
+        widget.tabs.selected_index = number
+        alone = "models" in choice and name == "Why worse?"
+        assert bool(drawn(widget, name)) != alone and widget.message.failed == alone
+
+
+def test_controls_are_labeled_and_linked_to_the_state(widget):
+    kinds = (ipywidgets.Button, ipywidgets.Dropdown, ipywidgets.SelectMultiple, ipywidgets.Text)
+    numbers = (ipywidgets.Checkbox, ipywidgets.FloatSlider, ipywidgets.BoundedFloatText)
+    controls = [w for w in all_widgets(widget) if isinstance(w, kinds + numbers)]
+    assert len(controls) == 16 and all(w.description and w.tooltip for w in controls)
+    find(widget, "In focus").value = "I/s02"
+    assert widget.state.session == "I/s02" and widget._start.value == widget.state.start_s
+    widget._start.value = 5.0
+    assert widget.state.start_s == 5.0
+
+
+def test_export_writes_every_panel_and_overwrites_only_when_asked(widget, tmp_path):
+    find(widget, "Export").click()
+    assert widget.message.failed and not list(tmp_path.iterdir())  # nothing computed
+    widget.compute()
+    widget.job.wait()
+    for number in range(len(TABS)):
+        widget.tabs.selected_index = number
+        widget.export()
+    names = {path.name.split("_")[0] for path in tmp_path.iterdir()}
+    figures = {"scores", "decoded", "latents", "alignment", "layers", "why-worse"}
+    assert names == figures | {"paired-tests"} and len(list(tmp_path.iterdir())) == 6 * 3 + 1
+    find(widget, "Export").click()
+    assert widget.message.failed and "Overwrite" in widget.message.widget.value
+    find(widget, "Overwrite").value = True
+    find(widget, "Export").click()
+    assert not widget.message.failed
 
 
 def test_closing_ends_the_job_and_frees_the_latents(models, sessions):
@@ -228,4 +268,4 @@ def test_closing_ends_the_job_and_frees_the_latents(models, sessions):
     widget.compute()
     widget.close()
     widget.job.wait()
-    assert widget.state.scores().empty and len(widget.state.missing()) == 5
+    assert not widget.state._made

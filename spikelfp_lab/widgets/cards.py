@@ -1,0 +1,206 @@
+"""How sessions, cohorts, models and tables of scores look in a notebook: short HTML cards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from spikelfp_lab.plots.style import pretty_units
+from spikelfp_lab.sessions import GAP_BINS, as_dataset
+
+if TYPE_CHECKING:
+    from spikelfp_lab.models.autoencoder import Autoencoder
+
+VARIABLES = {"spikes": "unit", "lfp": "channel", "behavior": "behavior_dim"}
+
+
+def is_session(data: Any) -> bool:
+    """Whether a Dataset or leaf has what makes a session: names, a clock, and spikes or LFP."""
+    bin_size = data.attrs.get("bin_size_s")
+    return (
+        {"subject", "session"} <= set(data.attrs)
+        and isinstance(bin_size, Real)
+        and "time" in data.coords
+        and data["time"].dims == ("time",)
+        and data.sizes["time"] > 0
+        and ("spikes" in data.data_vars or "lfp" in data.data_vars)
+        and all(
+            data[name].dims == ("time", dim) and data[name].shape[1]
+            for name, dim in VARIABLES.items()
+            if name in data.data_vars
+        )
+    )
+
+
+def is_cohort(tree: Any) -> bool:
+    """Whether all leaves of a tree are sessions."""
+    return bool(tree.children) and all(is_session(leaf) for leaf in tree.leaves)
+
+
+def is_scores(data: Any) -> bool:
+    """Whether a table is one of scores, as ``decode`` gives."""
+    return (
+        {"readout", "split", "axis", "r2"} <= set(data.columns)
+        and not data.empty
+        and data.columns.is_unique
+        and pd.api.types.is_numeric_dtype(data["r2"])
+    )
+
+
+def session_html(session: xr.Dataset | xr.DataTree) -> str:
+    """A session as a card: sizes, rates, what is there and what is missing.
+
+    Arrays that are not in memory are not read.
+    """
+    data = as_dataset(session)
+    facts = {"Time": _time(data)} | {
+        {"lfp": "LFP"}.get(name, name.capitalize()): _variable(data, name) for name in VARIABLES
+    }
+    if "trial" in data.coords:
+        facts["Trials"] = f"{len(np.unique(data['trial']))}"
+    kind = ", ".join(["session", *filter(None, [str(data.attrs.get("source", ""))])])
+    title = f"{data.attrs['subject']}/{data.attrs['session']}"
+    return _card(title, kind, facts, ("As an xarray Dataset", data._repr_html_()))
+
+
+def cohort_html(tree: xr.DataTree) -> str:
+    """A cohort as a table: a row a session."""
+    rows = [
+        {
+            "Session": leaf.path.strip("/"),
+            "Time": _time(leaf),
+            "Spikes": _count(leaf, "spikes"),
+            "LFP": _count(leaf, "lfp"),
+            "Behavior": _count(leaf, "behavior"),
+        }
+        for leaf in tree.leaves
+    ]
+    seconds = sum(leaf.sizes["time"] * float(leaf.attrs["bin_size_s"]) for leaf in tree.leaves)
+    table = pd.DataFrame(rows).to_html(index=False, max_rows=100)
+    kind = f"{len(rows)} session{'s' * (len(rows) > 1)}, {_duration(seconds)}"
+    title = f"Cohort {tree.name}" if tree.name else "Cohort"
+    return _card(title, kind, table, ("As an xarray DataTree", tree._repr_html_()))
+
+
+def model_html(model: Autoencoder) -> str:
+    """A model as a card: what it reads, which sessions it knows, its size, its training."""
+    config, info = model.config, model.info
+    history: Any = model.history
+    reads = {"spikes": "spikes", "lfp": "LFP", "both": "spikes and LFP"}[model.modality]
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    facts = {
+        "Reads": f"{reads}, bins of {1000 * model.bin_size_s:g} ms",
+        "Size": f"{size:.2f} M parameters, {config.layers} layers of width {config.width}",
+    }
+    if len(history):
+        last = int(history["step"].max())
+        best = info.get("best_step", last)
+        facts["Trained"] = f"{last} steps, weights of step {best} kept"
+        kept = history[(history["split"] == "val") & (history["step"] == best)]
+        values = zip(kept["metric"], kept["value"], strict=True)
+        facts["Validation"] = ", ".join(f"{name} {value:.3g}" for name, value in values)
+    if "seed" in info.get("train", {}):
+        facts["Seed"] = str(info["train"]["seed"])
+    columns = {"spikes": ["Units"], "lfp": ["Channels"], "both": ["Units", "Channels"]}
+    known: Any = pd.DataFrame(
+        [np.atleast_1d(n) for n in model.sessions.values()],
+        index=[*model.sessions],
+        columns=columns[model.modality],
+    )
+    kept = {k: info[k] for k in ("train", "mask", "distill") if k in info}
+    configs = {"model": config.to_dict()} | kept
+    return _card(
+        f"Autoencoder of {reads}",
+        f"model, {info.get('made_by', 'untrained')}",
+        facts,
+        (f"{len(known)} session{'s' * (len(known) > 1)} it knows", known.to_html(max_rows=100)),
+        ("Configs", f"<pre>{escape(json.dumps(configs, indent=1, default=str))}</pre>"),
+    )
+
+
+def scores_html(scores: pd.DataFrame) -> str:
+    """Mean R² of each model and read-out on the test split, the split taken, and the table.
+
+    A session weighs the same whatever its number of axes and seeds.
+    """
+    splits = list(dict.fromkeys(scores["split"].astype(str)))
+    split = "test" if "test" in splits else splits[0]
+    used: Any = scores[scores["split"].astype(str) == split]
+    by = [name for name in ("model", "readout") if name in scores]
+    within = [*by, "session"] if "session" in scores else by
+    means: Any = used.groupby(within, sort=False, dropna=False)["r2"].mean()
+    means = means.groupby(level=by, sort=False, dropna=False).mean().reset_index()
+    means = means.rename(columns={"r2": "mean R²"})
+    shown = means.style.format(precision=2, escape="html", na_rep="no value").hide(axis="index")
+    # a gray that is seen on white and on dark pages, and does not hide the number on it
+    shown = shown.bar(subset=["mean R²"], vmin=0, vmax=1, color="rgba(128, 128, 128, 0.4)")
+    kind = f"{split} split"
+    if "session" in scores:
+        kind += f" of {used['session'].nunique()} sessions"
+    taken = {k: scores.attrs[k] for k in ("scheme", "window_s", "seed") if k in scores.attrs}
+    if taken:
+        facts = ", ".join(f"{name} {value}" for name, value in taken.items())
+        origin = scores.attrs.get("split_from")
+        kind += f" ({facts}{f'; from {origin}' if origin else ''})"
+    own = scores._repr_html_() or f"<pre>{escape(repr(scores))}</pre>"  # type: ignore[operator]
+    return _card("Scores", kind, shown.to_html(), (f"Table, {len(scores)} rows", own))
+
+
+def _card(title: str, kind: str, facts: Mapping[str, str] | str, *more: tuple[str, str]) -> str:
+    """Title, kind and facts are text; tables, and what a click on a summary shows, are HTML."""
+    if not isinstance(facts, str):
+        rows = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts.items())
+        facts = f"<table>{''.join(rows)}</table>"
+    details = (f"<details><summary>{escape(k)}</summary>{inside}</details>" for k, inside in more)
+    heading = f"<b>{escape(title)}</b> <span>{escape(kind)}</span>"
+    return f'<div class="spikelfp-card">{heading}{facts}{"".join(details)}</div>'
+
+
+def _time(data: Any) -> str:
+    bin_size_s, bins = float(data.attrs["bin_size_s"]), data.sizes["time"]
+    gaps = int((np.diff(data["time"].values) > GAP_BINS * bin_size_s).sum())
+    length = f"{_duration(bins * bin_size_s)}: {bins:,} bins of {1000 * bin_size_s:g} ms"
+    return f"{length}, {gaps or 'no'} gap{'s' * (gaps != 1)}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{seconds:.3g} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _count(data: Any, name: str) -> str:
+    """What there is of a variable: a number of units or channels, or the axes' names."""
+    if name not in data.data_vars:
+        return "– none"
+    if name == "behavior":
+        return "✓ " + ", ".join(map(str, data["behavior"]["behavior_dim"].values))
+    n = data[name].shape[1]
+    return f"✓ {n} {VARIABLES[name]}{'s' * (n != 1)}"
+
+
+def _variable(data: xr.Dataset, name: str) -> str:
+    """One line about a variable: size, kind and units, rates or what is missing."""
+    if name not in data.data_vars:
+        return "– none"
+    variable = data[name]
+    units = pretty_units(str(variable.attrs.get("units", "")))
+    about = [_count(data, name), str(variable.attrs.get("kind", "")), units]
+    if not variable.variable._in_memory:
+        about.append("not in memory, so not read")
+    elif name == "spikes":
+        rates = variable.mean("time").values / float(data.attrs["bin_size_s"])
+        low, middle, high = np.quantile(rates, [0, 0.5, 1])
+        about.append(f"{middle:.3g} Hz at the median ({low:.2g} to {high:.3g} Hz)")
+    else:
+        missing = 100 * float(np.isnan(variable.values).mean())
+        about.append(f"{missing:.2g} % missing" if missing else "none missing")
+    return ", ".join(filter(None, about))
