@@ -241,7 +241,7 @@ def _scores(state: CompareState) -> Drawn:
     if table.empty:
         raise DataError("No scores of the models and sessions chosen: press Compute.")
     shown: Any = table.loc[table["split"] == state.split]
-    drawn: Drawn = {"scores": (plot_scores(shown, split=state.split, lines=True), shown)}
+    drawn: Drawn = {"scores": (plot_scores(shown, split=state.split), shown)}
     tests = state.tests()
     return drawn if tests.empty else drawn | {"paired-tests": (None, tests)}
 
