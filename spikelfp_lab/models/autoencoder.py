@@ -402,7 +402,8 @@ class Autoencoder(nn.Module):
         """
         predicted = predicted.float()
         real = self.tokenizer.real(name, wanted.device)[patch]
-        real = real if use is None else real & use
+        real = real & wanted.isfinite()  # what was not observed is not asked for
+        real, wanted = real if use is None else real & use, wanted.nan_to_num()
         counts = self.tokenizer.counts(name, wanted.device)[patch].unsqueeze(-1)
         means = []
         if self.modality != "lfp":

@@ -41,3 +41,14 @@ def own_random_state() -> Iterator[None]:
     own = int(os.environ.get("LOCAL_RANK", "0"))  # torchrun gives each process a GPU
     with torch.random.fork_rng(devices=[own] if torch.cuda.is_available() else []):
         yield
+
+
+@contextmanager
+def on_device(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """A context in which a model is in eval mode on a device; then it is again as it was."""
+    before, was_training = next(model.parameters()).device, model.training
+    model.to(device).eval()
+    try:
+        yield
+    finally:
+        model.to(before).train(was_training)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Literal
+
 import numpy as np
 import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from spikelfp_lab.errors import CheckpointError, ConfigError
+from spikelfp_lab.errors import CheckpointError, ConfigError, SpikeLFPWarning
 from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality
-from spikelfp_lab.models.device import autocast, pick_device
+from spikelfp_lab.models.device import autocast, on_device, pick_device
+from spikelfp_lab.models.labels import in_order_of
 from spikelfp_lab.sessions import (
     TRAIN,
     as_dataset,
     channel_statistics,
+    observed_mask,
     session_name,
     split_session,
     usable_runs,
@@ -29,6 +34,7 @@ def encode(
     window_s: float | None = None,
     batch: int | None = None,
     device: str | torch.device = "auto",
+    missing: Literal["nan", "silence"] = "nan",
     progress: bool = True,
 ) -> xr.DataArray:
     """Latents of a session.
@@ -55,18 +61,24 @@ def encode(
         Windows at a time; by default 64 on a GPU and 4 on a CPU, where more take no less time and several times the memory.
     device : str
         "auto", "cpu" or "cuda".
+    missing : {"nan", "silence"}
+        Of bins in which some channels are NaN: their latents are NaN, which is said if it costs
+        much, or these channels are silenced there (at their mean).
     progress : bool
         Show a progress bar, once it has taken two seconds.
 
     Returns
     -------
     DataArray, (time, latent) float32
-        On the session's clock; NaN where the session has no usable data. ``attrs`` keep the split of the training, which ``decode`` then uses.
+        On the session's clock; NaN where the session has no usable data. ``attrs``: ``session``
+        (of the data), ``encoded_as``, ``modality``, ``digest`` (of the model), and ``scheme``,
+        ``window_s``, ``seed`` of the training's split, which ``decode`` then uses.
 
     Raises
     ------
     CheckpointError
-        Unknown session, wrong number of channels, another bin size, or a session without the model's modality; the message says how to go on.
+        Unknown session, other units or channels (those that the model knows by label are put in
+        its order; under ``as_session`` units are matched by place), another bin size, or a session without the model's modality; the message says how to go on.
     ConfigError
         The model has no such layer.
 
@@ -88,6 +100,9 @@ def encode(
     name = own_name if as_session is None else as_session
     if layer is not None and not 0 <= layer <= model.config.layers:
         raise ConfigError(f"layer is {layer}: the model has layers 0 to {model.config.layers}")
+    if missing not in ("nan", "silence"):
+        raise ConfigError(f"missing is {missing!r}; give 'nan' or 'silence'")
+    session = in_order_of(model, session, name, own_name)
     raw, modality = _values(model, session, name, own_name)
     bin_size = float(session.attrs["bin_size_s"])
     if not np.isclose(bin_size, model.bin_size_s, rtol=1e-3):
@@ -106,15 +121,23 @@ def encode(
     place = pick_device(device)
     values = torch.as_tensor((raw - mean) / std, dtype=torch.float32, device=place)
     length = max(2, round(window_s / bin_size))
+    needed = [variable for variable in VARIABLES[modality] if variable in session]
+    if "lfp" in needed and missing == "silence":
+        lfp = slice(raw.shape[1] - session.sizes["channel"], None)
+        values[:, lfp] = values[:, lfp].nan_to_num()
+        nothing = session["lfp"].isnull().all("channel")
+        usable = session.assign(lfp=session["lfp"].fillna(0.0).where(~nothing))
+    else:
+        usable = session
+        if "lfp" in needed:
+            _warn_missing(session, own_name)
     total = torch.zeros(len(raw), model.config.width, device=place)
     weight = torch.zeros(len(raw), 1, device=place)
     batch = batch or (64 if place.type == "cuda" else 4)
-    was_training = model.training
-    model.to(place).eval()
-    with torch.inference_mode(), autocast(place):
+    with on_device(model, place), torch.inference_mode(), autocast(place):
         chunks = [
             (size, chunk)
-            for size, starts in _cover(usable_runs(session, variables=VARIABLES[modality]), length)
+            for size, starts in _cover(usable_runs(usable, variables=needed), length)
             for chunk in np.array_split(starts, -(-len(starts) // batch))
         ]
         bar = tqdm(chunks, desc=f"encode {own_name}", unit="batch", delay=2.0, disable=not progress)
@@ -128,7 +151,6 @@ def encode(
             latents = latents.float() * triangle[:, None]
             total.index_add_(0, index.flatten(), latents.flatten(0, 1))
             weight.index_add_(0, index.flatten(), triangle.repeat(len(chunk))[:, None])
-    model.train(was_training)
     return xr.DataArray(
         (total / torch.where(weight > 0, weight, torch.nan)).cpu().numpy(),
         dims=("time", "latent"),
@@ -138,6 +160,7 @@ def encode(
             "session": own_name,
             "encoded_as": name,
             "modality": modality,
+            "digest": model.digest(),
             # how time was split in training: what a read-out must keep to
             **{key: train[key] for key in ("scheme", "window_s", "seed") if key in train},
         },
@@ -155,6 +178,8 @@ def _values(
             f"it has {sorted(map(str, session.data_vars))}"
         )
     arrays = {variable: session[variable].to_numpy() for variable in present}
+    if "spikes" in arrays and (observed := observed_mask(session)) is not None:
+        arrays["spikes"] = np.where(observed, arrays["spikes"], np.float32(np.nan))
     if model.modality != "both":
         model.check_session(name, arrays[present[0]].shape[1])
         return arrays[present[0]], model.modality
@@ -170,6 +195,26 @@ def _values(
     lfp = arrays.get("lfp", np.zeros((length, channels), np.float32))
     modality: Modality = "both" if len(present) == 2 else "spikes" if "spikes" in arrays else "lfp"
     return np.concatenate([spikes, lfp], axis=1), modality
+
+
+def _warn_missing(session: xr.Dataset, name: str) -> None:
+    """Say it when NaN in some channels costs more than a tenth of the latents."""
+    empty = np.isnan(session["lfp"].to_numpy())  # (T, C)
+    lost = empty.any(axis=1) & ~empty.all(axis=1)
+    if lost.mean() <= 0.1:
+        return
+    share = empty[lost].mean(axis=0)
+    worst = np.argsort(-share, kind="stable")[: min(6, int((share > 0).sum()))]
+    labels = ", ".join(
+        f"{session['channel'].to_numpy()[i]} ({100 * share[i]:.0f} %)" for i in worst
+    )
+    warnings.warn(
+        f"session {name}: {int((share > 0).sum())} of {len(share)} channels are NaN in bins where "
+        f"others are not, so the latents of {lost.sum()} of {len(lost)} bins ({100 * lost.mean():.0f}"
+        f" %) are NaN: {labels} of these. encode(..., missing='silence') silences them there.",
+        SpikeLFPWarning,
+        stacklevel=3,
+    )
 
 
 def _own_statistics(

@@ -165,9 +165,8 @@ class SpikeTokenizer(Tokenizer):
         self, values: Tensor, name: str, hidden: Tensor | None, keep: Tensor | None
     ) -> Tensor:
         padding = self.max_count + 1
-        shown = values.clamp(max=self.max_count)
-        if hidden is not None:
-            shown = shown.masked_fill(hidden, padding)
+        unknown = values.isnan() if hidden is None else hidden | values.isnan()  # not observed
+        shown = values.clamp(max=self.max_count).masked_fill(unknown, padding)
         counts = self.patches(shown, name, fill=padding).flatten(1, 2)
         if keep is not None:
             counts = take(counts, keep)

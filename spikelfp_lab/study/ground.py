@@ -211,13 +211,13 @@ class Ground:
 
             def train(unfinished: Path) -> None:
                 try:
-                    model = make(unfinished)
+                    model = make(unfinished / "run")
                 except CheckpointError as error:
                     if str(unfinished) not in str(error):
                         raise
                     # What was left there is of older code or other data: start anew.
-                    (unfinished / "state.safetensors").unlink()
-                    model = make(unfinished)
+                    shutil.rmtree(unfinished / "run")
+                    model = make(unfinished / "run")
                 model.save(path)
 
             made_once(path, train)

@@ -1,8 +1,7 @@
 """Training: one loop, small objectives."""
 
-from spikelfp_lab.training.chance import bits_per_spike
 from spikelfp_lab.training.distillation import distill
 from spikelfp_lab.training.loop import StopTraining
 from spikelfp_lab.training.pretraining import finetune, pretrain
 
-__all__ = ["StopTraining", "bits_per_spike", "distill", "finetune", "pretrain"]
+__all__ = ["StopTraining", "distill", "finetune", "pretrain"]

@@ -6,7 +6,6 @@ lets a killed run go on exactly where it stopped.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,8 +17,15 @@ from torch import Tensor
 
 from spikelfp_lab.configs import TrainConfig
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality, Size
-from spikelfp_lab.sessions import TRAIN, channel_statistics, split_session, window_starts
+from spikelfp_lab.models.autoencoder import DIMS, VARIABLES, Autoencoder, Modality, Size
+from spikelfp_lab.models.labels import labels_of
+from spikelfp_lab.sessions import (
+    TRAIN,
+    channel_statistics,
+    observed_mask,
+    split_session,
+    window_starts,
+)
 
 if TYPE_CHECKING:
     from spikelfp_lab.training.shards import KnownSession
@@ -29,65 +35,28 @@ VALIDATION_WINDOWS = 24  # a session: enough for a steady loss, few enough to co
 
 @dataclass
 class SessionWindows:
-    """One session ready for training.
-
-    Attributes
-    ----------
-    name : str
-    modality : {"spikes", "lfp", "both"}
-    values : Tensor, (time, unit or channel) float32
-        Counts, or z-scored potentials, or both side by side, on the device.
-    size : int or (int, int)
-        Number of units or channels, or of both.
-    bin_size_s : float
-    mean, std : ndarray, (unit or channel,) float32
-        What ``values`` was z-scored by; 0 and 1 for counts.
-    train, val : ndarray of int64
-        First bins of training windows (every possible one) and of validation windows (no two overlap).
-    length : int
-        Bins in a window.
-    targets : dict of str to Tensor, (time, ...)
-        Further series that windows are cut from, such as a teacher's latents.
-    origin : str
-        Hash of what the target "teacher" is computed from. It takes that target's place in the digest: the last bits of computed latents differ
-        between machines and numbers of threads.
-    """
+    """One session ready for training, on the device."""
 
     name: str
     modality: Modality
-    values: Tensor
-    size: Size
+    values: Tensor  # (time, unit or channel): counts, z-scored potentials; NaN: not observed
+    size: Size  # units or channels, or both
     bin_size_s: float
-    mean: np.ndarray
+    mean: np.ndarray  # (unit or channel,) that potentials were z-scored by; 0 for counts
     std: np.ndarray
-    train: np.ndarray
-    val: np.ndarray
-    length: int
-    targets: dict[str, Tensor] = field(default_factory=dict)
-    origin: str = ""
+    labels: dict[str, list[str]]  # "unit", "channel" -> labels
+    train: np.ndarray  # first bins of training windows, every possible one
+    val: np.ndarray  # and of validation windows, no two of which overlap
+    length: int  # bins in a window
+    targets: dict[str, Tensor] = field(default_factory=dict)  # further (time, ...) series
 
     @property
     def n_units(self) -> int:
         """How many columns of ``values``, the first ones, are counts."""
-        return (
-            0
-            if self.modality == "lfp"
-            else self.values.shape[1]
-            if isinstance(self.size, int)
-            else self.size[0]
-        )
-
-    def digest(self) -> str:
-        """A short hash of the name, the values and where windows start: a run that is resumed must find the same."""
-        total = hashlib.sha256((self.name + self.origin).encode())
-        targets = (
-            self.targets[name].cpu().numpy()
-            for name in sorted(self.targets)
-            if not (self.origin and name == "teacher")
-        )
-        for array in (self.values.cpu().numpy(), self.train, self.val, *targets):
-            total.update(np.ascontiguousarray(array).tobytes())
-        return total.hexdigest()[:12]
+        if self.modality == "both":
+            assert not isinstance(self.size, int)
+            return self.size[0]
+        return 0 if self.modality == "lfp" else self.values.shape[1]
 
     def cut(self, series: Tensor, starts: np.ndarray) -> Tensor:
         """Windows (B, length, ...) of a (time, ...) series."""
@@ -108,11 +77,14 @@ def session_size(session: xr.Dataset, modality: Modality) -> Size:
     return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
 
 
-def session_values(session: xr.Dataset, modality: Modality) -> tuple[np.ndarray, Size]:
-    """The (time, unit or channel) array of a modality and its size; its absence is one clear error."""
-    size = session_size(session, modality)
+def session_values(session: xr.Dataset, modality: Modality) -> np.ndarray:
+    """(time, unit or channel) of a modality; NaN where a unit was not observed."""
+    session_size(session, modality)
     arrays = [session[name].to_numpy() for name in VARIABLES[modality]]
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1), size
+    observed = observed_mask(session)
+    if modality != "lfp" and observed is not None:
+        arrays[0] = np.where(observed, arrays[0], np.float32(np.nan))
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
 
 
 def window_bins(session: xr.Dataset, train: TrainConfig) -> int:
@@ -149,7 +121,7 @@ def prepare(
     ``together_with`` names further variables that no window may be missing (NaN) in. Under ``scheme="paper"`` statistics are of all time,
     as in the paper.
     """
-    raw, size = session_values(session, modality)
+    raw, size = session_values(session, modality), session_size(session, modality)
     if len(empty := np.flatnonzero(np.isnan(raw).all(axis=0))):
         raise DataError(
             f"session {name}: {modality} is NaN throughout in column(s) {empty.tolist()}. "
@@ -171,6 +143,7 @@ def prepare(
         bin_size_s=float(session.attrs["bin_size_s"]),
         mean=mean,
         std=std,
+        labels={DIMS[v]: labels_of(session)[DIMS[v]] for v in VARIABLES[modality]},
         train=training_windows(session, variables, train, split),
         val=window_starts(session, split, "val", length=length, variables=variables),
         length=length,
@@ -208,7 +181,8 @@ def behavior_axes(sessions: Mapping[str, xr.Dataset]) -> tuple[str, ...]:
 def add_to_vocabulary(model: Autoencoder, known: KnownSession) -> None:
     """Give the model tables for a session it does not know, and the session's z-scoring.
 
-    Bins of another width than the model's, or another number of channels than it knows, raise an error.
+    A session that it knows has been brought into its order (:func:`in_order_of`). Bins of another
+    width than the model's, or another number of channels than it knows, raise an error.
     """
     if not np.isclose(known.bin_size_s, model.bin_size_s, rtol=1e-3):
         raise DataError(
@@ -220,6 +194,7 @@ def add_to_vocabulary(model: Autoencoder, known: KnownSession) -> None:
         model.add_session(known.name, known.size)
         model.to(device)
     model.check_session(known.name, known.size)
+    model.labels[known.name] = known.labels
     model.set_statistics(known.name, torch.as_tensor(known.mean), torch.as_tensor(known.std))
 
 

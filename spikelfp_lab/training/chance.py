@@ -1,87 +1,117 @@
-"""Is a spike model better than chance? What does not know a session's spikes has nothing to teach."""
+"""Does a teacher know more of a session's spikes than chance? Its latents are asked.
+
+Windows are encoded with 25 % of the counts and 60 % of the tokens hidden, as in training. A ridge
+from each moment's latent to the counts hidden in that moment, fitted on training time, must
+explain more on validation time than each unit's mean rate does. Random weights pass some of the
+shown counts on and beat that too, so it must also explain half as much again as the best of three
+networks of the same shape with random weights.
+"""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 
 from spikelfp_lab.configs import MaskConfig, TrainConfig
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
-from spikelfp_lab.models.device import autocast
+from spikelfp_lab.models.device import autocast, on_device, own_random_state
+from spikelfp_lab.models.labels import in_order_of
 from spikelfp_lab.training.batches import SessionWindows, add_behavior, prepare, some_validation
 
-LEAST_RATE = 1e-4
-"""Counts a bin that a unit is given which is silent in all of training time: its log-rate must stay finite."""
+HIDDEN, DROPPED = 0.25, MaskConfig(ratio=0.6)
+LEAST, CLEARLY = 0.005, 1.5  # explained variance; factor over random weights
+PENALTIES = (0.1, 1.0, 10.0)  # in variances of a feature; the best one counts
+MOST_WINDOWS = 512  # of training time
 
 
-def bits_per_spike(model: Autoencoder, windows: SessionWindows) -> float:
-    """How much better a spike model predicts dropped counts than each unit's mean rate does.
+def hidden_r2(model: Autoencoder, windows: SessionWindows) -> float:
+    """Explained variance of hidden counts on validation time, the median over units.
 
-    Both predict the same dropped tokens of the session's validation windows; the rates are those of its training time. The difference of the Poisson log-likelihoods is
-    given a spike, in bits, as is usual for models of spike counts (Pei et al. 2021, arXiv 2109.04463, "co-bps").
-
-    Parameters
-    ----------
-    model : Autoencoder
-        Of spikes, with a predictor, that knows the session. On the windows' device.
-    windows : SessionWindows
-        Of the model's modality.
-
-    Returns
-    -------
-    float
-        0 is chance; below it, the model is worse than no model.
-
-    Examples
-    --------
-    >>> from spikelfp_lab import ModelConfig, TrainConfig, open_cohort
-    >>> from spikelfp_lab.training.batches import prepare
-    >>> session = open_cohort("simulated", n_sessions=1, duration_s=30, progress=False)["I/s01"]
-    >>> windows = prepare(
-    ...     session.to_dataset(), "I/s01", modality="spikes", train=TrainConfig(window_s=0.5), device=torch.device("cpu")
-    ... )
-    >>> untrained = Autoencoder(ModelConfig(), modality="spikes", sessions={"I/s01": windows.size}, bin_size_s=0.01)
-    >>> bits_per_spike(untrained, windows) < 0
-    True
+    0 is each unit's mean rate. ``model`` is on the windows' device, in eval mode.
     """
-    was_training = model.training
-    model.eval()
-    values = windows.cut(windows.values, some_validation(windows))
-    name, mask = windows.name, MaskConfig()
+    tiles = windows.train[np.flatnonzero(np.diff(windows.train // windows.length, prepend=-1))]
+    some = np.linspace(0, len(tiles) - 1, min(MOST_WINDOWS, len(tiles))).round().astype(int)
+    generator = torch.Generator(windows.values.device).manual_seed(0)
+    fitted = _collect(model, windows, tiles[some], generator)
+    tested = _collect(model, windows, windows.val[:MOST_WINDOWS], generator)
+    return max(_median_r2(fitted, tested, penalty) for penalty in PENALTIES)
 
-    def generator() -> torch.Generator:  # the same mask for both
-        return torch.Generator(values.device).manual_seed(0)
 
-    with torch.inference_mode(), autocast(values.device):
-        _, dropped = model.draw_mask(values, name, mask=mask, generator=generator())
-        table = windows.cut(windows.values, windows.train[:: windows.length])
-        rates = table.flatten(0, 1).mean(dim=0).clamp(min=LEAST_RATE).log()
-        rates = model.tokenizer.patches(rates[None, None], name, fill=0.0)[0, 0]  # (P, S)
-        place = dropped % len(rates)
-        wanted = model.tokenizer.patches(values, name, fill=0.0).flatten(1, 2)
-        wanted = wanted.gather(1, dropped.unsqueeze(-1).expand(-1, -1, wanted.shape[2]))
-        chance = model.mean_loss(rates[place], wanted, name, place)
-        own = model.masked_loss(values, name, mask=mask, generator=generator())
-        asked = model.tokenizer.real(name, values.device)[place].sum()
-    model.train(was_training)
-    spikes = wanted.sum() / asked  # a dropped entry
-    return float((chance - own) / spikes.clamp(min=1e-9)) / math.log(2)
+@own_random_state()
+def random_r2(model: Autoencoder, windows: SessionWindows) -> float:
+    """The best of three networks of the same shape with random weights."""
+    found = []
+    for seed in range(3):
+        torch.manual_seed(1_000_000 + seed)
+        other = Autoencoder(
+            model.config,
+            modality="spikes",
+            sessions={windows.name: windows.size},
+            bin_size_s=windows.bin_size_s,
+        )
+        found.append(hidden_r2(other.to(windows.values.device).eval(), windows))
+    return max(found)
+
+
+def _collect(
+    model: Autoencoder, windows: SessionWindows, starts: np.ndarray, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Rows (n, ...) of the moments of which some token was shown."""
+    parts: dict[str, list[Tensor]] = {"latents": [], "counts": [], "hidden": []}
+    name, patches = windows.name, len(model.tokenizer.rows(windows.name))
+    for some in np.array_split(starts, -(-len(starts) // 16)):
+        values = windows.cut(windows.values, some)  # (B, T, C)
+        batch, time, _ = values.shape
+        known = torch.isfinite(values)
+        draw = torch.rand(values.shape, generator=generator, device=values.device)
+        hidden = (draw < HIDDEN) & known
+        keep, _ = model.draw_mask(values, name, mask=DROPPED, generator=generator)  # (B, K)
+        step = keep // patches
+        with torch.inference_mode(), autocast(values.device):
+            tokens = model.tokenizer(values, name, hidden=hidden, keep=keep)
+            latents = model.transformer(tokens, step).float()  # (B, K, d)
+        index = step.unsqueeze(-1).expand_as(latents)
+        total = latents.new_zeros(batch, time, latents.shape[2]).scatter_add_(1, index, latents)
+        count = latents.new_zeros(batch, time).scatter_add_(1, step, torch.ones_like(step).float())
+        rows = count > 0
+        parts["latents"].append((total / count.clamp(min=1).unsqueeze(-1))[rows])
+        parts["counts"].append(values.nan_to_num()[rows])
+        parts["hidden"].append(hidden[rows])
+    found = {key: torch.cat(value).cpu() for key, value in parts.items()}
+    return {key: value if key == "hidden" else value.double() for key, value in found.items()}
+
+
+def _median_r2(fitted: dict[str, Tensor], tested: dict[str, Tensor], penalty: float) -> float:
+    """Median over units of 1 - error / error of the mean rate, where there are spikes to explain."""
+    center, scale = fitted["latents"].mean(0), fitted["latents"].std(0) + 1e-9
+    x, x_val = ((part["latents"] - center) / scale for part in (fitted, tested))
+    gains = []
+    for unit in range(fitted["counts"].shape[1]):
+        rows, rows_val = fitted["hidden"][:, unit], tested["hidden"][:, unit]
+        y, y_val = fitted["counts"][rows, unit], tested["counts"][rows_val, unit]
+        if len(y) < 2 or not bool(y.any()) or not bool(y_val.any()):
+            continue
+        z = x[rows] - x[rows].mean(0)
+        gram = z.T @ z / len(z) + penalty * torch.eye(z.shape[1], dtype=z.dtype)
+        weights = torch.linalg.solve(gram, z.T @ (y - y.mean()) / len(z))
+        rest = y_val - y.mean()
+        error = rest - (x_val[rows_val] - x[rows].mean(0)) @ weights
+        gains.append(1 - float(error.square().mean() / rest.square().mean()))
+    return float(np.median(gains)) if gains else 0.0
 
 
 def behavior_r2(model: Autoencoder, windows: SessionWindows) -> float:
-    """R² of the behavior that a model with a read-out of it gives on validation windows; the windows have the target "behavior", z-scored by training time."""
-    was_training = model.training
-    model.eval()
+    """R² on validation windows of the behavior that a model with a head for it gives."""
     starts = some_validation(windows)
     wanted = windows.cut(windows.targets["behavior"], starts)
     with torch.inference_mode(), autocast(windows.values.device):
         latents = model.latents(windows.cut(windows.values, starts), windows.name)
         error = model.behavior_loss(latents, wanted)
-    model.train(was_training)
     known = wanted[torch.isfinite(wanted).all(dim=-1)]
     return float(1 - error / known.square().mean().clamp(min=1e-9))
 
@@ -94,25 +124,25 @@ def refuse_chance(
     train: TrainConfig,
     device: torch.device,
 ) -> None:
-    """Raise a :class:`DataError` for a teacher that knows no more of a session's spikes than their rates, nor, if it learned behavior, of that.
+    """Raise a :class:`DataError` for a teacher that has nothing to teach on this session.
 
-    A model without a predictor cannot be asked. Time is split as in the teacher's own training, or else as ``train`` says.
+    One that learned behavior may know that alone. Time is split as in the teacher's training.
     """
-    if teacher.predictor is None:
-        return
     own = teacher.info.get("train", {})
-    train = replace(
-        train, **{key: own[key] for key in ("window_s", "scheme", "seed") if key in own}
-    )
+    train = replace(train, **{k: own[k] for k in ("window_s", "scheme", "seed") if k in own})
+    session = in_order_of(teacher, session, name)
     windows = prepare(session, name, modality="spikes", train=train, device=device)
-    bits = bits_per_spike(teacher.to(device), windows)
-    if bits > 0:
-        return
-    if teacher.behavior_head is not None and "behavior" in session:
-        add_behavior(windows, session, train=train)
-        if behavior_r2(teacher, windows) > 0:
+    with on_device(teacher, device):
+        known, random = hidden_r2(teacher, windows), random_r2(teacher, windows)
+        if known > max(LEAST, CLEARLY * random):
             return
+        if teacher.behavior_head is not None and "behavior" in session:
+            add_behavior(windows, session, train=train)
+            if behavior_r2(teacher, windows) > 0:
+                return
     raise DataError(
-        f"the teacher is no better than chance on session {name}: it predicts dropped spikes {-bits:.3f} bits a spike worse than each "
-        "unit's mean rate does, so it has nothing to teach. Train it longer, finetune(teacher, session), or distill(..., force=True)."
+        f"the teacher is no better than chance on session {name}: from its latents a linear "
+        f"read-out explains {100 * known:.2f} % of hidden spike counts (0 is each unit's mean "
+        f"rate), from those of random weights {100 * random:.2f} %. It has nothing to teach. "
+        "Train it longer, finetune(teacher, session), or distill(..., force=True)."
     )

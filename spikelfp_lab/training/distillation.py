@@ -10,6 +10,7 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import own_random_state
 from spikelfp_lab.models.encode import encode
 from spikelfp_lab.presets import preset_configs
-from spikelfp_lab.sessions import TRAIN, as_dataset, iterate_sessions, split_session
+from spikelfp_lab.sessions import TRAIN, iterate_sessions, same_clock, split_session
 from spikelfp_lab.training.batches import (
     SessionWindows,
     add_behavior,
@@ -31,11 +32,13 @@ from spikelfp_lab.training.batches import (
     augment,
     behavior_axes,
     prepare,
+    session_values,
 )
 from spikelfp_lab.training.chance import refuse_chance
 from spikelfp_lab.training.loop import Callback, fit
 from spikelfp_lab.training.pretraining import Sessions
 from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.training.runs import data_digests, kept
 from spikelfp_lab.training.shards import Shards
 
 
@@ -57,6 +60,7 @@ def center_latents(latents: np.ndarray, use: np.ndarray, how: str) -> np.ndarray
     return (latents - mean) / scale
 
 
+Teacher = Autoencoder | xr.DataArray  # or the latents to reproduce themselves
 TEACHER = "teacher"  # name under which a teacher that is not frozen is part of its student while both are trained
 
 
@@ -162,17 +166,18 @@ def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarra
 @own_random_state()
 def distill(
     sessions: Sessions,
-    teacher: Autoencoder | Mapping[str, xr.DataArray],
+    teacher: Autoencoder | Mapping[str, Teacher],
     *,
     preset: str = "demo",
     model: ModelConfig | None = None,
     distill: DistillConfig | None = None,
     train: TrainConfig | None = None,
     shuffle_teacher: bool = False,
-    force: bool | None = None,
+    force: bool = False,
     device: str | torch.device = "auto",
     progress: bool = True,
     folder: str | Path | None = None,
+    overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> Autoencoder:
     """Train an LFP student to reproduce the latents of a frozen spike teacher.
@@ -183,9 +188,11 @@ def distill(
     ----------
     sessions : Dataset, DataTree, or mapping of str to Dataset
         Sessions with spikes and LFP that the teacher knows. One is the paper's default, several its extension A.12.
-    teacher : Autoencoder, or mapping of str to DataArray
-        A spike model, see :func:`~spikelfp_lab.pretrain` and :func:`~spikelfp_lab.finetune`. Or the latents to reproduce themselves, (time, latent) for
-        each session, on its clock, from whatever model; what :func:`~spikelfp_lab.encode` gives says in its attributes how time was split.
+    teacher : Autoencoder, or mapping of str to Autoencoder or DataArray
+        A spike model, see :func:`~spikelfp_lab.pretrain` and :func:`~spikelfp_lab.finetune`. Or,
+        for each session, the model that was trained on it or the latents to reproduce themselves,
+        (time, latent) on its clock; those of :func:`~spikelfp_lab.encode` say in their attributes
+        how time was split.
     preset : {"smoke", "demo", "paper"}
         Where configs come from that are not given.
     model : ModelConfig, optional
@@ -194,11 +201,13 @@ def distill(
         In place of the preset's.
     shuffle_teacher : bool
         The control of a teacher whose latents are shuffled in time, in stretches of a window.
-    force : bool, optional
-        Whether to distill from a teacher that is no better than chance too, which is refused otherwise: one that predicts the session's dropped spikes no better than
-        each unit's mean rate does (:func:`~spikelfp_lab.training.bits_per_spike`) and that, if it learned behavior, reads out none. By default only under
-        ``preset="smoke"``, whose models see too few steps to know anything. A model without a predictor, and latents in place of a model, are taken as they are.
-    device, progress, folder, callbacks
+    force : bool
+        Distill from a teacher that is no better than chance too (a control), which is refused
+        otherwise: one from whose latents a linear read-out tells hidden spike counts no better
+        than each unit's mean rate does, or the latents of random weights
+        (:mod:`spikelfp_lab.training.chance`), and that, if it learned behavior, gives none.
+        Latents in place of a model are taken as they are.
+    device, progress, folder, overwrite, callbacks
         As in :func:`~spikelfp_lab.pretrain`.
 
     Returns
@@ -229,119 +238,148 @@ def distill(
     """
     named = iterate_sessions(sessions)
     configs = preset_configs(preset, "distill")
-    model_config = model or configs.model
-    goal, train = distill or configs.distill, train or configs.train
-    sessions_by_name = {name: as_dataset(session) for name, session in named.items()}
-    _check(sessions_by_name, teacher, model_config, goal, train)
+    shape, goal = model or configs.model, distill or configs.distill
+    train = train or configs.train
+    teachers = dict.fromkeys(named, teacher) if isinstance(teacher, Autoencoder) else dict(teacher)
+    _check(named, teachers, shape, goal, train)
+    teachers = {name: teachers[name] for name in named}
     processes = Processes.join(device)
-    shown = progress and processes.is_main
 
     def make(name: str, session: xr.Dataset) -> SessionWindows:
-        if isinstance(teacher, Autoencoder) and not (preset == "smoke" if force is None else force):
-            refuse_chance(teacher, session, name, train=train, device=processes.device)
-        return _with_targets(
-            session, name, teacher, goal, train, processes.device, shuffle_teacher, shown
+        one = teachers[name]
+        if isinstance(one, Autoencoder) and not force:
+            refuse_chance(one, session, name, train=train, device=processes.device)
+        latents = _latents(
+            session, name, one, goal, processes.device, progress and processes.is_main
         )
+        return _with_targets(session, name, latents, goal, train, processes.device, shuffle_teacher)
 
-    cohort = Shards(sessions_by_name, make, modality="lfp", train=train, processes=processes)
-    torch.manual_seed(train.seed)
-    student = Autoencoder(
-        model_config,
-        modality="lfp",
-        sessions={},
-        bin_size_s=cohort.sessions[0].bin_size_s,
-        n_behavior=len(behavior_axes(sessions_by_name)) if goal.target == "behavior" else 0,
-    ).to(processes.device)
-    for known in cohort.sessions:
-        add_to_vocabulary(student, known)
-    student.info = {
-        "made_by": "distill",
-        "train": train.to_dict(),
-        "distill": goal.to_dict(),
-        "shuffle_teacher": shuffle_teacher,
-        "teacher": teacher.info if isinstance(teacher, Autoencoder) else "latents",
-    }
-    if not goal.frozen:
-        student.add_module(TEACHER, copy.deepcopy(teacher).to(processes.device))  # type: ignore[arg-type]  # checked above
-    student = fit(
-        student,
-        Distillation(cohort, distill=goal, train=train),
-        train=train,
-        cohort=cohort,
-        label=f"distill{' (shuffled teacher)' if shuffle_teacher else ''} ({', '.join(named)})",
-        progress=progress,
-        folder=None if folder is None else Path(folder),
-        fingerprint=config_hash(
-            student.digest(),
-            goal,
-            train,
-            shuffle_teacher,
-            teacher.digest() if isinstance(teacher, Autoencoder) else None,
-            *(known.digest for known in cohort.sessions),
-        ),
-        callbacks=callbacks,
-    )
-    if not goal.frozen:
-        delattr(student, TEACHER)
-    return student
+    def run(folder: Path | None) -> Autoencoder:
+        cohort = Shards(named, make, modality="lfp", train=train, processes=processes)
+        torch.manual_seed(train.seed)
+        student = Autoencoder(
+            shape,
+            modality="lfp",
+            sessions={},
+            bin_size_s=cohort.sessions[0].bin_size_s,
+            n_behavior=len(behavior_axes(named)) if goal.target == "behavior" else 0,
+        ).to(processes.device)
+        for known in cohort.sessions:
+            add_to_vocabulary(student, known)
+        infos = {
+            n: t.info if isinstance(t, Autoencoder) else "latents" for n, t in teachers.items()
+        }
+        first, *others = infos.values()
+        student.info = {
+            "made_by": "distill",
+            "train": train.to_dict(),
+            "distill": goal.to_dict(),
+            "shuffle_teacher": shuffle_teacher,
+            "teacher": infos if any(other != first for other in others) else first,
+        }
+        if not goal.frozen:  # one model, as checked above
+            (one,) = set(teachers.values())
+            student.add_module(TEACHER, copy.deepcopy(one).to(processes.device))  # type: ignore[arg-type]
+        student = fit(
+            student,
+            Distillation(cohort, distill=goal, train=train),
+            train=train,
+            cohort=cohort,
+            label=f"distill{' (shuffled teacher)' if shuffle_teacher else ''} ({', '.join(named)})",
+            progress=progress,
+            folder=folder,
+            fingerprint=config_hash("distill", shape, goal, train, shuffle_teacher, *named),
+            callbacks=callbacks,
+        )
+        if not goal.frozen:
+            delattr(student, TEACHER)
+        return student
+
+    def recipe() -> dict[str, Any]:
+        read = ("spikes", "lfp", *(["behavior"] if goal.target == "behavior" else []))
+        return {
+            "verb": "distill",
+            "model": shape.to_dict(),
+            "distill": goal.to_dict(),
+            "train": train.to_dict(),
+            "shuffle_teacher": shuffle_teacher,
+            "teacher": {name: _digest(one) for name, one in teachers.items()},
+            "data": data_digests(named, read, processes),
+        }
+
+    return kept(folder, recipe, run, overwrite=overwrite, processes=processes)
+
+
+def _digest(teacher: Teacher) -> str:
+    """A short hash of a model, or of latents."""
+    if isinstance(teacher, Autoencoder):
+        return teacher.digest()
+    return hashlib.sha256(np.ascontiguousarray(teacher.to_numpy()).tobytes()).hexdigest()[:12]
 
 
 def _check(
     named: Mapping[str, xr.Dataset],
-    teacher: Autoencoder | Mapping[str, xr.DataArray],
+    teachers: Mapping[str, Teacher],
     model: ModelConfig,
     goal: DistillConfig,
     train: TrainConfig,
 ) -> None:
     """Refuse what would leak or make no sense, before anything is trained."""
-    if isinstance(teacher, Autoencoder):
-        if teacher.modality != "spikes":
-            raise DataError(
-                f"the teacher reads {teacher.modality!r}; distillation needs a teacher of spikes"
+    if not goal.frozen and (
+        len(set(map(id, teachers.values()))) > 1
+        or not all(isinstance(one, Autoencoder) for one in teachers.values())
+    ):
+        raise ConfigError("frozen=False needs the teacher itself, one model for all sessions")
+    for name, session in named.items():
+        one = teachers.get(name)
+        if one is None or (isinstance(one, Autoencoder) and name not in one.sessions):
+            known = list(teachers if one is None else one.sessions)
+            raise CheckpointError(
+                f"the teacher does not know {[name]}, only {known}: "
+                "teacher = finetune(teacher, session) first"
             )
-        widths = {teacher.config.width}
-        known, splits = list(teacher.sessions), [teacher.info.get("train", {})]
-        if goal.layers == "all" and teacher.config.layers != model.layers:
-            raise DataError(
-                f"the student has {model.layers} layers, the teacher {teacher.config.layers}: "
-                "layers='all' aligns one with one (ModelConfig.layers)"
-            )
-    else:
-        if goal.layers == "all" or not goal.frozen:
-            raise ConfigError("layers='all' and frozen=False need the teacher itself, not latents")
-        known = list(teacher)
-        widths = {latents.shape[1] for latents in teacher.values()}
-        splits = [latents.attrs for latents in teacher.values()]
-    if unknown := [name for name in named if name not in known]:
-        raise CheckpointError(
-            f"the teacher does not know {unknown}, only {known}: "
-            "teacher = finetune(teacher, session) first"
-        )
-    if widths != {model.width}:
-        raise DataError(
-            f"the student is {model.width} wide, the teacher {sorted(widths)[0]}: "
-            "their latents must have the same width (ModelConfig.width)"
-        )
-    for before in splits:
-        for key in ("scheme", "seed"):
-            if key in before and before[key] != getattr(train, key):
+        if isinstance(one, Autoencoder):
+            if one.modality != "spikes":
                 raise DataError(
-                    f"the teacher's time was split with {key}={before[key]!r}, the student's with {getattr(train, key)!r}: "
-                    f"the teacher has trained on what the student is tested on. Give TrainConfig({key}={before[key]!r})."
+                    f"the teacher reads {one.modality!r}; distillation needs a teacher of spikes"
+                )
+            if goal.layers == "all" and one.config.layers != model.layers:
+                raise DataError(
+                    f"the student has {model.layers} layers, the teacher {one.config.layers}: "
+                    "layers='all' aligns one with one (ModelConfig.layers)"
+                )
+            width, split = one.config.width, one.info.get("train", {})
+        else:
+            if goal.layers == "all":
+                raise ConfigError("layers='all' needs the teacher itself, not latents")
+            width, split = one.sizes["latent"], one.attrs
+            bin_size_s = float(session.attrs["bin_size_s"])
+            if not same_clock(one["time"], session["time"], bin_size_s=bin_size_s):
+                raise DataError(f"the latents to reproduce are not on the clock of session {name}")
+        if width != model.width:
+            raise DataError(
+                f"the student is {model.width} wide, the teacher {width}: "
+                "their latents must have the same width (ModelConfig.width)"
+            )
+        for key in ("scheme", "seed"):
+            if key in split and split[key] != getattr(train, key):
+                raise DataError(
+                    f"the teacher's time was split with {key}={split[key]!r}, the student's with "
+                    f"{getattr(train, key)!r}: the teacher has trained on what the student is "
+                    f"tested on. Give TrainConfig({key}={split[key]!r})."
                 )
 
 
 def _with_targets(
     session: xr.Dataset,
     name: str,
-    teacher: Autoencoder | Mapping[str, xr.DataArray],
+    latents: np.ndarray,
     goal: DistillConfig,
     train: TrainConfig,
     device: torch.device,
     shuffle: bool,
-    progress: bool,
 ) -> SessionWindows:
-    latents = _latents(session, name, teacher, goal, device, progress)
+    """The session's LFP, with the teacher's latents as a target."""
     flat = latents.reshape(len(latents), -1)
     # As a variable of the session, so that no window is missing any of them.
     taught = session.assign(teacher=(("time", "teacher_latent"), flat))
@@ -351,18 +389,15 @@ def _with_targets(
     use = split_session(
         session, scheme=train.scheme, window_s=train.window_s, seed=train.seed
     ).to_numpy()
-    if shuffle:
-        # Within each part of the split, so that the control leaks nothing either.
+    if shuffle:  # within each part of the split, so that the control leaks nothing either
         latents = latents.copy()
         for part in np.unique(use):
             rows = np.flatnonzero((use == part) & np.isfinite(flat).all(axis=1))
             latents[rows] = shuffle_latents(latents[rows], window=windows.length, seed=train.seed)
     latents = center_latents(latents, use == TRAIN, goal.center)
     windows.targets["teacher"] = torch.as_tensor(latents, dtype=torch.float32, device=device)
-    source = flat if isinstance(teacher, Mapping) else session["spikes"].to_numpy()
-    windows.origin = hashlib.sha256(np.ascontiguousarray(source).tobytes()).hexdigest()
     if not goal.frozen:
-        counts = session["spikes"].to_numpy()
+        counts = session_values(session, "spikes")
         windows.targets["spikes"] = torch.as_tensor(counts, dtype=torch.float32, device=device)
     if goal.target == "behavior":
         add_behavior(windows, session, train=train)
@@ -372,24 +407,16 @@ def _with_targets(
 def _latents(
     session: xr.Dataset,
     name: str,
-    teacher: Autoencoder | Mapping[str, xr.DataArray],
+    teacher: Teacher,
     goal: DistillConfig,
     device: torch.device,
     progress: bool,
 ) -> np.ndarray:
     """What is to be reproduced: (time, latent), or (time, layer, latent) for all layers."""
     if not isinstance(teacher, Autoencoder):
-        given = teacher[name].transpose("time", ...)
-        if given.sizes["time"] != session.sizes["time"] or not np.allclose(
-            given["time"], session["time"]
-        ):
-            raise DataError(f"the latents to reproduce are not on the clock of session {name}")
-        return given.to_numpy()
-    layers = [None] if goal.layers == "last" else range(1, teacher.config.layers + 1)
-    latents = [
-        encode(
-            teacher, session, as_session=name, layer=layer, device=device, progress=progress
-        ).to_numpy()
-        for layer in layers
-    ]
-    return latents[0] if goal.layers == "last" else np.stack(latents, axis=1)
+        return teacher.transpose("time", ...).to_numpy()
+    options: dict[str, Any] = {"as_session": name, "device": device, "progress": progress}
+    if goal.layers == "last":
+        return encode(teacher, session, **options).to_numpy()
+    layers = range(1, teacher.config.layers + 1)
+    return np.stack([encode(teacher, session, layer=n, **options).to_numpy() for n in layers], 1)

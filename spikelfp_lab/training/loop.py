@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from spikelfp_lab._files import check_writable
-from spikelfp_lab.configs import TrainConfig, config_hash
+from spikelfp_lab.configs import TrainConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import autocast
 from spikelfp_lab.models.transformer import compiled
 from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.training.runs import STATE
 from spikelfp_lab.training.shards import Shards, seed_step
 from spikelfp_lab.training.state import Recent, State
 
@@ -155,10 +155,8 @@ def fit(
     turns = partial(_one_turn, train) if cohort is None else cohort.turns
     optimizer = make_optimizer(model, train)
     state = State(model, optimizer, fingerprint)
-    state_file = None if folder is None else folder / "state.safetensors"
+    state_file = None if folder is None else folder / STATE
     with processes.together():
-        if folder is not None and processes.is_main:
-            check_writable(folder)
         if state_file is not None and state_file.exists():
             state.read(state_file)
     _check_alike(state, processes)
@@ -227,6 +225,7 @@ def fit(
                 except StopTraining:
                     stop = True
             if processes.any(stop):
+                model.info["stopped_at"] = state.step  # by a callback: not finished
                 break
     return _end(model, state)
 
@@ -247,15 +246,13 @@ def _end(model: Autoencoder, state: State) -> Autoencoder:
 
 def _check_alike(state: State, processes: Processes) -> None:
     """Refuse processes that would train different models, or that begin at different steps, in all of them."""
-    own = [int(config_hash(state.fingerprint), 16), state.step]  # 48 bits: exact
-    table = torch.zeros(processes.count, 2, dtype=torch.float64)
-    table[processes.rank] = torch.tensor(own, dtype=torch.float64)
-    fingerprints, steps = processes.sum(table).unbind(1)
-    if len(fingerprints.unique()) > 1:
+    both = processes.gather([(state.fingerprint, state.step)])
+    fingerprints, steps = zip(*both, strict=True)
+    if len(set(fingerprints)) > 1:
         raise ConfigError(
             "the processes of this training were given different configs, sessions or first weights: every process must run the same script on the same data"
         )
-    if len(steps.unique()) > 1:
+    if len(set(steps)) > 1:
         raise CheckpointError(
-            f"the processes of this training go on from different steps, {steps.int().tolist()}: folder must lie on a file system that all of them see"
+            f"the processes of this training go on from different steps, {list(steps)}: folder must lie on a file system that all of them see"
         )

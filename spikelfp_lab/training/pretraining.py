@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from spikelfp_lab.configs import MaskConfig, ModelConfig, TrainConfig, config_hash
 from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.models.autoencoder import Autoencoder, Modality
+from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality
 from spikelfp_lab.models.device import own_random_state
+from spikelfp_lab.models.labels import in_order_of
 from spikelfp_lab.presets import preset_configs
-from spikelfp_lab.sessions import as_dataset, iterate_sessions
+from spikelfp_lab.sessions import iterate_sessions
 from spikelfp_lab.training.batches import (
     SessionWindows,
     add_behavior,
@@ -28,6 +30,7 @@ from spikelfp_lab.training.batches import (
 )
 from spikelfp_lab.training.loop import Callback, fit
 from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.training.runs import data_digests, kept
 from spikelfp_lab.training.shards import Shards
 
 Sessions = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset]
@@ -86,7 +89,6 @@ def _prepare_all(
     processes: Processes,
 ) -> Shards:
     def make(name: str, session: xr.Dataset) -> SessionWindows:
-        session = as_dataset(session)
         windows = prepare(session, name, modality=modality, train=train, device=processes.device)
         if mask.behavior:
             add_behavior(windows, session, train=train)
@@ -107,6 +109,7 @@ def pretrain(
     device: str | torch.device = "auto",
     progress: bool = True,
     folder: str | Path | None = None,
+    overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> Autoencoder:
     """Train a masked autoencoder on the training windows of one or many sessions.
@@ -126,7 +129,11 @@ def pretrain(
     progress : bool
         Show a progress bar.
     folder : str or Path, optional
-        Keep the state of the run here, and go on from it if it was interrupted, with as many processes as there are then.
+        Keep the training here: a second call with the same configs and data finds the finished
+        model, an interrupted one goes on, with as many processes as there are then. A second
+        process waits for the first and takes its result.
+    overwrite : bool
+        Train anew where ``folder`` holds another training, which is refused otherwise.
     callbacks : sequence of functions
         Called with the tidy history after each validation; one may raise :class:`~spikelfp_lab.training.StopTraining`, which ends training
         with its best weights.
@@ -138,6 +145,8 @@ def pretrain(
 
     Raises
     ------
+    CheckpointError
+        ``folder`` holds the training of other configs, data or ``TRAINING_VERSION``, or is damaged.
     DataError
         A session lacks the modality, or, with ``mask.behavior``, behavior, or is too short for a window.
     ConfigError
@@ -162,29 +171,42 @@ def pretrain(
     if not model_config.predictor_layers:
         raise ConfigError("masked autoencoding needs ModelConfig.predictor_layers of at least 1")
     processes = Processes.join(device)
-    cohort = _prepare_all(named, modality, mask, train, processes)
-    torch.manual_seed(train.seed)
-    new = Autoencoder(
-        model_config,
-        modality=modality,
-        sessions={},
-        bin_size_s=float(next(iter(named.values())).attrs["bin_size_s"]),
-        n_behavior=len(behavior_axes(named)) if mask.behavior else 0,
-    ).to(processes.device)
-    for known in cohort.sessions:
-        add_to_vocabulary(new, known)
-    new.info = {"made_by": "pretrain", "train": train.to_dict(), "mask": mask.to_dict()}
-    return fit(
-        new,
-        MaskedReconstruction(cohort, mask=mask, train=train),
-        train=train,
-        cohort=cohort,
-        label=f"pretrain {modality} ({len(named)} session{'s' * (len(named) > 1)})",
-        progress=progress,
-        folder=None if folder is None else Path(folder),
-        fingerprint=config_hash(new.digest(), mask, train, *(s.digest for s in cohort.sessions)),
-        callbacks=callbacks,
-    )
+    configs = {"model": model_config, "mask": mask, "train": train}
+
+    def run(folder: Path | None) -> Autoencoder:
+        cohort = _prepare_all(named, modality, mask, train, processes)
+        torch.manual_seed(train.seed)
+        new = Autoencoder(
+            model_config,
+            modality=modality,
+            sessions={},
+            bin_size_s=float(next(iter(named.values())).attrs["bin_size_s"]),
+            n_behavior=len(behavior_axes(named)) if mask.behavior else 0,
+        ).to(processes.device)
+        for known in cohort.sessions:
+            add_to_vocabulary(new, known)
+        new.info = {"made_by": "pretrain", "train": train.to_dict(), "mask": mask.to_dict()}
+        return fit(
+            new,
+            MaskedReconstruction(cohort, mask=mask, train=train),
+            train=train,
+            cohort=cohort,
+            label=f"pretrain {modality} ({len(named)} session{'s' * (len(named) > 1)})",
+            progress=progress,
+            folder=folder,
+            fingerprint=config_hash("pretrain", modality, *configs.values(), *named),
+            callbacks=callbacks,
+        )
+
+    def recipe() -> dict[str, Any]:
+        return {
+            "verb": "pretrain",
+            "modality": modality,
+            **{name: config.to_dict() for name, config in configs.items()},
+            "data": data_digests(named, _variables(modality, mask), processes),
+        }
+
+    return kept(folder, recipe, run, overwrite=overwrite, processes=processes)
 
 
 @own_random_state()
@@ -198,6 +220,7 @@ def finetune(
     device: str | torch.device = "auto",
     progress: bool = True,
     folder: str | Path | None = None,
+    overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> Autoencoder:
     """Go on training a copy of ``model`` on new sessions: new session tables where needed, all weights trained.
@@ -219,39 +242,57 @@ def finetune(
         raise ConfigError(
             "a student has no predictor to fine-tune by masked autoencoding; use distill(session, teacher)"
         )
-    named = iterate_sessions(session)
+    named = {name: in_order_of(model, one, name) for name, one in iterate_sessions(session).items()}
     configs = preset_configs(preset, model.modality)
     mask, train = mask or configs.mask, train or configs.finetune
     processes = Processes.join(device)
-    cohort = _prepare_all(named, model.modality, mask, train, processes)
-    torch.manual_seed(train.seed)
-    tuned = copy.deepcopy(model).to(processes.device)
-    if mask.behavior:
-        axes = behavior_axes(named)
-        if tuned.behavior_head is None:
-            tuned.add_behavior(len(axes))
-            tuned.to(processes.device)
-        elif tuned.behavior_head.out_features != len(axes):
-            raise DataError(
-                f"the model reads out {tuned.behavior_head.out_features} axes of behavior, "
-                f"{', '.join(named)} has {len(axes)}: {', '.join(axes)}"
-            )
-    for known in cohort.sessions:
-        add_to_vocabulary(tuned, known)
-    tuned.info = {
-        "made_by": "finetune",
-        "train": train.to_dict(),
-        "mask": mask.to_dict(),
-        "from": model.info,
-    }
-    return fit(
-        tuned,
-        MaskedReconstruction(cohort, mask=mask, train=train),
-        train=train,
-        cohort=cohort,
-        label=f"finetune {model.modality} ({', '.join(named)})",
-        progress=progress,
-        folder=None if folder is None else Path(folder),
-        fingerprint=config_hash(tuned.digest(), mask, train, *(s.digest for s in cohort.sessions)),
-        callbacks=callbacks,
-    )
+
+    def run(folder: Path | None) -> Autoencoder:
+        cohort = _prepare_all(named, model.modality, mask, train, processes)
+        torch.manual_seed(train.seed)
+        tuned = copy.deepcopy(model).to(processes.device)
+        if mask.behavior:
+            axes = behavior_axes(named)
+            if tuned.behavior_head is None:
+                tuned.add_behavior(len(axes))
+                tuned.to(processes.device)
+            elif tuned.behavior_head.out_features != len(axes):
+                raise DataError(
+                    f"the model reads out {tuned.behavior_head.out_features} axes of behavior, "
+                    f"{', '.join(named)} has {len(axes)}: {', '.join(axes)}"
+                )
+        for known in cohort.sessions:
+            add_to_vocabulary(tuned, known)
+        tuned.info = {
+            "made_by": "finetune",
+            "train": train.to_dict(),
+            "mask": mask.to_dict(),
+            "from": model.info,
+        }
+        return fit(
+            tuned,
+            MaskedReconstruction(cohort, mask=mask, train=train),
+            train=train,
+            cohort=cohort,
+            label=f"finetune {model.modality} ({', '.join(named)})",
+            progress=progress,
+            folder=folder,
+            fingerprint=config_hash("finetune", mask, train, model.digest(), *named),
+            callbacks=callbacks,
+        )
+
+    def recipe() -> dict[str, Any]:
+        return {
+            "verb": "finetune",
+            "mask": mask.to_dict(),
+            "train": train.to_dict(),
+            "digest of the model": model.digest(),
+            "data": data_digests(named, _variables(model.modality, mask), processes),
+        }
+
+    return kept(folder, recipe, run, overwrite=overwrite, processes=processes)
+
+
+def _variables(modality: Modality, mask: MaskConfig) -> tuple[str, ...]:
+    """What is read of a session."""
+    return (*VARIABLES[modality], *(["behavior"] if mask.behavior else []))

@@ -99,6 +99,14 @@ class Processes:
             return tensor
         return self.reduce(tensor.to(self.device), "sum").to(tensor.device)
 
+    def gather(self, items: list) -> list:
+        """The items (JSON-like or arrays) of all processes, in the order of their ranks."""
+        if self.count == 1:
+            return items
+        from accelerate.utils import gather_object
+
+        return gather_object(items)
+
     def any(self, flag: bool) -> bool:
         """Whether it is true in any process."""
         return bool(self.sum(torch.tensor(float(flag))).item())

@@ -74,29 +74,15 @@ def shard_weights(groups: Sequence[Sequence[int]], windows: Sequence[int]) -> li
 
 @dataclass(frozen=True)
 class KnownSession:
-    """What every process knows of a session, whichever holds its data.
-
-    Attributes
-    ----------
-    name : str
-    size : int or (int, int)
-        Number of units or channels, or of both.
-    bin_size_s : float
-    mean, std : ndarray, (unit or channel,) float32
-        What its values are z-scored by.
-    n_train : int
-        Training windows.
-    digest : str
-        Of its values and windows, see :meth:`~spikelfp_lab.training.batches.SessionWindows.digest`.
-    """
+    """What every process knows of a session, whichever holds its data."""
 
     name: str
-    size: Size
+    size: Size  # units or channels, or both
     bin_size_s: float
-    mean: np.ndarray
+    mean: np.ndarray  # (unit or channel,) that its values are z-scored by
     std: np.ndarray
-    n_train: int
-    digest: str
+    labels: dict[str, list[str]]  # of its units and channels
+    n_train: int  # training windows
 
 
 class Shards:
@@ -155,7 +141,12 @@ class Shards:
         # A session in several shards is told of by the process that has the first of these.
         first = {i: shard for shard, group in reversed([*enumerate(self.groups)]) for i in group}
         self.told = [i for i in self.held if first[i] in own]
-        self.sessions = self._exchange(named, modality)
+        known = []
+        for i in self.told:
+            one = self.held[i]
+            numbers = (one.bin_size_s, one.mean, one.std, one.labels, len(one.train))
+            known.append((i, KnownSession(one.name, one.size, *numbers)))
+        self.sessions = [one for _, one in sorted(processes.gather(known), key=lambda row: row[0])]
         weights = shard_weights(self.groups, [one.n_train for one in self.sessions])
         self.shares = {shard: weights[shard] for shard in own}
 
@@ -184,13 +175,8 @@ class Shards:
 
     def average(self, measure: Callable[[SessionWindows], dict[str, float]]) -> dict[str, float]:
         """Mean over all sessions of what is measured on each, the same in every process."""
-        rows = {i: measure(windows) for i, windows in self.held.items()}
-        names = list(next(iter(rows.values())))
-        table = torch.zeros(len(names), len(self.sessions), dtype=torch.float64)
-        for i in self.told:
-            table[:, i] = torch.tensor(list(rows[i].values()), dtype=torch.float64)
-        values = self.processes.sum(table).tolist()
-        return {name: float(np.mean(row)) for name, row in zip(names, values, strict=True)}
+        rows = dict(self.processes.gather([(i, measure(self.held[i])) for i in self.told]))
+        return {name: float(np.mean([rows[i][name] for i in sorted(rows)])) for name in rows[0]}
 
     def _count(self, named: Mapping[str, xr.Dataset], modality: Modality) -> torch.Tensor:
         """Training windows of the sessions that fall to this process to count; 0 for the others."""
@@ -200,23 +186,6 @@ class Shards:
                 session_size(session, modality)  # which says it well if the modality is missing
                 counts[i] = len(training_windows(session, VARIABLES[modality], self.train))
         return counts
-
-    def _exchange(self, named: Mapping[str, xr.Dataset], modality: Modality) -> list[KnownSession]:
-        """Tell the other processes of the sessions held here, and hear of theirs: a sum in which each session is told of once."""
-        sizes = [session_size(session, modality) for session in named.values()]
-        widths = [2 + 2 * (size if isinstance(size, int) else sum(size)) for size in sizes]
-        told = [torch.zeros(width, dtype=torch.float64) for width in widths]
-        for i in self.told:
-            windows = self.held[i]
-            numbers = [len(windows.train), int(windows.digest(), 16)]  # 48 bits: exact
-            told[i] = torch.as_tensor(np.concatenate([numbers, windows.mean, windows.std]))
-        heard = self.processes.sum(torch.cat(told)).split(widths)
-        known = []
-        for (name, session), size, row in zip(named.items(), sizes, heard, strict=True):
-            mean, std = row[2:].numpy().astype(np.float32).reshape(2, -1)
-            bin_size_s, digest = float(session.attrs["bin_size_s"]), f"{int(row[1]):012x}"
-            known.append(KnownSession(name, size, bin_size_s, mean, std, int(row[0]), digest))
-        return known
 
 
 def seed_step(train: TrainConfig, step: int, shard: int = 0) -> None:

@@ -63,28 +63,32 @@ class State:
 
     def read(self, path: Path) -> None:
         try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                plain = json.loads(file.metadata()["state"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            self._restore(path)
+        except CheckpointError:
+            raise
+        except Exception as error:  # bytes of any kind may be wrong
+            reason = " ".join(str(error).split())[:300]
             raise CheckpointError(
-                f"{path} is damaged: delete it to start this training anew"
+                f"{path} is damaged ({type(error).__name__}: {reason}). Pass overwrite=True to "
+                "train anew, or delete it."
             ) from error
+
+    def _restore(self, path: Path) -> None:
+        with safetensors.safe_open(path, framework="pt") as file:
+            plain = json.loads(file.metadata()["state"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if plain["fingerprint"] != self.fingerprint:
             raise CheckpointError(
-                f"{path} belongs to a run with other configs or other data: choose another folder, or delete it to start anew"
+                f"{path} belongs to a run with other configs or other data. Pass overwrite=True, "
+                "or choose another folder."
             )
-        part = {
-            prefix: {
-                key.removeprefix(f"{prefix}."): value
-                for key, value in tensors.items()
-                if key.startswith(f"{prefix}.")
-            }
-            for prefix in ("model", "best", "optimizer")
-        }
+        part: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        for key, value in tensors.items():
+            kind, _, name = key.partition(".")
+            part[kind][name] = value
         self.model.load_state_dict(part["model"])
         device = next(self.model.parameters()).device
-        self.best = {key: value.to(device) for key, value in part["best"].items()}
+        self.best = {key: part["best"][key].to(device) for key in self.best}
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in part["optimizer"].items():
             index, name = key.split(".")

@@ -79,7 +79,7 @@ def train(folder: Path) -> None:
 
     teacher = once("teacher", lambda **o: pretrain(sessions, "spikes", model=MODEL, **o))
     tuned = once("tuned", lambda **o: finetune(teacher, new, **o))
-    once("student", lambda **o: distill(new, tuned, model=MODEL, **o))
+    once("student", lambda **o: distill(new, tuned, model=MODEL, force=True, **o))
 
 
 class SmallStudy(Study):

@@ -46,22 +46,6 @@ def test_cut_gives_the_series_at_the_starts():
     torch.testing.assert_close(cut[1], data.values[10 : 10 + data.length])
 
 
-def test_the_digest_is_of_the_data_and_of_what_latents_come_from_not_of_their_last_bits():
-    _, data = windows()
-    plain = data.digest()
-    latents = torch.rand(len(data.values), 3)
-    data.targets["teacher"] = latents
-    assert data.digest() != plain  # a series like any other, unless its origin is known
-    data.origin = "of a teacher"
-    known = data.digest()
-    data.targets["teacher"] = latents * (1 + 1e-7)
-    assert data.digest() == known
-    data.origin = "of another"
-    assert data.digest() != known
-    data.origin, data.values = "of a teacher", data.values + 1
-    assert data.digest() != known
-
-
 @settings(deadline=None)  # a slow moment of the machine is no failure
 @given(step=st.integers(0, 10_000), seed=st.integers(0, 100))
 def test_what_is_drawn_depends_on_seed_and_step_alone(step, seed):

@@ -1,95 +1,104 @@
-"""What is chance, and what is better, for a teacher of spikes."""
+"""A teacher is asked what its latents know of hidden counts."""
 
-import math
+import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from spikelfp_lab import MaskConfig, ModelConfig, TrainConfig, pretrain
-from spikelfp_lab.models import Autoencoder
-from spikelfp_lab.training.batches import add_behavior, prepare
-from spikelfp_lab.training.chance import behavior_r2, bits_per_spike
+from spikelfp_lab import (
+    DataError,
+    MaskConfig,
+    ModelConfig,
+    TrainConfig,
+    distill,
+    finetune,
+    pretrain,
+)
+from spikelfp_lab.training.batches import prepare
+from spikelfp_lab.training.chance import hidden_r2, refuse_chance
 from tests.factories import make_session
 
-MODEL = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)
-TRAIN = TrainConfig(steps=150, batch=8, window_s=0.4, val_every=50)
-CPU = torch.device("cpu")
+MODEL = ModelConfig(
+    width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32, affine_space=True
+)
+TRAIN = TrainConfig(steps=250, batch=16, window_s=0.6, val_every=50)
+HIDE, CPU = MaskConfig(units=0.25, predicted=0.5), torch.device("cpu")
 
 
-def session_of_rates(rates: np.ndarray, seed: int = 0):
-    """A session whose units fire at these rates, (time, unit) counts a bin."""
-    session = make_session(bins=len(rates), units=rates.shape[1])
-    session["spikes"].values = np.random.default_rng(seed).poisson(rates)
-    session["spikes"] = session["spikes"].astype("uint8")
+def waves(name: str, seed: int):
+    """A session whose units follow one slow wave, each with a gain of its own."""
+    session = make_session(bins=4000, units=16, session=name)
+    rng = np.random.default_rng(seed)
+    drive = np.sin(np.arange(4000) / 12 + seed)[:, None] * rng.uniform(0.5, 1.0, 16)
+    session["spikes"].values = rng.poisson(0.5 * np.exp(drive)).astype(session["spikes"].dtype)
     return session
 
 
-def windows_of(session, **options):
-    return prepare(session, "I/s01", modality="spikes", train=TRAIN, device=CPU)
+@pytest.fixture(scope="module")
+def pretrained():
+    cohort = {"I/s01": waves("s01", 0), "I/s02": waves("s02", 1)}
+    return pretrain(cohort, "spikes", model=MODEL, mask=HIDE, train=TRAIN, progress=False)
 
 
-class Fixed(Autoencoder):
-    """A model that gives every unit one log-rate at all times."""
-
-    log_rate = 0.0
-
-    def masked_loss(self, values, name, *, mask, generator=None, targets=None):
-        _, dropped = self.draw_mask(values, name, mask=mask, generator=generator)
-        patch = dropped % len(self.tokenizer.rows(name))
-        wanted = self.tokenizer.patches(values, name, fill=0.0).flatten(1, 2)
-        wanted = wanted.gather(1, dropped.unsqueeze(-1).expand(-1, -1, wanted.shape[2]))
-        return self.mean_loss(torch.full_like(wanted, self.log_rate), wanted, name, patch)
+def refuse(teacher, session=None):
+    refuse_chance(teacher, session or waves("s01", 0), "I/s01", train=TRAIN, device=CPU)
 
 
-@pytest.mark.parametrize("units", [16, 10, 37])  # full, padded, and more than one patch
-def test_mean_rates_are_chance_and_wrong_rates_are_worse_by_what_theory_says(units):
-    rate, windows = 0.5, windows_of(session_of_rates(np.full((4000, units), 0.5)))
-    model = Fixed(MODEL, modality="spikes", sessions={"I/s01": units}, bin_size_s=0.01)
-    model.log_rate = math.log(rate)
-    assert bits_per_spike(model, windows) == pytest.approx(0, abs=0.01)
-    model.log_rate = math.log(2 * rate)  # E of the log-likelihood: r log r - r
-    expected = ((rate * math.log(2 * rate) - 2 * rate) - (rate * math.log(rate) - rate)) / rate
-    assert bits_per_spike(model, windows) == pytest.approx(expected / math.log(2), abs=0.1)
-
-
-def test_a_model_that_learned_rates_that_move_is_better_than_chance():
-    together = 0.6 * (1 + 0.9 * np.sin(np.arange(4000) / 15))
-    session = session_of_rates(np.repeat(together[:, None], 16, axis=1))
-    model = pretrain(session, "spikes", model=MODEL, train=TRAIN, progress=False)
-    assert bits_per_spike(model, windows_of(session)) > 0.1
-
-
-def test_it_leaves_the_model_and_random_numbers_as_they_are():
-    windows = windows_of(session_of_rates(np.full((2000, 16), 0.5)))
-    model = Autoencoder(MODEL, modality="spikes", sessions={"I/s01": 16}, bin_size_s=0.01).train()
-    state, digest = torch.get_rng_state(), model.digest()
-    first = bits_per_spike(model, windows)
-    assert model.training and model.digest() == digest
+def test_a_trained_teacher_passes_and_is_left_as_it_is(pretrained):
+    state, digest = torch.get_rng_state(), pretrained.digest()
+    pretrained.train()
+    refuse(pretrained)
+    assert pretrained.training and pretrained.digest() == digest
     assert torch.equal(torch.get_rng_state(), state)
-    assert bits_per_spike(model, windows) == first < 0
 
 
-def test_silent_units_and_silent_validation_windows_are_finite():
-    rates = np.zeros((3000, 16))
-    rates[:, 0] = 0.5
-    windows = windows_of(session_of_rates(rates))
-    model = Autoencoder(MODEL, modality="spikes", sessions={"I/s01": 16}, bin_size_s=0.01)
-    assert math.isfinite(bits_per_spike(model, windows))
-    windows.values.zero_()
-    assert not bits_per_spike(model, windows) > 0
-
-
-def test_behavior_r2_is_that_of_the_read_out():
-    session = make_session(bins=3000, units=16)
-    mask = MaskConfig(behavior=1.0)
-    model = pretrain(session, "spikes", model=MODEL, mask=mask, train=TRAIN, progress=False)
-    windows = windows_of(session)
-    add_behavior(windows, session, train=TRAIN)
-    assert model.behavior_head is not None
-    learned = behavior_r2(model, windows)
+@pytest.mark.parametrize("seed", range(4))
+def test_random_weights_and_shuffled_ones_are_refused(pretrained, seed):
+    still = replace(TRAIN, steps=1, lr=0.0, val_every=1, seed=seed)
+    untrained = pretrain(waves("s01", 0), "spikes", model=MODEL, train=still, progress=False)
+    with pytest.raises(DataError, match=r"no better than chance on session I/s01.*force=True"):
+        refuse(untrained)
+    shuffled = copy.deepcopy(pretrained)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        model.behavior_head.weight.zero_()
-        model.behavior_head.bias.zero_()
-    assert behavior_r2(model, windows) == pytest.approx(0, abs=1e-6)
-    assert learned != 0
+        for weight in shuffled.parameters():
+            order = torch.randperm(weight.numel(), generator=generator)
+            weight.copy_(weight.flatten()[order].view_as(weight))
+    with pytest.raises(DataError, match="no better than chance"):
+        refuse(shuffled)
+
+
+def test_one_tuned_on_another_session_still_teaches_the_first(pretrained):
+    """Its predictor has moved away from the first session, its latents tell as much of it."""
+    tuned = finetune(pretrained, waves("s03", 2), mask=HIDE, train=replace(TRAIN, steps=60, lr=1e-3), progress=False)  # fmt: skip
+    torch.nn.init.normal_(tuned.predictor.read_out.shared.weight)  # at chance, and worse
+    refuse(tuned)
+
+
+def test_distill_asks_every_teacher_unless_forced(pretrained):
+    still = replace(TRAIN, steps=1, lr=0.0, val_every=1)
+    session = waves("s01", 0)
+    untrained = pretrain(session, "spikes", model=MODEL, train=still, progress=False)
+    student = replace(MODEL, predictor_layers=0, affine_space=False)
+    quick = TrainConfig(steps=2, batch=2, window_s=0.6, val_every=2)
+    options = {"model": student, "train": quick, "progress": False}
+    for preset in ("smoke", "demo"):  # no preset's name forces
+        with pytest.raises(DataError, match="no better than chance"):
+            distill(session, untrained, preset=preset, **options)
+    assert distill(session, untrained, force=True, **options).modality == "lfp"
+    both = {"I/s01": session, "I/s02": waves("s02", 1)}
+    with pytest.raises(DataError, match="chance on session I/s01"):
+        distill(both, {"I/s01": untrained, "I/s02": pretrained}, **options)
+    each = {"I/s01": copy.deepcopy(pretrained), "I/s02": pretrained}
+    apart = distill(both, each, force=True, **options)
+    whole = distill(both, pretrained, force=True, **options)
+    assert apart.digest() == whole.digest()
+
+
+def test_units_without_spikes_are_no_reason_to_fail(pretrained):
+    session = waves("s01", 0)
+    session["spikes"].values[:, 3:] = 0
+    windows = prepare(session, "I/s01", modality="spikes", train=TRAIN, device=CPU)
+    assert np.isfinite(hidden_r2(pretrained.eval(), windows)).all()
