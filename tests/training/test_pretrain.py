@@ -189,7 +189,7 @@ def test_a_model_of_both_is_trained_saved_and_reads_what_there_is(tmp_path):
     assert not np.allclose(whole, lfp) and not np.allclose(lfp, spikes)
     quiet = session.assign(lfp=session["lfp"] * 0)
     np.testing.assert_allclose(encode(again, quiet.drop_vars("lfp")), spikes)
-    with pytest.raises(CheckpointError, match="units and channels"):
+    with pytest.raises(CheckpointError, match="6 units in this model, the data have 7"):
         encode(again, make_session(bins=1200, units=7))
     with pytest.raises(ConfigError, match="layers 0 to 2"):
         encode(again, session, layer=3)

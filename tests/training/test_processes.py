@@ -40,8 +40,8 @@ def folder(tmp_path_factory) -> Path:
     killed = torchrun("-m", "tests.training.worker", str(two), "killed")
     assert killed.returncode != 0 and "SIGKILL" in killed.stderr
     one.joinpath("killed").mkdir()
-    state = (two / "killed" / "state.safetensors").read_bytes()
-    (one / "killed" / "state.safetensors").write_bytes(state)
+    for name in ("state.safetensors", "run.json"):
+        (one / "killed" / name).write_bytes((two / "killed" / name).read_bytes())
     worker.interrupted(two / "of one")
     worker.interrupted(two / "student of one", worker.student)
     jobs = [*TRAINED, *worker.RESUMED, *worker.REFUSED]
