@@ -86,7 +86,7 @@ def plot_scores(
     """
     also = [] if rows is None else [rows]
     points = select(scores, readouts, keys=SCORE_COLUMNS[:3], split=split, also=also)
-    if rows is not None and points[rows].isna().any():
+    if rows is not None and bool(points[rows].isna().to_numpy().any()):
         raise DataError(f"Some of the scores have no {rows!r}: fill in that column.")
     parts = {str(v): p for v, p in points.groupby(rows, sort=False)} if rows else {"": points}
     span = max(len(_places(list(part["model"]))) for part in parts.values())
@@ -259,7 +259,7 @@ def plot_ablations(
     r2 = points["r2"].to_numpy(dtype=float)
     low, high = max(float(r2.min()), LOWEST_R2), max(float(r2.max()), LOWEST_R2)
     margin = 0.06 * (high - low) or 0.02
-    most = points.groupby("question")["variant"].nunique().max()
+    most = int(points.groupby("question")["variant"].nunique().to_numpy().max())
     with style():
         size = max(1.9, 0.34 * most + 0.3), 2.4
         figure, grid = panels(len(questions), size, counted(points, cohort), most=4, sharey=True)
@@ -284,7 +284,7 @@ def plot_ablations(
             if axes.get_subplotspec().is_first_col():
                 axes.set_ylabel(r2_label(scores, width=28))
         handles, labels = grid[0].get_legend_handles_labels()
-        labels = [READOUT_TITLES.get(label, label) for label in labels]
+        labels = [READOUT_TITLES.get(str(label), str(label)) for label in labels]
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
@@ -311,6 +311,7 @@ def bars(
         data=by_session, hue="model", hue_order=places, palette=colors, saturation=1, width=0.72,
         errorbar=_interval, err_kws=whisker, dodge=False, linewidth=0, **look,
     )  # fmt: skip
+    line: Any
     for line in axes.lines:  # at the edge of the bar, where no point hides them
         line.set_data(line.get_xdata() - 0.36 * (not across), line.get_ydata() - 0.36 * across)
     sessions = sorted(points["session"].unique())
@@ -336,6 +337,7 @@ def bars(
             write_beside(axes, limits[1], place, number(mean), across=True, ha="right", off=-1)
         else:
             write_beside(axes, place, max(mean, own.max(), np.nan_to_num(high), 0), number(mean))
+    patch: Any
     for patch in axes.patches:
         middle = patch.get_y() + patch.get_height() / 2, patch.get_x() + patch.get_width() / 2
         if places[round(middle[0] if across else middle[1])] in CONTROLS:
@@ -370,7 +372,7 @@ def write_beside(
 
 def panels(
     count: int, size: tuple[float, float], title: str, *, most: int = 99, **options: Any
-) -> tuple[Figure, list[Axes]]:
+) -> tuple[Figure, list[Any]]:
     """A figure of panels of one size in inches, in as many rows as a notebook's width asks for."""
     rows = math.ceil(count / max(1, min(most, int(MAX_WIDTH // size[0]))))
     columns = math.ceil(count / rows)
@@ -395,7 +397,7 @@ def _interval(values: Any) -> tuple[float, float]:
 
 
 def _marks(
-    axes: Axes, points: pd.DataFrame, by_session: pd.DataFrame, readouts: Sequence[str]
+    axes: Any, points: pd.DataFrame, by_session: pd.DataFrame, readouts: Sequence[str]
 ) -> None:
     """Means as markers with whiskers, a read-out beside the other, over all points."""
     shades = ["#8c8c8c", INK, "#5a5a5a", "#b0b0b0"][: len(readouts)]
@@ -409,9 +411,12 @@ def _marks(
         data=points, dodge=len(readouts) > 1, jitter=False, size=2, alpha=0.45, linewidth=0,
         legend=False, **look,
     )  # fmt: skip
+    look |= {
+        "dodge": shift * (len(readouts) - 1) or False,
+        "markers": list("osD^")[: len(readouts)],
+    }
     sns.pointplot(
-        data=by_session, dodge=shift * (len(readouts) - 1) or False, linestyle="none",
-        errorbar=_interval, markers=list("osD^")[: len(readouts)], markersize=4.5,
+        data=by_session, linestyle="none", errorbar=_interval, markersize=4.5,
         markeredgecolor="white", markeredgewidth=0.5, err_kws={"linewidth": 1.2}, **look,
     )  # fmt: skip
     axes.get_legend().remove()
@@ -419,7 +424,7 @@ def _marks(
     if floor < 0 < top:
         axes.axhline(0, color=INK, linewidth=0.6)
     own = set(points.loc[points["own"].astype(bool), "variant"])
-    for (variant, readout), mean in by_session.groupby(["variant", "readout"])["r2"].mean().items():
+    for variant, readout, mean in means(by_session, ["r2"], by=["variant", "readout"]).to_numpy():
         turn = list(readouts).index(readout)
         if variant in own:
             axes.axhline(mean, color=shades[turn], linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)

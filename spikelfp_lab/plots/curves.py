@@ -1,6 +1,7 @@
 """Scores against a quantity, pair by pair and against their cost; training over steps."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,7 @@ def plot_curves(
     points = select(scores, readouts, keys=SCORE_COLUMNS[:3], also=[x])
     by_session = means(points, ["r2"], by=["readout", "model", "session", x])
     models = in_order(list(points["model"]))
-    dashes = {m: _DASHES[i % 3] if m in CONTROLS else "" for i, m in enumerate(models)}
+    dashes: Any = {m: _DASHES[i % 3] if m in CONTROLS else "" for i, m in enumerate(models)}
     markers = {m: _MARKERS[i % len(_MARKERS)] for i, m in enumerate(models)}
     with style():
         figure = new_figure(1.6 + 2.4 * len(readouts), 2.8, counted(points, cohort))
@@ -94,7 +95,7 @@ def plot_curves(
                 ticks = np.unique(points[x].to_numpy(dtype=float))
                 axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks], minor=False)
                 axes.minorticks_off()
-        least = float(means(points, ["r2"], by=["model", x])["r2"].min())
+        least = float(means(points, ["r2"], by=["model", x])["r2"].to_numpy().min())
         grid[0].set_ylim(max(-0.25, min(0.0, least)) - 0.02, 1.0)
         grid[0].set_ylabel(r2_label(scores, width=40))
         grid[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=2.4)
@@ -206,7 +207,7 @@ def plot_cost(table: pd.DataFrame, *, cohort: str = "") -> Figure:
             for model in in_order(list(panel["model"])):
                 own = panel.loc[panel["model"] == model]
                 x, y, size = own[["mflop_per_s", "r2", "parameters"]].mean()
-                look = {"color": model_color(model), "zorder": 3, "linewidth": 0.6}
+                look: dict[str, Any] = {"color": model_color(model), "zorder": 3, "linewidth": 0.6}
                 marker = "D" if model in CONTROLS else "o"
                 axes.vlines(x, *bootstrap_interval(own["r2"].to_numpy(float)), **look)
                 axes.scatter(x, y, s=area(size), edgecolor=INK, marker=marker, label=model, **look)
@@ -295,10 +296,14 @@ def _draw_pairs(axes: Axes, table: pd.DataFrame) -> None:
 
 def _name_points(axes: Axes) -> None:
     """Names beside the markers, none over another; the same points give the same places."""
-    markers = [own for own in axes.collections if not str(own.get_label()).startswith("_")]
+    markers: list[Any] = [
+        own for own in axes.collections if not str(own.get_label()).startswith("_")
+    ]
     places = np.array([np.asarray(own.get_offsets())[0] for own in markers])
     texts = [
-        axes.text(*place, str(own.get_label()), fontsize=6.5, path_effects=[RIM], zorder=6)
+        axes.text(
+            place[0], place[1], str(own.get_label()), fontsize=6.5, path_effects=[RIM], zorder=6
+        )
         for place, own in zip(places, markers, strict=True)
     ]
     # the markers' rims are to be avoided too
