@@ -178,8 +178,8 @@ def test_processes_share_shards_in_order_and_evenly():
 
 
 def readme(language: str) -> list[str]:
-    """The blocks of a language in the README's section on many processes."""
-    section = (ROOT / "README.md").read_text().split("## Many GPUs, many nodes\n")[1]
+    """The blocks of a language in the page on many processes."""
+    section = (ROOT / "docs" / "scaling.md").read_text()
     return re.findall(rf"```{language}\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
 
 
