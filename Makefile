@@ -3,11 +3,20 @@ PYTHON ?= python3
 COHORT ?= simulated
 SEEDS ?= 1
 PRESET ?= demo
-export COHORT SEEDS PRESET
+CORE ?=
+FULL ?=
+export COHORT SEEDS PRESET CORE FULL
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
+# 11 draws from the tables of the others, which run two at a time, the long ones first
+ALL := $(sort $(wildcard notebooks/[0-9]*.ipynb))
+LAST := $(if $(CORE),,$(filter notebooks/11%,$(ALL)))
+NOTEBOOKS := $(shell printf '%s\n' $(if $(CORE),$(wildcard notebooks/0[1-6]*.ipynb),$(filter-out notebooks/11%,$(ALL))) | sort -r)
+# each of the two with half of the cores
+HALF = LOKY_MAX_CPU_COUNT=$$($(BIN)/python -c "import joblib; print(max(1, joblib.cpu_count() // 2))")
+RUN = $(BIN)/jupyter nbconvert --to notebook --execute --log-level WARN \
+	--ExecutePreprocessor.timeout=3600 --output-dir build/notebooks
 
 .PHONY: help figures test lint lab bench clean
 .DEFAULT_GOAL := help
@@ -21,25 +30,30 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lab,dev]"
 	touch $@
 
-figures: $(STAMP)  ## train the demo models (over an hour on 2 cores, less on a GPU) and draw figures/; COHORT=cao2021, SEEDS=3, GRID=full
+figures: $(STAMP)  ## train the demo models and draw figures/ (40 minutes on 2 cores; CORE=1: notebooks 01-06, 15 minutes; FULL=1 SEEDS=3: all, into figures/full/; COHORT=cao2021)
 	$(BIN)/python -m spikelfp_lab.study
 	@mkdir -p build/notebooks
-	@for notebook in $(NOTEBOOKS); do echo "running $$notebook"; \
-		$(BIN)/jupyter nbconvert --to notebook --execute --log-level WARN \
-			--ExecutePreprocessor.timeout=3600 --output-dir build/notebooks $$notebook || exit 1; done
-	@echo "figures/ is drawn; the executed notebooks are in build/notebooks/"
+	@export $(HALF); printf '%s\n' $(NOTEBOOKS) | xargs -P 2 -I {} sh -c \
+		'echo "running {}"; $(RUN) {} || exit 255'
+	@for notebook in $(LAST); do echo "running $$notebook"; $(RUN) $$notebook || exit 1; done
+	@echo "the figures are drawn; the executed notebooks are in build/notebooks/"
+
+SMOKE := PRESET=smoke COHORT=simulated SEEDS=1 CORE= FULL= OMP_NUM_THREADS=1 \
+	SPIKELFP_RUNS=build/smoke/runs FIGURES=build/smoke/figures
+NBMAKE := $(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --override-ini addopts=
 
 test: $(STAMP) lint  ## lint, types, unit tests, every notebook in the smoke preset, three of them in a browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --durations 10
-	PRESET=smoke COHORT=simulated SEEDS=1 OMP_NUM_THREADS=1 SPIKELFP_RUNS=build/smoke/runs FIGURES=build/smoke/figures \
-		$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --override-ini addopts= notebooks
+	$(SMOKE) $(BIN)/python -m spikelfp_lab.study
+	$(SMOKE) LOKY_MAX_CPU_COUNT=1 $(NBMAKE) -n 2 --durations 5 $(filter-out notebooks/11%,$(ALL))
+	$(SMOKE) $(NBMAKE) $(filter notebooks/11%,$(ALL))
 	PRESET=smoke OMP_NUM_THREADS=1 $(BIN)/python -m pytest --override-ini addopts= --durations 5 tests/ui
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/nbstripout --verify $(NOTEBOOKS)
+	$(BIN)/nbstripout --verify $(ALL)
 
 lab: $(STAMP)  ## JupyterLab on notebooks/
 	$(BIN)/jupyter lab --notebook-dir=notebooks

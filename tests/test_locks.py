@@ -14,7 +14,6 @@ import pytest
 
 from spikelfp_lab import ConfigError, SpikeLFPWarning
 from spikelfp_lab._files import HOLDER, made_once, running, unfinished_of
-from spikelfp_lab.study import Study
 
 ROOT = Path(__file__).parents[1]
 # Imports nothing heavy, so that it is at work in a moment.
@@ -55,20 +54,6 @@ def test_another_process_is_named_and_waited_for_and_nothing_is_made_twice(tmp_p
     assert process.wait() == 0
     assert [path.name for path in tmp_path.iterdir()] == ["teacher-1f"]
     assert running(tmp_path) == []
-
-
-def test_a_study_that_is_in_use_says_so_when_it_is_trained(tmp_path, monkeypatch):
-    study = Study(runs=tmp_path, progress=False)
-    monkeypatch.setattr(Study, "jobs", lambda *_: [])
-    with warnings.catch_warnings():
-        study.train()  # no one else is there: not a word
-    process = another_process(tmp_path / "teacher-1f", 60)
-    try:
-        with pytest.warns(SpikeLFPWarning, match=f"is in use: teacher-1f .* {process.pid} "):
-            study.train()
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")

@@ -1,42 +1,46 @@
-"""study: what the notebooks share. A preset and a cohort -> trained models, each trained once and found again by the hash of its configs.
+"""study: what the notebooks share. Setup: cohort, preset, folders. Study: all models, and scores.
 
-``python -m spikelfp_lab.study`` trains all that the notebooks of a study ask for, with progress bars; environment variables choose the study:
-``COHORT``, ``PRESET``, ``SEEDS`` (how many), ``GRID`` ("reduced": grids over the first held-out session and seed; "full": over all),
-``SPIKELFP_RUNS`` (where models are kept) and ``FIGURES``.
+``python -m spikelfp_lab.study`` trains all that the notebooks of a study need, in parallel, into
+the folders that their verbs name; with ``CORE=1`` what notebooks 01 to 06 need.
 """
 
-from spikelfp_lab.study.ablations import ablations
 from spikelfp_lab.study.alignment import alignment, layers
-from spikelfp_lab.study.catalog import COMPARISON, MODELS
-from spikelfp_lab.study.core import Study
 from spikelfp_lab.study.generalization import generalization, published_generalization
 from spikelfp_lab.study.parallel import in_parallel
-from spikelfp_lab.study.practical import channel_loss, cost, label_efficiency, silence
-from spikelfp_lab.study.recipe import Recipe
-from spikelfp_lab.study.scoring import latents_of, read_out, references, scores_of
+from spikelfp_lab.study.practical import (
+    ablation_scores,
+    channel_loss,
+    cost,
+    label_efficiency,
+    silence,
+)
+from spikelfp_lab.study.scoring import latents_of, references, scores_of
+from spikelfp_lab.study.setup import Setup
+from spikelfp_lab.study.specs import ModelSpec, ablations, model_specs
+from spikelfp_lab.study.study import Study
 from spikelfp_lab.study.truth import fraction_of_bound, linear_bound, recovery, true_latents
 
 __all__ = [
-    "true_latents",
-    "silence",
-    "recovery",
-    "published_generalization",
-    "linear_bound",
-    "layers",
-    "label_efficiency",
-    "generalization",
-    "fraction_of_bound",
-    "cost",
-    "channel_loss",
-    "alignment",
-    "ablations",
-    "COMPARISON",
-    "MODELS",
-    "Recipe",
+    "ModelSpec",
+    "Setup",
     "Study",
+    "ablation_scores",
+    "ablations",
+    "alignment",
+    "channel_loss",
+    "cost",
+    "fraction_of_bound",
+    "generalization",
     "in_parallel",
+    "label_efficiency",
     "latents_of",
-    "read_out",
+    "layers",
+    "linear_bound",
+    "model_specs",
+    "published_generalization",
+    "recovery",
     "references",
     "scores_of",
+    "silence",
+    "true_latents",
 ]

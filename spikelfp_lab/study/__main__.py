@@ -1,6 +1,9 @@
 """Train all that the notebooks of the study that the environment asks for need."""
 
+import os
+
 from spikelfp_lab.study import Study
 
 if __name__ == "__main__":
-    Study.from_environment().train()
+    core = os.environ.get("CORE", "") not in ("", "0")
+    Study.from_environment().train(*(["comparison"] if core else []))

@@ -2,50 +2,85 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from joblib import Parallel, cpu_count, delayed, parallel_config
-from joblib.parallel import get_active_backend
+import torch
+from joblib import cpu_count
+from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from spikelfp_lab.models.device import pick_device
 
 if TYPE_CHECKING:
-    from spikelfp_lab.study.core import Study
+    from spikelfp_lab.study.study import Study
+
+_pools: dict[str, Any] = {}  # the worker processes of the last call, and of which study
+_worker: dict[str, Any] = {}  # of a worker process: its study, which keeps sessions and models
 
 
 def in_parallel(
-    study: Study,
-    work: Callable[..., Any],
-    jobs: Sequence[tuple[Any, ...]],
-    *,
-    desc: str,
-    unit: str,
+    study: Study, work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, desc: str, unit: str
 ) -> list[Any]:
-    """``work(study, *job)`` for every job, in whatever order they end, with a bar that says what is left.
+    """``work(study, *job)`` for every job, in the order in which they end, with a progress bar.
 
-    On a CPU one job a core, one thread each; on a GPU they take turns. Inside ``joblib.parallel_config(backend="dask")`` the jobs go to that cluster,
-    whose workers must share the study's ``runs`` folder; with any other backend that is set there, to that one.
+    On a CPU one job a core (``LOKY_MAX_CPU_COUNT`` limits how many), one thread each; on a GPU,
+    and where there is one core or job, they take turns in this process.
     """
-    chosen = type(get_active_backend()[0]).__name__
-    cluster = chosen == "DaskDistributedBackend"
-    workers = 1
-    if cluster:
-        workers = -1
-    elif pick_device(study.device).type != "cuda":
-        workers = min(cpu_count(), len(jobs)) or 1
-    each = replace(study, progress=study.progress and workers == 1, _loaded={})
-    options = {} if cluster else {"backend": "loky", "inner_max_num_threads": 1}
-    with (
-        tqdm(total=len(jobs), desc=desc, unit=unit, disable=not study.progress) as bar,
-        parallel_config(**options),  # pyright: ignore[reportArgumentType]
-    ):
+    on_gpu = pick_device(study.device).type == "cuda"
+    workers = 1 if on_gpu else min(cpu_count(), len(jobs))
+    with tqdm(total=len(jobs), desc=desc, unit=unit, disable=not study.progress) as bar:
+        if workers <= 1:
+            done = []
+            for job in jobs:
+                done.append(work(study, *job))
+                bar.update()
+            return done
+        pool = _pool(replace(study, progress=False, _loaded={}), workers)
+        futures = [pool.submit(_call, work, job) for job in jobs]
         done = []
-        for result in Parallel(n_jobs=workers, return_as="generator_unordered")(
-            delayed(work)(each, *job) for job in jobs
-        ):
-            done.append(result)
-            bar.update()
+        try:
+            for future in as_completed(futures):
+                done.append(future.result())
+                bar.update()
+        except BaseException:
+            close_pool()
+            raise
     return done
+
+
+def _pool(study: Study, workers: int) -> Executor:
+    """Worker processes that keep the study between calls."""
+    if _pools.get("of") != (study, workers):
+        close_pool()
+        context = get_context("spawn")
+        pool = ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_begin, initargs=(study,)
+        )
+        _pools.update(of=(study, workers), pool=pool)
+    return _pools["pool"]
+
+
+def close_pool() -> None:
+    """End the worker processes; what they have not begun is cancelled."""
+    if _pools:
+        _pools["pool"].shutdown(wait=True, cancel_futures=True)
+        _pools.clear()
+
+
+def _begin(study: Study) -> None:
+    """The start of a worker: one thread, and an end with its parent, however that ends."""
+    torch.set_num_threads(1)
+    _worker.update(study=study, limits=threadpool_limits(1))
+    parent = parent_process()
+    assert parent is not None
+    Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _call(work: Callable[..., Any], job: tuple[Any, ...]) -> Any:
+    return work(_worker["study"], *job)

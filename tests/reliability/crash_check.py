@@ -11,7 +11,6 @@ import xarray as xr
 
 from spikelfp_lab import load
 from spikelfp_lab._files import settle
-from spikelfp_lab.cohorts import open_cohort
 from spikelfp_lab.io.open import open_session
 from tests.reliability.crash_work import STARTS
 
@@ -26,7 +25,6 @@ def finished(folder: Path) -> list[Path]:
     """Final things: models, sessions, NWB files, cohorts."""
     found = [path.parent for path in folder.rglob("model.safetensors")]
     found += [*folder.rglob("*.zarr"), *folder.rglob("*.nwb")]
-    found += [path for path in folder.glob("runs/cohort-*") if path.suffix != ".unfinished"]
     return sorted(
         path
         for path in found
@@ -42,12 +40,7 @@ def digest(path: Path) -> str:
         for name in ("config.json", "model.safetensors"):
             total.update((path / name).read_bytes())
         return total.hexdigest()
-    if path.name.startswith("cohort-"):
-        sessions = [leaf.to_dataset() for leaf in open_cohort(path, progress=False).leaves]
-    else:
-        sessions = [open_session(path)]
-    for session in sessions:
-        _add(total, session)
+    _add(total, open_session(path))
     return total.hexdigest()
 
 

@@ -16,7 +16,6 @@ import remfile  # noqa: F401
 import torch
 import torch._dynamo
 import zarr  # noqa: F401
-from joblib.externals.loky import get_reusable_executor
 
 from spikelfp_lab import (
     CheckpointError,
@@ -34,9 +33,10 @@ from spikelfp_lab.io.open import open_session
 from spikelfp_lab.io.store import save_cohort, save_session
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import cohort_from_sessions, iterate_sessions
-from spikelfp_lab.study import Recipe, Study, in_parallel
-from spikelfp_lab.study.catalog import Job
-from spikelfp_lab.study.core import _train_one
+from spikelfp_lab.study import Study, in_parallel
+from spikelfp_lab.study.parallel import close_pool
+from spikelfp_lab.study.specs import ModelSpec, single, student, untrained
+from spikelfp_lab.study.study import _train_one
 from tests.factories import make_session
 from tests.io.nwb_files import add_lfp, add_units, start_file, write
 
@@ -82,18 +82,11 @@ def train(folder: Path) -> None:
     once("student", lambda **o: distill(new, tuned, model=MODEL, force=True, **o))
 
 
-class SmallStudy(Study):
-    """A study whose simulated cohort is made in a moment."""
-
-    @property
-    def options(self):
-        return {"n_sessions": 3, "duration_s": 20.0}
-
-
 def cache(folder: Path) -> None:
-    """The study's cohort; a folder of sessions; a session and a model that are overwritten again and again."""
-    cohort = SmallStudy(preset="smoke", runs=folder / "runs", progress=False).cohort
-    for name, session in iterate_sessions(cohort).items():
+    """Simulated sessions of a study; a folder of sessions; a session and a model that are overwritten again and again."""
+    study = Study(preset="smoke", runs=folder / "runs", progress=False)
+    for name in ("I/s01", "I/s02", "I/s03"):
+        session = study._simulated(name, 20.0)
         path = folder / "copies" / f"{name}.zarr"
         if not path.exists():
             save_session(session, path)
@@ -147,21 +140,27 @@ def preprocess(folder: Path) -> None:
         save_session(session, path)
 
 
-def _student(noise: float) -> Job:
-    quick = {"steps": 30, "batch": 2, "val_every": 5, "noise": noise}
-    recipe = Recipe(teacher="random", train=quick)
-    return Job("student", ("I/s03", 0), (("recipe", recipe),))
-
-
-# Two rounds, of little work: most of the time goes into starting the worker processes.
-GRID = [
-    [Job("untrained", ("I/s03", 0), (("role", "spikes"),)), Job("ss_lfp", ("I/s03", 0))],
-    [_student(noise) for noise in (0.0, 0.1, 0.2)],
-]
+def stages(study: Study) -> list[list[ModelSpec]]:
+    """Little work: most of the time goes into starting the worker processes."""
+    random = untrained("I/s03", 0, "spikes")
+    quick = {"steps": 30, "batch": 2, "val_every": 5}
+    students = [
+        student(
+            study,
+            "I/s03",
+            0,
+            f"noise_{noise}",
+            teacher=random,
+            control="random",
+            train=quick | {"noise": noise},
+        )
+        for noise in (0.0, 0.1, 0.2)
+    ]
+    return [[random, single(study, "lfp", "I/s03", 0)], students]
 
 
 def grid(folder: Path) -> None:
-    """Models of a study in two worker processes, round by round, as ``Study.train`` does."""
+    """Models of a study in two worker processes, stage by stage, as ``Study.train`` does."""
     if not (folder / "cohort").exists():
         sessions = [make_session(bins=1000, session=f"s0{i}", seed=i) for i in (1, 2, 3)]
         save_cohort(cohort_from_sessions(sessions), folder / ".cohort")
@@ -169,9 +168,9 @@ def grid(folder: Path) -> None:
     study = Study(
         cohort_name=str(folder / "cohort"), preset="smoke", runs=folder / "runs", progress=False
     )
-    for jobs in GRID:
-        in_parallel(study, _train_one, [(job,) for job in jobs], desc="grid", unit="model")
-    get_reusable_executor().shutdown(wait=True)
+    for specs in stages(study):
+        in_parallel(study, _train_one, [(spec,) for spec in specs], desc="grid", unit="model")
+    close_pool()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.presets import PRESETS
 from spikelfp_lab.sessions import cohort_from_sessions
 from spikelfp_lab.study import Study
+from spikelfp_lab.study.specs import pretrained, single
 from tests.factories import make_session
 
 MODEL = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)
@@ -185,14 +186,14 @@ def study(tmp_path, monkeypatch) -> Study:
 
 
 def test_a_study_goes_on_after_room_is_made(disk, study):
-    finished = study.ss_lfp("I/s03").digest()
+    finished = study.model(single(study, "lfp", "I/s03", 0)).digest()
     disk.fill(64 << 10)  # enough to begin, not for the state
     with pytest.raises(DataError, match=FULL):
-        study.teacher()
+        study.model(pretrained(study, "spikes", 0))
     disk.free()
     again = replace(study, _loaded={})
-    assert again.teacher().history["step"].max() == 4
-    assert again.ss_lfp("I/s03").digest() == finished
+    assert again.model(pretrained(again, "spikes", 0)).history["step"].max() == 4
+    assert again.model(single(again, "lfp", "I/s03", 0)).digest() == finished
     assert all(not name.endswith((".unfinished", ".tmp")) for name in disk.names())
 
 
@@ -201,15 +202,15 @@ def never(*_, **__):
 
 
 def test_a_read_only_folder_is_known_before_a_training_starts(read_only, study, monkeypatch):
-    finished = study.ss_lfp("I/s03").digest()
+    finished = study.model(single(study, "lfp", "I/s03", 0)).digest()
     read_only()
     again = replace(study, _loaded={})
     assert (
-        again.ss_lfp("I/s03").digest() == finished
+        again.model(single(again, "lfp", "I/s03", 0)).digest() == finished
     )  # what is finished can be used, without a word
-    monkeypatch.setattr("spikelfp_lab.study.core.pretrain", never)
+    monkeypatch.setattr("spikelfp_lab.study.study.pretrain", never)
     with pytest.raises(DataError, match=r"nothing may be written.*Choose another folder"):
-        again.teacher()
+        again.model(pretrained(again, "spikes", 0))
 
 
 def test_training_in_processes_says_that_the_folder_is_read_only(read_only, study):

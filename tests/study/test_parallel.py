@@ -1,39 +1,30 @@
-"""Jobs come back whole, whatever runs them."""
+"""Jobs come back whole from worker processes, and their errors too."""
 
+import os
 from pathlib import Path
 
 import pytest
-from joblib import parallel_config
 
+from spikelfp_lab import DataError
 from spikelfp_lab.study import Study, in_parallel
 
 
-def echo(study: Study, number: int) -> tuple[int, int]:
-    return study.n_seeds, number
+def echo(study: Study, number: int) -> tuple[int, int, int]:
+    if number < 0:
+        raise DataError(f"{number} is negative")
+    return study.n_seeds, number, os.getpid()
 
 
-def test_every_job_is_done_once(tmp_path: Path):
+def test_every_job_is_done_once_elsewhere(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
     study = Study(runs=tmp_path, n_seeds=2, progress=False)
     done = in_parallel(study, echo, [(i,) for i in range(5)], desc="echo", unit="job")
-    assert sorted(done) == [(2, i) for i in range(5)]
+    assert sorted((seeds, number) for seeds, number, _ in done) == [(2, i) for i in range(5)]
     assert in_parallel(study, echo, [], desc="echo", unit="job") == []
+    with pytest.raises(DataError, match="-1 is negative"):
+        in_parallel(study, echo, [(-1,), (1,)], desc="echo", unit="job")
 
 
-def on_a_worker(study: Study, number: int) -> bool:
-    """Whether the job runs on a worker of a Dask cluster; one that does not raises an error there."""
-    from distributed import get_worker
-
-    return get_worker() is not None
-
-
-def test_a_cluster_that_is_set_is_used(tmp_path: Path):
-    distributed = pytest.importorskip("distributed")
+def test_one_job_runs_here(tmp_path: Path):
     study = Study(runs=tmp_path, progress=False)
-    options = {"processes": False, "dashboard_address": None}
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,
-        distributed.Client(cluster),
-        parallel_config(backend="dask"),
-    ):
-        done = in_parallel(study, on_a_worker, [(i,) for i in range(3)], desc="jobs", unit="job")
-    assert done == [True, True, True]
+    assert in_parallel(study, echo, [(3,)], desc="echo", unit="job") == [(1, 3, os.getpid())]

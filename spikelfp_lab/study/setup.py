@@ -1,0 +1,204 @@
+"""Setup: the cohort, the preset and the folders that the environment chooses."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Self
+
+import xarray as xr
+
+from spikelfp_lab import __version__
+from spikelfp_lab.cohorts import open_cohort
+from spikelfp_lab.errors import ConfigError
+from spikelfp_lab.io.prepare import cached_session
+from spikelfp_lab.presets import PRESETS, Preset, Role
+from spikelfp_lab.sessions import as_dataset, cohort_from_sessions, iterate_sessions, split_session
+
+COHORTS = ("simulated", "cao2021", "makin", "flint")
+# Of the behavior term in the supervised setting; the paper does not give its own.
+BEHAVIOR_WEIGHT = 1.0
+# Training on cao2021: bins of 100 ms and trials of 25 bins need short windows, and many a batch.
+_CAO2021 = {
+    "demo": {"steps": 400, "window_s": 2.0, "batch": 32, "val_every": 20},
+    "smoke": {"window_s": 2.0},
+    "paper": {"window_s": 2.0},
+}
+# One rat and three sessions of two mice.
+_RECORDINGS = ("rat_a", "mouse1_s1", "mouse2_s1", "mouse2_s2")
+
+
+def held_out_of(cohort: str) -> tuple[str, ...]:
+    """Sessions of a named cohort that no pre-training sees; none are named for a folder.
+
+    >>> held_out_of("simulated")
+    ('I/s05', 'I/s06', 'I/s07')
+    """
+    if cohort == "makin":  # those of the paper
+        from spikelfp_lab.cohorts import makin
+
+        return tuple(name.replace("_", "/", 1) for name in makin.HELD_OUT)
+    if cohort == "flint":
+        from spikelfp_lab.cohorts import flint
+
+        return tuple(f"C/{name}" for name in flint.HELD_OUT)
+    chosen = {"simulated": ("I/s05", "I/s06", "I/s07"), "cao2021": ("ratA/s1", "mouse2/s2")}
+    return chosen.get(cohort, ())
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A cohort, a preset and the folders for models and figures: what the notebooks share.
+
+    Held-out sessions are in nobody's pre-training. Models lie in ``folder / f"seed{seed}"``:
+    those of several sessions directly (``teacher``, ``ms_lfp``), those of one session in a folder
+    of its name (``I/s05/teacher``, ``I/s05/ms_lfp``, ``I/s05/ss_lfp``, ``I/s05/distilled``).
+
+    Attributes
+    ----------
+    cohort_name : str
+        "simulated", "cao2021", "makin", "flint", or a folder of sessions.
+    preset : str
+        "smoke", "demo" or "paper".
+    n_seeds : int
+        Seeds 0 ... n_seeds - 1. A seed fixes weights, batches and the split.
+    runs : Path
+        Folder of trained models.
+    device : str
+    progress : bool
+    full : bool
+        Side questions on all held-out sessions and seeds, with more values; else on the first.
+
+    Examples
+    --------
+    >>> Setup(preset="smoke").folder.as_posix()
+    'runs/simulated/smoke'
+    """
+
+    cohort_name: str = "simulated"
+    preset: str = "demo"
+    n_seeds: int = 1
+    runs: Path = Path("runs")
+    device: str = "auto"
+    progress: bool = True
+    full: bool = False
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ConfigError(f"there is no preset {self.preset!r}; choose one of {list(PRESETS)}")
+        if self.n_seeds < 1:
+            raise ConfigError(f"SEEDS is {self.n_seeds}; at least one is needed")
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """What ``COHORT``, ``PRESET``, ``SEEDS``, ``FULL`` and ``SPIKELFP_RUNS`` say.
+
+        Relative folders start at the repository's root, also for notebooks in ``notebooks/``.
+        """
+        root = Path("..") if Path.cwd().name == "notebooks" else Path()
+        seeds = os.environ.get("SEEDS", "1")
+        if not seeds.isdigit():
+            raise ConfigError(f"SEEDS is {seeds!r}; give a whole number such as 3")
+        cohort = os.environ.get("COHORT", "simulated")
+        if (root / cohort).is_dir() and cohort not in COHORTS:
+            cohort = str((root / cohort).resolve())
+        return cls(
+            cohort_name=cohort,
+            preset=os.environ.get("PRESET", "demo"),
+            n_seeds=int(seeds),
+            runs=root / os.environ.get("SPIKELFP_RUNS", "runs"),
+            full=os.environ.get("FULL", "") not in ("", "0"),
+        )
+
+    @property
+    def seeds(self) -> range:
+        return range(self.n_seeds)
+
+    @property
+    def title(self) -> str:
+        """Cohort and preset, for titles of figures."""
+        return f"{Path(self.cohort_name).name}, {self.preset} preset"
+
+    @property
+    def folder(self) -> Path:
+        """Where trained models of this cohort and preset are kept."""
+        return self.runs / Path(self.cohort_name).name / self.preset
+
+    @cached_property
+    def cohort(self) -> xr.DataTree:
+        """The cohort; simulated sessions are made once and kept."""
+        if self.cohort_name == "simulated":
+            n, seconds = (5, 90.0) if self.preset == "smoke" else (7, 480.0)
+            names = [f"I/s{index:02d}" for index in range(1, n + 1)]
+            return cohort_from_sessions([self._simulated(name, seconds) for name in names])
+        options = {"recordings": _RECORDINGS} if self.cohort_name == "cao2021" else {}
+        return open_cohort(self.cohort_name, **options)
+
+    def _simulated(self, name: str, seconds: float) -> xr.Dataset:
+        """A session of the simulated cohort, kept under the version that made it."""
+        from spikelfp_lab.cohorts import simulated
+
+        subject, number = name.split("/s")
+        make = partial(simulated.session, int(number), subject=subject, duration_s=seconds)
+        return cached_session(self.folder / "sessions" / __version__ / f"{name}.zarr", make)
+
+    @cached_property
+    def sessions(self) -> dict[str, xr.Dataset]:
+        """Name -> session, in memory."""
+        return {name: as_dataset(one).load() for name, one in iterate_sessions(self.cohort).items()}
+
+    @cached_property
+    def held_out(self) -> list[str]:
+        """Sessions that no pre-training sees; the last third of a cohort that names none."""
+        known = [name for name in held_out_of(self.cohort_name) if name in self.sessions]
+        return known or list(self.sessions)[-max(1, round(len(self.sessions) / 3)) :]
+
+    @cached_property
+    def pretraining(self) -> list[str]:
+        """Sessions that teacher and MS-LFP are pre-trained on."""
+        names = [name for name in self.sessions if name not in self.held_out]
+        if not names:
+            raise ConfigError(
+                f"cohort {self.cohort_name!r} has {len(self.sessions)} session(s): none is left "
+                "for pre-training. Give at least two."
+            )
+        return names
+
+    def having(self, *variables: str) -> list[str]:
+        """Pre-training sessions with these variables: teachers need no LFP."""
+        return [n for n in self.pretraining if all(v in self.sessions[n] for v in variables)]
+
+    def configs(self, role: Role, seed: int = 0, *, supervised: bool = False) -> Preset:
+        """The preset's configs for one kind of training, with the seed and what the cohort needs.
+
+        Supervised models learn behavior beside what they learn anyway; LFP models then get the
+        augmentation and early stopping of students, without which they overfit few labels.
+        """
+        preset = PRESETS[self.preset][role]
+        changes: dict[str, Any] = {"seed": seed}
+        if self.cohort_name == "cao2021":
+            changes |= _CAO2021[self.preset]
+        if supervised:
+            preset = replace(preset, mask=replace(preset.mask, behavior=BEHAVIOR_WEIGHT))
+            if role in ("lfp", "both"):
+                student = PRESETS[self.preset]["distill"].train
+                same = ("drop_inputs", "noise", "patience")
+                changes |= {name: getattr(student, name) for name in same}
+        return replace(
+            preset,
+            train=replace(preset.train, **changes),
+            finetune=replace(preset.finetune, **changes),
+        )
+
+    @property
+    def protocol(self) -> str | None:
+        """How :func:`~spikelfp_lab.decode` scores: "paper" where time is split as in the paper."""
+        return "paper" if self.configs("distill").train.scheme == "paper" else None
+
+    def split(self, name: str, seed: int = 0) -> xr.DataArray:
+        """The split that all models of a session are scored on: that of its student."""
+        train = self.configs("distill", seed).train
+        options = {"scheme": train.scheme, "window_s": train.window_s, "seed": train.seed}
+        return split_session(self.sessions[name], **options)
