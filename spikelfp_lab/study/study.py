@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from spikelfp_lab.models import Autoencoder, encode, load
+from spikelfp_lab.models import Autoencoder, encode
 from spikelfp_lab.sessions import TRAIN
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.scoring import reference_one, score_one, tidy
@@ -69,14 +68,7 @@ class Study(Setup):
     def model(self, spec: ModelSpec) -> Autoencoder:
         """The model of a spec: found, or trained now, by one call of a verb."""
         if spec.folder not in self._loaded:
-            folder = self.folder / spec.folder
-            if (folder / "model.safetensors").exists():
-                model = load(folder)
-            else:
-                model = self._make(spec)
-                shutil.rmtree(folder, ignore_errors=True)
-                model.save(folder)
-            self._loaded[spec.folder] = model
+            self._loaded[spec.folder] = self._make(spec)
         return self._loaded[spec.folder]
 
     def _make(self, spec: ModelSpec) -> Autoencoder:
@@ -101,11 +93,7 @@ class Study(Setup):
             teacher = {name: self._latents_of_other(spec.start, start, name) for name in data}
         elif spec.pretrained is not None:  # each session by the teacher that was trained on it
             before = self.model(spec.pretrained)
-            teachers = dict.fromkeys(spec.sessions, before) | {spec.sessions[-1]: start}
-            teacher = {
-                name: encode(one, data[name], device=self.device, progress=False)
-                for name, one in teachers.items()
-            }
+            teacher = dict.fromkeys(spec.sessions, before) | {spec.sessions[-1]: start}
         if spec.minutes is not None:
             data = {name: self._first_minutes(name, spec) for name in data}
         return distill(
@@ -115,7 +103,7 @@ class Study(Setup):
             distill=configs.distill,
             train=configs.train,
             shuffle_teacher=spec.control == "shuffled",
-            force=spec.control == "random" or None,
+            force=spec.control == "random",  # this control's teacher knows nothing
             **options,
         )
 
@@ -175,7 +163,9 @@ class Study(Setup):
                 add(need)
             wanted[spec.folder] = spec
 
-        for setting in [one for one in SETTINGS if one in parts]:
+        for setting in SETTINGS:
+            if setting not in parts:
+                continue
             for seed, name in self.side_runs if setting == "supervised" else self.runs_of_all:
                 for spec in model_specs(self, setting, name, seed).values():
                     add(spec)

@@ -1,7 +1,6 @@
 """A study of three small sessions whose trainings take two steps."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,5 +37,6 @@ def study(tmp_path_factory):
             patch.setitem(PRESETS["smoke"], role, quick)
         patch.setattr("spikelfp_lab.study.parallel.cpu_count", lambda: 1)
         # teachers of two steps are no better than chance
-        patch.setattr("spikelfp_lab.study.study.distill", partial(distill, force=True))
+        anyway = lambda *args, **options: distill(*args, **options | {"force": True})  # noqa: E731
+        patch.setattr("spikelfp_lab.study.study.distill", anyway)
         yield make_study(tmp_path_factory.mktemp("study"))
