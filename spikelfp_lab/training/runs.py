@@ -69,8 +69,9 @@ def kept(
     with ExitStack() as stack:
         with processes.together():
             if processes.is_main:
-                check_writable(folder)
-                stack.enter_context(locked(folder))
+                if overwrite or not is_model(folder):  # what is finished is only read
+                    check_writable(folder)
+                    stack.enter_context(locked(folder))
                 _claim(folder, wanted, overwrite)
         with processes.together():
             found = load(folder).to(processes.device) if is_model(folder) else None

@@ -153,7 +153,8 @@ def test_a_training_goes_on_after_room_is_made(disk):
     with pytest.raises(DataError, match=FULL) as caught:
         train(folder, callbacks=[fill])
     assert "state.safetensors" in str(caught.value)
-    assert disk.names() == {"run", "run/state.safetensors"}
+    kept = {"run", "run/lock", "run/run.json", "run/state.safetensors"}
+    assert disk.names() == kept
     disk.free()
     begun = []
 
