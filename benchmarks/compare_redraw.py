@@ -22,7 +22,10 @@ from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.widgets.compare import TABS, Comparison, compare
 
 DURATION_S, UNITS, CHANNELS = 240.0, 60, 32
-LABELS = {"Teacher": "spikes", "Distilled": "distill", "MS-LFP": "lfp", "SS-LFP": "lfp", "Untrained": "distill"}  # fmt: skip
+LABELS = {
+    "Teacher": "spikes", "Distilled": "distill", "MS-LFP": "lfp", "SS-LFP": "lfp",
+    "Untrained": "distill",
+}  # fmt: skip
 ROUNDS = 6
 
 

@@ -214,7 +214,7 @@ def control(kind: type[ipywidgets.DOMWidget], label: str, tooltip: str, **option
 
 
 def link(state: traitlets.HasTraits, trait: str, widget: Any, message: Message) -> None:
-    """Keep a trait and a control alike; a value that the state refuses is explained and set back."""
+    """Keep a trait and a control alike; a value the state refuses is explained and set back."""
 
     def to_state(change: Any) -> None:
         try:

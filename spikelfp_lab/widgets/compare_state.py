@@ -217,7 +217,7 @@ class CompareState(traitlets.HasTraits):
         return paired_tests(table, reference=self.reference, against=others)
 
     def predictions(self) -> dict[str, xr.DataArray]:
-        """Model -> decoded behavior (time, behavior_dim) of the session in focus, with ``split``."""
+        """Model -> decoded behavior (time, behavior_dim) of the session in focus."""
         if "behavior" not in self.dataset():
             raise DataError(f"{self.session} has no behavior: put another session in focus.")
         return {m: self._made["decoded", m, self.session, self.readout][0] for m in self._done()}
