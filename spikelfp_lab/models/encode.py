@@ -200,7 +200,7 @@ def _values(
 def _warn_missing(session: xr.Dataset, name: str) -> None:
     """Say it when NaN in some channels costs more than a tenth of the latents."""
     empty = np.isnan(session["lfp"].to_numpy())  # (T, C)
-    lost = empty.any(axis=1) & ~empty.all(axis=1)
+    lost = np.asarray(empty.any(axis=1) & ~empty.all(axis=1))
     if lost.mean() <= 0.1:
         return
     share = empty[lost].mean(axis=0)

@@ -1,8 +1,19 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from spikelfp_lab import CheckpointError, ModelConfig, TrainConfig, encode
+from spikelfp_lab import (
+    CheckpointError,
+    ModelConfig,
+    SpikeLFPWarning,
+    TrainConfig,
+    encode,
+    finetune,
+    load,
+    pretrain,
+)
 from spikelfp_lab.models import Autoencoder
 from tests.factories import make_session
 
@@ -98,3 +109,76 @@ def test_layers_go_from_the_tokens_to_the_latents():
     last = encode(model, session, window_s=1.0)
     np.testing.assert_allclose(encode(model, session, window_s=1.0, layer=2), last, atol=1e-6)
     assert not np.allclose(encode(model, session, window_s=1.0, layer=0), last)
+
+
+QUICK = TrainConfig(steps=2, batch=2, window_s=0.4, val_every=2)
+
+
+@pytest.mark.parametrize(("modality", "dim"), [("spikes", "unit"), ("lfp", "channel")])
+def test_units_and_channels_are_matched_by_label(modality, dim):
+    session = make_session(bins=1200)
+    model = pretrain(session, modality, model=CONFIG, train=QUICK, progress=False)
+    latents, turned = encode(model, session), session.isel({dim: slice(None, None, -1)})
+    np.testing.assert_allclose(encode(model, turned), latents, atol=1e-6)
+    assert latents.attrs["digest"] == model.digest() and latents.attrs["session"] == "I/s01"
+    tuned = [finetune(model, one, train=QUICK, progress=False) for one in (session, turned)]
+    assert tuned[0].digest() == tuned[1].digest()
+    labels = session[dim].to_numpy().copy()
+    labels[1] = "new"
+    with pytest.raises(
+        CheckpointError, match=rf"1 are missing \[{session[dim].values[1]}\], 1 unknown \[new\]"
+    ):
+        encode(model, session.assign_coords({dim: labels}))
+    # of another session channels are matched by label, units by place
+    other = turned.assign_attrs(session="s02")
+    borrowed = encode(model, other, as_session="I/s01")
+    assert np.allclose(borrowed, latents, atol=1e-5) == (modality == "lfp")
+
+
+def test_a_model_without_labels_is_matched_by_place_and_says_so_once(tmp_path):
+    session = make_session(bins=1200)
+    model = pretrain(session, "lfp", model=CONFIG, train=QUICK, progress=False)
+    file = model.save(tmp_path / "old") / "config.json"
+    config = json.loads(file.read_text())
+    del config["labels"]
+    file.write_text(json.dumps(config | {"format_version": 1}))
+    old, turned = load(tmp_path / "old"), session.isel(channel=slice(None, None, -1))
+    with pytest.warns(SpikeLFPWarning, match="by place"):
+        first = encode(old, session)
+    np.testing.assert_array_equal(first, encode(model, session))
+    assert not np.allclose(encode(old, turned), first)
+    with pytest.raises(CheckpointError, match="4 channels in this model, the data have 3"):
+        encode(old, session.isel(channel=slice(3)))
+
+
+def test_a_channel_that_is_missing_is_said_or_silenced():
+    session = make_session(bins=600)
+    model = make(session)
+    broken = session.copy(deep=True)
+    broken["lfp"][:, 2] = np.nan
+    with pytest.warns(SpikeLFPWarning, match=r"1 of 4 channels.*600 of 600 bins.*ch02 \(100 %\)"):
+        assert np.isnan(encode(model, broken, window_s=1.0)).all()
+    silenced = encode(model, broken, window_s=1.0, missing="silence")
+    quiet = session.copy(deep=True)
+    quiet["lfp"][:, 2] = 0.0  # its mean, by the statistics of this model
+    np.testing.assert_allclose(silenced, encode(model, quiet, window_s=1.0), atol=1e-6)
+    broken["lfp"][100:110] = np.nan  # nothing was recorded at all
+    lost = np.isnan(encode(model, broken, window_s=1.0, missing="silence")).all("latent")
+    assert np.flatnonzero(lost).tolist() == [*range(100, 110)]
+
+
+def test_what_was_not_observed_is_neither_read_nor_learned():
+    session = make_session(bins=1200)
+    observed = np.ones(session["spikes"].shape, bool)
+    observed[300:700, 2] = False
+    session = session.assign_coords(observed=(("time", "unit"), observed))
+    other = session.copy(deep=True)
+    other["spikes"].values[300:700, 2] = 5
+    models = [
+        pretrain(one, "spikes", model=CONFIG, train=QUICK, progress=False)
+        for one in (session, other)
+    ]
+    assert models[0].digest() == models[1].digest()
+    np.testing.assert_array_equal(encode(models[0], session), encode(models[0], other))
+    seen = encode(models[0], other.drop_vars("observed"))
+    assert np.isfinite(seen).all() and not np.allclose(seen, encode(models[0], other))
