@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.io._given import Behavior, Notes, Potential, Spikes
 from spikelfp_lab.io._nwb_items import Item
-from spikelfp_lab.io._recorded import merged
+from spikelfp_lab.io._recorded import Notes, merged
 from spikelfp_lab.io._streams import Derive, LFPFilter, Stream, make_stream
+from spikelfp_lab.io.assemble import Behavior, Potential, Spikes
 
 # Columns of the electrodes table that mark an electrode as bad, and their values that do.
 _BAD_COLUMNS = ("is_bad", "bad", "bad_channel", "bad_channels", "is_bad_channel")
@@ -102,7 +102,7 @@ def lfp_of(
                 "with lfp=False, or correct the electrodes table."
             )
         text = f"dropped channel {dropped}: marked bad in the electrodes table."
-        notes.add("bad channels", item.path, text, int(bad.sum()))
+        notes.append(("bad channels", item.path, text, int(bad.sum())))
     keep = np.flatnonzero(~bad)
     for column in _LOCATIONS:
         if column in table.colnames:

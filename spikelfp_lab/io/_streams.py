@@ -166,7 +166,7 @@ def make_stream(
 
 def lfp_on_clock(
     lfp: Stream, names: list[str], clock: np.ndarray, bin_size_s: float, chain: LFPFilter,
-    *, within: tuple[float, float], progress: bool,
+    within: tuple[float, float], progress: bool,
 ) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray, str]:  # fmt: skip
     """Values (m, C), their times, names, share clipped (C,), and what was done, in words."""
     reference = chain.reference or "none"

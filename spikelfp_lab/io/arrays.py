@@ -9,9 +9,8 @@ import numpy as np
 import xarray as xr
 
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.io._given import Behavior, Grid, Intervals, Potential, Spikes
 from spikelfp_lab.io._streams import LFPFilter, Stream, make_stream
-from spikelfp_lab.io.assemble import assemble
+from spikelfp_lab.io.assemble import Behavior, Grid, Intervals, Potential, Spikes, assemble
 from spikelfp_lab.signal.broadband import Reference
 
 TO_UV = {"uV": 1.0, "mV": 1e3, "V": 1e6, "volts": 1e6, "\N{GREEK SMALL LETTER MU}V": 1.0}

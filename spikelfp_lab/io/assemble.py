@@ -1,10 +1,8 @@
-"""Spike times, LFP and behavior at their own rates -> a session on one clock.
-
-What recordings in NWB files and in plain arrays have in common once they are streams.
-"""
+"""Spike times, LFP and behavior at their own rates -> a session on one clock."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,15 +10,15 @@ import xarray as xr
 
 from spikelfp_lab._guard import available_memory
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.io._given import Behavior, Grid, Intervals, Notes, Potential, Spikes
-from spikelfp_lab.io._recorded import (
-    note_potentials,
-    note_spikes,
-    recorded,
-    spike_span,
-    trial_numbers,
+from spikelfp_lab.io import _recorded
+from spikelfp_lab.io._streams import (
+    Derive,
+    LFPFilter,
+    Part,
+    Stream,
+    behavior_on_clock,
+    lfp_on_clock,
 )
-from spikelfp_lab.io._streams import Part, behavior_on_clock, lfp_on_clock
 from spikelfp_lab.sessions import add_finding, add_mains, refractory_coords
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.schema import drop_bad_channels, validate_session
@@ -29,6 +27,56 @@ from spikelfp_lab.signal import bin_spikes, mains_left
 # bytes of a session for each spike and sample: seconds without one from a hundred units
 _ENDLESS = 20_000
 _ANY_LENGTH = 256 << 20  # bytes: an hour of a hundred units, however few their spikes
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The clock that is asked for: bins, from when to when, and what is bridged (seconds)."""
+
+    bin_size_s: float = 0.01
+    start_s: float | None = None
+    stop_s: float | None = None
+    max_gap_s: float = 0.25
+
+
+@dataclass(frozen=True)
+class Spikes:
+    """Spike times (s) of units, and when each unit was observed, (k, 2), if that is known."""
+
+    times: Sequence[np.ndarray]
+    names: Sequence[str] | None = None
+    observed: Sequence[np.ndarray | None] | None = None
+
+
+@dataclass(frozen=True)
+class Potential:
+    """LFP, the names of its channels, and how it is filtered."""
+
+    stream: Stream
+    names: Sequence[str]
+    chain: LFPFilter = field(default_factory=LFPFilter)
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """Positions or whatever they are, and what is derived from them."""
+
+    stream: Stream
+    names: Sequence[str]
+    kind: str = "behavior"
+    units: str = ""
+    circular: bool = False
+    derive: Derive | None = None
+    smooth_s: float = 0.1
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Trials (k, 2) in seconds, whether only they are kept, and times (k, 2) that do not count."""
+
+    trials: np.ndarray | None = None
+    only: bool = False
+    invalid: np.ndarray | None = None
 
 
 def assemble(
@@ -40,11 +88,11 @@ def assemble(
     *,
     attrs: Mapping[str, Any],
     coords: Mapping[str, Any] | None = None,
-    notes: Notes | None = None,
+    notes: _recorded.Notes | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """One clock from the overlap of the streams, and everything on it."""
-    notes = Notes() if notes is None else notes
+    notes = [] if notes is None else notes
     size = grid.bin_size_s
     if spikes is None and lfp is None:
         raise DataError("A session needs spikes or LFP, and there is neither.")
@@ -53,10 +101,12 @@ def assemble(
     if intervals.only and intervals.trials is None:
         raise DataError("trials='only' needs a table of trials, and there is none.")
     whole = _clock(grid, spikes, lfp, behavior, notes)
-    trial = None
-    if intervals.trials is not None:
-        trial = trial_numbers(intervals.trials, whole, grid, notes)
-    keep, observed = recorded(whole, grid, spikes, lfp, intervals.invalid, notes)
+    part = grid.start_s is not None or grid.stop_s is not None
+    trial = _recorded.trial_numbers(intervals.trials, whole, part, notes)
+    keep, observed = _recorded.recorded(
+        whole, size, max(grid.max_gap_s, 1.5 * size), spikes, lfp and lfp.stream,
+        intervals.invalid, notes,
+    )  # fmt: skip
     if trial is not None and intervals.only:
         keep &= trial >= 0
     if keep.sum() < 2:
@@ -66,6 +116,7 @@ def assemble(
             "it without (trials=False; units=False), or check the times of these intervals."
         )
     clock = whole[keep]
+    within = (whole[0] - size / 2, whole[-1] + size / 2)
     history = [attrs["history"]]
     streams: dict[str, Any] = {}
     variables: dict[str, dict[str, str]] = {}
@@ -77,38 +128,36 @@ def assemble(
             extra["observed"] = (("time", "unit"), observed)
         streams |= {"spikes": counts, "unit_names": spikes.names}
         extra |= refractory_coords(spikes.times, clock)
-    within = (whole[0] - size / 2, whole[-1] + size / 2)
     if lfp is not None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SpikeLFPWarning)
             values, times, names, clipped, done = lfp_on_clock(
-                lfp.stream, list(lfp.names), whole, size, lfp.chain, within=within,
-                progress=progress,
-            )  # fmt: skip
-        for each in caught if not any(what == "gap" for what, *_ in notes) else []:
-            notes.add("gap", lfp.stream.what, str(each.message))
+                lfp.stream, list(lfp.names), whole, size, lfp.chain, within, progress
+            )
+        if not any(what == "gap" for what, *_ in notes):
+            notes += [("gap", lfp.stream.what, str(each.message)) for each in caught]
         history.append(done)
         variables["lfp"] = {"kind": "LFP", "units": "uV"}
         streams |= {"lfp": (values, times), "channel_names": names}
         extra["clipped_share"] = ("channel", clipped)
-        note_potentials(values, lfp.stream.what, notes)
+        _recorded.note_potentials(values, lfp.stream.what, notes)
     if behavior is not None:
+        derive = behavior.derive
         values, times, names, units, odd = behavior_on_clock(
             behavior.stream, list(behavior.names), behavior.units, whole, size,
-            circular=behavior.circular, derive=behavior.derive, smooth_s=behavior.smooth_s,
+            circular=behavior.circular, derive=derive, smooth_s=behavior.smooth_s,
         )  # fmt: skip
         streams |= {"behavior": (values, times), "behavior_names": names}
-        variables["behavior"] = {"kind": behavior.derive or behavior.kind, "units": units}
-        if behavior.derive:
-            sd = f"Gaussian of SD {behavior.smooth_s:g} s"
-            history.append(f"{behavior.derive} of positions smoothed by a {sd}")
-        if odd:
-            notes.add("direction", behavior.stream.what, odd)
-    named = ("subject", "session", "source")
+        variables["behavior"] = {"kind": derive or behavior.kind, "units": units}
+        if derive:
+            sd = f"{behavior.smooth_s:g} s"
+            history.append(f"{derive} of positions smoothed by a Gaussian of SD {sd}")
+        notes += [("direction", behavior.stream.what, odd)] if odd else []
+    named = {key: attrs[key] for key in ("subject", "session", "source")}
     built = build_session(
         clock,
         bin_size_s=size,
-        **{key: attrs[key] for key in named},
+        **named,
         **streams,
         trial=None if trial is None else trial[keep],
         max_gap_s=max(grid.max_gap_s, 1.5 * size),
@@ -124,9 +173,9 @@ def assemble(
         built = add_finding(built, *note)
     if lfp is not None and not lfp.stream.slower_than(size):
         stream, chain = lfp.stream, lfp.chain
-        part = Part(stream.data, *map(stream.at_or_after, within))
         left = mains_left(
-            part, rate_hz=stream.rate_hz, channels=stream.used, line_hz=chain.line_hz,
+            Part(stream.data, *map(stream.at_or_after, within)), rate_hz=stream.rate_hz,
+            channels=stream.used, line_hz=chain.line_hz,
             high_hz=min(chain.band_hz[1], 0.5 / size), reference=chain.reference or "none",
         )  # fmt: skip
         built = add_mains(built, left, line_hz=chain.line_hz)
@@ -136,32 +185,30 @@ def assemble(
 
 def _clock(
     grid: Grid, spikes: Spikes | None, lfp: Potential | None, behavior: Behavior | None,
-    notes: Notes,
+    notes: _recorded.Notes,
 ) -> np.ndarray:  # fmt: skip
     """Bin centers over the time that all streams share."""
     size = grid.bin_size_s
-    spans = {}
+    if lfp is not None and 1 / lfp.stream.rate_hz > grid.max_gap_s:
+        raise DataError(
+            f"The samples of {lfp.stream.what} are {1 / lfp.stream.rate_hz:g} s apart, which is no "
+            "LFP. Are its times in seconds, not in milliseconds or sample numbers? Then give "
+            "them in seconds, or its rate in samples a second."
+        )
     streams = [each.stream for each in (lfp, behavior) if each is not None]
+    spans = {}
     for stream in streams:
-        if 1 / stream.rate_hz > grid.max_gap_s and (lfp is not None and stream is lfp.stream):
-            raise DataError(
-                f"The samples of {stream.what} are {1 / stream.rate_hz:g} s apart, which is no "
-                "LFP. Are its times in seconds, not in milliseconds or sample numbers? Then give "
-                "them in seconds, or its rate in samples a second."
-            )
         # a sample stands for the time around it, but for no more than a bin
         half = min(0.5 / stream.rate_hz, 0.5 * size)
         spans[stream.what] = (stream.time(0) - half, stream.time(stream.size - 1) + half)
-    others = (
-        max((span[0] for span in spans.values()), default=-np.inf),
-        min((span[1] for span in spans.values()), default=np.inf),
-    )
     if spikes is not None:
-        spans["the spikes"] = spike_span(spikes, grid, alone=not spans)
-        note_spikes(spikes, spans["the spikes"], others, notes)
-    start, stop = (-np.inf, np.inf)
-    asked = (-np.inf if grid.start_s is None else grid.start_s,
-             np.inf if grid.stop_s is None else grid.stop_s)  # fmt: skip
+        own = _recorded.spike_span(spikes, grid, alone=not spans)
+        _recorded.note_spikes(spikes, own, [*spans.values()], notes)
+        spans["the spikes"] = own
+    asked = (
+        -np.inf if grid.start_s is None else grid.start_s,
+        np.inf if grid.stop_s is None else grid.stop_s,
+    )
     if np.isfinite(asked).any():
         spans["what was asked for"] = asked
     start, stop = max(a for a, _ in spans.values()), min(b for _, b in spans.values())
@@ -176,16 +223,15 @@ def _clock(
             f"The streams do not overlap by two bins of {size:g} s ({listed}). Check units "
             "(seconds) and offsets, or leave one of them out."
         )
-    columns = sum(stream.used.size for stream in streams)
-    recorded = sum(len(each) for each in spikes.times) if spikes is not None else 0
-    recorded += sum(stream.size for stream in streams)
-    units = len(spikes.times) if spikes is not None else 0
+    trains = [] if spikes is None else spikes.times
+    found = sum(map(len, trains)) + sum(stream.size for stream in streams)
     # spikes are counted in 8 bytes; samples are brought to the clock in 8 and kept in 4
-    declared = (stop - start) / size * (8 * (1 + units) + 12 * columns)
+    columns = sum(stream.used.size for stream in streams)
+    declared = (stop - start) / size * (8 * (1 + len(trains)) + 12 * columns)
     what = f"The session from {start:g} s to {stop:g} s in bins of {size:g} s"
-    if declared > max(_ENDLESS * recorded, _ANY_LENGTH):
+    if declared > max(_ENDLESS * found, _ANY_LENGTH):
         raise DataError(
-            f"{what} would be all but empty: {recorded} spikes and samples were recorded. A time "
+            f"{what} would be all but empty: {found} spikes and samples were recorded. A time "
             "may be wrong, or not in seconds: give start_s and stop_s, or leave out the stream "
             "with that time."
         )

@@ -22,8 +22,6 @@ import pandas as pd
 import xarray as xr
 
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError
-from spikelfp_lab.io._given import Grid, Intervals, Notes
-from spikelfp_lab.io._nwb_back import MODULE, is_written_here, read_back
 from spikelfp_lab.io._nwb_items import (
     ARGUMENTS,
     ONLY_BY_NAME,
@@ -34,8 +32,10 @@ from spikelfp_lab.io._nwb_items import (
     find_items,
 )
 from spikelfp_lab.io._nwb_streams import behavior_of, lfp_of, spikes_of, times_of
+from spikelfp_lab.io._recorded import Notes
 from spikelfp_lab.io._streams import Derive, LFPFilter
-from spikelfp_lab.io.assemble import assemble
+from spikelfp_lab.io.assemble import Grid, Intervals, assemble
+from spikelfp_lab.io.nwb_write import MODULE, is_written_here, read_back
 from spikelfp_lab.io.remote import is_remote, kept, opened_nwb, plain_name
 from spikelfp_lab.signal.broadband import Reference
 
@@ -309,9 +309,7 @@ def _read(
                 f"session of. It holds: {held}. Check that it is the file that is meant."
             )
         coords: dict[str, Any] = {}
-        notes = Notes()
-        for text in warned:
-            notes.add("pynwb", name, f"pynwb says of the file: {text}")
+        notes: Notes = [("pynwb", name, f"pynwb says of the file: {text}") for text in warned]
         chain = LFPFilter(how["band_hz"], how["line_hz"], how["reference"])
         grid = Grid(
             how["bin_size_s"] or BIN_SIZE_S, how["start_s"], how["stop_s"], how["max_gap_s"]

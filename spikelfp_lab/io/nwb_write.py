@@ -29,11 +29,17 @@ import numpy as np
 import xarray as xr
 
 from spikelfp_lab._files import flush, put, workspace
-from spikelfp_lab.errors import DataError
-from spikelfp_lab.io._nwb_back import MODULE, TABLE, regular_clock
+from spikelfp_lab._guard import reason
+from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.io.arrays import TO_UV
+from spikelfp_lab.sessions.align import session_clock
 from spikelfp_lab.sessions.schema import as_dataset, validate_session
 
+MODULE = "spikelfp_lab"
+"""The processing module of what NWB has no place for."""
+
+_TABLE = "variables"  # the table in it that lists the variables of the session
+_LONGEST_TEXT = 1 << 16  # bytes of a label
 _UNKNOWN_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -58,17 +64,12 @@ def write_nwb(
     latents : xr.DataArray or mapping of name -> xr.DataArray, optional
         (time, latent), as from ``encode``; each with its own ``time`` in seconds.
     session_start_time : datetime, optional
-        When the session began, which is what its 0 s means; without a time zone, UTC. By default
-        the attribute ``session_start_time`` that files opened from NWB have. NWB needs one: where
-        there is none it is 1970-01-01, and the description says that it is not known. In the same
-        way ``subject_age``, ``subject_sex`` and ``subject_species`` are attributes; an age that is
-        not known is ``"P0D/"``, 0 days or more.
+        When its 0 s was; without a time zone, UTC. By default the attribute
+        ``session_start_time``, which files opened from NWB have, as they have ``subject_age``,
+        ``subject_sex`` and ``subject_species``. Where there is none, NWB needs one all the same:
+        1970-01-01, and the description says that it is not known.
     overwrite : bool
         Replace a file that is there already.
-
-    Returns
-    -------
-    Path
 
     Raises
     ------
@@ -91,7 +92,7 @@ def write_nwb(
 
     dataset = as_dataset(session)
     validate_session(dataset)
-    nwbfile = _nwbfile(dataset, _named_latents(latents), session_start_time)
+    nwbfile = _nwbfile(dataset, _titled_latents(latents), session_start_time)
     with nwb_file(path, overwrite=overwrite) as partial, NWBHDF5IO(path=partial, mode="w") as io:
         io.write(container=nwbfile)
     return Path(path)
@@ -100,17 +101,26 @@ def write_nwb(
 def _nwbfile(
     dataset: xr.Dataset, latents: Mapping[str, xr.DataArray], start: datetime | None
 ) -> Any:
+    """The whole file, in memory."""
     from pynwb import NWBFile
     from pynwb.file import Subject
 
-    begin, known = _start_time(dataset, start)
-    about = f"Session {dataset.attrs['subject']}/{dataset.attrs['session']} ({dataset.source})."
+    attrs = dataset.attrs
+    start = _start_time(attrs) if start is None else start
+    about = f"Session {attrs['subject']}/{attrs['session']} ({dataset.source})."
+    unknown = " The session start time is not known." if start is None else ""
+    start = start or _UNKNOWN_START
+    # an age of "P0D/" is one from 0 days on, so any
+    who = {"age": "P0D/", "sex": "U"}
+    for key in ("age", "sex", "species"):
+        if attrs.get(f"subject_{key}"):
+            who[key] = str(attrs[f"subject_{key}"])
     nwbfile: Any = NWBFile(
-        session_description=about if known else f"{about} The session start time is not known.",
+        session_description=about + unknown,
         identifier=str(uuid4()),
-        session_start_time=begin,
-        session_id=dataset.attrs["session"],
-        subject=Subject(subject_id=dataset.attrs["subject"], **_about_subject(dataset.attrs)),
+        session_start_time=start if start.tzinfo else start.replace(tzinfo=UTC),
+        session_id=attrs["session"],
+        subject=Subject(subject_id=attrs["subject"], **who),
     )
     module = nwbfile.create_processing_module(
         name=MODULE, description="Binned counts, latents and labels, written by spikelfp_lab."
@@ -119,52 +129,29 @@ def _nwbfile(
     for name, variable in dataset.variables.items():
         if name != "time" and variable.dims[:1] == ("time",):
             _add_series(nwbfile, dataset, str(name), clock)
-    titles = {
-        name: re.sub(r"[/:]", "_", f"latents_{name}" if name else "latents") for name in latents
-    }
-    if len(set(titles.values())) < len(titles):
-        raise DataError(
-            f"Two of the latents {', '.join(map(repr, titles))} have one name in the file, where "
-            "'/' and ':' become '_'. Rename one."
-        )
-    for name, values in latents.items():
+    for title, values in latents.items():
         same = np.array_equal(values["time"].values, dataset["time"].values)
         labels = ", ".join(map(str, values[values.dims[1]].values.tolist()))
-        module.add(
-            (clock if same else _Clock(values)).series(
-                titles[name],
-                values.values,
-                description=f"Latents {name} (time, latent): {labels}".replace("  ", " "),
-                unit="a.u.",
-            )
-        )
-    for table in _tables(dataset):
+        name = title.removeprefix("latents").replace("_", " ", 1)
+        about = f"Latents{name} (time, latent): {labels}"
+        own = clock if same else _Clock(values)
+        module.add(own.series(title, values.values, description=about, unit="a.u."))
+    for table in (*_tables(dataset), _variables(dataset)):
         module.add(table)
-    module.add(_variables(dataset))
     _add_trials(nwbfile, dataset)
     return nwbfile
 
 
-def _about_subject(attrs: Mapping[Any, Any]) -> dict[str, str]:
-    # the attributes that open_nwb gives; an age of "P0D/" is one from 0 days on, so any
-    known = {key: attrs.get(f"subject_{key}") for key in ("age", "sex", "species")}
-    return {"age": "P0D/", "sex": "U", **{key: str(value) for key, value in known.items() if value}}
-
-
-def _start_time(dataset: xr.Dataset, given: datetime | None) -> tuple[datetime, bool]:
-    """When the session began, and whether that is known."""
-    text = dataset.attrs.get("session_start_time")
-    if given is None and text:
-        try:
-            given = datetime.fromisoformat(str(text))
-        except ValueError as error:
-            raise DataError(
-                f"attrs['session_start_time'] is {text!r}, which is no ISO date. Pass "
-                "session_start_time to write_nwb, or drop the attribute."
-            ) from error
-    if given is None:
-        return _UNKNOWN_START, False
-    return (given if given.tzinfo else given.replace(tzinfo=UTC)), True
+def _start_time(attrs: Mapping[Any, Any]) -> datetime | None:
+    """When the session began, if its attributes say so."""
+    text = attrs.get("session_start_time")
+    try:
+        return datetime.fromisoformat(str(text)) if text else None
+    except ValueError as error:
+        raise DataError(
+            f"attrs['session_start_time'] is {text!r}, which is no ISO date. Pass "
+            "session_start_time to write_nwb, or drop the attribute."
+        ) from error
 
 
 class _Clock:
@@ -174,10 +161,11 @@ class _Clock:
         time = dataset["time"].values.astype(np.float64)
         bin_size_s = float(dataset.attrs.get("bin_size_s") or np.median(np.diff(time)))
         self.times: dict[str, Any] = {"timestamps": time}
-        if np.array_equal(regular_clock(time[0], time.size, bin_size_s)[: time.size], time):
+        if np.array_equal(_regular_clock(time[0], time.size, bin_size_s)[: time.size], time):
             self.times = {"starting_time": float(time[0]), "rate": 1 / bin_size_s}
 
     def series(self, name: str, values: np.ndarray, *, kind: Any = None, **more: Any) -> Any:
+        """A series of values (T, ...) at these times, compressed."""
         from hdmf.backends.hdf5 import H5DataIO
         from pynwb import TimeSeries
 
@@ -189,7 +177,14 @@ class _Clock:
         return made
 
 
+def _regular_clock(start: float, size: int, bin_size_s: float) -> np.ndarray:
+    """The clock of ``size`` bins whose first center is ``start``, to the last bit or nearly."""
+    first = start - bin_size_s / 2
+    return session_clock(first, first + size * bin_size_s, bin_size_s=bin_size_s)
+
+
 def _add_series(nwbfile: Any, dataset: xr.Dataset, name: str, clock: _Clock) -> None:
+    """A variable over time, where other programs look for it."""
     from pynwb.behavior import BehavioralTimeSeries
     from pynwb.ecephys import LFP, ElectricalSeries
 
@@ -205,16 +200,11 @@ def _add_series(nwbfile: Any, dataset: xr.Dataset, name: str, clock: _Clock) -> 
     if name == "lfp" and unit in TO_UV:
         module = nwbfile.create_processing_module(name="ecephys", description="LFP")
         module.add(LFP(name="LFP"))
-        module["LFP"].add_electrical_series(
-            clock.series(
-                name,
-                values,
-                kind=ElectricalSeries,
-                description=about,
-                electrodes=_electrodes(nwbfile, dataset),
-                conversion=TO_UV[unit] * 1e-6,
-            )
-        )
+        series = clock.series(
+            name, values, kind=ElectricalSeries, description=about,
+            electrodes=_electrodes(nwbfile, dataset), conversion=TO_UV[unit] * 1e-6,
+        )  # fmt: skip
+        module["LFP"].add_electrical_series(series)
     elif name == "behavior":
         module = nwbfile.create_processing_module(name="behavior", description="behavior")
         module.add(BehavioralTimeSeries(name="BehavioralTimeSeries"))
@@ -272,7 +262,7 @@ def _variables(dataset: xr.Dataset) -> Any:
     from hdmf.common import DynamicTable
 
     table = DynamicTable(
-        name=TABLE, description="The variables of the session; the one without a name is itself."
+        name=_TABLE, description="The variables of the session; the one without a name is itself."
     )
     for column in ("variable", "dims", "dtype", "attributes"):
         table.add_column(name=column, description=column)
@@ -299,47 +289,46 @@ def _variables(dataset: xr.Dataset) -> Any:
 
 
 def _json(attrs: Mapping[Any, Any]) -> str:
-    # the schema has made sure that there is nothing but numpy's numbers beside JSON
+    """JSON of attributes: the schema lets only numpy's numbers through beside what JSON has."""
     return json.dumps(dict(attrs), default=lambda value: value.tolist())
 
 
 def _add_trials(nwbfile: Any, dataset: xr.Dataset) -> None:
+    """A row for each run of bins of one trial."""
     if "trial" not in dataset.coords:
         return
     trial, time = dataset["trial"].values, dataset["time"].values
     half = dataset.attrs["bin_size_s"] / 2
-    edges = np.flatnonzero(np.diff(trial)) + 1
-    starts, stops = np.concatenate([[0], edges]), np.concatenate([edges, [trial.size]])
-    kept = [(a, b) for a, b in zip(starts, stops, strict=True) if trial[a] >= 0]
-    if kept:
+    runs = np.split(np.arange(trial.size), np.flatnonzero(np.diff(trial)) + 1)
+    runs = [run for run in runs if trial[run[0]] >= 0]
+    if runs:
         nwbfile.add_trial_column(name="trial", description="number of the trial")
-    for start, stop in kept:
-        nwbfile.add_trial(
-            start_time=float(time[start] - half),
-            stop_time=float(time[stop - 1] + half),
-            trial=int(trial[start]),
-        )
+    for run in runs:
+        begin, end = float(time[run[0]] - half), float(time[run[-1]] + half)
+        nwbfile.add_trial(start_time=begin, stop_time=end, trial=int(trial[run[0]]))
 
 
-def _named_latents(
+def _titled_latents(
     latents: xr.DataArray | Mapping[str, xr.DataArray] | None,
 ) -> dict[str, xr.DataArray]:
-    if latents is None:
-        return {}
-    named = {"": latents} if isinstance(latents, xr.DataArray) else dict(latents)
+    """Latents by the names that their series have in the file."""
+    named = {"": latents} if isinstance(latents, xr.DataArray) else dict(latents or {})
+    titled = {}
     for name, values in named.items():
-        if (
-            not isinstance(values, xr.DataArray)
-            or values.ndim != 2
-            or values.dims[0] != "time"
-            or "time" not in values.coords
-            or values.sizes["time"] < 2
-        ):
+        fits = isinstance(values, xr.DataArray) and values.ndim == 2 and values.dims[0] == "time"
+        if not fits or "time" not in values.coords or values.sizes["time"] < 2:
             raise DataError(
                 f"Latents {name!r} are not a DataArray (time, latent) with a coordinate time in "
                 "seconds. Pass what spikelfp_lab.encode gives."
             )
-    return named
+        title = re.sub(r"[/:]", "_", f"latents_{name}" if name else "latents")
+        if title in titled:
+            raise DataError(
+                f"Two of the latents {', '.join(map(repr, named))} have one name in the file, "
+                "where '/' and ':' become '_'. Rename one."
+            )
+        titled[title] = values
+    return titled
 
 
 @contextmanager
@@ -357,3 +346,66 @@ def nwb_file(path: str | os.PathLike, *, overwrite: bool) -> Iterator[Path]:
         yield folder / "partial.nwb"
         flush(folder / "partial.nwb")
         put(folder / "partial.nwb", path)
+
+
+def is_written_here(nwbfile: Any) -> bool:
+    """Whether the file is one of :func:`write_nwb`."""
+    return MODULE in nwbfile.processing and _TABLE in nwbfile.processing[MODULE].data_interfaces
+
+
+def read_back(
+    nwbfile: Any, *, name: str, asked: Mapping[str, Any], names: Mapping[str, str | None]
+) -> xr.Dataset:
+    """The session that :func:`write_nwb` wrote, with other ``names`` if these are given.
+
+    ``asked`` are the options that are not at their defaults: a session that has been made is not
+    made in another way.
+    """
+    try:
+        rows = nwbfile.processing[MODULE][_TABLE].to_dataframe().set_index("variable")
+        attrs = json.loads(rows.loc["", "attributes"])
+        asked = {key: value for key, value in asked.items() if value != attrs.get(key)}
+        if asked:
+            raise ConfigError(
+                f"{name} is a session that write_nwb wrote: it comes back as it was, with bins of "
+                f"{attrs['bin_size_s']:g} s. Open it without {', '.join(asked)}."
+            )
+        variables = {}
+        for variable, row in rows.drop(index="").iterrows():
+            dims, dtype = tuple(json.loads(row["dims"])), np.dtype(row["dtype"])
+            if dtype.kind not in "biufU" or dtype.itemsize > _LONGEST_TEXT:
+                raise ValueError(f"{variable} has the dtype {dtype}")
+            values = _stored(nwbfile, str(variable), dims, attrs["bin_size_s"]).astype(dtype)
+            variables[variable] = (dims, values, json.loads(row["attributes"]))
+        dataset = xr.Dataset(variables, attrs=attrs)
+        dataset = dataset.set_coords([key for key in variables if rows.loc[key, "coordinate"]])
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(
+            f"The session in {name} is damaged ({reason(error)}). Write it again "
+            "with write_nwb, or copy it again."
+        ) from error
+    dataset = dataset.assign_attrs({key: value for key, value in names.items() if value})
+    validate_session(dataset)
+    return dataset
+
+
+def _stored(nwbfile: Any, variable: str, dims: tuple[str, ...], bin_size_s: float) -> np.ndarray:
+    """The values of a variable, wherever _add_series or _tables have put them."""
+    module = nwbfile.processing[MODULE]
+    if dims[0] != "time":
+        values = np.asarray(module[dims[0]][variable].data[:])
+        return values if values.dtype != object else np.array(values.tolist(), str)
+    name = variable
+    if variable == "time":
+        name = "spikes" if "spikes" in module.data_interfaces else "lfp"
+    if name in module.data_interfaces:
+        series = module[name]
+    elif name == "lfp":
+        series = nwbfile.processing["ecephys"]["LFP"]["lfp"]
+    else:
+        series = nwbfile.processing["behavior"]["BehavioralTimeSeries"][name]
+    if variable != "time":
+        return np.asarray(series.data[:])
+    if series.timestamps is not None:
+        return np.asarray(series.timestamps[:])
+    return _regular_clock(series.starting_time, len(series.data), bin_size_s)

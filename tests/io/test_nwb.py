@@ -22,7 +22,6 @@ from tests.io.nwb_files import (
     add_lfp,
     add_position,
     add_units,
-    compass,
     spike_trains,
     start_file,
     tones,
@@ -337,21 +336,6 @@ def test_behavioral_time_series_are_scaled(tmp_path):
     np.testing.assert_allclose(session["behavior"].values, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("unit", ["radians", "degrees"])
-def test_a_direction_becomes_cos_and_sin(tmp_path, unit):
-    nwbfile = start_file()
-    add_lfp(nwbfile)
-    angle = (2 * np.pi * 0.7 * np.arange(500) / 50) % (2 * np.pi)  # wraps, 0.7 turns a second
-    compass(nwbfile, np.rad2deg(angle) if unit == "degrees" else angle, unit=unit)
-    session = opened(write(nwbfile, tmp_path / "a.nwb"))
-    assert session["behavior_dim"].values.tolist() == ["cos_head", "sin_head"]
-    turn = 2 * np.pi * 0.7 * session["time"].values
-    expected = np.column_stack([np.cos(turn), np.sin(turn)])
-    np.testing.assert_allclose(session["behavior"].values, expected, atol=2e-3)
-    with pytest.raises(ConfigError, match="needs positions"):
-        opened(tmp_path / "a.nwb", derive="speed")
-
-
 def test_velocity_and_speed_are_derived_and_missing_positions_stay_missing(tmp_path):
     nwbfile = start_file()
     add_lfp(nwbfile)
@@ -474,13 +458,3 @@ def test_running_speed_decodes_from_a_real_recording(shared):
     )
     r2 = scores.set_index("split").loc["test", "r2"]
     assert 0.36 < r2 < 0.43
-
-
-def test_observed_intervals_that_touch_leave_no_gap(tmp_path):
-    nwbfile = start_file()
-    add_lfp(nwbfile)
-    edges = np.array([0.0, 1.3, 2.9, 4.41, 7.777, 10.0])
-    intervals = np.stack([edges[:-1], edges[1:]], axis=1)
-    add_units(nwbfile, spike_trains(3), obs_intervals=[intervals.tolist()] * 3)
-    session = opened(write(nwbfile, tmp_path / "a.nwb"))
-    assert np.diff(session["time"]).max() < 1.5 * 0.01

@@ -10,7 +10,7 @@ import zarr
 from pynwb import NWBHDF5IO
 
 import spikelfp_lab as sl
-from spikelfp_lab.errors import DataError, SpikeLFPWarning
+from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
 from spikelfp_lab.io._recorded import merged
 from spikelfp_lab.io.nwb_read import describe_nwb, open_nwb
 from spikelfp_lab.io.nwb_write import write_nwb
@@ -168,6 +168,8 @@ def test_directions_are_refused_or_circular_by_their_values(tmp_path, unit, turn
     np.testing.assert_allclose(session["behavior"].values, expected, atol=2e-3)
     assert session["behavior"].attrs["units"] == "1"
     assert ("direction" in findings(session)) == (unit == "n/a")
+    with pytest.raises(ConfigError, match="needs positions"):
+        open_nwb(tmp_path / "a.nwb", derive="speed", progress=False)
 
 
 @pytest.mark.parametrize("rate_hz", [30.0, 100.0, 120.0])
