@@ -1,4 +1,5 @@
-"""All benchmarks, each in a process of its own, and a description of the machine beside their tables.
+"""All benchmarks, each in a process of its own, and a description of the machine beside their
+tables.
 
 python -m benchmarks            # all
 python -m benchmarks roofline   # some
@@ -26,7 +27,9 @@ def machine() -> dict[str, str | int]:
     cpu = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":")[1] for line in info.read_text().splitlines() if "model name" in line]  # fmt: skip
+        names = [
+            line.split(":")[1] for line in info.read_text().splitlines() if "model name" in line
+        ]
         cpu = names[0].strip() if names else cpu
     return {
         "date": date.today().isoformat(),

@@ -1,9 +1,11 @@
 """Time and memory of broadband to LFP, beside the usual chain, in one run.
 
 ``plain`` is the usual way: the whole array in float64, ``filtfilt``, FFT resampling. ``ours`` is
-:func:`spikelfp_lab.signal.broadband_to_lfp`, with a rate and with timestamps. Each measurement runs in a process of its own,
-reads 96 channels at 24.4 kHz (int16) from an HDF5 file in the page cache, and reports how far its memory rose above that of the imports, and its highest in all. The
-processor's time is given beside the clock's, since on shared cores only the first tells the chains apart.
+:func:`spikelfp_lab.signal.broadband_to_lfp`, with a rate and with timestamps. Each measurement runs
+in a process of its own, reads 96 channels at 24.4 kHz (int16) from an HDF5 file in the page cache,
+and reports how far its memory rose above that of the imports, and its highest in all. The
+processor's time is given beside the clock's, since on shared cores only the first tells the chains
+apart.
 
     python -m benchmarks.broadband
 """
@@ -47,7 +49,9 @@ def write_recording(path: Path, seconds: int) -> None:
 
 
 def plain(file: h5py.File) -> np.ndarray:
-    """The usual way, whole array, float64: low-pass, notches, high-pass, reference, FFT resampling."""
+    """The usual way, whole array, float64: low-pass, notches, high-pass, reference, FFT
+    resampling.
+    """
     lfp = file["data"][:].astype(np.float64)  # type: ignore[index]
     factor = 32
     lfp = signal.filtfilt(*signal.butter(4, 300, fs=RATE_HZ), lfp, axis=0)[::factor]  # type: ignore[misc]

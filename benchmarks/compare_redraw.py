@@ -23,17 +23,22 @@ from spikelfp_lab.widgets.compare import TABS, Comparison, compare
 
 DURATION_S, UNITS, CHANNELS = 240.0, 60, 32
 LABELS = {
-    "Teacher": "spikes", "Distilled": "distill", "MS-LFP": "lfp", "SS-LFP": "lfp",
+    "Teacher": "spikes",
+    "Distilled": "distill",
+    "MS-LFP": "lfp",
+    "SS-LFP": "lfp",
     "Untrained": "distill",
-}  # fmt: skip
+}
 ROUNDS = 6
 
 
 def made() -> Comparison:
     sessions = {
-        f"I/s{n:02}": simulated.session(n, duration_s=DURATION_S, n_units=UNITS, n_channels=CHANNELS)
+        f"I/s{n:02}": simulated.session(
+            n, duration_s=DURATION_S, n_units=UNITS, n_channels=CHANNELS
+        )
         for n in (1, 2)
-    }  # fmt: skip
+    }
     models = {}
     for seed, (label, role) in enumerate(LABELS.items()):
         torch.manual_seed(seed)
@@ -94,16 +99,23 @@ def measure() -> pd.DataFrame:
     assert not errors, errors
     return pd.DataFrame(
         {
-            "what": row["what"], "changed": row["changed"], "n": len(row["times"]),
-            "median_s": statistics.median(row["times"]), "min_s": min(row["times"]), "max_s": max(row["times"]),
+            "what": row["what"],
+            "changed": row["changed"],
+            "n": len(row["times"]),
+            "median_s": statistics.median(row["times"]),
+            "min_s": min(row["times"]),
+            "max_s": max(row["times"]),
         }
         for row in rows
-    )  # fmt: skip
+    )
 
 
 def main() -> None:
     table = measure()
-    print(f"{len(LABELS)} models, 2 sessions of {DURATION_S:g} s, {UNITS} units, {CHANNELS} channels\n")  # fmt: skip
+    print(
+        f"{len(LABELS)} models, 2 sessions of {DURATION_S:g} s, {UNITS} units, {CHANNELS} "
+        "channels\n"
+    )
     print(table.round(3).to_string(index=False))
     target = Path(__file__).parent / "results" / "compare_redraw.csv"
     target.parent.mkdir(exist_ok=True)

@@ -1,6 +1,8 @@
-"""Time and memory of encoding an LFP session with a model of the paper's size (d 256, 10 layers), by the session's length.
+"""Time and memory of encoding an LFP session with a model of the paper's size (d 256, 10 layers),
+by the session's length.
 
-Each length runs in a process of its own, whose highest memory is told beside that of its imports and of the session.
+Each length runs in a process of its own, whose highest memory is told beside that of its imports
+and of the session.
 
     python -m benchmarks.encoding
 """
@@ -51,10 +53,19 @@ def main() -> None:
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             rows.append(
                 {"minutes": minutes, "window_s": window_s}
-                | dict(zip(("seconds", "before_mb", "highest_mb"), map(float, said.split()), strict=True))
-            )  # fmt: skip
+                | dict(
+                    zip(
+                        ("seconds", "before_mb", "highest_mb"),
+                        map(float, said.split()),
+                        strict=True,
+                    )
+                )
+            )
     table = pd.DataFrame(rows)
-    print(f"{CHANNELS} channels in bins of {BIN_S:g} s, d 256, 10 layers, windows that overlap by half\n")  # fmt: skip
+    print(
+        f"{CHANNELS} channels in bins of {BIN_S:g} s, d 256, 10 layers, windows that overlap by "
+        "half\n"
+    )
     print(table.round(1).to_string(index=False))
     target = Path(__file__).parent / "results" / "encoding.csv"
     target.parent.mkdir(exist_ok=True)

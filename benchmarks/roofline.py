@@ -1,8 +1,11 @@
-"""Operations and bytes of a training step of each preset and model, the time they need at least on this machine, and the time that was measured.
+"""Operations and bytes of a training step of each preset and model, the time they need at least on
+this machine, and the time that was measured.
 
-Operations are counted by PyTorch, forward and backward. Bytes are a lower bound: weights, gradients and the two moments of AdamW are each read and
-written once, and the activations kept for the backward pass are written once and read once. The floor is the larger of operations over the measured rate of a large
-matrix product and bytes over the measured rate of a copy; no step can be faster, and one of small matrices cannot come near.
+Operations are counted by PyTorch, forward and backward. Bytes are a lower bound: weights, gradients
+and the two moments of AdamW are each read and written once, and the activations kept for the
+backward pass are written once and read once. The floor is the larger of operations over the
+measured rate of a large matrix product and bytes over the measured rate of a copy; no step can be
+faster, and one of small matrices cannot come near.
 
     python -m benchmarks.roofline
 """
@@ -33,7 +36,9 @@ ROUNDS = {"smoke": 9, "demo": 9, "paper": 3}
 
 
 def machine_rates(device: torch.device) -> tuple[float, float]:
-    """Operations a second of a matrix product in float32, and bytes a second of a copy; the best of several."""
+    """Operations a second of a matrix product in float32, and bytes a second of a copy; the best of
+    several.
+    """
     a = torch.randn(2048, 2048, device=device)
     block = torch.randn(2**26, device=device)  # 256 MB, more than any cache
     target = torch.empty_like(block)
@@ -52,8 +57,12 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def step_of(preset: Preset, role: Role, batch: int, device: torch.device) -> tuple[Autoencoder, Callable[[], None], list[int]]:  # fmt: skip
-    """A model, one training step of it on random data, and where the step leaves the bytes of its kept activations."""
+def step_of(
+    preset: Preset, role: Role, batch: int, device: torch.device
+) -> tuple[Autoencoder, Callable[[], None], list[int]]:
+    """A model, one training step of it on random data, and where the step leaves the bytes of its
+    kept activations.
+    """
     torch.manual_seed(0)
     time_steps = round(preset.train.window_s / BIN_S)
     values = torch.randn(batch, time_steps, CHANNELS, device=device)
@@ -104,7 +113,8 @@ def measure(device: torch.device) -> pd.DataFrame:
         preset = replace(preset, model=replace(preset.model, dropout=0.0))
         model, step, kept = step_of(preset, role, batch, device)
         step()
-        # Products one by one: the counter does not know the fused attention of the CPU. What that computes anew in the backward pass is not asked for.
+        # Products one by one: the counter does not know the fused attention of the CPU. What that
+        # computes anew in the backward pass is not asked for.
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             step()
         times = [_seconds(step, device) for _ in range(ROUNDS[name])]
@@ -130,7 +140,10 @@ def measure(device: torch.device) -> pd.DataFrame:
 def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     table = measure(device)
-    print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}; 96 units or channels in bins of 10 ms\n")  # fmt: skip
+    print(
+        f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}; 96 units or "
+        "channels in bins of 10 ms\n"
+    )
     print(table.round(3).to_string(index=False))
     target = Path(__file__).parent / "results" / f"roofline_{device.type}.csv"
     target.parent.mkdir(exist_ok=True)

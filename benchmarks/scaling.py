@@ -1,7 +1,9 @@
-"""How the cost of training the ``demo`` spike model grows: with the number of sessions, with their units, and with their minutes.
+"""How the cost of training the ``demo`` spike model grows: with the number of sessions, with their
+units, and with their minutes.
 
-One of the three grows at a time, from a session of 96 units and 5 minutes. Each case runs in a process of its own, whose highest memory is told beside that of its imports
-and of the recordings. Recordings are random counts: what they are does not change what they cost.
+One of the three grows at a time, from a session of 96 units and 5 minutes. Each case runs in a
+process of its own, whose highest memory is told beside that of its imports and of the recordings.
+Recordings are random counts: what they are does not change what they cost.
 
     python -m benchmarks.scaling
 """
@@ -112,7 +114,10 @@ def main() -> None:
             size = dict(zip(("sessions", "units", "minutes"), case, strict=True))
             rows.append({"grows": grows} | size | dict(values))
     table = pd.DataFrame(rows)
-    print(f"demo, spikes, bins of {BIN_S:g} s; seconds of preparing all sessions, of a step (median of {STEPS - 2}), of a validation\n")  # fmt: skip
+    print(
+        f"demo, spikes, bins of {BIN_S:g} s; seconds of preparing all sessions, of a step (median "
+        f"of {STEPS - 2}), of a validation\n"
+    )
     print(table.round(3).to_string(index=False))
     target = Path(__file__).parent / "results" / "scaling.csv"
     target.parent.mkdir(exist_ok=True)

@@ -1,8 +1,10 @@
-"""Time until a reader can begin, and the weight of what is kept: the import, the first cell of notebook 01, and models on disk.
+"""Time until a reader can begin, and the weight of what is kept: the import, the first cell of
+notebook 01, and models on disk.
 
-Each import and each first cell runs in a process of its own, several times in turn; the first of each is left out, since it fills the page cache. A notebook's kernel
-has started when its first cell runs, so that of the cell's time Python's own start is no part. Models are those of each preset with four sessions of 60 units and 32
-channels; training does not change their size.
+Each import and each first cell runs in a process of its own, several times in turn; the first of
+each is left out, since it fills the page cache. A notebook's kernel has started when its first cell
+runs, so that of the cell's time Python's own start is no part. Models are those of each preset with
+four sessions of 60 units and 32 channels; training does not change their size.
 
     python -m benchmarks.startup
 """
@@ -47,7 +49,9 @@ def megabytes(preset: str, role: Role) -> float:
     spikes = role == "spikes"
     sessions = {f"I/s{n:02}": UNITS if spikes else CHANNELS for n in range(SESSIONS)}
     config = preset_configs(preset, role).model
-    model = Autoencoder(config, modality="spikes" if spikes else "lfp", sessions=sessions, bin_size_s=0.01)  # fmt: skip
+    model = Autoencoder(
+        config, modality="spikes" if spikes else "lfp", sessions=sessions, bin_size_s=0.01
+    )
     with tempfile.TemporaryDirectory() as folder:
         saved = model.save(Path(folder) / "model")
         return sum(file.stat().st_size for file in saved.iterdir()) / 1e6
@@ -65,14 +69,30 @@ def main() -> None:
             if round_:
                 times[name].append(took)
     rows = [
-        {"what": name, "unit": "s", "median": statistics.median(t), "min": min(t), "max": max(t), "n": len(t)}
+        {
+            "what": name,
+            "unit": "s",
+            "median": statistics.median(t),
+            "min": min(t),
+            "max": max(t),
+            "n": len(t),
+        }
         for name, t in times.items()
-    ]  # fmt: skip
+    ]
     roles: tuple[Role, ...] = ("spikes", "lfp", "distill")
     for preset in ("smoke", "demo", "paper"):
         for role in roles:
             size = megabytes(preset, role)
-            rows.append({"what": f"{preset} {role} model", "unit": "MB", "median": size, "min": size, "max": size, "n": 1})  # fmt: skip
+            rows.append(
+                {
+                    "what": f"{preset} {role} model",
+                    "unit": "MB",
+                    "median": size,
+                    "min": size,
+                    "max": size,
+                    "n": 1,
+                }
+            )
     table = pd.DataFrame(rows)
     print(table.round(3).to_string(index=False))
     target = Path(__file__).parent / "results" / "startup.csv"

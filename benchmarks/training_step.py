@@ -1,9 +1,11 @@
-"""Time of a masked-autoencoding training step, beside the same model without the savings, in one run.
+"""Time of a masked-autoencoding training step, beside the same model without the savings, in one
+run.
 
-``dense`` is the plain masked autoencoder: all tokens go through the encoder, dropped ones as mask tokens, and all of them through the
-predictor. ``visible only`` encodes the visible tokens and predicts the dropped ones from these; ``half predicted`` asks for a random half of them,
-the same loss on average, as ``smoke`` and ``demo`` do. Same sizes, same optimizer, same batch, same blocks; the three take turns, so that a machine
-whose speed drifts is fair to all.
+``dense`` is the plain masked autoencoder: all tokens go through the encoder, dropped ones as mask
+tokens, and all of them through the predictor. ``visible only`` encodes the visible tokens and
+predicts the dropped ones from these; ``half predicted`` asks for a random half of them, the same
+loss on average, as ``smoke`` and ``demo`` do. Same sizes, same optimizer, same batch, same blocks;
+the three take turns, so that a machine whose speed drifts is fair to all.
 
     python -m benchmarks.training_step
 """
@@ -36,7 +38,9 @@ def half_predicted(model: Autoencoder, values: torch.Tensor) -> torch.Tensor:
 
 
 def dense(model: Autoencoder, values: torch.Tensor) -> torch.Tensor:
-    """The same objective with mask tokens in the encoder and self-attention over all tokens everywhere."""
+    """The same objective with mask tokens in the encoder and self-attention over all tokens
+    everywhere.
+    """
     assert model.predictor is not None
     tokens = model.tokenizer(values, "I/s01")
     n_tokens = tokens.shape[1]
@@ -74,9 +78,15 @@ def measure(modality: str) -> pd.DataFrame:
             if round_ >= 2:  # the first two warm up
                 times[name].append(time.perf_counter() - start)
     rows = [
-        {"modality": modality, "step": name, "median_s": statistics.median(t), "min_s": min(t), "max_s": max(t)}
+        {
+            "modality": modality,
+            "step": name,
+            "median_s": statistics.median(t),
+            "min_s": min(t),
+            "max_s": max(t),
+        }
         for name, t in times.items()
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -85,7 +95,8 @@ def main() -> None:
     dense_s = table[table["step"] == "dense"].set_index("modality")["median_s"]
     table["dense / this"] = table["modality"].map(dense_s) / table["median_s"]
     print(
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}; {MODEL.layers} layers, width {MODEL.width}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}; {MODEL.layers} layers, "
+        f"width {MODEL.width}, "
     )
     print(f"batch {BATCH} x {TIME} steps x {CHANNELS // 32} patches, {MASK.ratio:.0%} dropped\n")
     print(table.round(3).to_string(index=False))

@@ -1,8 +1,7 @@
 """Configs: frozen dataclasses with a JSON round trip.
 
-A preset (see :mod:`spikelfp_lab.presets`) is a named set of them; every verb takes a preset's name and, keyword by keyword, configs that replace its
-parts.
-"""
+A preset (see :mod:`spikelfp_lab.presets`) is a named set of them; every verb takes a preset's name
+and, keyword by keyword, configs that replace its parts."""
 
 from __future__ import annotations
 

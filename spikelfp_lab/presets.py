@@ -1,7 +1,7 @@
 """The three presets: named sets of configs, one set for each kind of training.
 
-``smoke`` shows in seconds that everything runs; ``demo`` trains in minutes on two CPU cores; ``paper`` has the sizes of arXiv 2512.12461.
-"""
+``smoke`` shows in seconds that everything runs; ``demo`` trains in minutes on two CPU cores;
+``paper`` has the sizes of arXiv 2512.12461."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ Role = Literal["spikes", "lfp", "both", "distill"]
 
 @dataclass(frozen=True)
 class Preset:
-    """Configs of one kind of training; ``finetune`` is how a model of that kind goes on to a new session."""
+    """Configs of one kind of training; ``finetune`` is how a model of that kind goes on to a new
+    session.
+    """
 
     model: ModelConfig
     train: TrainConfig
@@ -41,7 +43,8 @@ def _preset(
     student: TrainConfig,
     finetune_steps: int,
 ) -> dict[Role, Preset]:
-    # A student has no predictor (its latents are read out linearly, Eq. 1), and no tables but the paper's: it is to carry over to other sessions.
+    # A student has no predictor (its latents are read out linearly, Eq. 1), and no tables but the
+    # paper's: it is to carry over to other sessions.
     linear = replace(model, predictor_layers=0, affine_space=False)
     return {
         "spikes": Preset(model, spikes, _short(spikes, steps=finetune_steps), mask, distill),
@@ -51,9 +54,11 @@ def _preset(
     }
 
 
-# Where smoke and demo leave the paper, because it was measured to be better in minutes on a CPU: each visible token's latent must give its hidden units
-# (MaskConfig.units), every session has maps of its own (affine_space), spikes are read in short windows and LFP in long ones (its information is
-# in slow envelopes), and a student's channels are silenced and noised, without which it learns its few minutes by heart.
+# Where smoke and demo leave the paper, because it was measured to be better in minutes on a CPU:
+# each visible token's latent must give its hidden units (MaskConfig.units), every session has maps
+# of its own (affine_space), spikes are read in short windows and LFP in long ones (its information
+# is in slow envelopes), and a student's channels are silenced and noised, without which it learns
+# its few minutes by heart.
 _SMALL = ModelConfig(width=64, layers=4, mlp_ratio=2, affine_space=True)
 _HIDE = MaskConfig(units=0.25, predicted=0.5)
 _STUDENT = TrainConfig(steps=500, batch=8, window_s=4.0, drop_inputs=0.7, noise=0.5, patience=6)

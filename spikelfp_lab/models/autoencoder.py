@@ -1,12 +1,16 @@
-"""The model: tokenizer -> transformer -> latents, and a predictor that reconstructs what was dropped.
+"""The model: tokenizer -> transformer -> latents, and a predictor that reconstructs what was
+dropped.
 
-One class serves teacher, baselines and student. With predictor layers it is a masked autoencoder; without, its predictor is the linear
-read-out of Eq. 1, and it is what a student is. Steps of a masked pass (arXiv 2512.12461, section 3):
+One class serves teacher, baselines and student. With predictor layers it is a masked autoencoder;
+without, its predictor is the linear read-out of Eq. 1, and it is what a student is. Steps of a
+masked pass (arXiv 2512.12461, section 3):
 
-1. a random 60 % of the tokens are dropped: the encoder never sees them, nor does the tokenizer's convolution see their values
+1. a random 60 % of the tokens are dropped: the encoder never sees them, nor does the tokenizer's
+   convolution see their values
 2. values (B, T, C) -> visible tokens (B, 0.4 * N, d), N = T * P
 3. visible tokens -> transformer -> latents
-4. a mask token plus its space row stands in for each dropped one; in the predictor these attend to the latents
+4. a mask token plus its space row stands in for each dropped one; in the predictor these attend to
+   the latents
 5. a linear layer gives S values for each dropped token: log-rates of spike counts, or potentials
 6. loss on these, padding left out
 """
@@ -50,7 +54,9 @@ DIMS = {"spikes": "unit", "lfp": "channel"}
 
 
 class OutputLayer(nn.Module):
-    """Linear read-out of S values for each token; with session tables, each session and patch adds a map of its own."""
+    """Linear read-out of S values for each token; with session tables, each session and patch adds
+    a map of its own.
+    """
 
     def __init__(self, width: int, patch: int, *, affine: bool):
         super().__init__()
@@ -74,9 +80,8 @@ class OutputLayer(nn.Module):
 class Predictor(nn.Module):
     """Latents of the visible tokens -> what the read-out of the dropped ones reads.
 
-    Dropped tokens attend to visible ones only: a mask token knows nothing but its place, so that attending to others of its kind would cost
-    time and tell nothing.
-    """
+    Dropped tokens attend to visible ones only: a mask token knows nothing but its place, so that
+    attending to others of its kind would cost time and tell nothing."""
 
     def __init__(self, config: ModelConfig, patch: int):
         super().__init__()
@@ -93,7 +98,9 @@ class Predictor(nn.Module):
         self.read_out = OutputLayer(width, patch, affine=config.affine_space)
 
     def forward(self, masks: Tensor, at: Tensor, latents: Tensor, latents_at: Tensor) -> Tensor:
-        """Mask tokens (B, K, d) at time steps ``at`` (B, K) and latents of visible tokens -> (B, K, width)."""
+        """Mask tokens (B, K, d) at time steps ``at`` (B, K) and latents of visible tokens -> (B, K,
+        width).
+        """
         context = (self.narrow(latents), latents_at)
         return self.transformer(self.narrow(masks), at, context=context)
 
@@ -110,7 +117,8 @@ class Autoencoder(nn.Module):
     bin_size_s : float
         Width of the time bins the model is trained on, seconds.
     n_behavior : int
-        Behavior dimensions of a linear read-out trained with the model (supervised setting); 0 for none.
+        Behavior dimensions of a linear read-out trained with the model (supervised setting); 0 for
+        none.
 
     Attributes
     ----------
@@ -179,8 +187,10 @@ class Autoencoder(nn.Module):
         known = list(self.sessions)
         names = ", ".join(known[:4]) + (f", ... ({len(known)} in all)" if len(known) > 4 else "")
         return (
-            f"<Autoencoder of {self.modality}: {parameters / 1e6:.2f} M parameters, {self.config.layers} layers of "
-            f"width {self.config.width}, bins of {1000 * self.bin_size_s:g} ms, {self.info.get('made_by', 'untrained')}>\n"
+            f"<Autoencoder of {self.modality}: {parameters / 1e6:.2f} M parameters, "
+            f"{self.config.layers} layers of "
+            f"width {self.config.width}, bins of {1000 * self.bin_size_s:g} ms, "
+            f"{self.info.get('made_by', 'untrained')}>\n"
             f"sessions: {names}"
         )
 
@@ -245,11 +255,13 @@ class Autoencoder(nn.Module):
         name : str
             Session they were recorded in.
         steps : Tensor of int64, (B, K), optional
-            Time steps that are shown, the same number in each window; the others are dropped, and the result is (B, K, P, d).
+            Time steps that are shown, the same number in each window; the others are dropped, and
+            the result is (B, K, P, d).
         modality : {"spikes", "lfp"}, optional
             Of a model of both: show the tokens of this one alone.
         every_layer : bool
-            Give the latents after 0, 1, ... all blocks, (layers + 1, B, T, P, d), the tokens themselves first.
+            Give the latents after 0, 1, ... all blocks, (layers + 1, B, T, P, d), the tokens
+            themselves first.
         """
         time, device = values.shape[1], values.device
         shown = torch.arange(len(self.tokenizer.rows(name)), device=device)
@@ -278,7 +290,9 @@ class Autoencoder(nn.Module):
         modality: Modality | None = None,
         every_layer: bool = False,
     ) -> Tensor:
-        """Latents of every time step, (B, T, d), or (layers + 1, B, T, d): the mean over a step's patches."""
+        """Latents of every time step, (B, T, d), or (layers + 1, B, T, d): the mean over a step's
+        patches.
+        """
         return self.token_latents(values, name, modality=modality, every_layer=every_layer).mean(-2)
 
     def masked_loss(
@@ -308,9 +322,10 @@ class Autoencoder(nn.Module):
         Returns
         -------
         Tensor, ()
-            Mean loss of the dropped entries that are predicted plus, with ``mask.units``, that of the hidden ones; padding left out. Poisson negative
-            log-likelihood (log-rates; the count's constant left out), nats, or squared error in units of the channels' variance; for both
-            modalities, the sum of the two means.
+            Mean loss of the dropped entries that are predicted plus, with ``mask.units``, that of
+            the hidden ones; padding left out. Poisson negative log-likelihood (log-rates; the
+            count's constant left out), nats, or squared error in units of the channels' variance;
+            for both modalities, the sum of the two means.
         """
         if self.predictor is None:
             raise ConfigError("a model without predictor layers has no masked loss")
@@ -361,7 +376,8 @@ class Autoencoder(nn.Module):
         mask: MaskConfig,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Which tokens of a batch (B, T, C) are visible, (B, K), and which are dropped, (B, N - K): their places in time-major order, in a random order.
+        """Which tokens of a batch (B, T, C) are visible, (B, K), and which are dropped, (B, N - K):
+        their places in time-major order, in a random order.
 
         Attention does not mind the order of tokens: their positions travel along.
         """
@@ -372,7 +388,9 @@ class Autoencoder(nn.Module):
         return order[:, :n_visible], order[:, n_visible:]
 
     def reconstruction_loss(self, latents: Tensor, wanted: Tensor, name: str) -> Tensor:
-        """Loss of a linear read-out of token latents (B, T, P, d) against ``wanted`` (B, T, C), nothing dropped: the first term of Eq. 1."""
+        """Loss of a linear read-out of token latents (B, T, P, d) against ``wanted`` (B, T, C),
+        nothing dropped: the first term of Eq. 1.
+        """
         patches = latents.shape[2]
         place = torch.arange(patches, device=wanted.device).repeat(latents.shape[1])
         place = place.expand(len(latents), -1)
@@ -381,7 +399,9 @@ class Autoencoder(nn.Module):
         return self.mean_loss(predicted, wanted, name, place)
 
     def behavior_loss(self, latents: Tensor, wanted: Tensor) -> Tensor:
-        """Squared error of the read-out of behavior from latents (B, T, d), against ``wanted`` (B, T, axis), over the steps without NaN."""
+        """Squared error of the read-out of behavior from latents (B, T, d), against ``wanted`` (B,
+        T, axis), over the steps without NaN.
+        """
         assert self.behavior_head is not None
         known = torch.isfinite(wanted).all(dim=-1, keepdim=True)
         error = (self.behavior_head(latents).float() - wanted.nan_to_num()) ** 2
@@ -396,7 +416,8 @@ class Autoencoder(nn.Module):
         *,
         use: Tensor | None = None,
     ) -> Tensor:
-        """Mean over the real entries (B, N, S) of tokens of patches ``patch`` (B, N): Poisson for counts, squared error for potentials.
+        """Mean over the real entries (B, N, S) of tokens of patches ``patch`` (B, N): Poisson for
+        counts, squared error for potentials.
 
         ``use`` leaves further entries out. Of both modalities, the sum of the two means.
         """
@@ -432,8 +453,10 @@ class Autoencoder(nn.Module):
             )
         if self.tokenizer.sizes[name] != size:
             raise CheckpointError(
-                f"session {name!r} has {self.tokenizer.sizes[name]} {what} in this model, the data have {size}. "
-                f"Give the same {what} in the same order, or add the session with finetune(model, session)."
+                f"session {name!r} has {self.tokenizer.sizes[name]} {what} in this model, the data "
+                f"have {size}. "
+                f"Give the same {what} in the same order, or add the session with finetune(model, "
+                "session)."
             )
 
 

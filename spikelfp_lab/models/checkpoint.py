@@ -1,4 +1,5 @@
-"""Checkpoints: a folder with ``model.safetensors`` and ``config.json``, written atomically. No pickle.
+"""Checkpoints: a folder with ``model.safetensors`` and ``config.json``, written atomically. No
+pickle.
 
 Format 2 keeps the labels of each session's units and channels; format 1 (version 0.1.0) has none.
 """

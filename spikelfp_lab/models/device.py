@@ -37,7 +37,9 @@ def autocast(device: torch.device) -> torch.autocast:
 
 @contextmanager
 def own_random_state() -> Iterator[None]:
-    """A context, and a decorator, after which torch's global random numbers go on as if none had been drawn within."""
+    """A context, and a decorator, after which torch's global random numbers go on as if none had
+    been drawn within.
+    """
     own = int(os.environ.get("LOCAL_RANK", "0"))  # torchrun gives each process a GPU
     with torch.random.fork_rng(devices=[own] if torch.cuda.is_available() else []):
         yield

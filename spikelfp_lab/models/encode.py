@@ -1,4 +1,6 @@
-"""encode: a model turns a session into latents, one row a time bin, whatever the session's length."""
+"""encode: a model turns a session into latents, one row a time bin, whatever the session's
+length.
+"""
 
 from __future__ import annotations
 
@@ -39,26 +41,31 @@ def encode(
 ) -> xr.DataArray:
     """Latents of a session.
 
-    A model of both modalities reads the session's spikes, its LFP, or both, whichever it has: leave one out to see what the other gives.
+    A model of both modalities reads the session's spikes, its LFP, or both, whichever it has: leave
+    one out to see what the other gives.
 
-    The session is read in windows that overlap by half; each bin's latent is the mean of those windows' latents, weighted by a triangle that is
-    highest at a window's center, so there is no seam where windows meet. No window crosses a gap or a trial's edge.
+    The session is read in windows that overlap by half; each bin's latent is the mean of those
+    windows' latents, weighted by a triangle that is highest at a window's center, so there is no
+    seam where windows meet. No window crosses a gap or a trial's edge.
 
     Parameters
     ----------
     model : Autoencoder
-        From :func:`~spikelfp_lab.pretrain`, :func:`~spikelfp_lab.distill`, ... or :func:`~spikelfp_lab.load`.
+        From :func:`~spikelfp_lab.pretrain`, :func:`~spikelfp_lab.distill`, ... or
+        :func:`~spikelfp_lab.load`.
     session : Dataset or DataTree leaf
         A session with the model's modality.
     as_session : str, optional
-        Encode as if the data came from this session of the model's vocabulary: its tables are used, no training takes place. An LFP session that
-        the model does not know is z-scored by statistics of its own training time.
+        Encode as if the data came from this session of the model's vocabulary: its tables are used,
+        no training takes place. An LFP session that the model does not know is z-scored by
+        statistics of its own training time.
     layer : int, optional
         Latents after so many blocks, from 0 (the tokens); by default after the last.
     window_s : float, optional
         Length of a window, seconds; by default what the model was trained on.
     batch : int, optional
-        Windows at a time; by default 64 on a GPU and 4 on a CPU, where more take no less time and several times the memory.
+        Windows at a time; by default 64 on a GPU and 4 on a CPU, where more take no less time and
+        several times the memory.
     device : str
         "auto", "cpu" or "cuda".
     missing : {"nan", "silence"}
@@ -78,7 +85,8 @@ def encode(
     ------
     CheckpointError
         Unknown session, other units or channels (those that the model knows by label are put in
-        its order; under ``as_session`` units are matched by place), another bin size, or a session without the model's modality; the message says how to go on.
+        its order; under ``as_session`` units are matched by place), another bin size, or a session
+        without the model's modality; the message says how to go on.
     ConfigError
         The model has no such layer.
 
@@ -87,7 +95,7 @@ def encode(
     >>> import numpy as np, xarray as xr
     >>> from spikelfp_lab import ModelConfig
     >>> session = xr.Dataset(
-    ...     {"lfp": (("time", "channel"), np.random.default_rng(0).normal(size=(500, 4)).astype("float32"))},
+    ...     {"lfp": (("time", "channel"), np.random.default_rng(0).normal(size=(500, 4)))},
     ...     coords={"time": 0.005 + 0.01 * np.arange(500), "channel": np.arange(4)},
     ...     attrs={"subject": "I", "session": "s01", "bin_size_s": 0.01},
     ... )
@@ -107,7 +115,8 @@ def encode(
     bin_size = float(session.attrs["bin_size_s"])
     if not np.isclose(bin_size, model.bin_size_s, rtol=1e-3):
         raise CheckpointError(
-            f"the model was trained on bins of {model.bin_size_s} s, session {own_name} has {bin_size} s. "
+            f"the model was trained on bins of {model.bin_size_s} s, session {own_name} has "
+            f"{bin_size} s. "
             "Open the session with the model's bin size."
         )
     train = model.info.get("train", {})
@@ -170,7 +179,9 @@ def encode(
 def _values(
     model: Autoencoder, session: xr.Dataset, name: str, own_name: str
 ) -> tuple[np.ndarray, Modality]:
-    """What the model reads of the session, (time, unit or channel), and as which modality; columns it does without are 0."""
+    """What the model reads of the session, (time, unit or channel), and as which modality; columns
+    it does without are 0.
+    """
     present = [variable for variable in VARIABLES[model.modality] if variable in session]
     if not present:
         raise CheckpointError(
@@ -210,7 +221,8 @@ def _warn_missing(session: xr.Dataset, name: str) -> None:
     )
     warnings.warn(
         f"session {name}: {int((share > 0).sum())} of {len(share)} channels are NaN in bins where "
-        f"others are not, so the latents of {lost.sum()} of {len(lost)} bins ({100 * lost.mean():.0f}"
+        f"others are not, so the latents of {lost.sum()} of {len(lost)} bins "
+        f"({100 * lost.mean():.0f}"
         f" %) are NaN: {labels} of these. encode(..., missing='silence') silences them there.",
         SpikeLFPWarning,
         stacklevel=3,
@@ -239,7 +251,9 @@ def _own_statistics(
 
 
 def _cover(runs: np.ndarray, length: int) -> list[tuple[int, np.ndarray]]:
-    """Windows that cover every run, half overlapping: (size, starts), one entry a size. A run shorter than a window is one window."""
+    """Windows that cover every run, half overlapping: (size, starts), one entry a size. A run
+    shorter than a window is one window.
+    """
     by_size: dict[int, list[int]] = {}
     for start, stop in runs:
         size = min(length, int(stop - start))

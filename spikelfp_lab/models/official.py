@@ -1,4 +1,6 @@
-"""The authors' published checkpoints: their parameter names and shapes read into our model, without running code from the file."""
+"""The authors' published checkpoints: their parameter names and shapes read into our model, without
+running code from the file.
+"""
 
 from __future__ import annotations
 
@@ -30,26 +32,30 @@ def load_official(
 ) -> Autoencoder:
     """Read a checkpoint of the code that the method's authors published.
 
-    Width, depth, heads, patch sizes and sessions are read off the shapes of the parameters. Tokenizer and transformer become those of ours, and give
-    the same tokens and latents (see ``tests/models/test_official.py``), but for the scale of the latents: their pooling over P patches divides by P + 1, ours by P. What a
-    checkpoint has beside them (decoders, mask tokens) is left out and named in ``info["left_out"]``.
+    Width, depth, heads, patch sizes and sessions are read off the shapes of the parameters.
+    Tokenizer and transformer become those of ours, and give the same tokens and latents (see
+    ``tests/models/test_official.py``), but for the scale of the latents: their pooling over P
+    patches divides by P + 1, ours by P. What a checkpoint has beside them (decoders, mask tokens)
+    is left out and named in ``info["left_out"]``.
 
     Parameters
     ----------
     path : str or Path
-        ``.safetensors``, ``.npz``, or a file of ``torch.save``, of which tensors and plain containers are read and nothing is executed. Parameters may lie in
-        a dict under a key such as "state_dict", and their names may have a prefix.
+        ``.safetensors``, ``.npz``, or a file of ``torch.save``, of which tensors and plain
+        containers are read and nothing is executed. Parameters may lie in a dict under a key such
+        as "state_dict", and their names may have a prefix.
     sizes : mapping of str to int, optional
-        Session name -> number of its units or channels, where that is not a multiple of the patch: the checkpoint does not tell how much of a session's
-        last patch is padding.
+        Session name -> number of its units or channels, where that is not a multiple of the patch:
+        the checkpoint does not tell how much of a session's last patch is padding.
     bin_size_s : float
         Width of the bins the model was trained on, seconds (10 ms in the paper).
 
     Returns
     -------
     Autoencoder
-        On the CPU, in eval mode, of modality "lfp" or "spikes". Sessions have the names the checkpoint gives them: ``encode(model, session,
-        as_session=name)`` reads one of yours as one of those, with LFP z-scored by its own statistics, since the checkpoint has none.
+        On the CPU, in eval mode, of modality "lfp" or "spikes". Sessions have the names the
+        checkpoint gives them: ``encode(model, session, as_session=name)`` reads one of yours as one
+        of those, with LFP z-scored by its own statistics, since the checkpoint has none.
 
     Raises
     ------
@@ -67,8 +73,8 @@ def load_official(
     >>> load_official("published/student.pt")
     Traceback (most recent call last):
     ...
-    spikelfp_lab.errors.CheckpointError: published/student.pt does not exist, or is no file. Check the path.
-    """
+    spikelfp_lab.errors.CheckpointError: published/student.pt does not exist, or is no file. Check
+    the path."""
     path = Path(path)
     weights = _strip_prefix(_parameters(_read(path), path), path)
     lfp = "tokenizer.embedder.conv.weight" in weights
@@ -116,7 +122,8 @@ def _read(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has errors of its own
         raise CheckpointError(
-            f"{path} is damaged, or holds objects other than tensors, whose reading could run code; so it is not read. "
+            f"{path} is damaged, or holds objects other than tensors, whose reading could run "
+            "code; so it is not read. "
             f"If you trust it, save its state_dict alone, as .safetensors. ({reason(error)})"
         ) from error
 
@@ -132,7 +139,8 @@ def _parameters(content: Any, path: Path) -> dict[str, Tensor]:
                 return tensors
             todo += [value for value in each.values() if isinstance(value, Mapping)]
     raise CheckpointError(
-        f"{path} has no parameter named ...{_LAST}: it is not of the published code, or damaged. {_CURE}"
+        f"{path} has no parameter named ...{_LAST}: it is not of the published code, or damaged. "
+        f"{_CURE}"
     )
 
 
@@ -141,7 +149,8 @@ def _strip_prefix(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     prefixes = sorted({key.removesuffix(_LAST) for key in weights if key.endswith(_LAST)})
     if len(prefixes) > 1:
         raise CheckpointError(
-            f"{path} holds {len(prefixes)} models, under {str(prefixes)[:300]}. Save the one that is wanted alone."
+            f"{path} holds {len(prefixes)} models, under {str(prefixes)[:300]}. Save the one that "
+            "is wanted alone."
         )
     return {key.removeprefix(prefixes[0]): value for key, value in weights.items()}
 
@@ -194,7 +203,8 @@ def _sessions(weights: dict[str, Tensor], patch: int, sizes: Mapping[str, int]) 
     for name, size in sizes.items():
         if -(-size // patch) != patches[name]:
             raise ConfigError(
-                f"sizes gives {name} {size} units or channels; its {patches[name]} patches of {patch} "
+                f"sizes gives {name} {size} units or channels; its {patches[name]} patches of "
+                f"{patch} "
                 f"hold {(patches[name] - 1) * patch + 1} to {patches[name] * patch}"
             )
     return {name: sizes.get(name, count * patch) for name, count in patches.items()}

@@ -1,9 +1,9 @@
 """Tokenizers: a stretch of one session -> one token per (time step, patch of units or channels).
 
-Only the unit (or channel) axis is patched, so a window of T steps and P patches gives T * P tokens in time-major order: token
-``t * P + p``. What is session-specific lives here, in the *space tables*: one learned row for each session and patch. Everything else is
-shared between sessions (arXiv 2512.12461, section 3).
-"""
+Only the unit (or channel) axis is patched, so a window of T steps and P patches gives T * P tokens
+in time-major order: token ``t * P + p``. What is session-specific lives here, in the *space
+tables*: one learned row for each session and patch. Everything else is shared between sessions
+(arXiv 2512.12461, section 3)."""
 
 from __future__ import annotations
 
@@ -31,15 +31,17 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
 
 
 def row_by_patch(table: Tensor, patch: Tensor) -> Tensor:
-    """Row of ``table`` (P, d) for each ``patch`` (B, N) -> (B, N, d); a one-hot product, whose backward is faster than that of indexing."""
+    """Row of ``table`` (P, d) for each ``patch`` (B, N) -> (B, N, d); a one-hot product, whose
+    backward is faster than that of indexing.
+    """
     return F.one_hot(patch, len(table)).to(table.dtype) @ table
 
 
 def map_by_patch(tokens: Tensor, maps: Tensor, patch: Tensor) -> Tensor:
     """Tokens (B, N, d), each by the map of its ``patch`` (B, N): ``maps`` (P, d, e) -> (B, N, e).
 
-    Every map is applied and one result kept: with the few patches of a session that is cheaper than to gather maps.
-    """
+    Every map is applied and one result kept: with the few patches of a session that is cheaper than
+    to gather maps."""
     if len(maps) == 1:
         return tokens @ maps[0]
     mapped = torch.einsum("bnd,pde->bnpe", tokens, maps)
@@ -58,8 +60,8 @@ class Tokenizer(nn.Module):
     sizes : mapping of str to int
         Session name -> its number of units or channels. The order fixes the order of the tables.
     affine : bool
-        Add to each session and patch a learned (d, d) map, started at the identity, in front of its space row. The paper has the row
-        alone (``False``).
+        Add to each session and patch a learned (d, d) map, started at the identity, in front of its
+        space row. The paper has the row alone (``False``).
     """
 
     def __init__(self, *, patch: int, width: int, sizes: Mapping[str, int], affine: bool):
@@ -88,7 +90,9 @@ class Tokenizer(nn.Module):
         return self.space[self.index(name)]
 
     def patches(self, values: Tensor, name: str, *, fill: float) -> Tensor:
-        """(B, T, C) values of session ``name`` -> (B, T, P, S), the last patch padded with ``fill``."""
+        """(B, T, C) values of session ``name`` -> (B, T, P, S), the last patch padded with
+        ``fill``.
+        """
         count = n_patches(self.sizes[name], self.patch)
         padding = count * self.patch - self.sizes[name]
         return F.pad(values, (0, padding), value=fill).unflatten(2, (count, self.patch))
@@ -148,10 +152,11 @@ class Tokenizer(nn.Module):
 
 
 class SpikeTokenizer(Tokenizer):
-    """Counts -> tokens: a table over the counts 0 ... ``max_count`` (larger ones clamped) and padding, d / S numbers a unit.
+    """Counts -> tokens: a table over the counts 0 ... ``max_count`` (larger ones clamped) and
+    padding, d / S numbers a unit.
 
-    A token is the concatenation of its S units' rows. The table is applied as a one-hot product, which is the same function as an embedding
-    look-up and on the CPU has a much faster backward.
+    A token is the concatenation of its S units' rows. The table is applied as a one-hot product,
+    which is the same function as an embedding look-up and on the CPU has a much faster backward.
     """
 
     def __init__(self, config: ModelConfig, sizes: Mapping[str, int]):
@@ -175,11 +180,12 @@ class SpikeTokenizer(Tokenizer):
 
 
 class LFPTokenizer(Tokenizer):
-    """Z-scored potentials -> tokens: a causal, dilated convolution, S channels in and d numbers out, shared by all patches.
+    """Z-scored potentials -> tokens: a causal, dilated convolution, S channels in and d numbers
+    out, shared by all patches.
 
-    As in the authors' code it runs along the token axis, patches interleaved: tap k of token n reads token n - k * dilation. With one patch
-    that is a convolution over time; with more, taps reach the neighboring patches of the same and the steps before.
-    """
+    As in the authors' code it runs along the token axis, patches interleaved: tap k of token n
+    reads token n - k * dilation. With one patch that is a convolution over time; with more, taps
+    reach the neighboring patches of the same and the steps before."""
 
     def __init__(self, config: ModelConfig, sizes: Mapping[str, int]):
         super().__init__(
@@ -201,11 +207,11 @@ class LFPTokenizer(Tokenizer):
 
 
 class BothTokenizer(nn.Module):
-    """Spikes and LFP side by side: the tokens of a time step are those of its units' patches, then those of its channels'.
+    """Spikes and LFP side by side: the tokens of a time step are those of its units' patches, then
+    those of its channels'.
 
-    Values are (B, T, U + C), counts first; a session's size is the pair (U, C). Each modality has the tokenizer, and the tables, that it has
-    alone; the narrower patch is padded to the wider.
-    """
+    Values are (B, T, U + C), counts first; a session's size is the pair (U, C). Each modality has
+    the tokenizer, and the tables, that it has alone; the narrower patch is padded to the wider."""
 
     def __init__(self, config: ModelConfig, sizes: Mapping[str, tuple[int, int]]):
         super().__init__()
@@ -242,9 +248,12 @@ class BothTokenizer(nn.Module):
         """(B, T, P) flags of tokens -> (B, T, U + C), of their units and channels."""
         counts = len(self.spikes.rows(name))
         return torch.cat(
-            [self.spikes.spread(flags[:, :, :counts], name), self.lfp.spread(flags[:, :, counts:], name)],
+            [
+                self.spikes.spread(flags[:, :, :counts], name),
+                self.lfp.spread(flags[:, :, counts:], name),
+            ],
             dim=2,
-        )  # fmt: skip
+        )
 
     def real(self, name: str, device: torch.device) -> Tensor:
         """(P, S) bool: True where a patch holds a real unit or channel, False on padding."""

@@ -1,7 +1,7 @@
 """The backbone: a pre-norm transformer with rotary time and gated MLPs (arXiv 2512.12461).
 
-Time enters through the rotary position alone: all patches of a time step share that step's position.
-"""
+Time enters through the rotary position alone: all patches of a time step share that step's
+position."""
 
 from __future__ import annotations
 
@@ -42,11 +42,12 @@ def rotary(positions: Tensor, head_width: int) -> Tensor:
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Rotate each head of ``x`` (B, N, heads, head_width); number ``i`` of its first half and of its second are a plane (half-split convention).
+    """Rotate each head of ``x`` (B, N, heads, head_width); number ``i`` of its first half and of
+    its second are a plane (half-split convention).
 
-    One complex product is half the memory traffic of cosines and sines on the halves. It leaves the two numbers of a plane side by side, an order that
-    is the same for queries and keys, so that their products stay what they are.
-    """
+    One complex product is half the memory traffic of cosines and sines on the halves. It leaves the
+    two numbers of a plane side by side, an order that is the same for queries and keys, so that
+    their products stay what they are."""
     first, second = x.float().unflatten(-1, (2, -1)).unbind(-2)
     if torch.compiler.is_compiling():  # which makes one kernel of this, but none of complex numbers
         cos, sin = turn.unbind(-1)
@@ -142,9 +143,9 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Tokens (B, N, d) at integer time steps ``positions`` (N,) or (B, N) -> (B, N, d).
 
-        With ``context``, other tokens (B, M, d) and their positions, attention goes to these instead. With ``every_layer`` the result is what would
-        come out after 0, 1, ... all blocks, (layers + 1, B, N, d), each under the final norm.
-        """
+        With ``context``, other tokens (B, M, d) and their positions, attention goes to these
+        instead. With ``every_layer`` the result is what would come out after 0, 1, ... all blocks,
+        (layers + 1, B, N, d), each under the final norm."""
         x = x.to(
             self.norm.weight.dtype
         )  # where products are in bf16, what they are added to is not
@@ -160,9 +161,11 @@ class Transformer(nn.Module):
 
 @contextmanager
 def compiled(model: nn.Module, enabled: bool = True) -> Iterator[None]:
-    """A context in which all blocks within ``model`` are compiled by :func:`torch.compile`, once for all of them.
+    """A context in which all blocks within ``model`` are compiled by :func:`torch.compile`, once
+    for all of them.
 
-    Blocks alone: what is around them differs from session to session and would be compiled for each anew. Their weights stay where they are.
+    Blocks alone: what is around them differs from session to session and would be compiled for each
+    anew. Their weights stay where they are.
 
     >>> model = Transformer(width=8, layers=1, heads=2)
     >>> with compiled(model, enabled=False):

@@ -1,7 +1,7 @@
 """Batches: the windows of one session, on the device, drawn by a seed and a step alone.
 
-A batch holds windows of a single session, so nothing is padded. What is drawn depends on (seed, step, shard) and on nothing before, which is what
-lets a killed run go on exactly where it stopped.
+A batch holds windows of a single session, so nothing is padded. What is drawn depends on (seed,
+step, shard) and on nothing before, which is what lets a killed run go on exactly where it stopped.
 """
 
 from __future__ import annotations
@@ -67,11 +67,15 @@ class SessionWindows:
 
 
 def session_size(session: xr.Dataset, modality: Modality) -> Size:
-    """Number of units or channels of a modality, or of both; its absence is one clear error. Reads no data."""
+    """Number of units or channels of a modality, or of both; its absence is one clear error. Reads
+    no data.
+    """
     if missing := [name for name in VARIABLES[modality] if name not in session]:
         raise DataError(
-            f"session {session.attrs.get('subject')}/{session.attrs.get('session')} has no {missing[0]!r}; "
-            f"it has {sorted(map(str, session.data_vars))}. Train on a modality it has, or leave it out."
+            f"session {session.attrs.get('subject')}/{session.attrs.get('session')} has no "
+            f"{missing[0]!r}; "
+            f"it has {sorted(map(str, session.data_vars))}. Train on a modality it has, or leave "
+            "it out."
         )
     sizes = [session[name].shape[1] for name in VARIABLES[modality]]
     return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
@@ -118,9 +122,8 @@ def prepare(
 ) -> SessionWindows:
     """Split a session, z-score its LFP on training time, and find its windows.
 
-    ``together_with`` names further variables that no window may be missing (NaN) in. Under ``scheme="paper"`` statistics are of all time,
-    as in the paper.
-    """
+    ``together_with`` names further variables that no window may be missing (NaN) in. Under
+    ``scheme="paper"`` statistics are of all time, as in the paper."""
     raw, size = session_values(session, modality), session_size(session, modality)
     if len(empty := np.flatnonzero(np.isnan(raw).all(axis=0))):
         raise DataError(
@@ -151,10 +154,13 @@ def prepare(
 
 
 def add_behavior(windows: SessionWindows, session: xr.Dataset, *, train: TrainConfig) -> None:
-    """Give the windows the session's behavior, z-scored by training time, as the target "behavior" (time, axis); NaN where it is not known."""
+    """Give the windows the session's behavior, z-scored by training time, as the target "behavior"
+    (time, axis); NaN where it is not known.
+    """
     if "behavior" not in session:
         raise DataError(
-            f"session {windows.name} has no 'behavior' to learn: leave it out, or train without labels "
+            f"session {windows.name} has no 'behavior' to learn: leave it out, or train without "
+            "labels "
             "(MaskConfig.behavior=0, DistillConfig.target='reconstruct')"
         )
     split = split_session(session, scheme=train.scheme, window_s=train.window_s, seed=train.seed)
@@ -186,7 +192,8 @@ def add_to_vocabulary(model: Autoencoder, known: KnownSession) -> None:
     """
     if not np.isclose(known.bin_size_s, model.bin_size_s, rtol=1e-3):
         raise DataError(
-            f"session {known.name} has bins of {known.bin_size_s:g} s, the model's are {model.bin_size_s:g} s: "
+            f"session {known.name} has bins of {known.bin_size_s:g} s, the model's are "
+            f"{model.bin_size_s:g} s: "
             "bring all sessions of a model to one bin size"
         )
     if known.name not in model.sessions:
@@ -214,17 +221,19 @@ def pick(rng: np.random.Generator, windows: Sequence[int]) -> int:
 
 
 def some_validation(windows: SessionWindows) -> np.ndarray:
-    """First bins of at most ``VALIDATION_WINDOWS`` validation windows, spread over the session; the same ones every time."""
+    """First bins of at most ``VALIDATION_WINDOWS`` validation windows, spread over the session; the
+    same ones every time.
+    """
     n = min(len(windows.val), VALIDATION_WINDOWS)
     return windows.val[np.linspace(0, len(windows.val) - 1, n).round().astype(int)]
 
 
 def augment(values: Tensor, *, drop: float, noise: float, counts: int = 0) -> Tensor:
-    """Silence random units (channels) of each window and add noise, as :class:`~spikelfp_lab.TrainConfig` says.
+    """Silence random units (channels) of each window and add noise, as
+    :class:`~spikelfp_lab.TrainConfig` says.
 
-    ``values`` is (B, T, C), of which the first ``counts`` are of units and get no noise. Random numbers come from torch's global generator, which
-    the training loop seeds at each step.
-    """
+    ``values`` is (B, T, C), of which the first ``counts`` are of units and get no noise. Random
+    numbers come from torch's global generator, which the training loop seeds at each step."""
     if drop:
         share = drop * torch.rand(len(values), 1, 1, device=values.device)
         kept = torch.rand(len(values), 1, values.shape[2], device=values.device) >= share

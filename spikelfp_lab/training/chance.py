@@ -87,7 +87,9 @@ def _collect(
 
 
 def _median_r2(fitted: dict[str, Tensor], tested: dict[str, Tensor], penalty: float) -> float:
-    """Median over units of 1 - error / error of the mean rate, where there are spikes to explain."""
+    """Median over units of 1 - error / error of the mean rate, where there are spikes to
+    explain.
+    """
     center, scale = fitted["latents"].mean(0), fitted["latents"].std(0) + 1e-9
     x, x_val = ((part["latents"] - center) / scale for part in (fitted, tested))
     gains = []

@@ -1,8 +1,7 @@
 """distill: a student learns to give, from LFP, the latents that a frozen teacher gives from spikes.
 
-The loss is Eq. 1 of arXiv 2512.12461, ``squared error(LFP, linear(z_lfp)) + 5 * (1 - mean cos(z_lfp[t], z_spike[t]))``, or Eq. 3, where behavior takes
-the place of the LFP.
-"""
+The loss is Eq. 1 of arXiv 2512.12461, ``squared error(LFP, linear(z_lfp)) + 5 * (1 - mean
+cos(z_lfp[t], z_spike[t]))``, or Eq. 3, where behavior takes the place of the LFP."""
 
 from __future__ import annotations
 
@@ -52,7 +51,9 @@ def alignment(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def center_latents(latents: np.ndarray, use: np.ndarray, how: str) -> np.ndarray:
-    """Take from (time, latent) latents their mean, or mean and SD, over the time in ``use``; "none" leaves them."""
+    """Take from (time, latent) latents their mean, or mean and SD, over the time in ``use``; "none"
+    leaves them.
+    """
     if how == "none":
         return latents
     mean = np.nanmean(latents[use], axis=0)
@@ -61,11 +62,14 @@ def center_latents(latents: np.ndarray, use: np.ndarray, how: str) -> np.ndarray
 
 
 Teacher = Autoencoder | xr.DataArray  # or the latents to reproduce themselves
-TEACHER = "teacher"  # name under which a teacher that is not frozen is part of its student while both are trained
+# name under which a teacher that is not frozen is part of its student while both are trained
+TEACHER = "teacher"
 
 
 class Distillation:
-    """The objective of a student: align with the teacher, and reconstruct LFP (or regress behavior)."""
+    """The objective of a student: align with the teacher, and reconstruct LFP (or regress
+    behavior).
+    """
 
     def __init__(self, cohort: Shards, *, distill: DistillConfig, train: TrainConfig):
         self.cohort, self.distill, self.train = cohort, distill, train
@@ -73,7 +77,9 @@ class Distillation:
     def terms(
         self, model: Autoencoder, windows: SessionWindows, starts: np.ndarray, values: Tensor
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Loss terms of a batch, and the latents (B, T, d), or (layers, B, T, d), of student and teacher."""
+        """Loss terms of a batch, and the latents (B, T, d), or (layers, B, T, d), of student and
+        teacher.
+        """
         goal = self.distill
         steps = None
         if goal.mask_ratio and model.training:
@@ -100,7 +106,9 @@ class Distillation:
     def _teacher(
         self, model: Autoencoder, windows: SessionWindows, starts: np.ndarray, steps: Tensor | None
     ) -> Tensor:
-        """The teacher's latents of the windows: kept ones, or, when it is not frozen, what it gives now."""
+        """The teacher's latents of the windows: kept ones, or, when it is not frozen, what it gives
+        now.
+        """
         if self.distill.frozen:
             return _at(windows.cut(windows.targets["teacher"], starts), steps)
         counts = windows.cut(windows.targets["spikes"], starts)
@@ -116,10 +124,11 @@ class Distillation:
         return self.terms(model, windows, starts, values)[0]
 
     def validate(self, model: Autoencoder) -> dict[str, float]:
-        """Loss terms, and the cosine that remains once each side's mean is taken away, which is what ranks students of Eq. 1.
+        """Loss terms, and the cosine that remains once each side's mean is taken away, which is
+        what ranks students of Eq. 1.
 
-        Those of Eq. 3, which have labels, are ranked by the error of behavior, as supervised models without a teacher are.
-        """
+        Those of Eq. 3, which have labels, are ranked by the error of behavior, as supervised models
+        without a teacher are."""
 
         def measure(windows: SessionWindows) -> dict[str, float]:
             terms, student, teacher = self.terms(
@@ -143,10 +152,12 @@ def _at(series: Tensor, steps: Tensor | None) -> Tensor:
 
 
 def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarray:
-    """Latents (time, latent) cut in stretches of ``window`` bins and put in a random order: a teacher that knows nothing of the moment.
+    """Latents (time, latent) cut in stretches of ``window`` bins and put in a random order: a
+    teacher that knows nothing of the moment.
 
-    Within a stretch the teacher's statistics and dynamics stay as they are; none keeps its place. It is the control that a student must not
-    gain from. Fewer than two stretches, which no order changes, raise :class:`DataError`.
+    Within a stretch the teacher's statistics and dynamics stay as they are; none keeps its place.
+    It is the control that a student must not gain from. Fewer than two stretches, which no order
+    changes, raise :class:`DataError`.
 
     >>> shuffle_latents(np.arange(8.0)[:, None], window=2, seed=0).ravel().tolist()
     [4.0, 5.0, 0.0, 1.0, 6.0, 7.0, 2.0, 3.0]
@@ -182,12 +193,14 @@ def distill(
 ) -> Autoencoder:
     """Train an LFP student to reproduce the latents of a frozen spike teacher.
 
-    The teacher reads each session once, in eval mode and unmasked; its latents are kept. Of several processes each encodes its own sessions. The student starts from random weights.
+    The teacher reads each session once, in eval mode and unmasked; its latents are kept. Of several
+    processes each encodes its own sessions. The student starts from random weights.
 
     Parameters
     ----------
     sessions : Dataset, DataTree, or mapping of str to Dataset
-        Sessions with spikes and LFP that the teacher knows. One is the paper's default, several its extension A.12.
+        Sessions with spikes and LFP that the teacher knows. One is the paper's default, several its
+        extension A.12.
     teacher : Autoencoder, or mapping of str to Autoencoder or DataArray
         A spike model, see :func:`~spikelfp_lab.pretrain` and :func:`~spikelfp_lab.finetune`. Or,
         for each session, the model that was trained on it or the latents to reproduce themselves,
@@ -213,18 +226,21 @@ def distill(
     Returns
     -------
     Autoencoder
-        An LFP model with its best weights (best alignment of centered latents on validation windows).
+        An LFP model with its best weights (best alignment of centered latents on validation
+        windows).
 
     Raises
     ------
     CheckpointError
         The teacher does not know a session.
     DataError
-        The teacher is no spike model or was trained on another split, widths or, with ``layers="all"``, depths differ, latents are on another clock,
-        a session lacks LFP, spikes, or, with ``target="behavior"``, behavior, or the teacher is no better than chance and ``force`` is not given.
+        The teacher is no spike model or was trained on another split, widths or, with
+        ``layers="all"``, depths differ, latents are on another clock, a session lacks LFP, spikes,
+        or, with ``target="behavior"``, behavior, or the teacher is no better than chance and
+        ``force`` is not given.
     ConfigError
-        Latents as a teacher, with ``layers="all"`` or ``frozen=False``, which need the model; or ``train.shards`` does not fit the number of
-        processes that ``torchrun`` started.
+        Latents as a teacher, with ``layers="all"`` or ``frozen=False``, which need the model; or
+        ``train.shards`` does not fit the number of processes that ``torchrun`` started.
 
     Examples
     --------

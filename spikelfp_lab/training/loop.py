@@ -1,9 +1,9 @@
 """The training loop: one for every model; what is learned comes from the objective it is given.
 
-AdamW, linear warm-up and cosine decay, gradient clipping, validation, best weights kept, early stopping. Random numbers are seeded anew at
-every step from (seed, step, shard), and the whole state is written at every validation, so that a run killed at any moment and started again
-ends, on the CPU, with the same weights bit for bit; with another number of processes, the same to rounding.
-"""
+AdamW, linear warm-up and cosine decay, gradient clipping, validation, best weights kept, early
+stopping. Random numbers are seeded anew at every step from (seed, step, shard), and the whole state
+is written at every validation, so that a run killed at any moment and started again ends, on the
+CPU, with the same weights bit for bit; with another number of processes, the same to rounding."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ Callback = Callable[[pd.DataFrame], None]
 
 
 class StopTraining(Exception):
-    """Raised by a callback to end training at once, with its best weights, as if patience had run out.
+    """Raised by a callback to end training at once, with its best weights, as if patience had run
+    out.
 
-    The state of the run is not marked as stopped: the same call with the same ``folder`` goes on from this step.
+    The state of the run is not marked as stopped: the same call with the same ``folder`` goes on
+    from this step.
 
     >>> def enough(history):
     ...     if history["step"].max() >= 1000:
@@ -47,7 +49,9 @@ class Objective(Protocol):
     """What a model learns."""
 
     def loss(self, model: Autoencoder, step: int) -> dict[str, Tensor]:
-        """Terms of the training loss of a step, of the shard whose turn it is; ``"loss"`` is the one that is minimized."""
+        """Terms of the training loss of a step, of the shard whose turn it is; ``"loss"`` is the
+        one that is minimized.
+        """
         ...
 
     def validate(self, model: Autoencoder) -> dict[str, float]:
@@ -56,7 +60,8 @@ class Objective(Protocol):
 
 
 def learning_rate(step: int, train: TrainConfig) -> float:
-    """Learning rate of a step: a linear rise over the warm-up, then half a cosine down to ``final_lr``.
+    """Learning rate of a step: a linear rise over the warm-up, then half a cosine down to
+    ``final_lr``.
 
     >>> round(learning_rate(99, TrainConfig(steps=1000, warmup=0.1, lr=1e-3)), 6)
     0.001
@@ -84,15 +89,18 @@ def make_optimizer(model: Autoencoder, train: TrainConfig) -> torch.optim.AdamW:
 
 
 def looks_each_step(device: torch.device) -> bool:
-    """Whether losses are looked at in every step. On a GPU that would mean to wait for each, so there all are looked at together at the next validation."""
+    """Whether losses are looked at in every step. On a GPU that would mean to wait for each, so
+    there all are looked at together at the next validation.
+    """
     return device.type == "cpu"
 
 
 def sum_gradients(model: torch.nn.Module, loss: Tensor, processes: Processes) -> Tensor:
-    """Give every process the sum of all processes' gradients, and return that of ``loss``, (), all in one tensor.
+    """Give every process the sum of all processes' gradients, and return that of ``loss``, (), all
+    in one tensor.
 
-    A parameter that has a gradient in no process keeps none: AdamW must leave the tables of sessions that were not drawn alone.
-    """
+    A parameter that has a gradient in no process keeps none: AdamW must leave the tables of
+    sessions that were not drawn alone."""
     if processes.count == 1:
         return loss
     parameters = list(model.parameters())
@@ -128,23 +136,27 @@ def fit(
     label : str
         In front of the progress bar.
     cohort : Shards, optional
-        What the objective draws from: its shards and the processes that share them. Without, all is one shard of this process.
+        What the objective draws from: its shards and the processes that share them. Without, all is
+        one shard of this process.
     folder : Path, optional
-        Where the state of an unfinished run is kept; a run started again with the same ``fingerprint`` goes on from there. Several processes need one
-        that all of them see.
+        Where the state of an unfinished run is kept; a run started again with the same
+        ``fingerprint`` goes on from there. Several processes need one that all of them see.
     fingerprint : str
         Hash of initial weights, configs and data; a state with another one is refused.
     callbacks : sequence of functions
-        Called with the tidy history after each validation; one may raise :class:`StopTraining`. A callback that has a method
-        ``watch(model, *, step, steps)`` gets the model, the step that training begins at and the last one: the method gives a context manager,
-        within which training takes place. Of several processes the first alone calls them.
+        Called with the tidy history after each validation; one may raise :class:`StopTraining`. A
+        callback that has a method ``watch(model, *, step, steps)`` gets the model, the step that
+        training begins at and the last one: the method gives a context manager, within which
+        training takes place. Of several processes the first alone calls them.
 
     Raises
     ------
     DataError
-        Nothing can be written in ``folder``: raised before the first step. Or the loss or its gradient is no longer finite; says at which step and in which session. On the CPU it is raised at that step, before the gradient is applied; on a
-        GPU at the next validation, since to look at a number there means to wait for it. ``model`` has its best weights then, and ``folder`` the
-        state of the last validation.
+        Nothing can be written in ``folder``: raised before the first step. Or the loss or its
+        gradient is no longer finite; says at which step and in which session. On the CPU it is
+        raised at that step, before the gradient is applied; on a GPU at the next validation, since
+        to look at a number there means to wait for it. ``model`` has its best weights then, and
+        ``folder`` the state of the last validation.
     CheckpointError
         ``folder`` holds the state of another run: other configs, data or first weights.
     ConfigError
@@ -245,14 +257,18 @@ def _end(model: Autoencoder, state: State) -> Autoencoder:
 
 
 def _check_alike(state: State, processes: Processes) -> None:
-    """Refuse processes that would train different models, or that begin at different steps, in all of them."""
+    """Refuse processes that would train different models, or that begin at different steps, in all
+    of them.
+    """
     both = processes.gather([(state.fingerprint, state.step)])
     fingerprints, steps = zip(*both, strict=True)
     if len(set(fingerprints)) > 1:
         raise ConfigError(
-            "the processes of this training were given different configs, sessions or first weights: every process must run the same script on the same data"
+            "the processes of this training were given different configs, sessions or first "
+            "weights: every process must run the same script on the same data"
         )
     if len(set(steps)) > 1:
         raise CheckpointError(
-            f"the processes of this training go on from different steps, {list(steps)}: folder must lie on a file system that all of them see"
+            f"the processes of this training go on from different steps, {list(steps)}: folder "
+            "must lie on a file system that all of them see"
         )

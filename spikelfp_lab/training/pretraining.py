@@ -1,4 +1,6 @@
-"""pretrain and finetune: masked autoencoding on one or many sessions (arXiv 2512.12461, section 3)."""
+"""pretrain and finetune: masked autoencoding on one or many sessions (arXiv 2512.12461, section
+3).
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ Sessions = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset]
 
 
 class MaskedReconstruction:
-    """The objective of masked autoencoding: reconstruct the dropped tokens of windows of all sessions."""
+    """The objective of masked autoencoding: reconstruct the dropped tokens of windows of all
+    sessions.
+    """
 
     def __init__(self, cohort: Shards, *, mask: MaskConfig, train: TrainConfig):
         self.cohort, self.mask, self.train = cohort, mask, train
@@ -119,7 +123,8 @@ def pretrain(
     sessions : Dataset, DataTree, or mapping of str to Dataset
         A session, a cohort, or name -> session; the names become the model's session vocabulary.
     modality : {"spikes", "lfp", "both"}
-        What is read and reconstructed: counts (Poisson), z-scored potentials (squared error), or the tokens of both in one model.
+        What is read and reconstructed: counts (Poisson), z-scored potentials (squared error), or
+        the tokens of both in one model.
     preset : {"smoke", "demo", "paper"}
         Where configs come from that are not given.
     model, mask, train : configs, optional
@@ -135,22 +140,25 @@ def pretrain(
     overwrite : bool
         Train anew where ``folder`` holds another training, which is refused otherwise.
     callbacks : sequence of functions
-        Called with the tidy history after each validation; one may raise :class:`~spikelfp_lab.training.StopTraining`, which ends training
-        with its best weights.
+        Called with the tidy history after each validation; one may raise
+        :class:`~spikelfp_lab.training.StopTraining`, which ends training with its best weights.
 
     Returns
     -------
     Autoencoder
-        With its best weights (lowest validation loss), in eval mode; ``history`` is the tidy record.
+        With its best weights (lowest validation loss), in eval mode; ``history`` is the tidy
+        record.
 
     Raises
     ------
     CheckpointError
         ``folder`` holds the training of other configs, data or ``TRAINING_VERSION``, or is damaged.
     DataError
-        A session lacks the modality, or, with ``mask.behavior``, behavior, or is too short for a window.
+        A session lacks the modality, or, with ``mask.behavior``, behavior, or is too short for a
+        window.
     ConfigError
-        Unknown preset or modality, or ``train.shards`` does not fit the number of processes that ``torchrun`` started.
+        Unknown preset or modality, or ``train.shards`` does not fit the number of processes that
+        ``torchrun`` started.
 
     Examples
     --------
@@ -223,11 +231,13 @@ def finetune(
     overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> Autoencoder:
-    """Go on training a copy of ``model`` on new sessions: new session tables where needed, all weights trained.
+    """Go on training a copy of ``model`` on new sessions: new session tables where needed, all
+    weights trained.
 
     With ``mask.behavior`` above 0 the copy learns their behavior too, whether or not ``model`` did.
 
-    Parameters, errors and result are those of :func:`pretrain`; ``model`` itself stays as it is, and the copy keeps the sessions it knows.
+    Parameters, errors and result are those of :func:`pretrain`; ``model`` itself stays as it is,
+    and the copy keeps the sessions it knows.
 
     Examples
     --------
@@ -240,7 +250,8 @@ def finetune(
     """
     if model.predictor is None:
         raise ConfigError(
-            "a student has no predictor to fine-tune by masked autoencoding; use distill(session, teacher)"
+            "a student has no predictor to fine-tune by masked autoencoding; use distill(session, "
+            "teacher)"
         )
     named = {name: in_order_of(model, one, name) for name, one in iterate_sessions(session).items()}
     configs = preset_configs(preset, model.modality)

@@ -1,8 +1,7 @@
 """The processes that train one model together: what they know of each other, and the sum over them.
 
-``torchrun`` starts the processes, Hugging Face Accelerate connects them. Without ``torchrun`` there is one process, for which all of this
-does nothing and nothing further is imported.
-"""
+``torchrun`` starts the processes, Hugging Face Accelerate connects them. Without ``torchrun`` there
+is one process, for which all of this does nothing and nothing further is imported."""
 
 from __future__ import annotations
 
@@ -23,7 +22,8 @@ from spikelfp_lab.models.device import pick_device
 class Processes:
     """This process among those that train together; by default the only one.
 
-    Every process calls :meth:`sum`, :meth:`any` and :meth:`together` the same number of times and in the same order: each waits for the others there.
+    Every process calls :meth:`sum`, :meth:`any` and :meth:`together` the same number of times and
+    in the same order: each waits for the others there.
 
     Attributes
     ----------
@@ -56,7 +56,8 @@ class Processes:
         Raises
         ------
         ConfigError
-            Accelerate is not installed, a machine has fewer GPUs than processes, or all processes are sent to one GPU.
+            Accelerate is not installed, a machine has fewer GPUs than processes, or all processes
+            are sent to one GPU.
         """
         place = pick_device(device)
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -84,17 +85,22 @@ class Processes:
         return self.rank == 0
 
     def own(self, shards: int) -> range:
-        """This process's part of so many shards; a :class:`ConfigError` unless all processes get the same number."""
+        """This process's part of so many shards; a :class:`ConfigError` unless all processes get
+        the same number.
+        """
         if shards % self.count:
             raise ConfigError(
-                f"{self.count} processes cannot share TrainConfig(shards={shards}) evenly: set shards to {self.count} or a multiple of it, and batch to a "
+                f"{self.count} processes cannot share TrainConfig(shards={shards}) evenly: set "
+                f"shards to {self.count} or a multiple of it, and batch to a "
                 f"multiple of shards, or start a number of processes that divides {shards}"
             )
         each = shards // self.count
         return range(self.rank * each, (self.rank + 1) * each)
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over processes of a tensor of the same shape in each, the same to the last bit in all of them."""
+        """The sum over processes of a tensor of the same shape in each, the same to the last bit in
+        all of them.
+        """
         if self.reduce is None:
             return tensor
         return self.reduce(tensor.to(self.device), "sum").to(tensor.device)
@@ -113,18 +119,23 @@ class Processes:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A context for what may fail in one process alone: the others then raise too, instead of waiting for it."""
+        """A context for what may fail in one process alone: the others then raise too, instead of
+        waiting for it.
+        """
         failure = None
         try:
             yield
         except Exception as error:
             failure = error
         if self.any(failure is not None):
-            raise failure or DataError("another process of this training failed: its message says why")  # fmt: skip
+            raise failure or DataError(
+                "another process of this training failed: its message says why"
+            )
 
 
 _OTHER_DEVICE = (
-    "this process has trained on another kind of device than {0!r} before: under torchrun, give all calls of a script the same device"
+    "this process has trained on another kind of device than {0!r} before: under torchrun, give "
+    "all calls of a script the same device"
 )  # fmt: skip
 
 
@@ -133,11 +144,13 @@ def _own_gpu(asked: torch.device) -> torch.device:
     place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if asked.index not in (None, place):
         raise ConfigError(
-            f"device {str(asked)!r} sends all processes to one GPU: under torchrun use device='auto'"
+            f"device {str(asked)!r} sends all processes to one GPU: under torchrun use "
+            "device='auto'"
         )
     if place >= gpus:
         raise ConfigError(
-            f"torchrun started process {place} of this machine, which has {gpus} GPU{'s' * (gpus > 1)}: "
+            f"torchrun started process {place} of this machine, which has {gpus} "
+            f"GPU{'s' * (gpus > 1)}: "
             "set --nproc-per-node to the number of GPUs, or train with device='cpu'"
         )
     return torch.device("cuda", place)

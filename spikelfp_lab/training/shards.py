@@ -1,9 +1,10 @@
 """The sessions of a training, dealt into shards.
 
-Each step draws, from every shard, one session in proportion to its training windows and a part of the batch in it. The step's gradient is the mean of
-the shards' gradients, each weighted by its share of all training windows, so that whatever the dealing, a session counts for its length. What is
-computed depends on the configs alone: one process takes all shards in turn, several take some each, and their gradients are summed.
-"""
+Each step draws, from every shard, one session in proportion to its training windows and a part of
+the batch in it. The step's gradient is the mean of the shards' gradients, each weighted by its
+share of all training windows, so that whatever the dealing, a session counts for its length. What
+is computed depends on the configs alone: one process takes all shards in turn, several take some
+each, and their gradients are summed."""
 
 from __future__ import annotations
 
@@ -38,8 +39,8 @@ def deal(windows: Sequence[int], shards: int) -> list[list[int]]:
     Returns
     -------
     list of list of int
-        The sessions of each shard, at least one. Where there are fewer sessions than shards, a shard is one session, and the longest
-        sessions are in several.
+        The sessions of each shard, at least one. Where there are fewer sessions than shards, a
+        shard is one session, and the longest sessions are in several.
 
     Examples
     --------
@@ -61,7 +62,8 @@ def deal(windows: Sequence[int], shards: int) -> list[list[int]]:
 
 
 def shard_weights(groups: Sequence[Sequence[int]], windows: Sequence[int]) -> list[float]:
-    """Each shard's share of all training windows; a session that is in several shards gives each of them the same part.
+    """Each shard's share of all training windows; a session that is in several shards gives each of
+    them the same part.
 
     >>> shard_weights([[0], [0], [1]], [100, 100])
     [0.25, 0.25, 0.5]
@@ -151,14 +153,18 @@ class Shards:
         self.shares = {shard: weights[shard] for shard in own}
 
     def turns(self, step: int) -> Iterator[float]:
-        """Take the turns of this process's shards in a step: set torch's random numbers for each, and give its weight."""
+        """Take the turns of this process's shards in a step: set torch's random numbers for each,
+        and give its weight.
+        """
         for shard, weight in self.shares.items():
             self.turn = shard
             seed_step(self.train, step, shard)
             yield weight
 
     def draw(self, step: int) -> tuple[SessionWindows, np.ndarray]:
-        """A session of the shard whose turn it is, in proportion to its length, and that shard's part of the batch in it."""
+        """A session of the shard whose turn it is, in proportion to its length, and that shard's
+        part of the batch in it.
+        """
         return draw(
             [self.held[i] for i in self.groups[self.turn]],
             batch=self.train.batch // self.train.shards,

@@ -1,4 +1,6 @@
-"""What a training keeps: its state, from which a killed run goes on, and the steps since the last validation."""
+"""What a training keeps: its state, from which a killed run goes on, and the steps since the last
+validation.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from spikelfp_lab.training.shards import Shards
 
 
 class State:
-    """All that a run needs to go on: weights, best weights, optimizer, step and history, in one safetensors file."""
+    """All that a run needs to go on: weights, best weights, optimizer, step and history, in one
+    safetensors file.
+    """
 
     def __init__(self, model: Autoencoder, optimizer: torch.optim.Optimizer, fingerprint: str):
         self.model, self.optimizer, self.fingerprint = model, optimizer, fingerprint
@@ -127,7 +131,9 @@ class Recent:
         self.norms.append(norm)
 
     def finite(self, last: int = 0) -> bool:
-        """Whether loss and gradient were finite in the last steps, or in all (0); the same in every process."""
+        """Whether loss and gradient were finite in the last steps, or in all (0); the same in every
+        process.
+        """
         return bool(torch.stack(self.totals[-last:] + self.norms[-last:]).isfinite().all())
 
     def means(self, processes: Processes) -> dict[str, float]:
@@ -155,6 +161,7 @@ class Recent:
             names = dict.fromkeys(cohort.drawn(step, int(shard)) for shard in shards)
             where = f" in session {' or '.join(names)}"
         return DataError(
-            f"{label}: the {what} is no longer finite at step {step + 1}{where}. The weights kept are those of step {state.best_step}. "
+            f"{label}: the {what} is no longer finite at step {step + 1}{where}. The weights kept "
+            f"are those of step {state.best_step}. "
             "Look for extreme values in the data, or lower TrainConfig.lr."
         )

@@ -27,7 +27,9 @@ def test_latents_are_the_mean_over_patches():
 
 
 def test_the_loss_is_of_dropped_tokens_and_leaves_padding_out():
-    """With one token left visible the rest is dropped; rates of exp(0) = 1 make the Poisson loss 1 for every entry, padding or not."""
+    """With one token left visible the rest is dropped; rates of exp(0) = 1 make the Poisson loss 1
+    for every entry, padding or not.
+    """
     model, values = make(), counts()
     torch.nn.init.zeros_(model.predictor.read_out.shared.weight)
     torch.nn.init.zeros_(model.predictor.read_out.shared.bias)
@@ -71,7 +73,9 @@ def test_hidden_tokens_are_hidden():
 
 
 def test_predicting_some_of_the_dropped_tokens_does_not_change_the_mean_loss():
-    """Same mask, same visible tokens: half of the dropped tokens give the loss of all on average over draws, and each draw differs."""
+    """Same mask, same visible tokens: half of the dropped tokens give the loss of all on average
+    over draws, and each draw differs.
+    """
     model, values = make(), counts(time=40)
 
     def loss(seed: int, predicted: float) -> torch.Tensor:
@@ -93,7 +97,9 @@ def test_predicting_some_of_the_dropped_tokens_does_not_change_the_mean_loss():
 
 
 def test_hidden_units_are_hidden_and_read_from_the_latent_of_their_moment():
-    """What is shown to the encoder does not change with a hidden unit's count; without hidden units that term is absent."""
+    """What is shown to the encoder does not change with a hidden unit's count; without hidden units
+    that term is absent.
+    """
     model, values = make(), counts()
     hidden = torch.zeros_like(values, dtype=torch.bool)
     hidden[0, 3, 7] = True
@@ -173,7 +179,9 @@ def both(time=12):
 
 
 def test_a_model_of_both_reconstructs_both():
-    """With read-outs of nothing the loss is that of rate 1 and potential 0: 1 for the counts plus the potentials' mean square."""
+    """With read-outs of nothing the loss is that of rate 1 and potential 0: 1 for the counts plus
+    the potentials' mean square.
+    """
     model, values = both(time=400)
     for read_out in (model.predictor.read_out.shared, model.read_out.shared):
         torch.nn.init.zeros_(read_out.weight)

@@ -1,4 +1,6 @@
-"""The authors' checkpoints: read without running code, and the same functions as theirs, their weights in, their outputs out."""
+"""The authors' checkpoints: read without running code, and the same functions as theirs, their
+weights in, their outputs out.
+"""
 
 import pickle
 import zipfile
@@ -39,9 +41,17 @@ def test_same_function_as_the_authors(shared, modality, session):
 def published(modality: str) -> tuple[Autoencoder, dict[str, torch.Tensor]]:
     """A small model of ours, and its weights under the names of the published code."""
     config = ModelConfig(
-        width=32, layers=2, heads=4, mlp_ratio=2, predictor_layers=0,
-        **({"spike_patch": 8, "max_count": 4} if modality == "spikes" else {"spike_patch": 32, "channel_patch": 8, "kernel": 3}),
-    )  # fmt: skip
+        width=32,
+        layers=2,
+        heads=4,
+        mlp_ratio=2,
+        predictor_layers=0,
+        **(
+            {"spike_patch": 8, "max_count": 4}
+            if modality == "spikes"
+            else {"spike_patch": 32, "channel_patch": 8, "kernel": 3}
+        ),
+    )
     model = Autoencoder(config, modality=modality, sessions={"a": 16, "b.1": 20}, bin_size_s=0.01)
     state = model.state_dict()
     weights = {"backbone.norm.weight": state["transformer.norm.weight"]}

@@ -73,9 +73,10 @@ def test_with_one_patch_the_convolution_runs_over_time():
     tokenizer = LFPTokenizer(CONFIG, {"a": 8})
     values = torch.randn(1, 30, 8)
     by_hand = tokenizer.conv.bias + sum(
-        values[:, 20 - CONFIG.dilation * back] @ tokenizer.conv.weight[:, :, CONFIG.kernel - 1 - back].T
+        values[:, 20 - CONFIG.dilation * back]
+        @ tokenizer.conv.weight[:, :, CONFIG.kernel - 1 - back].T
         for back in range(CONFIG.kernel)
-    )  # fmt: skip
+    )
     torch.testing.assert_close(tokenizer(values, "a")[:, 20], by_hand + tokenizer.space[0][0])
 
 

@@ -72,7 +72,13 @@ def test_random_weights_and_shuffled_ones_are_refused(pretrained, seed):
 
 def test_one_tuned_on_another_session_still_teaches_the_first(pretrained):
     """Its predictor has moved away from the first session, its latents tell as much of it."""
-    tuned = finetune(pretrained, waves("s03", 2), mask=HIDE, train=replace(TRAIN, steps=60, lr=1e-3), progress=False)  # fmt: skip
+    tuned = finetune(
+        pretrained,
+        waves("s03", 2),
+        mask=HIDE,
+        train=replace(TRAIN, steps=60, lr=1e-3),
+        progress=False,
+    )
     torch.nn.init.normal_(tuned.predictor.read_out.shared.weight)  # at chance, and worse
     refuse(tuned)
 

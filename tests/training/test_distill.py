@@ -203,7 +203,10 @@ def test_a_teacher_that_is_not_frozen_learns_with_its_student_and_is_left_behind
     frozen, free = students(session, teacher, DistillConfig(), DistillConfig(frozen=False))
     assert teacher.digest() == before  # a copy was trained
     assert set(free.state_dict()) == set(frozen.state_dict())
-    loss = {m: m.history.query("split == 'train' and metric == 'alignment'")["value"].iloc[-1] for m in (frozen, free)}  # fmt: skip
+    loss = {
+        m: m.history.query("split == 'train' and metric == 'alignment'")["value"].iloc[-1]
+        for m in (frozen, free)
+    }
     assert loss[free] < loss[frozen]  # two that move meet sooner
 
 
@@ -216,6 +219,8 @@ def test_masked_students_see_less_in_training_and_all_in_use(session, teacher):
 def test_supervised_students_are_ranked_by_behavior(session, teacher):
     goal = DistillConfig(target="behavior")
     (student,) = students(session, teacher, goal, train=LONGER)
-    val = student.history.query("split == 'val'").pivot(index="step", columns="metric", values="value")  # fmt: skip
+    val = student.history.query("split == 'val'").pivot(
+        index="step", columns="metric", values="value"
+    )
     assert (val["score"] == val["behavior"]).all()
     assert student.info["best_step"] == val["behavior"].idxmin()

@@ -1,4 +1,6 @@
-"""A training step on a GPU against the same step on the CPU; and, without a GPU, what the GPU's step is made of."""
+"""A training step on a GPU against the same step on the CPU; and, without a GPU, what the GPU's
+step is made of.
+"""
 
 from functools import partial
 
@@ -13,7 +15,9 @@ from spikelfp_lab.training.loop import make_optimizer
 CONFIG = ModelConfig(width=64, layers=3, spike_patch=32, channel_patch=32, affine_space=True)
 SESSIONS = {"I/s01": 70, "I/s02": 40}
 # torch.compile itself asks tensors for a gradient that has none, and warns
-asks_in_vain = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # fmt: skip
+asks_in_vain = pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
@@ -27,7 +31,9 @@ def model_and_values(modality: str) -> tuple[Autoencoder, torch.Tensor]:
 def step(
     model: Autoencoder, values: torch.Tensor, *, bf16: bool = False
 ) -> dict[str, torch.Tensor]:
-    """Loss, gradients and new weights of one step, on the CPU; the mask is the same on every device."""
+    """Loss, gradients and new weights of one step, on the CPU; the mask is the same on every
+    device.
+    """
     device = values.device
     _, time, _ = values.shape
     order = torch.rand(4, time * 3, generator=torch.Generator().manual_seed(1)).argsort(1)
@@ -80,7 +86,9 @@ def test_bf16_autocast_is_close_to_float32(modality):
 @asks_in_vain
 @pytest.mark.parametrize("modality", ["spikes", "lfp"])
 def test_compiled_blocks_do_the_same(modality, monkeypatch):
-    """All of torch.compile but the last stage, which writes machine code and takes a minute on a CPU."""
+    """All of torch.compile but the last stage, which writes machine code and takes a minute on a
+    CPU.
+    """
     plain = step(*model_and_values(modality))
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     model, values = model_and_values(modality)
@@ -94,7 +102,9 @@ def test_compiled_blocks_do_the_same(modality, monkeypatch):
 
 @asks_in_vain
 def test_one_graph_serves_all_blocks_and_sessions(monkeypatch):
-    """Sessions have other numbers of tokens: were each compiled anew, a cohort would never be done."""
+    """Sessions have other numbers of tokens: were each compiled anew, a cohort would never be
+    done.
+    """
     built = []
 
     def count(graph, inputs):

@@ -1,4 +1,6 @@
-"""The loop: repeatable bit for bit, resumable after a kill, keeps the best weights, stops early, refuses what is broken."""
+"""The loop: repeatable bit for bit, resumable after a kill, keeps the best weights, stops early,
+refuses what is broken.
+"""
 
 import json
 import os
@@ -29,7 +31,16 @@ TRAIN = TrainConfig(steps=30, batch=4, window_s=0.4, val_every=5, drop_inputs=0.
 
 def train(folder=None, **options):
     session = make_session(bins=1500)
-    return pretrain(session, "spikes", model=MODEL, train=TRAIN, device="cpu", progress=False, folder=folder, **options)  # fmt: skip
+    return pretrain(
+        session,
+        "spikes",
+        model=MODEL,
+        train=TRAIN,
+        device="cpu",
+        progress=False,
+        folder=folder,
+        **options,
+    )
 
 
 def assert_same(a: Autoencoder, b: Autoencoder) -> None:
@@ -62,7 +73,9 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path):
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
-    """SIGKILL while another process trains; nothing half-written is left, and the second run ends where an undisturbed one does."""
+    """SIGKILL while another process trains; nothing half-written is left, and the second run ends
+    where an undisturbed one does.
+    """
     code = (
         "from pathlib import Path; from tests.training.test_loop import train; import sys\n"
         "train(Path(sys.argv[1]) / 'run').save(Path(sys.argv[1]) / 'model')"
@@ -123,7 +136,9 @@ def test_a_loss_that_is_not_finite_is_one_clear_error():
 
 
 class Kept:
-    """Keeps the model, its weights at each validation, and whether a gradient that is not finite was ever applied."""
+    """Keeps the model, its weights at each validation, and whether a gradient that is not finite
+    was ever applied.
+    """
 
     def __init__(self):
         self.weights, self.steps, self.applied = [], [], []
@@ -164,7 +179,16 @@ def train_on_extremes(monkeypatch, folder, kept, *, train=EXTREME):
     monkeypatch.setattr(pretraining, "prepare", prepare_extreme)
     monkeypatch.setattr(loop, "make_optimizer", kept.optimizer)
     cohort = {"I/s01": make_session(bins=2500), "I/s02": make_session(session="s02", bins=500)}
-    return pretrain(cohort, "lfp", model=MODEL, train=train, device="cpu", progress=False, folder=folder, callbacks=[kept])  # fmt: skip
+    return pretrain(
+        cohort,
+        "lfp",
+        model=MODEL,
+        train=train,
+        device="cpu",
+        progress=False,
+        folder=folder,
+        callbacks=[kept],
+    )
 
 
 def first_drawn(train):
@@ -238,7 +262,15 @@ def test_memory_does_not_grow_with_steps():
     def measure(history):
         used[int(history["step"].max())] = psutil.Process().memory_info().rss / 1e6
 
-    pretrain(make_session(bins=400), "spikes", model=tiny, train=long, device="cpu", progress=False, callbacks=[measure])  # fmt: skip
+    pretrain(
+        make_session(bins=400),
+        "spikes",
+        model=tiny,
+        train=long,
+        device="cpu",
+        progress=False,
+        callbacks=[measure],
+    )
     assert used[2000] - used[500] < 5
 
 

@@ -38,8 +38,12 @@ def test_pretraining_finds_what_drives_the_units():
     mask = MaskConfig(units=0.25)
     model = pretrain(session, "spikes", model=MODEL, mask=mask, train=longer, progress=False)
     random = pretrain(
-        session, "spikes", model=MODEL, train=TrainConfig(steps=1, lr=0.0, batch=2, window_s=0.6), progress=False
-    )  # fmt: skip
+        session,
+        "spikes",
+        model=MODEL,
+        train=TrainConfig(steps=1, lr=0.0, batch=2, window_s=0.6),
+        progress=False,
+    )
 
     def r2(m) -> float:
         table = decode(
@@ -103,7 +107,9 @@ def test_a_channel_that_is_nan_throughout_is_named_with_its_cure():
 
 
 def test_white_noise_cannot_be_predicted():
-    """If it could, dropped values would have reached the visible tokens (through the LFP tokenizer's convolution, say)."""
+    """If it could, dropped values would have reached the visible tokens (through the LFP
+    tokenizer's convolution, say).
+    """
     session = make_session(bins=3000, channels=8)
     session["lfp"][:] = np.random.default_rng(0).normal(size=session["lfp"].shape)
     noise_model = pretrain(
@@ -156,7 +162,9 @@ def test_supervised_pretraining_learns_behavior_and_tells_nothing_of_test_time()
     train = TrainConfig(steps=120, batch=8, window_s=0.6, val_every=20)
     mask = MaskConfig(behavior=1.0)
     model = pretrain(session, "spikes", model=MODEL, mask=mask, train=train, progress=False)
-    val = model.history.query("split == 'val'").pivot(index="step", columns="metric", values="value")  # fmt: skip
+    val = model.history.query("split == 'val'").pivot(
+        index="step", columns="metric", values="value"
+    )
     assert (val["score"] == val["behavior"]).all()
     assert val["behavior"].min() < 0.8 * val["behavior"].iloc[0]
     # behavior outside of training and validation time never enters

@@ -1,4 +1,6 @@
-"""Many processes train what one trains. They are real ones, which torchrun starts, two on this CPU."""
+"""Many processes train what one trains. They are real ones, which torchrun starts, two on this
+CPU.
+"""
 
 import json
 import os
@@ -26,7 +28,14 @@ TRAINED = ["few", "long", "tuned", "student", "stopped"]
 
 def torchrun(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     """Run in two processes; what they say is kept."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     known = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environment
     return subprocess.run(
         [*command, *arguments], env=known, cwd=cwd, capture_output=True, text=True, timeout=300
@@ -35,7 +44,9 @@ def torchrun(*arguments: str, cwd: Path = ROOT, **environment: str) -> subproces
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """What two processes have left, one of them killed in between, and what one process leaves doing the same."""
+    """What two processes have left, one of them killed in between, and what one process leaves
+    doing the same.
+    """
     two, one = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("one")
     killed = torchrun("-m", "tests.training.worker", str(two), "killed")
     assert killed.returncode != 0 and "SIGKILL" in killed.stderr
@@ -111,7 +122,9 @@ def test_a_run_killed_on_two_processes_goes_on_as_one_or_two(folder):
     assert_same_weights(alone, undisturbed, within=1e-5)
 
 
-@pytest.mark.parametrize(("job", "whole"), [("taken over", "long"), ("student taken over", "student")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("job", "whole"), [("taken over", "long"), ("student taken over", "student")]
+)
 def test_a_run_of_one_process_goes_on_in_two(folder, job, whole):
     undisturbed, record = left_by(folder.parent, whole, 0)
     again, same = left_by(folder, job, 1)
@@ -131,13 +144,18 @@ def test_stopping_in_the_first_process_ends_all(folder):
         ("late", ["loss is no longer finite at step 4 in session I/s02"] * 2),
         ("lacking", ["another process of this training failed", "session I/s02 has no 'lfp'"]),
         ("failing", ["disk full", "another process of this training failed"]),
-        ("unshared", [r"2 processes cannot share TrainConfig\(shards=1\) evenly: set shards to 2"] * 2),
+        (
+            "unshared",
+            [r"2 processes cannot share TrainConfig\(shards=1\) evenly: set shards to 2"] * 2,
+        ),
         ("unlike", ["the processes of this training were given different configs"] * 2),
     ],
-)  # fmt: skip
+)
 def test_what_goes_wrong_in_one_process_is_an_error_in_all(folder, job, said):
     for rank, message in enumerate(said):
-        assert re.search(message, json.loads((folder / f"{job}.{rank}.json").read_text())["message"])  # fmt: skip
+        assert re.search(
+            message, json.loads((folder / f"{job}.{rank}.json").read_text())["message"]
+        )
 
 
 def test_without_torchrun_nothing_is_imported_and_nothing_done(monkeypatch):

@@ -1,4 +1,6 @@
-"""Sessions in shards: dealt evenly, each counting for its length, the same whatever the number of processes."""
+"""Sessions in shards: dealt evenly, each counting for its length, the same whatever the number of
+processes.
+"""
 
 from dataclasses import replace
 
@@ -39,7 +41,9 @@ def test_every_session_is_sampled_by_its_share_of_windows(windows, shards):
 
 @given(windows=lengths, shards=st.integers(1, 12))
 def test_shards_are_about_even(windows, shards):
-    """None holds more than the mean and the longest session, nor are two further apart than that session."""
+    """None holds more than the mean and the longest session, nor are two further apart than that
+    session.
+    """
     groups = deal(windows, shards)
     held = np.array(shard_weights(groups, windows)) * sum(windows)
     if len(windows) >= shards:
@@ -149,7 +153,9 @@ def test_the_gradient_of_a_step_is_the_weighted_mean_of_the_shards(monkeypatch):
         made = make_optimizer(model, train)
 
         def keep(*_):
-            summed.update({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})  # fmt: skip
+            summed.update(
+                {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+            )
 
         made.register_step_pre_hook(keep)
         return made

@@ -1,7 +1,8 @@
-"""What the tests have several processes do, started by torchrun: ``-m tests.training.worker FOLDER JOB ...``.
+"""What the tests have several processes do, started by torchrun: ``-m tests.training.worker FOLDER
+JOB ...``.
 
-Each job's result is left in the folder, once a process. The same jobs run in the tests' own process, where they are one process's.
-"""
+Each job's result is left in the folder, once a process. The same jobs run in the tests' own
+process, where they are one process's."""
 
 from __future__ import annotations
 
@@ -60,7 +61,9 @@ def sessions() -> dict[str, Any]:
 
 @contextmanager
 def recorded(record: dict[str, Any]):
-    """Keep the gradients of the first step, what has moments at the end, and the names of sessions that were prepared and encoded."""
+    """Keep the gradients of the first step, what has moments at the end, and the names of sessions
+    that were prepared and encoded.
+    """
     real = {"optimizer": loop.make_optimizer, "prepare": batches.prepare, "encode": encode}
     optimizers = []
 
@@ -108,8 +111,15 @@ def few(**options) -> Autoencoder:
 def long(folder: Path | None = None, **options) -> Autoencoder:
     mask = MaskConfig(units=0.25, behavior=0.5)
     return pretrain(
-        sessions(), "spikes", model=MODEL, mask=mask, train=TRAIN, folder=folder, **OPTIONS, **options
-    )  # fmt: skip
+        sessions(),
+        "spikes",
+        model=MODEL,
+        mask=mask,
+        train=TRAIN,
+        folder=folder,
+        **OPTIONS,
+        **options,
+    )
 
 
 def tuned() -> Autoencoder:
@@ -124,7 +134,17 @@ def student(folder: Path | None = None, **options) -> Autoencoder:
     kept = None if folder is None else folder / "teacher"
     teacher = pretrain(taught, "spikes", model=MODEL, train=FEW, folder=kept, **OPTIONS)
     goal = DistillConfig(target="behavior", mask_ratio=0.2)
-    return distill(taught, teacher, model=STUDENT, distill=goal, train=TRAIN, force=True, folder=folder, **OPTIONS, **options)  # fmt: skip
+    return distill(
+        taught,
+        teacher,
+        model=STUDENT,
+        distill=goal,
+        train=TRAIN,
+        force=True,
+        folder=folder,
+        **OPTIONS,
+        **options,
+    )
 
 
 def killed(folder: Path) -> Autoencoder:
@@ -199,7 +219,9 @@ def unshared() -> Autoencoder:
 
 
 def unlike() -> Autoencoder:
-    return pretrain(make_session(), "lfp", model=MODEL, train=replace(FEW, lr=0.1 + RANK), **OPTIONS)  # fmt: skip
+    return pretrain(
+        make_session(), "lfp", model=MODEL, train=replace(FEW, lr=0.1 + RANK), **OPTIONS
+    )
 
 
 def keep(folder: Path, job: str, model: Autoencoder, record: dict[str, Any]) -> None:
