@@ -115,6 +115,7 @@ class Part:
         self.dtype, self.ndim = data.dtype, len(data.shape)
         self._step = max(1, self.shape[0] // _WATCHED_ROWS)
         self._kept: list[np.ndarray] = []
+        self._seen = 0  # rows up to here are kept: chunks are read with margins, twice
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -123,7 +124,9 @@ class Part:
         first, stop, _ = rows.indices(self.shape[0])
         block = np.asarray(self._data[self._start + first : self._start + stop])
         # a copy, or all of the recording would stay in memory
-        kept = block[-first % self._step :: self._step]
+        new = max(first, self._seen)
+        self._seen = max(stop, self._seen)
+        kept = block[new - first + -new % self._step :: self._step]
         self._kept.append(kept.reshape(-1, *self.shape[1:] or (1,)).copy())
         return block
 

@@ -1,11 +1,6 @@
 """Sessions: the schema, the store, native rates to one clock, windows and splits."""
 
-from spikelfp_lab.sessions._measures import (
-    clipped_share,
-    refractory_coords,
-    same_channels,
-    same_units,
-)
+from spikelfp_lab.sessions._measures import clipped_share, refractory_coords
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.quality import add_finding, add_mains, check_quality, warn_quality
 from spikelfp_lab.sessions.schema import (
@@ -54,9 +49,7 @@ __all__ = [
     "iterate_sessions",
     "observed_mask",
     "refractory_coords",
-    "same_channels",
     "same_clock",
-    "same_units",
     "session_clock",
     "session_name",
     "split_session",

@@ -74,15 +74,10 @@ def check_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     and bins only, and are measured where a session is made of its recording. Drift needs two and
     a half minutes. In a session of fewer than 100 bins nothing is looked for.
 
-    Returns
-    -------
-    pd.DataFrame
-        A row a finding: ``check``, ``variable``, ``name`` (of the unit, channel or axis; of a pair
-        "a = b"), ``value`` and ``limit`` in ``unit``, and ``meaning``, a sentence with the cure. A
-        SchemaError when it is a whole cohort, or no session at all.
+    Gives a row a finding: ``check``, ``variable``, ``name`` (of the unit, channel or axis; of a
+    pair "a = b"), ``value`` and ``limit`` in ``unit``, and ``meaning``, a sentence with the cure. A
+    SchemaError when it is a whole cohort, or no session at all.
 
-    Examples
-    --------
     >>> lfp = np.random.default_rng(0).normal(size=(1000, 3)).astype("float32")
     >>> lfp[:, 2] = lfp[:, 0]
     >>> session = xr.Dataset(
@@ -121,24 +116,10 @@ def add_finding(
 ) -> xr.Dataset:
     """Note what only the reader of a file can know; :func:`check_quality` lists it.
 
-    Parameters
-    ----------
-    session : xr.Dataset
-        A session; it is not changed.
-    what, where : str
-        Kind of finding, and the name of the unit, channel, axis or object of the file.
-    message : str
-        What it is, how much, and the cure, in a sentence or two.
-    value, limit : float, optional
-        What was measured, and what is tolerated.
+    ``what`` is the kind of finding, ``where`` the name of a unit, channel, axis or object of the
+    file, ``message`` a sentence with the cure, ``value`` what was measured, ``limit`` what is
+    tolerated. Gives the same data with one more finding in ``attrs["findings"]`` (JSON).
 
-    Returns
-    -------
-    xr.Dataset
-        The same data with one more finding in ``attrs["findings"]`` (JSON).
-
-    Examples
-    --------
     >>> noted = add_finding(xr.Dataset(), "spike times", "u003", "They end after the LFP.", 12.0)
     >>> check_quality(noted)[["check", "name", "value"]].values.tolist()
     [['spike times', 'u003', 12.0]]

@@ -98,8 +98,6 @@ def session_name(session: xr.Dataset | xr.DataTree) -> str:
 def same_clock(first: xr.DataArray, second: xr.DataArray, *, bin_size_s: float) -> bool:
     """Whether two times (T,) name the same bins: equally many, each within a tenth of a bin.
 
-    Examples
-    --------
     >>> time = xr.DataArray(3600.0 + 0.01 * np.arange(5), dims="time")
     >>> [same_clock(time, time + off, bin_size_s=0.01) for off in (1e-6, 0.03)]
     [True, False]
@@ -121,8 +119,6 @@ def add_history(session: xr.Dataset, line: str) -> xr.Dataset:
 def observed_mask(session: xr.Dataset | xr.DataTree) -> np.ndarray | None:
     """Where each unit was observed, (T, U) bool, or None when all were all the time.
 
-    Examples
-    --------
     >>> session = xr.Dataset(coords={"observed": (("time", "unit"), [[True, False]])})
     >>> observed_mask(session), observed_mask(session.isel(unit=[0]))
     (array([[ True, False]]), None)
@@ -135,20 +131,8 @@ def observed_mask(session: xr.Dataset | xr.DataTree) -> np.ndarray | None:
 
 
 def validate_session(session: xr.Dataset | xr.DataTree) -> None:
-    """Check a session against the schema.
+    """Check a session against the schema: one SchemaError names every breach and its cure.
 
-    Parameters
-    ----------
-    session : xr.Dataset or xr.DataTree
-        A session.
-
-    Raises
-    ------
-    SchemaError
-        One error that names every breach and its cure.
-
-    Examples
-    --------
     >>> try:
     ...     validate_session(xr.Dataset(attrs={"subject": "../up"}))
     ... except SchemaError as error:
@@ -172,27 +156,13 @@ def validate_session(session: xr.Dataset | xr.DataTree) -> None:
 def drop_bad_channels(session: xr.Dataset | xr.DataTree) -> xr.Dataset:
     """Drop what carries no signal: constant and all-NaN channels, units without a spike.
 
-    Parameters
-    ----------
-    session : xr.Dataset or xr.DataTree
-        A session; not changed.
+    Gives the session without them; a SpikeLFPWarning and ``attrs["history"]`` name each. The very
+    same dataset when there is nothing to drop; a DataError when no channel or unit would be left.
 
-    Returns
-    -------
-    xr.Dataset
-        The session without them; a SpikeLFPWarning and ``attrs["history"]`` name each. The very
-        same dataset when there is nothing to drop.
-
-    Raises
-    ------
-    DataError
-        When no channel, or no unit, would be left.
-
-    Examples
-    --------
     >>> lfp = np.stack([np.zeros(4), np.arange(4.0)], axis=1).astype("float32")
     >>> session = xr.Dataset({"lfp": (("time", "channel"), lfp)}, {"channel": ["a", "b"]})
     >>> with warnings.catch_warnings(record=True):
+    ...     warnings.simplefilter("always")
     ...     drop_bad_channels(session)["channel"].values.tolist()
     ['b']
     """

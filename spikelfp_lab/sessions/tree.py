@@ -9,25 +9,10 @@ from spikelfp_lab.sessions.schema import as_dataset, session_name, validate_sess
 
 
 def cohort_from_sessions(sessions: Iterable[xr.Dataset | xr.DataTree]) -> xr.DataTree:
-    """Make a cohort of sessions.
+    """Make a cohort: leaves ``subject/session`` in the given order, parents that hold nothing.
 
-    Parameters
-    ----------
-    sessions : iterable of xr.Dataset or xr.DataTree
-        Sessions, in the order the cohort will have within each subject.
+    A DataError when there are no sessions, or two share a name.
 
-    Returns
-    -------
-    xr.DataTree
-        Leaves ``subject/session``; the parents hold nothing, no coordinates either.
-
-    Raises
-    ------
-    DataError
-        When there are none, or two share a name.
-
-    Examples
-    --------
     >>> sessions = [xr.Dataset(attrs={"subject": "I", "session": s}) for s in ("s01", "s02")]
     >>> [leaf.path for leaf in cohort_from_sessions(sessions).leaves]
     ['/I/s01', '/I/s02']
@@ -51,25 +36,10 @@ def iterate_sessions(
 ) -> dict[str, xr.Dataset]:
     """Give the sessions of whatever the verbs accept, by name and validated.
 
-    Parameters
-    ----------
-    sessions : xr.Dataset, xr.DataTree or mapping
-        A session, a cohort or a branch or leaf of one, or a mapping of name -> session.
+    Takes a session, a cohort or a branch of one, or a mapping of name -> session. Names are
+    ``subject/session``, or the mapping's own. A SchemaError for another type or a session that is
+    not valid; a DataError when there are none, or two share a name.
 
-    Returns
-    -------
-    dict
-        Name -> session, in order; names are ``subject/session``, or the mapping's own.
-
-    Raises
-    ------
-    SchemaError
-        For another type, or when one of the sessions is not valid.
-    DataError
-        When there are no sessions, or two share a name.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> from spikelfp_lab.sessions import build_session, session_clock
     >>> session = build_session(

@@ -55,32 +55,11 @@ def split_session(
         ``seed`` is, 10 % val and 10 % test. Neighbors in time end up in different splits, which
         flatters every score: use it only to stand beside the paper's numbers.
 
-    Parameters
-    ----------
-    session : xr.Dataset or xr.DataTree
-        A session.
-    scheme : {"blocks", "trials", "paper"}
-        See above.
-    window_s : float
-        Length of the windows that will be drawn, in seconds; also the length of a guard.
-    seed : int
-        Rotates the blocks, or shuffles the trials.
+    ``window_s`` is the length of the windows that will be drawn, and of a guard, in seconds. Gives
+    (time,) int8 of ``TRAIN`` 0, ``VAL`` 1, ``TEST`` 2 and ``GUARD`` -1, with attributes ``scheme``,
+    ``seed`` and ``window_s``. A DataError when the session is too short or has no trials to split;
+    a ConfigError for another scheme, or a window that is not longer than 0 s.
 
-    Returns
-    -------
-    xr.DataArray
-        (time,) int8 of ``TRAIN`` 0, ``VAL`` 1, ``TEST`` 2 and ``GUARD`` -1; attributes
-        ``scheme``, ``seed`` and ``window_s``.
-
-    Raises
-    ------
-    DataError
-        When the session is too short, or ``"trials"`` is asked of a session without trials.
-    ConfigError
-        For an unknown scheme, or a window that is not longer than 0 s.
-
-    Examples
-    --------
     >>> time = np.arange(100) * 0.1
     >>> session = xr.Dataset(coords={"time": time}, attrs={"bin_size_s": 0.1})
     >>> split = split_session(session, window_s=0.2)
@@ -118,33 +97,12 @@ def window_starts(
 ) -> np.ndarray:
     """Starts of the windows that lie wholly within one part and one usable run.
 
-    Parameters
-    ----------
-    session : xr.Dataset or xr.DataTree
-        A session.
-    split : xr.DataArray or None
-        From :func:`split_session`; may be None for ``part="all"``, which ignores it.
-    part : {"train", "val", "test", "all"}
-        Which windows.
-    length, stride : int
-        Bins in a window, and from one start to the next (``length`` by default).
-    variables : sequence of str
-        Variables that must be finite in every window.
+    ``part`` is "train", "val", "test" of a ``split`` (:func:`split_session`), or "all", which
+    ignores it. A window has ``length`` bins, all ``variables`` finite; starts are ``stride`` bins
+    apart (``length`` by default). Gives (n,) int64 bins, increasing, n at least 1. A DataError when
+    no window fits or the split is of another session; a ConfigError for another part, or a length
+    or stride below 1.
 
-    Returns
-    -------
-    np.ndarray
-        (n,) int64 bins, increasing, n at least 1.
-
-    Raises
-    ------
-    DataError
-        When no window fits, or the split belongs to another session.
-    ConfigError
-        For an unknown part, or a length or stride below 1.
-
-    Examples
-    --------
     >>> session = xr.Dataset(
     ...     coords={"time": np.arange(100) * 0.1}, attrs={"bin_size_s": 0.1})
     >>> split = split_session(session, window_s=0.4)

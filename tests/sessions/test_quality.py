@@ -442,6 +442,7 @@ def test_real_recordings_have_what_is_wrong_with_them_and_no_more(shared, monkey
         session = sl.open_session(path, progress=False)
     findings = found(session)
     assert ("duplicated", "ch03 = ch02") in findings
+    assert sum(check == "clipped" for check, _ in findings) == 10  # ch23 by 0.108 %
     assert {check for check, _ in findings} == {"clipped", "duplicated"}
     assert findings["clipped", "ch31"] == pytest.approx(1.09, abs=0.05) and CLIPPED == 0.001
     for recording, features in (("rat_a", "FPAuhf"), ("mouse2_s2", "theta")):
