@@ -70,11 +70,11 @@ def load_official(
 
     Examples
     --------
-    >>> load_official("published/student.pt")
+    >>> load_official("student.pt")
     Traceback (most recent call last):
     ...
-    spikelfp_lab.errors.CheckpointError: published/student.pt does not exist, or is no file. Check
-    the path."""
+    spikelfp_lab.errors.CheckpointError: student.pt does not exist, or is no file. Check the path.
+    """
     path = Path(path)
     weights = _strip_prefix(_parameters(_read(path), path), path)
     lfp = "tokenizer.embedder.conv.weight" in weights
