@@ -1,4 +1,6 @@
-"""Import circles of a package, function-level imports counted (TYPE_CHECKING blocks left out). python circles.py PACKAGE_FOLDER"""
+"""Import circles of a package, function-level imports counted (TYPE_CHECKING blocks left out).
+python circles.py PACKAGE_FOLDER
+"""
 
 import ast
 import sys

@@ -1,4 +1,6 @@
-"""Files that are whole or not there: whatever is killed, at whichever operation, leaves the old or the new one."""
+"""Files that are whole or not there: whatever is killed, at whichever operation, leaves the old or
+the new one.
+"""
 
 import os
 import subprocess
@@ -11,7 +13,8 @@ from filelock import FileLock
 from spikelfp_lab import DataError
 from spikelfp_lab._files import LOCK, check_writable, put, settle, workspace, write_whole
 
-# A process without threads forks one victim after the other; the n-th kills itself at its n-th operation on files, before or after it.
+# A process without threads forks one victim after the other; the n-th kills itself at its n-th
+# operation on files, before or after it.
 KILLED_AT_EACH_OPERATION = """
 import os, signal, sys
 from pathlib import Path
@@ -142,7 +145,10 @@ def test_a_folder_in_the_way_stays_unless_it_is_to_be_replaced(tmp_path):
     place.mkdir()
     (place / "mine").touch()
     for overwrite in (False, True):
-        with pytest.raises(DataError) if not overwrite else workspace(tmp_path / "other"), workspace(place) as folder:  # fmt: skip
+        with (
+            pytest.raises(DataError) if not overwrite else workspace(tmp_path / "other"),
+            workspace(place) as folder,
+        ):
             (folder / "partial").mkdir()
             put(folder / "partial", place, overwrite=overwrite)
         assert (place / "mine").exists() is not overwrite

@@ -40,7 +40,10 @@ def test_memory_is_known():
     [KeyError("a"), RecursionError(), OSError("no"), MemoryError(), UnicodeError("x" * 9999)],
 )
 def test_any_error_becomes_one_that_names_the_file(error):
-    with pytest.raises(CheckpointError) as caught, reading("d/a.nwb", "is bad", "Copy it.", kind=CheckpointError):  # fmt: skip
+    with (
+        pytest.raises(CheckpointError) as caught,
+        reading("d/a.nwb", "is bad", "Copy it.", kind=CheckpointError),
+    ):
         raise error
     assert "d/a.nwb" in str(caught.value) and "opy it" in str(caught.value)
     assert str(error) in str(caught.value)  # the reason is kept whole

@@ -1,4 +1,6 @@
-"""Two processes on one study: nothing is made twice, one clear message, and no lock outlives its process."""
+"""Two processes on one study: nothing is made twice, one clear message, and no lock outlives its
+process.
+"""
 
 import json
 import os

@@ -10,11 +10,10 @@ The layout was followed from its public description and from how published code 
 files themselves could not be opened where this was written: the tests read small files made in
 the same layout. A file that departs from it is refused with the place named.
 
-``Flint_2012_e1.mat`` to ``e5.mat``, a day each, MATLAB 5: ``Subject`` (a struct for each session) ->
-``Trial`` (structs) with ``Time`` (s, 100 Hz), ``TargetPos`` (NaN when no target is shown), ``HandVel``,
-``Condition``, and ``Neuron`` (structs) with ``Spike`` (s, on the clock of ``Time``) and ``LFP``
-(2 kHz; empty for some).
-"""
+``Flint_2012_e1.mat`` to ``e5.mat``, a day each, MATLAB 5: ``Subject`` (a struct for each session)
+-> ``Trial`` (structs) with ``Time`` (s, 100 Hz), ``TargetPos`` (NaN when no target is shown),
+``HandVel``, ``Condition``, and ``Neuron`` (structs) with ``Spike`` (s, on the clock of ``Time``)
+and ``LFP`` (2 kHz; empty for some)."""
 
 import os
 from collections.abc import Sequence
@@ -147,10 +146,10 @@ def session(
     Returns
     -------
     Dataset
-        ``behavior`` is the velocity of the hand (``vx``, ``vy``) in the unit of the file. Time that lies in
-        no trial is a gap. Trials that follow each other are filtered as one stretch; the LFP of a
-        trial without any is NaN. Coordinates ``target_x``, ``target_y`` (NaN when no target is shown)
-        and ``good`` (time).
+        ``behavior`` is the velocity of the hand (``vx``, ``vy``) in the unit of the file. Time that
+        lies in no trial is a gap. Trials that follow each other are filtered as one stretch; the
+        LFP of a trial without any is NaN. Coordinates ``target_x``, ``target_y`` (NaN when no
+        target is shown) and ``good`` (time).
 
     Raises
     ------

@@ -49,9 +49,9 @@ class SimulationParameters:
     **LFP** of channel c, in uV at 1 kHz::
 
         background * (0.29 a_c . z  +  shared and private 1/f)              low-frequency mixture
-        + beta  * exp(0.19 b_c . z + shared fluctuation) * rhythm_c(20 Hz)   information in envelopes
-        + gamma * exp(0.19 g_c . z + shared fluctuation) * rhythm_c(38 Hz)
-        + 60 Hz line noise with a third harmonic + white sensor noise
+        + beta  * exp(0.19 b_c . z + shared fluctuation) * rhythm_c(20 Hz)   information in
+        envelopes + gamma * exp(0.19 g_c . z + shared fluctuation) * rhythm_c(38 Hz) + 60 Hz line
+        noise with a third harmonic + white sensor noise
 
     (the numbers are fields below). a_c, b_c, g_c and the weights of the shared background belong to
     the electrode sites: one draw a subject, and from a session to the next
@@ -124,8 +124,8 @@ class SimulationParameters:
 
 DEFAULT_PARAMETERS = SimulationParameters()
 """Calibrated once on the default cohort, then left alone. Lagged ridge (+-100 ms, contiguous split)
-decodes velocity in its sessions at R2 .79-.84 from binned spikes, .41-.47 from the LFP, .40-.48 from
-log band power and .50-.58 from both."""
+decodes velocity in its sessions at R2 .79-.84 from binned spikes, .41-.47 from the LFP, .40-.48
+from log band power and .50-.58 from both."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -193,7 +193,12 @@ def _further(setup: Setup, name: str, seed: int) -> dict[str, ModelSpec]:
         "SS-Teacher": single(setup, "spikes", name, seed),
         "MS-Distilled": student(setup, name, seed, "ms_distilled", multi_session=True),
         "MS-Distilled, centered": student(
-            setup, name, seed, "ms_distilled_centered", multi_session=True, distill={"center": "mean"}
+            setup,
+            name,
+            seed,
+            "ms_distilled_centered",
+            multi_session=True,
+            distill={"center": "mean"},
         ),
         "Random teacher": student(
             setup, name, seed, "of_random_teacher", control="random",

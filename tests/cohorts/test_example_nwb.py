@@ -1,4 +1,6 @@
-"""The example file is a recording of the simulator, and comes back as the session the simulator makes."""
+"""The example file is a recording of the simulator, and comes back as the session the simulator
+makes.
+"""
 
 import numpy as np
 import pytest

@@ -451,7 +451,7 @@ MALFORMED_BROADBAND = {
     "no broadband": (lambda file: file.__delitem__(BROADBAND), f"no array '{BROADBAND}/data'"),
     "no timestamps": (_put(f"{BROADBAND}/timestamps", None), "no array"),
     "NaN in the timestamps": (_timestamps(_one_nan), "timestamp of sample 100"),
-    "time runs backwards": (_timestamps(_backwards), "backwards at sample 2000"),
+    "time runs backwards": (_timestamps(_backwards), "backward at sample 2000"),
     "fewer timestamps": (_timestamps(lambda t: t[:-9]), "timestamp"),
     "timestamps of another rate": (
         _timestamps(lambda t: 1280 + 2 * (t - t[0])),

@@ -12,7 +12,9 @@ from tests.factories import make_session
 
 
 def _gain(bring, frequency_hz, rate_hz, **options):
-    """Of a wave in the first of nine channels, whose average takes a ninth of it: the others' waves cancel."""
+    """Of a wave in the first of nine channels, whose average takes a ninth of it: the others' waves
+    cancel.
+    """
     time = np.arange(round(20 * rate_hz)) / rate_hz
     raw = np.zeros((time.size, 9), np.float32)
     raw[:, 0] = np.sin(2 * np.pi * frequency_hz * time)

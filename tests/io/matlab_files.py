@@ -1,9 +1,9 @@
 """Small files in the very layouts of the two public data sets, with what went into them.
 
 Makin: MATLAB 7.3, so HDF5 behind a header of 512 bytes, arrays transposed, cells as object
-references into ``#refs#``, text as uint16 code points, an empty cell as its dimensions in uint64 with
-the attribute ``MATLAB_empty``; NWB 1.x for the broadband recording. Flint: MATLAB 5 struct arrays.
-"""
+references into ``#refs#``, text as uint16 code points, an empty cell as its dimensions in uint64
+with the attribute ``MATLAB_empty``; NWB 1.x for the broadband recording. Flint: MATLAB 5 struct
+arrays."""
 
 from pathlib import Path
 
@@ -165,10 +165,9 @@ def write_flint(
 ) -> list[dict]:
     """Write sessions of trials that follow each other, but for ``gaps_after`` (trial -> s).
 
-    Neuron r holds an LFP of (r + 1) sin(2 pi 10 t), but those of ``without_lfp``. ``change`` may alter
-    a trial's fields (``change(session, trial, fields)``) before they are written. Returns for each
-    session the trials' fields.
-    """
+    Neuron r holds an LFP of (r + 1) sin(2 pi 10 t), but those of ``without_lfp``. ``change`` may
+    alter a trial's fields (``change(session, trial, fields)``) before they are written. Returns for
+    each session the trials' fields."""
     rng = np.random.default_rng(seed)
     written, subjects = [], []
     for number in range(sessions):

@@ -1,14 +1,17 @@
-"""Kill training, caching, preprocessing and the grid with SIGKILL at random moments, start them again, and see whether it made a difference.
+"""Kill training, caching, preprocessing and the grid with SIGKILL at random moments, start them
+again, and see whether it made a difference.
 
     python -m tests.reliability.crash 200 --seed 0
 
-Each episode begins in an empty folder. The work is started, killed with all its processes, looked at, started again, until it ends by itself; then what it
-made is held against what it makes undisturbed, bit for bit. A kill comes at a moment drawn uniformly from the time that the work takes, right after a write
-has begun, or at one of the work's own renames, flushes, new folders or removals, before or after it. Prints a table, writes ``build/reliability/crash.json``, and exits with 1 if anything is amiss.
+Each episode begins in an empty folder. The work is started, killed with all its processes, looked
+at, started again, until it ends by itself; then what it made is held against what it makes
+undisturbed, bit for bit. A kill comes at a moment drawn uniformly from the time that the work
+takes, right after a write has begun, or at one of the work's own renames, flushes, new folders or
+removals, before or after it. Prints a table, writes ``build/reliability/crash.json``, and exits
+with 1 if anything is amiss.
 
-The parent has imported everything and runs nothing itself: victims are forked from it, which takes no time. With ``TMPDIR=/dev/shm`` all happens in memory,
-where flushing takes no time either.
-"""
+The parent has imported everything and runs nothing itself: victims are forked from it, which takes
+no time. With ``TMPDIR=/dev/shm`` all happens in memory, where flushing takes no time either."""
 
 import argparse
 import json
@@ -42,7 +45,9 @@ OPERATIONS = ("rename", "replace", "fsync", "mkdir", "unlink", "rmdir")
 
 
 class Counted:
-    """Counts what a process asks of the file system, and kills it with all its children at the given one."""
+    """Counts what a process asks of the file system, and kills it with all its children at the
+    given one.
+    """
 
     def __init__(self, kill_at: int | None = None, *, before: bool = True):
         self.done, self.kill_at, self.before = 0, kill_at, before
@@ -66,7 +71,9 @@ class Counted:
 
 
 def fork(run: Callable[[], Any], log: Path) -> int:
-    """Run in a child that is a process group of its own; exit code 1 and a traceback in the log for any error."""
+    """Run in a child that is a process group of its own; exit code 1 and a traceback in the log for
+    any error.
+    """
     child = os.fork()
     if child:
         with suppress(PermissionError, ProcessLookupError):  # whichever of the two is first
@@ -286,7 +293,22 @@ def serve(folder: Path, port_file: Path) -> None:
     server.serve_forever()
 
 
-COLUMNS = ("kills", "any moment", "write", "operation", "alone", "episodes", "starts", "mismatches", "unreadable", "lost", "redone", "left over", "temporary", "put back")  # fmt: skip
+COLUMNS = (
+    "kills",
+    "any moment",
+    "write",
+    "operation",
+    "alone",
+    "episodes",
+    "starts",
+    "mismatches",
+    "unreadable",
+    "lost",
+    "redone",
+    "left over",
+    "temporary",
+    "put back",
+)
 
 
 def main(kills: int, *, seed: int, only: list[str], report: Path) -> int:
@@ -328,11 +350,14 @@ def main(kills: int, *, seed: int, only: list[str], report: Path) -> int:
         print(trouble)
     report.parent.mkdir(parents=True, exist_ok=True)
     took = round(time.monotonic() - begin, 1)
-    report.write_text(json.dumps({"seed": seed, "seconds": took, "works": tables, "troubles": troubles}, indent=1))  # fmt: skip
+    report.write_text(
+        json.dumps({"seed": seed, "seconds": took, "works": tables, "troubles": troubles}, indent=1)
+    )
     total = {column: sum(table[column] for table in tables.values()) for column in COLUMNS}
     cpu = sum(os.times()[:4])
     print(
-        f"{total['kills']} kills in {took:.0f} s ({cpu:.0f} s of a core), {len(troubles)} troubles; {report}"
+        f"{total['kills']} kills in {took:.0f} s ({cpu:.0f} s of a core), {len(troubles)} "
+        f"troubles; {report}"
     )
     return int(bool(troubles) or total["kills"] < kills)
 

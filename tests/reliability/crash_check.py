@@ -1,4 +1,6 @@
-"""What is looked at after each kill: is every file that has its final name whole, is all that was finished still there and the same?"""
+"""What is looked at after each kill: is every file that has its final name whole, is all that was
+finished still there and the same?
+"""
 
 import hashlib
 import json
@@ -33,7 +35,9 @@ def finished(folder: Path) -> list[Path]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a model's files, or of a session's values, names and attributes; whatever cannot be read raises an error."""
+    """SHA-256 of a model's files, or of a session's values, names and attributes; whatever cannot
+    be read raises an error.
+    """
     total = hashlib.sha256()
     if (path / "model.safetensors").exists():
         load(path)
@@ -53,7 +57,9 @@ def _add(total: Any, session: xr.Dataset) -> None:
 
 
 def read(folder: Path, whole: list[Path]) -> tuple[dict[str, str], list[str]]:
-    """Digests of what is finished, and everything under a final name that cannot be read; temporary things (hidden names) may be as they are."""
+    """Digests of what is finished, and everything under a final name that cannot be read; temporary
+    things (hidden names) may be as they are.
+    """
     digests, bad = {}, []
     for path in sorted(folder.rglob("*")):
         if hidden(path, folder) or any(path.is_relative_to(each) for each in whole):

@@ -1,4 +1,6 @@
-"""What is killed: four small pieces of real work, each of which can be started again at any moment and then goes on."""
+"""What is killed: four small pieces of real work, each of which can be started again at any moment
+and then goes on.
+"""
 
 import json
 import os
@@ -8,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# Imported for the victims' sake: the first optimizer, store or recording of a process would take seconds to import them.
+# Imported for the victims' sake: the first optimizer, store or recording of a process would take
+# seconds to import them.
 import numcodecs  # noqa: F401
 import numpy as np
 import pynwb  # noqa: F401
@@ -40,7 +43,9 @@ from spikelfp_lab.study.study import _train_one
 from tests.factories import make_session
 from tests.io.nwb_files import add_lfp, add_units, start_file, write
 
-MODEL = ModelConfig(width=16, layers=1, heads=1, spike_patch=16, channel_patch=8, predictor_width=16)  # fmt: skip
+MODEL = ModelConfig(
+    width=16, layers=1, heads=1, spike_patch=16, channel_patch=8, predictor_width=16
+)
 TRAIN = TrainConfig(steps=24, batch=2, window_s=0.4, val_every=3, drop_inputs=0.3)
 VERSIONS = 3  # of what is overwritten
 STARTS = "starts.jsonl"  # which training began at which step, a line each
@@ -65,7 +70,9 @@ class Starts:
 
 
 def train(folder: Path) -> None:
-    """Teacher, fine-tuned teacher, student: each resumed from its ``folder=``, saved, and not trained again."""
+    """Teacher, fine-tuned teacher, student: each resumed from its ``folder=``, saved, and not
+    trained again.
+    """
     sessions = {f"I/s0{i}": make_session(bins=600, session=f"s0{i}", seed=i) for i in (1, 2, 3)}
     new = sessions.pop("I/s03")
 
@@ -83,7 +90,9 @@ def train(folder: Path) -> None:
 
 
 def cache(folder: Path) -> None:
-    """Simulated sessions of a study; a folder of sessions; a session and a model that are overwritten again and again."""
+    """Simulated sessions of a study; a folder of sessions; a session and a model that are
+    overwritten again and again.
+    """
     study = Study(preset="smoke", runs=folder / "runs", progress=False)
     for name in ("I/s01", "I/s02", "I/s03"):
         session = study._simulated(name, 20.0)
@@ -127,7 +136,9 @@ def recordings(folder: Path) -> None:
 
 
 def preprocess(folder: Path) -> None:
-    """Broadband to LFP sessions: of files behind an address through the cache, of a file on the disk, and back to NWB."""
+    """Broadband to LFP sessions: of files behind an address through the cache, of a file on the
+    disk, and back to NWB.
+    """
     os.environ["SPIKELFP_DATA"] = str(folder / "cache")
     for number in (1, 2):
         session = open_session(f"{os.environ['CRASH_SERVER']}/{number}.nwb", progress=False)
@@ -177,9 +188,9 @@ def grid(folder: Path) -> None:
 class Work:
     """A piece of work and what is known of it.
 
-    ``share`` is its part of all kills, ``overwritten`` what it replaces on purpose, ``kills`` how it is killed: at "any moment", after a "write" has begun,
-    at an "operation" of the file system, or "alone" while its worker processes live on.
-    """
+    ``share`` is its part of all kills, ``overwritten`` what it replaces on purpose, ``kills`` how
+    it is killed: at "any moment", after a "write" has begun, at an "operation" of the file system,
+    or "alone" while its worker processes live on."""
 
     run: Callable[[Path], None]
     share: int

@@ -1,4 +1,5 @@
-"""What can happen to a file: bits flipped, cut off, shapes wrong, parts missing, sizes declared huge.
+"""What can happen to a file: bits flipped, cut off, shapes wrong, parts missing, sizes declared
+huge.
 
 A damage takes a path and a random generator, and says what it did.
 """
@@ -132,7 +133,9 @@ def hdf5(kind: str) -> Damage:
             values = np.asarray(item[()]) if item.dtype.kind in "iuf" else np.zeros(shape or 3)
             if kind == "values":
                 values = np.array(values, float)
-                values[tuple(int(rng.integers(n)) for n in values.shape) if values.size else ...] = pick(rng, NUMBERS)  # fmt: skip
+                values[
+                    tuple(int(rng.integers(n)) for n in values.shape) if values.size else ...
+                ] = pick(rng, NUMBERS)
             elif kind == "dtype":
                 values = np.nan_to_num(values).astype(pick(rng, DTYPES))
             elif kind == "shape":

@@ -73,13 +73,19 @@ def _child(work: Path, root: Path, number: int, seed: int) -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         end = int(used.ru_utime + used.ru_stime) + 1 + SECONDS
         resource.setrlimit(resource.RLIMIT_CPU, (end, end))
-        names = {opened.stem, *(path.stem for path in opened.rglob("*.*") if path.suffix in (".zarr", ".nwb"))}  # fmt: skip
+        names = {
+            opened.stem,
+            *(path.stem for path in opened.rglob("*.*") if path.suffix in (".zarr", ".nwb")),
+        }
         try:
             FORMATS[name].open(opened)
             outcome |= {"verdict": "valid", "error": ""}
         except SpikeLFPError as error:
             named = any(each in str(error) for each in names)
-            outcome |= {"verdict": "refused" if named else "failed", "error": f"{type(error).__name__}: {error}"}  # fmt: skip
+            outcome |= {
+                "verdict": "refused" if named else "failed",
+                "error": f"{type(error).__name__}: {error}",
+            }
         except BaseException:
             outcome |= {"verdict": "failed", "error": traceback.format_exc()[-1500:]}
         (root / "outcome.json").write_text(json.dumps(outcome))

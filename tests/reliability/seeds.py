@@ -143,7 +143,13 @@ def _make_rich(path: Path) -> None:
     nwbfile = start_file()
     trains = spike_trains(3)
     observed = [[[0.0, 10.0]]] * 3
-    add_units(nwbfile, trains, obs_intervals=observed, quality=["good", "mua", "good"], depth=[1.0, 2.0, 3.0])  # fmt: skip
+    add_units(
+        nwbfile,
+        trains,
+        obs_intervals=observed,
+        quality=["good", "mua", "good"],
+        depth=[1.0, 2.0, 3.0],
+    )
     wave = tones(rate_hz=250.0) * 1e-6
     times = np.arange(len(wave)) / 250.0
     add_lfp(nwbfile, H5DataIO(wave, compression="gzip", chunks=(500, 3)), timestamps=times)

@@ -1,4 +1,6 @@
-"""A small version of the crash tests; ``python -m tests.reliability.crash 200`` is the large one."""
+"""A small version of the crash tests; ``python -m tests.reliability.crash 200`` is the large
+one.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""A full disk and a read-only folder: one clear error, before the work where it can be known, and nothing half-written."""
+"""A full disk and a read-only folder: one clear error, before the work where it can be known, and
+nothing half-written.
+"""
 
 import errno
 import os
@@ -42,7 +44,9 @@ def mounted(folder: Path, size: str):
 
 
 class Disk:
-    """A folder whose disk can be filled and freed: a real small one, or flushing to it that fails as on a full one."""
+    """A folder whose disk can be filled and freed: a real small one, or flushing to it that fails
+    as on a full one.
+    """
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch | None = None):
         self.folder, self.patch = folder, patch
@@ -141,7 +145,16 @@ def test_a_cache_that_is_full_names_its_variable(disk):
 
 def train(folder: Path | None, **options) -> Autoencoder:
     session = make_session(bins=1500)
-    return pretrain(session, "spikes", model=MODEL, train=TRAIN, device="cpu", progress=False, folder=folder, **options)  # fmt: skip
+    return pretrain(
+        session,
+        "spikes",
+        model=MODEL,
+        train=TRAIN,
+        device="cpu",
+        progress=False,
+        folder=folder,
+        **options,
+    )
 
 
 def test_a_training_goes_on_after_room_is_made(disk):
@@ -226,7 +239,8 @@ def test_a_read_only_state_folder_is_known_before_the_first_step(read_only, tmp_
     with pytest.raises(DataError, match="nothing may be written"):
         pretrain(
             make_session(), "spikes", model=MODEL, train=TRAIN, progress=False, device="cpu",
-            folder=tmp_path / "disk" / "run", callbacks=[lambda history: pytest.fail("it was trained")],
+            folder=tmp_path / "disk" / "run",
+            callbacks=[lambda history: pytest.fail("it was trained")],
         )  # fmt: skip
 
 

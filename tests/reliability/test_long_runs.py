@@ -1,4 +1,6 @@
-"""What is opened and closed again and again leaves nothing behind: no file handles, no figures, no widgets."""
+"""What is opened and closed again and again leaves nothing behind: no file handles, no figures, no
+widgets.
+"""
 
 import gc
 import os

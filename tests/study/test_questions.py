@@ -22,7 +22,7 @@ def test_generalization_pairs_every_model_with_every_other_session(study):
 
 
 def test_generalization_does_not_train_on_the_other_session(study):
-    """What a carried-over model gives does not depend on the other session's spikes, nor do its weights."""
+    """What a carried-over model gives does not depend on the other session's spikes."""
     before = study.models("I/s03")["Distilled"].digest()
     questions.generalization(study)
     assert study.models("I/s03")["Distilled"].digest() == before
@@ -106,7 +106,14 @@ def test_latents_that_are_the_truth_recover_it():
 def test_every_model_of_every_setting_is_made_and_scored(study):
     """Twelve models unsupervised, six supervised; what each was made from is in its record."""
     unsupervised, supervised = study.models("I/s03"), study.models("I/s03", 0, "supervised")
-    assert set(supervised) == {"SS-LFP", "MS-LFP", "SS-MM", "Teacher", "Distilled", "Shuffled teacher"}  # fmt: skip
+    assert set(supervised) == {
+        "SS-LFP",
+        "MS-LFP",
+        "SS-MM",
+        "Teacher",
+        "Distilled",
+        "Shuffled teacher",
+    }
     assert all(model.behavior_head is not None for model in supervised.values())
     assert all(model.behavior_head is None for model in unsupervised.values())
     both = study.models("I/s03", 0, "unsupervised")
@@ -149,4 +156,10 @@ def test_published_points_are_those_of_the_paper():
     assert test["session"].nunique() == 27
     wide = test.pivot(index="session", columns="model", values="r2")
     assert (wide["Distilled"] > wide["MS-LFP, trained on it"]).all()
-    assert abs(test[test["session"].str.startswith("C/")].query("model == 'Distilled'")["r2"].mean() - 0.593) < 1e-3  # fmt: skip
+    assert (
+        abs(
+            test[test["session"].str.startswith("C/")].query("model == 'Distilled'")["r2"].mean()
+            - 0.593
+        )
+        < 1e-3
+    )

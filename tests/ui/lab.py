@@ -38,7 +38,9 @@ NOTEBOOK = "window.jupyterapp.shell.currentWidget"
 
 @contextmanager
 def jupyter_lab(folder: Path, home: Path, environment: dict[str, str]) -> Iterator[str]:
-    """A running JupyterLab on ``folder`` whose settings and logs are under ``home``; yields its address."""
+    """A running JupyterLab on ``folder`` whose settings and logs are under ``home``; yields its
+    address.
+    """
     places = {
         name: home / name.lower()
         for name in (
@@ -98,7 +100,9 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path, *, seconds: flo
 
 
 def open_notebook(page: Page, address: str, name: str) -> None:
-    """Open a notebook in a workspace of its own, without what other pages had open, and wait for its kernel."""
+    """Open a notebook in a workspace of its own, without what other pages had open, and wait for
+    its kernel.
+    """
     page.goto(f"{address}/lab/workspaces/{Path(name).stem}/tree/{name}")
     page.wait_for_function(
         f"""() => {{
@@ -120,7 +124,8 @@ def run_all(page: Page, *, seconds: float) -> list[str]:
         f"""() => {{
             const panel = {NOTEBOOK};
             const cells = [...panel.content.model.cells].filter(cell => cell.type === 'code');
-            const failed = cells.some(cell => cell.outputs.toJSON().some(o => o.output_type === 'error'));
+            const failed = cells.some(
+                cell => cell.outputs.toJSON().some(o => o.output_type === 'error'));
             const done = cells.every(cell => cell.executionCount !== null);
             return (done || failed) && panel.sessionContext.session.kernel.status === 'idle';
         }}""",

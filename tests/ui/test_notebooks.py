@@ -1,8 +1,9 @@
-"""Notebooks in a real JupyterLab: all cells run, every control is moved, and the widgets say what they show.
+"""Notebooks in a real JupyterLab: all cells run, every control is moved, and the widgets say what
+they show.
 
-Not part of ``pytest`` by default: ``make test`` runs them after the notebooks, whose trained models they find. They skip where chromium is missing, and
-fail there when CI=true. Screenshots are left in ``build/screenshots``.
-"""
+Not part of ``pytest`` by default: ``make test`` runs them after the notebooks, whose trained models
+they find. They skip where chromium is missing, and fail there when CI=true. Screenshots are left in
+``build/screenshots``."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ CONTROLS = (
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """JupyterLab on copies of the notebooks, with the models that the notebooks' tests have trained."""
+    """JupyterLab on copies of the notebooks, with the models that the notebooks' tests have
+    trained.
+    """
     home = tmp_path_factory.mktemp("lab")
     folder = home / "work" / "notebooks"
     folder.mkdir(parents=True)
