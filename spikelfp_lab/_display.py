@@ -33,13 +33,13 @@ def register() -> bool:
 def _html(thing: Any) -> str | None:
     from spikelfp_lab.widgets import cards
 
-    kind = type(thing).__name__
-    if kind == "Autoencoder":
+    kinds = {kind.__name__ for kind in type(thing).__mro__}  # subclasses look like their base
+    if "Autoencoder" in kinds:
         return cards.model_html(thing)
-    if kind == "DataFrame":
+    if "DataFrame" in kinds:
         return cards.scores_html(thing) if cards.is_scores(thing) else thing._repr_html_()
-    if (kind == "Dataset" or not thing.children) and cards.is_session(thing):
+    if ("Dataset" in kinds or not thing.children) and cards.is_session(thing):
         return cards.session_html(thing)
-    if kind == "DataTree" and cards.is_cohort(thing):
+    if "DataTree" in kinds and cards.is_cohort(thing):
         return cards.cohort_html(thing)
     return thing._repr_html_()

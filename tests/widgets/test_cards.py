@@ -130,6 +130,7 @@ model = sl.models.Autoencoder(
 for ours in (session, cohort, cohort["I/s01"], scores, model):
     assert card in html(ours), type(ours)
 others = [xr.Dataset({"a": ("x", [1.0])}), xr.DataTree(name="a"), pd.DataFrame({"r2": [1.0]})]
+others.append(type("Table", (pd.DataFrame,), {})({"r2": [1.0]}))  # as describe_nwb gives
 uuid = __import__("re").compile("[0-9a-f]{8}-[0-9a-f-]{27}")
 for other in others:  # but for what xarray draws anew at each call
     assert uuid.sub("", html(other)) == uuid.sub("", other._repr_html_()), type(other)
