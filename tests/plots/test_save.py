@@ -48,7 +48,7 @@ def test_failure_leaves_the_old_files_alone(figure, tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(figure, "savefig", fail)
-    with pytest.raises(DataError, match=r"bars\.png could not be written .*disk full"):
+    with pytest.raises(DataError, match=r"bars\.png could not be written: .*disk full"):
         save_figure(figure, tmp_path, "bars", data=DATA)
     assert {ending: path.read_bytes() for ending, path in old.items()} == before
     assert len(list(tmp_path.iterdir())) == 3

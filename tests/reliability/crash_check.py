@@ -96,7 +96,7 @@ def identity(path: Path) -> list[int]:
 def steps(folder: Path) -> dict[str, int]:
     """The step that each unfinished training has reached."""
     reached = {}
-    for path in folder.glob("unfinished/*/state.safetensors"):
+    for path in folder.glob("models/*/state.safetensors"):
         with safetensors.safe_open(path, framework="pt") as file:
             reached[path.parent.name] = json.loads(file.metadata()["state"])["step"]
     return reached

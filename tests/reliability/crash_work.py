@@ -4,7 +4,6 @@ and then goes on.
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,19 +69,13 @@ class Starts:
 
 
 def train(folder: Path) -> None:
-    """Teacher, fine-tuned teacher, student: each resumed from its ``folder=``, saved, and not
-    trained again.
-    """
+    """Teacher, fine-tuned teacher, student: each trains, goes on, or is found in its folder."""
     sessions = {f"I/s0{i}": make_session(bins=600, session=f"s0{i}", seed=i) for i in (1, 2, 3)}
     new = sessions.pop("I/s03")
 
     def once(name: str, make: Callable[..., Autoencoder]) -> Autoencoder:
-        path, unfinished = folder / "models" / name, folder / "unfinished" / name
-        if not path.exists():
-            options = {"train": TRAIN, "device": "cpu", "progress": False, "folder": unfinished}
-            make(callbacks=[Starts(folder, name)], **options).save(path)
-        shutil.rmtree(unfinished, ignore_errors=True)
-        return load(path)
+        options = {"train": TRAIN, "device": "cpu", "progress": False}
+        return make(callbacks=[Starts(folder, name)], folder=folder / "models" / name, **options)
 
     teacher = once("teacher", lambda **o: pretrain(sessions, "spikes", model=MODEL, **o))
     tuned = once("tuned", lambda **o: finetune(teacher, new, **o))
