@@ -107,9 +107,8 @@ def fit_and_predict(
                 chunks = np.array_split(val, -(-len(val) // BATCH))
                 found = sum(float(error(_windows(x, c, length), c)) * len(c) for c in chunks)
             if not np.isfinite(found):
-                raise DataError(
-                    f"the loss of the GRU is no longer finite at step {step}: lower lr."
-                )
+                why = f"the loss of the GRU is no longer finite at step {step}: lower lr."
+                raise DataError(why)
             if found < best:
                 best, best_step = found, step
                 weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}

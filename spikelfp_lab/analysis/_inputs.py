@@ -56,9 +56,8 @@ def split_for(
     else:
         check_split(split, session["time"], float(session.attrs["bin_size_s"]))
         split = split.assign_attrs(split_from="given")
-    trained_here = attrs.get("encoded_as") is not None and attrs["encoded_as"] == attrs.get(
-        "session"
-    )
+    encoded_as = attrs.get("encoded_as")
+    trained_here = encoded_as is not None and encoded_as == attrs.get("session")
     other = any(split.attrs.get(key) != value for key, value in own.items())
     if other and trained_here and set(DEFAULT_SPLIT) <= set(attrs):
         warn_trained(split, split_session(session, **own))

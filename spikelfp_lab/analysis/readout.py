@@ -110,8 +110,7 @@ class ReadOut:
         arrays = self.ridge._asdict()
         told |= {"format": 1, "penalty": arrays.pop("penalty")}
         arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-        content = safetensors.numpy.save(arrays, {"readout": json.dumps(told)})
-        write_whole(Path(path), content)
+        write_whole(Path(path), safetensors.numpy.save(arrays, {"readout": json.dumps(told)}))
         return Path(path)
 
     @classmethod
@@ -312,7 +311,8 @@ def decode(
     readouts = (readouts,) if isinstance(readouts, str) else tuple(readouts)
     if not readouts:
         raise ConfigError(f"readouts is empty: give one or more of {', '.join(KINDS)}.")
-    behavior_of(session), features_of(latents, session)  # these are checked first
+    behavior_of(session)  # these are checked first
+    features_of(latents, session)
     split = split_for(latents, session, split, protocol)
     if "trial" in session.coords:
         split = split.assign_coords(trial=("time", session["trial"].values))
@@ -322,10 +322,8 @@ def decode(
         fitted = [readout]
         if readout.session and readout.session == name_of(session) and len(readout.split) == 3:
             warn_trained(split, split_session(session, **readout.split))
-    tables = [
-        score_predicted(each.predict(latents, split=split), session, protocol=protocol)
-        for each in fitted
-    ]
+    made = [each.predict(latents, split=split) for each in fitted]
+    tables = [score_predicted(each, session, protocol=protocol) for each in made]
     table = pd.concat(tables, ignore_index=True)
     table.attrs = dict(split.attrs)
     return table

@@ -145,8 +145,7 @@ def paired_test(
     keys = [name for name in unit if name in means[0] and name in means[1]]
     pairs = means[0].merge(means[1], on=keys, suffixes=("_a", "_b"))
     for model, mean in zip((a, b), means, strict=True):
-        unmatched = len(mean) - len(mean.merge(pairs[keys].drop_duplicates(), on=keys))
-        if unmatched:
+        if unmatched := len(mean) - len(mean.merge(pairs[keys].drop_duplicates(), on=keys)):
             raise DataError(
                 f"{unmatched} of the {len(mean)} units ({', '.join(keys)}) of {model!r} have no "
                 f"partner ({a!r} against {b!r}): score both on the same ones."
@@ -158,6 +157,7 @@ def paired_test(
     changed = differences[differences != 0]
     ranks = stats.rankdata(np.abs(changed))
     spread = differences.std(ddof=1) if len(differences) > 1 else 0.0
+    varied = spread > 1e-9 * np.abs(differences).max()  # equal ones differ by rounding errors
     return {
         "a": a,
         "b": b,
@@ -170,10 +170,7 @@ def paired_test(
         "wins": int((differences > 0).sum()),
         "share": float((differences > 0).mean()),
         "effect": float((ranks * np.sign(changed)).sum() / ranks.sum()) if changed.size else 0.0,
-        # equal differences leave a spread of rounding errors, not of exactly 0
-        "d_z": float(differences.mean() / spread)
-        if spread > 1e-9 * np.abs(differences).max()
-        else np.nan,
+        "d_z": float(differences.mean() / spread) if varied else np.nan,
         "p": float(np.asarray(stats.wilcoxon(changed)[1])) if changed.size else 1.0,
         "p_min": min(1.0, 2.0 / 2.0**changed.size),
     }

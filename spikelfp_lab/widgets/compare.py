@@ -219,12 +219,9 @@ class Comparison(ipywidgets.VBox):
         if missing:
             models, sessions = (len({pair[i] for pair in missing}) for i in (0, 1))
             press = "Computing" if self.job.running else "Press Compute"
-            what = f"latents of {models} models on {sessions} sessions".replace(
-                " 1 models", " 1 model"
-            )
-            self.message.say(
-                f"{press}: {what.replace(' 1 sessions', ' 1 session')} are not there yet."
-            )
+            what = f"latents of {models} models on {sessions} sessions"
+            what = what.replace(" 1 models", " 1 model").replace(" 1 sessions", " 1 session")
+            self.message.say(f"{press}: {what} are not there yet.")
         elif error:
             self.message.fail(error)
         elif layers:
@@ -254,8 +251,7 @@ def _decoded(state: CompareState) -> Drawn:
         m: values.assign_coords(split=("time", np.where(values["split"] == code, TEST, -1)))
         for m, values in made.items()
     }
-    span = {"start_s": state.start_s, "span_s": state.span_s}
-    figure = plot_decoded(state.dataset(), shown, **span)
+    figure = plot_decoded(state.dataset(), shown, start_s=state.start_s, span_s=state.span_s)
     about = f"{state.split} split (gray: not in it), {READOUT_NAMES[state.readout]} read-out"
     title = f"{state.session}, {about}; R² over all of the split"
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
@@ -268,12 +264,8 @@ def _decoded(state: CompareState) -> Drawn:
         .assign(model=m)
         for m, values in {"True": state.dataset()["behavior"], **made}.items()
     ]
-    return {
-        "decoded": (
-            figure,
-            pd.concat(tables, ignore_index=True)[["time", "behavior_dim", "model", "value"]],
-        )
-    }
+    table = pd.concat(tables, ignore_index=True)
+    return {"decoded": (figure, table[["time", "behavior_dim", "model", "value"]])}
 
 
 def _latents(state: CompareState) -> Drawn:
@@ -301,10 +293,8 @@ def _alignment(state: CompareState) -> Drawn:
             look: Any = {"color": model_color(m), "marker": ".", "markersize": 4, "label": mean}
             axes.plot(*np.insert(each, after, np.nan, axis=0).T, **look)
         axes.axvspan(state.start_s, state.start_s + state.span_s, color="#ffefb0", zorder=0)
-        axes.set(
-            xlabel=f"Start of the window of {state.window_s:g} s (s); yellow: shown in Decoded"
-        )
-        axes.set(ylabel=f"Mean cosine to {state.reference}")
+        label = f"Start of the window of {state.window_s:g} s (s); yellow: shown in Decoded"
+        axes.set(xlabel=label, ylabel=f"Mean cosine to {state.reference}")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02))
         title = f"{state.session}, {state.split}: alignment with {state.reference}"
         figure.suptitle(title, x=0.01, ha="left")

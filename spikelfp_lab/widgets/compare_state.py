@@ -12,27 +12,15 @@ import traitlets
 import xarray as xr
 from scipy.stats import spearmanr
 
-from spikelfp_lab.analysis import (
-    fit_readout,
-    linear_cka,
-    paired_tests,
-    procrustes,
-    score_predicted,
-)
+from spikelfp_lab.analysis import fit_readout, linear_cka, paired_tests, procrustes, score_predicted
+from spikelfp_lab.analysis._inputs import DEFAULT_SPLIT
 from spikelfp_lab.analysis.readout import READOUTS, SPLITS
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError
 from spikelfp_lab.models import encode
-from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder
+from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.plots.palette import in_order
-from spikelfp_lab.sessions import (
-    GAP_BINS,
-    TEST,
-    TRAIN,
-    iterate_sessions,
-    same_clock,
-    session_name,
-    split_session,
-)
+from spikelfp_lab.sessions import TEST, TRAIN, iterate_sessions, session_name, split_session
+from spikelfp_lab.widgets._compare_inputs import one_axis, source_of, unreadable, velocity
 from spikelfp_lab.widgets.base import Report
 
 COLORS = ("direction", "speed", "time")
@@ -48,10 +36,8 @@ class CompareState(traitlets.HasTraits):
 
     Attributes
     ----------
-    models, sessions : tuple of str
-        Shown.
-    session, reference : str
-        The session in focus, and the model that others are compared with.
+    models, sessions, session, reference : tuple of str, str
+        Models and sessions shown, the session in focus, the model others are compared with.
     readout, split, color_by : str
         "lagged" or "one_frame"; "test", "val" or "train"; "direction", "speed" or "time".
     start_s, span_s, window_s : float
@@ -83,8 +69,8 @@ class CompareState(traitlets.HasTraits):
         self._lock, self._closed = threading.RLock(), False
         for label, given in models.items():
             for name, session in found.items():
-                source = _source(str(label), given, name, only=len(found) == 1)
-                if why := _unreadable(source, session, name):
+                source = source_of(str(label), given, name, only=len(found) == 1)
+                if why := unreadable(source, session, name):
                     self.reasons[str(label), name] = why
                 elif source is not None:
                     self._sources[str(label), name] = source
@@ -145,8 +131,6 @@ class CompareState(traitlets.HasTraits):
         """Why models are not shown on sessions, a sentence a pair."""
         return [f"{m} cannot read {name}: {why}." for (m, name), why in self.reasons.items()]
 
-    # Computing
-
     def missing(self) -> list[tuple[str, str]]:
         """(label, session) that are shown, or needed as reference, and not computed yet."""
         labels = in_order([*self.models, self.reference])
@@ -165,12 +149,8 @@ class CompareState(traitlets.HasTraits):
     def compute(self, report: Report) -> None:
         """Encode and decode what is missing, then compare layers in the session in focus.
 
-        Each finished step stays. What a model cannot read is noted in ``reasons``.
-
-        Parameters
-        ----------
-        report : callable
-            ``report(share, text)`` before each step; it may raise to end the work.
+        ``report(share, text)`` is called before each step and may raise to end the work; each
+        finished step stays. What a model cannot read is noted in ``reasons``.
         """
         steps: list[tuple[str, tuple[str, str], Callable[[], Any]]] = []
         for m, n in self.missing():
@@ -198,8 +178,6 @@ class CompareState(traitlets.HasTraits):
             self._closed = True
             self._made.clear()
 
-    # Tables
-
     def scores(self, sessions: Sequence[str] | None = None) -> pd.DataFrame:
         """R² of the models and sessions shown: tidy, both read-outs and all splits."""
         names = self.sessions if sessions is None else sessions
@@ -223,14 +201,10 @@ class CompareState(traitlets.HasTraits):
         return {m: self._made["decoded", m, self.session, self.readout][0] for m in self._done()}
 
     def latents(self) -> tuple[dict[str, xr.DataArray], xr.DataArray]:
-        """Latents on the reference's leading components, and what colors them, on the split shown.
+        """Model -> (time, 2) latents, the reference first, and (time, 1 or 2) what colors them.
 
-        Each model's are turned onto the reference's (Procrustes) as training time says.
-
-        Returns
-        -------
-        tuple
-            Model -> (time, 2), the reference first, and (time, 1 or 2) behavior, speed or time.
+        On the split shown and the reference's leading components, turned onto the reference's
+        latents (Procrustes) as training time says.
         """
         labels = sorted(self._done(), key=lambda label: label != self.reference)
         use = self._bins(self.session, labels, SPLITS[self.split])
@@ -242,8 +216,7 @@ class CompareState(traitlets.HasTraits):
     def alignment_over_time(self) -> pd.DataFrame:
         """A row a window: ``session``, ``model``, ``start_s``, ``bins``, ``alignment``.
 
-        Mean cosine, about the reference's mean, of latents turned onto the reference's (Procrustes)
-        as training time says.
+        Mean cosine, about the reference's mean, of latents turned as in :meth:`latents`.
         """
         name = self.session
         cosines = {m: {"alignment": self._turned(m, name)[0]} for m in self._done()}
@@ -273,9 +246,8 @@ class CompareState(traitlets.HasTraits):
                 with np.errstate(invalid="ignore", divide="ignore"):
                     far = (true - made[0].values) ** 2 / np.nanvar(true[use], axis=0)
                 far = far[:, np.isfinite(far).any(axis=0)].mean(axis=1)
-                table = self._windows(
-                    m, name, {"alignment": self._turned(m, name)[0], "error": far}
-                )
+                columns = {"alignment": self._turned(m, name)[0], "error": far}
+                table = self._windows(m, name, columns)
                 known = len(table) > 2 and all(np.ptp(table[c]) > 0 for c in ("alignment", "error"))
                 found: Any = spearmanr(table["alignment"], table["error"]) if known else None
                 rho = found.statistic if known else np.nan
@@ -286,8 +258,6 @@ class CompareState(traitlets.HasTraits):
                 "model: press Compute, or choose others."
             )
         return pd.concat(tables, ignore_index=True)
-
-    # What is computed, each once
 
     def _once(self, key: tuple, make: Callable[[], Any]) -> Any:
         if (found := self._made.get(key)) is None:
@@ -316,11 +286,9 @@ class CompareState(traitlets.HasTraits):
         """How time was split in a model's training."""
         source = self._sources[label, name]
         attrs = source.attrs if isinstance(source, xr.DataArray) else source.info.get("train", {})
-        keys = {k: attrs[k] for k in ("scheme", "window_s", "seed") if k in attrs}
-        keys = {"scheme": "blocks", "window_s": 2.0, "seed": 0} | keys
-        return self._once(
-            ("split", label, name), lambda: split_session(self._sessions[name], **keys)
-        )
+        keys = {key: attrs.get(key, value) for key, value in DEFAULT_SPLIT.items()}
+        key, session = ("split", label, name), self._sessions[name]
+        return self._once(key, lambda: split_session(session, **keys))
 
     def _bins(self, name: str, labels: Sequence[str], code: int) -> np.ndarray:
         """(time,) bool: bins of a split in the training of all these models."""
@@ -389,8 +357,7 @@ class CompareState(traitlets.HasTraits):
             axes = np.linalg.svd(known - known.mean(axis=0), full_matrices=False)[2][:2].T
             a, b = turned - known.mean(axis=0), fixed - known.mean(axis=0)
             length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-            product = np.einsum("td,td->t", a, b)
-            none = np.full(len(a), np.nan)
+            product, none = np.einsum("td,td->t", a, b), np.full(len(a), np.nan)
             return np.divide(product, length, out=none, where=length > 0), a @ axes
 
         return self._once(("turned", label, name, reference), make)
@@ -416,13 +383,13 @@ class CompareState(traitlets.HasTraits):
         """(time, behavior_dim) velocity, speed or time of the session in focus."""
         data = self.dataset()
         if self.color_by == "time":
-            return _one_axis(data["time"].values, data, "time", "s")
+            return one_axis(data["time"].values, data, "time", "s")
         if "behavior" not in data:
             raise DataError(f"{self.session} has no behavior: color by time.")
-        moved = _velocity(data)
+        moved = velocity(data)
         if self.color_by == "speed":
             units = str(data["behavior"].attrs.get("units", ""))
-            return _one_axis(np.linalg.norm(moved.values, axis=1), data, "speed", units)
+            return one_axis(np.linalg.norm(moved.values, axis=1), data, "speed", units)
         if moved.shape[1] < 2:
             raise DataError("One axis of behavior has no direction: color by speed or time.")
         return moved
@@ -430,58 +397,3 @@ class CompareState(traitlets.HasTraits):
 
 def _stacked(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-
-
-def _one_axis(values: np.ndarray, data: xr.Dataset, name: str, units: str) -> xr.DataArray:
-    coords = {"time": data["time"].values, "behavior_dim": [name]}
-    return xr.DataArray(values[:, None], coords, ("time", "behavior_dim"), attrs={"units": units})
-
-
-def _velocity(session: xr.Dataset) -> xr.DataArray:
-    """First two axes of velocity: the behavior itself, or the slope of a position."""
-    behavior = session["behavior"].transpose("time", "behavior_dim")
-    names = [str(name) for name in behavior["behavior_dim"].values]
-    if {"vx", "vy"} <= set(names):
-        return behavior.sel(behavior_dim=["vx", "vy"])
-    behavior = behavior[:, :2]
-    if "position" not in str(behavior.attrs.get("kind", "")).lower() and names[:2] != ["x", "y"]:
-        return behavior
-    bin_size_s = float(session.attrs["bin_size_s"])
-    slope = np.gradient(behavior.values.astype(float), axis=0) / bin_size_s
-    jump = np.diff(session["time"].values) > GAP_BINS * bin_size_s
-    slope[np.append(jump, False) | np.append(False, jump)] = np.nan
-    return behavior.copy(data=slope)
-
-
-def _source(label: str, given: Any, name: str, *, only: bool) -> Any:
-    """The model or latents that were given for a session; None if there are none."""
-    one = given.get(name) if isinstance(given, Mapping) else given
-    if isinstance(given, xr.DataArray) and not only:
-        raise ConfigError(
-            f"The latents of {label!r} are of one session: give {{session: latents}}."
-        )
-    if one is not None and not isinstance(one, Autoencoder | xr.DataArray):
-        raise ConfigError(
-            f"{label!r} is a {type(one).__name__}: give a model (from pretrain, distill or load), "
-            "latents (from encode), or {session name: model}."
-        )
-    return one
-
-
-def _unreadable(source: Any, session: xr.Dataset, name: str) -> str:
-    """Why a model cannot read a session, as far as one sees without encoding; empty if it can."""
-    if source is None:
-        return "no model was given for this session"
-    bin_size_s = float(session.attrs["bin_size_s"])
-    if isinstance(source, xr.DataArray):
-        timed = source.ndim == 2 and source.dims[0] == "time" and "time" in source.coords
-        if timed and same_clock(source["time"], session["time"], bin_size_s=bin_size_s):
-            return ""
-        return "the latents given are not (time, latent) on the clock of the session"
-    reads = VARIABLES[source.modality]
-    if not any(variable in session for variable in reads):
-        return f"it reads {' or '.join(reads)}, which the session does not have"
-    known = [n for n in (session_name(session), name) if n in source.sessions]
-    if not known:
-        return f"the session is not in its vocabulary ({', '.join(list(source.sessions)[:4])})"
-    return ""  # what else is wrong, encode says
