@@ -277,7 +277,7 @@ def _variables(dataset: xr.Dataset) -> Any:
                 f"it with session.drop_vars({name!r})."
             )
         text = variable.dtype.kind not in "biuf"
-        longest = max(map(len, map(str, np.ravel(variable.values).tolist())), default=1)
+        longest = max(map(len, map(str, np.ravel(variable.values))), default=1) if text else 0
         table.add_row(
             variable=str(name),
             dims=json.dumps(variable.dims),
