@@ -70,11 +70,11 @@ PRESETS: dict[str, dict[Role, Preset]] = {
         replace(_SMALL, layers=2),
         _HIDE,
         DistillConfig(),
-        spikes=_QUICK,
+        spikes=replace(_QUICK, steps=800, val_every=100),  # enough to have something to teach
         lfp=_QUICK,
         both=_QUICK,
         student=replace(_QUICK, drop_inputs=0.5, noise=0.3),
-        finetune_steps=60,
+        finetune_steps=200,
     ),
     "demo": _preset(
         _SMALL,
