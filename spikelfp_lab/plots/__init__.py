@@ -4,7 +4,8 @@ Each function returns a figure that pyplot no longer holds: as the last line of 
 is shown once, and nothing piles up in memory.
 """
 
-from spikelfp_lab.plots.bars import plot_ablations, plot_alignment, plot_bound, plot_scores
+from spikelfp_lab.plots.ablations import plot_ablations
+from spikelfp_lab.plots.bars import plot_alignment, plot_bound, plot_scores
 from spikelfp_lab.plots.curves import plot_cost, plot_curves, plot_history, plot_pairs
 from spikelfp_lab.plots.decoded import plot_decoded
 from spikelfp_lab.plots.latents import plot_latents

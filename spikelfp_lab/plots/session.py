@@ -108,7 +108,7 @@ class SessionPicture:
 
     def draw(self, dataset: xr.Dataset, view: View) -> None:
         """Show a view of a session whose variables are (time, ...)."""
-        fixed = (id(dataset), view.order, view.order_name, view.channels, view.axes)
+        fixed = (id(dataset), view.channels, view.axes)
         with style():
             if self._made is None or self._made[1:] != (*fixed, view.spectrogram):
                 self._made = None  # a failure is not taken for a finished picture
@@ -149,18 +149,16 @@ class SessionPicture:
             self._panels[shown[-1]].set_xlabel("Time (s)")
 
     def _make_raster(self, axes: Axes, dataset: xr.Dataset, view: View) -> None:
-        count = dataset.sizes["unit"]
-        order = np.arange(count) if view.order is None else np.array(view.order, int)
         self._artists["spikes"] = _image(axes, "Greys", 0, 1)
-        axes.set_ylim(count - 0.5, -0.5)
-        _name_ends(axes, np.arange(count), dataset["unit"].values.astype(str)[order])
-        axes.set_ylabel("\n".join(filter(None, [f"Unit ({count})", view.order_name])))
+        axes.set_ylim(dataset.sizes["unit"] - 0.5, -0.5)
 
     def _move_raster(self, dataset: xr.Dataset, view: View) -> None:
         part, column, edges = _columns(dataset, view, _COLUMNS)
         counts = sum_columns(dataset["spikes"].values[part], column, len(edges) - 1).T
-        if view.order is not None:
-            counts = counts[list(view.order)]
+        order = np.arange(len(counts)) if view.order is None else np.array(view.order, int)
+        counts, axes = counts[order], self._panels["spikes"]
+        _name_ends(axes, np.arange(order.size), dataset["unit"].values[order].astype(str))
+        axes.set_ylabel("\n".join(filter(None, [f"Unit ({order.size})", view.order_name])))
         spiking = counts[counts > 0]  # NaN is not
         most = max(float(np.percentile(spiking, 99.5)), 1.0) if spiking.size else 1.0
         # one spike must be seen where there are two at most, and not hide what is busy elsewhere
