@@ -35,8 +35,9 @@ def plot_ablations(
     Parameters
     ----------
     scores : pd.DataFrame
-        Tidy, as of :func:`spikelfp_lab.plots.plot_scores` (``model`` is not needed), and the columns ``question`` (the
-        panel), ``variant`` and ``own`` (whether it is the study's choice; one a question at most).
+        Tidy, as of :func:`spikelfp_lab.plots.plot_scores` (``model`` is not needed), with
+        ``question`` (the panel), ``variant`` and ``own`` (the study's choice; at most one a
+        question).
     cohort : str
         For the title.
     readouts : sequence of str

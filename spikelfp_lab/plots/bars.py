@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from spikelfp_lab.analysis import bootstrap_interval
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots.palette import CONTROLS, in_order, model_color
 from spikelfp_lab.plots.style import FAINT, INK, new_figure, style
@@ -324,4 +325,4 @@ def _places(models: list[str]) -> list[str]:
 
 def interval(values: Any) -> tuple[float, float]:
     """95 % bootstrap interval of the mean over sessions; NaN of one session."""
-    return bootstrapinterval(np.asarray(values, dtype=float))
+    return bootstrap_interval(np.asarray(values, dtype=float))
