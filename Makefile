@@ -17,7 +17,8 @@ NOTEBOOKS := $(shell printf '%s\n' $(if $(CORE),$(wildcard notebooks/0[1-6]*.ipy
 HALF = half=$$($(BIN)/python -c "import joblib; print(max(1, joblib.cpu_count() // 2))"); \
 	export LOKY_MAX_CPU_COUNT=$$half OMP_NUM_THREADS=$$half
 RUN = $(BIN)/jupyter nbconvert --to notebook --execute --log-level WARN \
-	--ExecutePreprocessor.timeout=3600 --output-dir build/notebooks
+	--ExecutePreprocessor.timeout=3600 --output-dir build/notebooks \
+	--ExecutePreprocessor.extra_arguments=--IPKernelApp.log_level=ERROR
 
 .PHONY: help figures test lint lab bench clean
 .DEFAULT_GOAL := help
