@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -75,6 +76,7 @@ def close_pool() -> None:
 
 def _begin(study: Study) -> None:
     """The start of a worker: one thread, and an end with its parent, however that ends."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # without a traceback of its own
     torch.set_num_threads(1)
     _worker.update(study=study, limits=threadpool_limits(1))
     parent = parent_process()
