@@ -1,6 +1,7 @@
 """Bars draw the numbers they are given, say how many there are, and set controls apart."""
 
 import itertools
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from spikelfp_lab.plots import (
     plot_alignment,
     plot_bound,
     plot_scores,
+    save_figure,
 )
 
 LEVELS = {"Raw LFP ridge": 0.3, "Distilled": 0.6, "MS-LFP": 0.2, "SS-LFP": 0.1}
@@ -187,3 +189,13 @@ def test_errors_name_the_cure(plot):
         plot(table[:0])
     with pytest.raises(DataError, match="NaN"):
         plot(table.assign(**{value: np.nan}))
+
+
+def test_the_saved_picture_says_what_its_table_says(tmp_path):
+    scores = make_scores()
+    paths = save_figure(plot_scores(scores.query("split == 'test'")), tmp_path, "bars", data=scores)
+    saved = pd.read_csv(paths["csv"]).query("split == 'test'")
+    words = ElementTree.parse(paths["svg"]).getroot().iter("{http://www.w3.org/2000/svg}text")
+    texts = ["".join(word.itertext()).strip() for word in words]
+    assert {*saved["model"], "3 sessions, 2 seeds"} <= set(texts)
+    assert any(all(axis in text for axis in saved["axis"].unique()) for text in texts)
