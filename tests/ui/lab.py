@@ -33,7 +33,7 @@ SETTINGS = {
     # All cells are in the page, also those that are scrolled away.
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
 }
-NOTEBOOK = "window.jupyterapp.shell.currentWidget"
+NOTEBOOK = "window.jupyterapp?.shell?.currentWidget"
 
 
 @contextmanager
