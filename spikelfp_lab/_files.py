@@ -16,7 +16,7 @@ import socket
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from spikelfp_lab._guard import reason
-from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
+from spikelfp_lab.errors import DataError, SpikeLFPWarning
 
 LOCK, HOLDER = "lock", "holder.json"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -128,7 +128,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     Under torchrun take it in one process only: the others would wait for the first.
     """
-    lock, patience = FileLock(folder / LOCK), 0.2  # long enough for a look by running()
+    lock, patience = FileLock(folder / LOCK), 0.2  # beyond a moment's contention
     while not lock.is_locked:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -152,50 +152,9 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def running(folder: Path) -> list[str]:
-    """A sentence for each subfolder that a living process has locked."""
-    found = []
-    for path in sorted(folder.glob(f"*/{LOCK}")):
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-            lock.release()
-        except Timeout:
-            found.append(_holder(path.parent))
-        except OSError:  # finished, and its folder removed
-            continue
-    return found
-
-
-def made_once(path: Path, make: Callable[[Path], None]) -> None:
-    """Call ``make(unfinished_of(path))``, which renames its result to ``path``, unless it is there.
-
-    However many processes call this, one makes it and the others wait. What a killed one left
-    in the folder is there for the next to go on with.
-    """
-    unfinished = unfinished_of(path)
-    if not path.exists():
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ConfigError(
-                f"{path.name} is not there yet, and is made by one process: make it without "
-                "torchrun first (python -m spikelfp_lab.study), or call the training verbs"
-            )
-        check_writable(path.parent)
-        with locked(unfinished):
-            if not path.exists():
-                make(unfinished)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    settle(path)
-
-
-def unfinished_of(path: Path) -> Path:
-    """The folder in which :func:`made_once` makes ``path``."""
-    return path.with_name(f"{path.name}.unfinished")
-
-
 def _holder(folder: Path) -> str:
     """Who has the lock; the holder writes its name right after it got it."""
-    name, end = folder.name.removesuffix(".unfinished"), time.monotonic() + 1
+    name, end = folder.name, time.monotonic() + 1
     while time.monotonic() < end:
         with suppress(OSError, ValueError, KeyError, TypeError):
             who = json.loads((folder / HOLDER).read_text())

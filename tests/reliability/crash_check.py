@@ -27,11 +27,7 @@ def finished(folder: Path) -> list[Path]:
     """Final things: models, sessions, NWB files, cohorts."""
     found = [path.parent for path in folder.rglob("model.safetensors")]
     found += [*folder.rglob("*.zarr"), *folder.rglob("*.nwb")]
-    return sorted(
-        path
-        for path in found
-        if not hidden(path, folder) and ".unfinished/" not in f"{path.relative_to(folder)}/"
-    )
+    return sorted(path for path in found if not hidden(path, folder))
 
 
 def digest(path: Path) -> str:
@@ -74,7 +70,7 @@ def read(folder: Path, whole: list[Path]) -> tuple[dict[str, str], list[str]]:
                         file.get_tensor(key)
             elif path.suffix == ".json":
                 json.loads(path.read_text())
-            elif not any(part.endswith((".zarr", ".unfinished")) for part in path.parts):
+            elif not any(part.endswith(".zarr") for part in path.parts):
                 raise ValueError("a file that no one knows")
         except Exception as error:
             bad.append(f"{path.relative_to(folder)}: {type(error).__name__}: {error}")
@@ -131,5 +127,5 @@ def left_over(folder: Path) -> list[str]:
     return [
         str(path.relative_to(folder))
         for path in folder.rglob("*")
-        if path.suffix in (".tmp", ".unfinished", ".partial")
+        if path.suffix in (".tmp", ".partial")
     ]

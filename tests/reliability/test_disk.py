@@ -208,7 +208,7 @@ def test_a_study_goes_on_after_room_is_made(disk, study):
     again = replace(study, _loaded={})
     assert again.model(pretrained(again, "spikes", 0)).history["step"].max() == 4
     assert again.model(single(again, "lfp", "I/s03", 0)).digest() == finished
-    assert all(not name.endswith((".unfinished", ".tmp")) for name in disk.names())
+    assert all(not name.endswith(".tmp") for name in disk.names())
 
 
 def never(*_, **__):

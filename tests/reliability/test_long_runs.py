@@ -14,7 +14,7 @@ from ipywidgets.widgets import widget as registry
 from matplotlib.figure import Figure
 
 import spikelfp_lab as sl
-from spikelfp_lab._files import made_once
+from spikelfp_lab._files import locked
 from spikelfp_lab.cohorts import open_cohort
 from spikelfp_lab.io.nwb_write import write_nwb
 from spikelfp_lab.io.store import save_cohort
@@ -76,7 +76,8 @@ def of_study(folder: Path) -> Callable[[], object]:
 
     def cycle():
         study = Study(cohort_name=str(folder / "cohort"), runs=folder / "runs", progress=False)
-        made_once(folder / "made", lambda _: None)  # takes the lock and gives it back
+        with locked(folder / "made"):
+            pass
         return study.sessions
 
     return cycle
