@@ -118,10 +118,8 @@ def test_the_widgets_of_notebook_12_work_by_keyboard(lab: str, page: Page) -> No
     comparison = page.locator(".spikelfp-compare").first
     comparison.scroll_into_view_if_needed()
     comparison.get_by_role("button", name="Compute").click()
-    page.wait_for_function(
-        "() => !document.querySelector('.spikelfp-compare').innerText.includes('Press Compute')",
-        timeout=60_000,
-    )
+    # its work is in a thread of the kernel, which is idle meanwhile: wait for the picture
+    comparison.locator("img:visible").first.wait_for(timeout=60_000)
     tabs = comparison.locator(".lm-TabBar-tab")
     for number in range(tabs.count()):
         tabs.nth(number).click()
