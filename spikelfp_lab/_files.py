@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import time
 import uuid
 import warnings
@@ -67,9 +68,18 @@ def workspace(place: Path) -> Iterator[Path]:
             yield folder
         finally:
             lock.release()
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
     except OSError as error:
         raise DataError(_explanation(place, error)) from error
+
+
+def _remove(folder: Path) -> None:
+    """Remove a workspace, in which Zarr's other threads go on writing for a moment after an error."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if sys.exc_info()[0] is not None:
+        for pause in (0.05, 0.2, 1.0):
+            time.sleep(pause)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def put(new: Path, place: Path, *, overwrite: bool = True) -> None:
