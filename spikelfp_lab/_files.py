@@ -36,9 +36,10 @@ _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 def whole_file(place: Path) -> Iterator[Path]:
     """A path to write a file to; it becomes ``place`` when the block ends without an error."""
     with workspace(place) as folder:
-        yield folder / "partial"
-        flush(folder / "partial")
-        put(folder / "partial", place)
+        partial = folder / f"partial{place.suffix}"
+        yield partial
+        flush(partial)
+        put(partial, place)
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def workspace(place: Path) -> Iterator[Path]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a workspace, in which Zarr's other threads go on writing for a moment after an error."""
+    """Remove a workspace; after an error other threads of Zarr may write in it for a moment."""
     shutil.rmtree(folder, ignore_errors=True)
     if sys.exc_info()[0] is not None:
         for pause in (0.05, 0.2, 1.0):

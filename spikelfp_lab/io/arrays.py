@@ -54,19 +54,15 @@ def session_from_arrays(
     ----------
     spike_times : sequence of (n_u,) arrays, optional
         Seconds, one array a unit; a MATLAB cell array as ``scipy.io.loadmat`` gives it will do.
-    unit_names, channel_names : sequence of str, optional
-        Labels; ``u000`` and ``ch00`` by default.
+    unit_names, channel_names, behavior_names : sequence of str, optional
+        Labels; ``u000``, ``ch00`` and ``behavior_0`` by default.
     lfp : (n, C) or (n,) array or HDF5 dataset, optional
         Samples by channels, in ``lfp_units``: "uV", "mV" or "V". The session has uV.
-    lfp_rate_hz, lfp_times : float, or (n,) array or HDF5 dataset, optional
-        One of them: samples a second, or seconds, not decreasing; they may have gaps.
     behavior : (n, D) or (n,) array, optional
-        NaN where missing; ``behavior_rate_hz`` and ``behavior_times`` as for ``lfp``. Columns in
-        degrees or radians that wrap become their cos and sin.
-    behavior_names : sequence of str, optional
-        Of the D columns, as in ``("vx", "vy")``; ``behavior_0`` and so on by default.
-    behavior_units : str
-        Such as ``"cm/s"``.
+        NaN where missing, in ``behavior_units`` such as ``"cm/s"``. Columns in degrees or radians
+        that wrap become their cos and sin.
+    lfp_rate_hz, lfp_times, behavior_rate_hz, behavior_times : optional
+        Of each, samples a second or (n,) seconds, not decreasing, perhaps with gaps.
     trials : (k, 2) array, optional
         Start and stop of trials in seconds; ``trial`` is the row, and -1 outside. No window
         crosses the edge of a trial.
@@ -81,11 +77,6 @@ def session_from_arrays(
     subject, session, source : str
         Names, and where the data come from.
     progress : bool
-
-    Returns
-    -------
-    xr.Dataset
-        A valid session.
 
     Raises
     ------
@@ -115,24 +106,24 @@ def session_from_arrays(
         raise ConfigError(f"lfp_units is {lfp_units!r}: use uV, mV or V.")
     potential = _stream("lfp", lfp, lfp_rate_hz, lfp_times, scale=TO_UV[lfp_units])
     moved = _stream("behavior", behavior, behavior_rate_hz, behavior_times)
-    channels = [] if potential is None else _names(channel_names, "ch{:02d}", potential)
-    columns = [] if moved is None else _names(behavior_names, "behavior_{}", moved)
     times = None if spike_times is None else _spike_times(spike_times)
     given = {"spikes": times, "lfp": lfp, "behavior": behavior}
     held = ", ".join(key for key, value in given.items() if value is not None)
+    if trials is not None and (trials := np.asarray(trials, np.float64)).shape[1:] != (2,):
+        raise DataError(
+            f"trials has shape {trials.shape}: give (k, 2), start and stop of each in seconds."
+        )
+    channels = potential and _names(channel_names, "ch{:02d}", potential)
+    columns = moved and _names(behavior_names, "behavior_{}", moved)
     chain = LFPFilter(band_hz, line_hz, reference)
+    attrs = {"subject": subject, "session": session, "source": source}
     made = assemble(
         Grid(bin_size_s, start_s, stop_s, max_gap_s),
-        None if times is None else Spikes(times, unit_names),
-        None if potential is None else Potential(potential, channels, chain),
-        None if moved is None else Behavior(moved, columns, units=behavior_units),
-        Intervals(None if trials is None else _trials(trials)),
-        attrs={
-            "subject": subject,
-            "session": session,
-            "source": source,
-            "history": f"{held} of arrays",
-        },
+        times and Spikes(times, unit_names),
+        potential and Potential(potential, channels or [], chain),
+        moved and Behavior(moved, columns or [], units=behavior_units),
+        Intervals(trials),
+        attrs=attrs | {"history": f"{held} of arrays"},
         progress=progress,
     )
     found = json.loads(made.attrs.get("findings", "[]"))
@@ -145,6 +136,7 @@ def session_from_arrays(
 def _stream(
     what: str, data: Any, rate_hz: float | None, times: Any, *, scale: float = 1.0
 ) -> Stream | None:
+    """An array and its times, where they lie."""
     if data is None:
         if rate_hz is not None or times is not None:
             raise ConfigError(f"There are times or a rate of {what}, but no {what}: pass it too.")
@@ -154,27 +146,29 @@ def _stream(
             f"When the samples of {what} were taken takes one of {what}_rate_hz and {what}_times: "
             f"{'both are' if times is not None else 'neither is'} given."
         )
+    if rate_hz is not None and not (np.isfinite(rate_hz) and rate_hz > 0):
+        raise ConfigError(f"{what}_rate_hz is {rate_hz}: give samples a second, above 0.")
     # HDF5 datasets and memory maps are left where they are
     data = data if hasattr(data, "shape") and hasattr(data, "dtype") else np.asarray(data)
     shape = tuple(data.shape)
+    wanted = f"samples by {'channels' if what == 'lfp' else 'columns'}"
     if len(shape) not in (1, 2) or 0 in shape or np.dtype(data.dtype).kind not in "biuf":
         raise DataError(
-            f"{what} holds {data.dtype} of shape {shape}: give numbers, samples by "
-            f"{'channels' if what == 'lfp' else 'columns'}, at least one of each."
+            f"{what} holds {data.dtype} of shape {shape}: give numbers, {wanted}, at least one of "
+            "each."
         )
     if len(shape) == 2 and shape[1] > shape[0]:
         raise DataError(
-            f"{what} has shape {shape}, more columns than samples: it is samples by "
-            f"{'channels' if what == 'lfp' else 'columns'}. Transpose it: {what}={what}.T."
+            f"{what} has shape {shape}, more columns than samples: it is {wanted}. Transpose it: "
+            f"{what}={what}.T."
         )
-    if times is not None:
-        times = times if hasattr(times, "dtype") else np.asarray(times, np.float64)
-    elif rate_hz is None or not (np.isfinite(rate_hz) and rate_hz > 0):
-        raise ConfigError(f"{what}_rate_hz is {rate_hz}: give samples a second, above 0.")
+    if times is not None and not hasattr(times, "dtype"):
+        times = np.asarray(times, np.float64)
     return make_stream(what, data, rate_hz=rate_hz, timestamps=times, scale=scale)
 
 
 def _names(names: Sequence[str] | None, pattern: str, stream: Stream) -> list[str]:
+    """Labels of the columns."""
     if names is None:
         return [pattern.format(index) for index in range(stream.used.size)]
     if isinstance(names, str) or len(names) != stream.used.size:
@@ -186,33 +180,18 @@ def _names(names: Sequence[str] | None, pattern: str, stream: Stream) -> list[st
 
 
 def _spike_times(spike_times: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """One array of seconds for each unit, in float64 unless they are float32."""
     if isinstance(spike_times, np.ndarray) and spike_times.dtype == object:
         spike_times = list(spike_times.ravel())  # a cell array: (1, U) or (U, 1)
-    elif isinstance(spike_times, np.ndarray):
-        raise DataError(
-            f"spike_times is one array of shape {spike_times.shape}: give a list with an array of "
-            "seconds for each unit, as in [times_of_unit_0, times_of_unit_1]."
-        )
-    times = []
-    for unit, each in enumerate(spike_times):
-        each = np.asarray(each)
-        if each.dtype.kind not in "iuf" or (each.ndim == 0) or max(each.shape) != each.size:
-            if each.size:
-                raise DataError(
-                    f"spike_times of unit {unit} is {each.dtype} of shape {each.shape}: give one "
-                    "array of seconds for each unit."
-                )
-            each = np.empty(0)
-        times.append((each if each.dtype == np.float32 else each.astype(np.float64)).ravel())
-    if not times:
+    arrays = [np.asarray(each) for each in spike_times]
+    for unit, each in enumerate(arrays):
+        if each.size and (each.dtype.kind not in "iuf" or max(each.shape, default=0) != each.size):
+            raise DataError(
+                f"spike_times of unit {unit} is {each.dtype} of shape {each.shape}: give one array "
+                "of seconds for each unit, as in [times_of_unit_0, times_of_unit_1]."
+            )
+    if not arrays:
         raise DataError("spike_times has no units: give an array for each, or leave it out.")
-    return times
-
-
-def _trials(trials: Any) -> np.ndarray:
-    trials = np.asarray(trials, np.float64)
-    if trials.ndim != 2 or trials.shape[1] != 2:
-        raise DataError(
-            f"trials has shape {trials.shape}: give (k, 2), start and stop of each in seconds."
-        )
-    return trials
+    return [
+        (each if each.dtype == np.float32 else each.astype(np.float64)).ravel() for each in arrays
+    ]

@@ -7,9 +7,8 @@ processing/ecephys/LFP/lfp     LFP in volts, an ``ElectricalSeries`` with its el
 processing/behavior            a series inside ``BehavioralTimeSeries``
 intervals/trials               the runs of one value of ``trial`` that is not negative
 processing/spikelfp_lab        ``spikes``, the counts; ``latents...`` (time, latent); the other
-                               variables, over ``time`` as series, over another dimension as
-                               columns of a table of its name; the table ``variables``, with the
-                               dimensions, type and attributes of each
+                               variables: series over time, else columns of a table for each
+                               dimension; the table ``variables`` has their dims, dtypes and attrs
 =============================  ===================================================================
 
 Counts in bins cannot be turned into spike times, so the file has no ``Units`` table.
@@ -28,10 +27,11 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
-from spikelfp_lab._files import flush, put, workspace
+from spikelfp_lab._files import whole_file
 from spikelfp_lab._guard import reason
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.io.arrays import TO_UV
+from spikelfp_lab.io.store import refuse_existing
 from spikelfp_lab.sessions.align import session_clock
 from spikelfp_lab.sessions.schema import as_dataset, validate_session
 
@@ -40,7 +40,6 @@ MODULE = "spikelfp_lab"
 
 _TABLE = "variables"  # the table in it that lists the variables of the session
 _LONGEST_TEXT = 1 << 16  # bytes of a label
-_UNKNOWN_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def write_nwb(
@@ -53,7 +52,7 @@ def write_nwb(
 ) -> Path:
     """Write a session as NWB 2, with latents as a processing module.
 
-    ``path`` is absent or complete at any time. ``open_nwb`` brings the session back as it was.
+    ``path`` is absent or complete at any time. ``open_session`` brings the session back as it was.
 
     Parameters
     ----------
@@ -64,10 +63,9 @@ def write_nwb(
     latents : xr.DataArray or mapping of name -> xr.DataArray, optional
         (time, latent), as from ``encode``; each with its own ``time`` in seconds.
     session_start_time : datetime, optional
-        When its 0 s was; without a time zone, UTC. By default the attribute
-        ``session_start_time``, which files opened from NWB have, as they have ``subject_age``,
-        ``subject_sex`` and ``subject_species``. Where there is none, NWB needs one all the same:
-        1970-01-01, and the description says that it is not known.
+        When its 0 s was (UTC without a time zone); else ``attrs["session_start_time"]``; else
+        1970-01-01, as NWB needs one, and the description says that it is not known. Age, sex and
+        species are those of ``attrs["subject_age"]`` and so on.
     overwrite : bool
         Replace a file that is there already.
 
@@ -81,10 +79,9 @@ def write_nwb(
     --------
     >>> from tempfile import TemporaryDirectory
     >>> import spikelfp_lab as sl
-    >>> from spikelfp_lab.io.nwb_read import open_nwb
     >>> cohort = sl.open_cohort("simulated", n_sessions=1, duration_s=10, progress=False)
     >>> with TemporaryDirectory() as folder:
-    ...     back = open_nwb(write_nwb(cohort["I/s01"], f"{folder}/s01.nwb"))
+    ...     back = sl.open_session(write_nwb(cohort["I/s01"], f"{folder}/s01.nwb"))
     >>> back.identical(cohort["I/s01"].to_dataset())
     True
     """
@@ -98,254 +95,16 @@ def write_nwb(
     return Path(path)
 
 
-def _nwbfile(
-    dataset: xr.Dataset, latents: Mapping[str, xr.DataArray], start: datetime | None
-) -> Any:
-    """The whole file, in memory."""
-    from pynwb import NWBFile
-    from pynwb.file import Subject
-
-    attrs = dataset.attrs
-    start = _start_time(attrs) if start is None else start
-    about = f"Session {attrs['subject']}/{attrs['session']} ({dataset.source})."
-    unknown = " The session start time is not known." if start is None else ""
-    start = start or _UNKNOWN_START
-    # an age of "P0D/" is one from 0 days on, so any
-    who = {"age": "P0D/", "sex": "U"}
-    for key in ("age", "sex", "species"):
-        if attrs.get(f"subject_{key}"):
-            who[key] = str(attrs[f"subject_{key}"])
-    nwbfile: Any = NWBFile(
-        session_description=about + unknown,
-        identifier=str(uuid4()),
-        session_start_time=start if start.tzinfo else start.replace(tzinfo=UTC),
-        session_id=attrs["session"],
-        subject=Subject(subject_id=attrs["subject"], **who),
-    )
-    module = nwbfile.create_processing_module(
-        name=MODULE, description="Binned counts, latents and labels, written by spikelfp_lab."
-    )
-    clock = _Clock(dataset)
-    for name, variable in dataset.variables.items():
-        if name != "time" and variable.dims[:1] == ("time",):
-            _add_series(nwbfile, dataset, str(name), clock)
-    for title, values in latents.items():
-        same = np.array_equal(values["time"].values, dataset["time"].values)
-        labels = ", ".join(map(str, values[values.dims[1]].values.tolist()))
-        name = title.removeprefix("latents").replace("_", " ", 1)
-        about = f"Latents{name} (time, latent): {labels}"
-        own = clock if same else _Clock(values)
-        module.add(own.series(title, values.values, description=about, unit="a.u."))
-    for table in (*_tables(dataset), _variables(dataset)):
-        module.add(table)
-    _add_trials(nwbfile, dataset)
-    return nwbfile
-
-
-def _start_time(attrs: Mapping[Any, Any]) -> datetime | None:
-    """When the session began, if its attributes say so."""
-    text = attrs.get("session_start_time")
-    try:
-        return datetime.fromisoformat(str(text)) if text else None
-    except ValueError as error:
-        raise DataError(
-            f"attrs['session_start_time'] is {text!r}, which is no ISO date. Pass "
-            "session_start_time to write_nwb, or drop the attribute."
-        ) from error
-
-
-class _Clock:
-    """The times of all series of a dataset: written as a rate where that gives them back."""
-
-    def __init__(self, dataset: xr.Dataset | xr.DataArray) -> None:
-        time = dataset["time"].values.astype(np.float64)
-        bin_size_s = float(dataset.attrs.get("bin_size_s") or np.median(np.diff(time)))
-        self.times: dict[str, Any] = {"timestamps": time}
-        if np.array_equal(_regular_clock(time[0], time.size, bin_size_s)[: time.size], time):
-            self.times = {"starting_time": float(time[0]), "rate": 1 / bin_size_s}
-
-    def series(self, name: str, values: np.ndarray, *, kind: Any = None, **more: Any) -> Any:
-        """A series of values (T, ...) at these times, compressed."""
-        from hdmf.backends.hdf5 import H5DataIO
-        from pynwb import TimeSeries
-
-        values = values.astype(np.uint8) if values.dtype == bool else values
-        data = H5DataIO(data=values, compression="gzip", shuffle=True)
-        made = (kind or TimeSeries)(name=name, data=data, **self.times, **more)
-        if "timestamps" in self.times:
-            self.times = {"timestamps": made}  # the others link to these
-        return made
-
-
-def _regular_clock(start: float, size: int, bin_size_s: float) -> np.ndarray:
-    """The clock of ``size`` bins whose first center is ``start``, to the last bit or nearly."""
-    first = start - bin_size_s / 2
-    return session_clock(first, first + size * bin_size_s, bin_size_s=bin_size_s)
-
-
-def _add_series(nwbfile: Any, dataset: xr.Dataset, name: str, clock: _Clock) -> None:
-    """A variable over time, where other programs look for it."""
-    from pynwb.behavior import BehavioralTimeSeries
-    from pynwb.ecephys import LFP, ElectricalSeries
-
-    variable = dataset.variables[name]
-    values = variable.values
-    if values.dtype.kind not in "biuf":
-        raise DataError(
-            f"{name} holds {values.dtype} over time, and NWB has numbers there. Drop it first, "
-            f"with session.drop_vars({name!r})."
-        )
-    unit = str(variable.attrs.get("units", "")) or "a.u."
-    about = str(variable.attrs.get("kind", name))
-    if name == "lfp" and unit in TO_UV:
-        module = nwbfile.create_processing_module(name="ecephys", description="LFP")
-        module.add(LFP(name="LFP"))
-        series = clock.series(
-            name, values, kind=ElectricalSeries, description=about,
-            electrodes=_electrodes(nwbfile, dataset), conversion=TO_UV[unit] * 1e-6,
-        )  # fmt: skip
-        module["LFP"].add_electrical_series(series)
-    elif name == "behavior":
-        module = nwbfile.create_processing_module(name="behavior", description="behavior")
-        module.add(BehavioralTimeSeries(name="BehavioralTimeSeries"))
-        columns = ", ".join(dataset["behavior_dim"].values.tolist())
-        series = clock.series(name, values, description=f"{about}: {columns}", unit=unit)
-        module["BehavioralTimeSeries"].add_timeseries(series)
-    else:
-        if name == "spikes":
-            about = "Spikes a bin (time, unit): counts, from which spike times cannot be had."
-        nwbfile.processing[MODULE].add(clock.series(name, values, description=about, unit=unit))
-
-
-def _electrodes(nwbfile: Any, dataset: xr.Dataset) -> Any:
-    """The electrodes table, a row a channel, and the region of all of them."""
-    device = nwbfile.create_device(name="unknown", description="not known to spikelfp_lab")
-    group = nwbfile.create_electrode_group(
-        name="channels", description="all channels", location="unknown", device=device
-    )
-    nwbfile.add_electrode_column(name="channel_name", description="name of the channel")
-    places = {
-        key: dataset[key].values.tolist()
-        for key in ("location", "x", "y", "z")
-        if key in dataset.coords and dataset[key].dims == ("channel",)
-    }
-    for index, label in enumerate(dataset["channel"].values.tolist()):
-        place = {key: values[index] for key, values in places.items()}
-        nwbfile.add_electrode(
-            **{"location": "unknown", **place}, group=group, channel_name=str(label)
-        )
-    return nwbfile.create_electrode_table_region(
-        region=list(range(dataset.sizes["channel"])), description="all channels"
-    )
-
-
-def _tables(dataset: xr.Dataset) -> Iterator[Any]:
-    """For each dimension but time a table, a row a label, with all variables that begin with it."""
-    from hdmf.common import DynamicTable, VectorData
-
-    for dim, size in dataset.sizes.items():
-        columns = []
-        for name, variable in dataset.variables.items():
-            if variable.dims[:1] == (dim,) and dim != "time":
-                values = variable.values
-                data = values if values.dtype.kind in "biuf" else list(map(str, values.tolist()))
-                about = str(variable.attrs.get("kind", name))
-                columns.append(VectorData(name=str(name), description=about, data=data))
-        if columns:
-            yield DynamicTable(
-                name=str(dim), description=f"{size} of {dim}", columns=columns, id=list(range(size))
-            )
-
-
-def _variables(dataset: xr.Dataset) -> Any:
-    """What series and tables cannot say: dimensions, types and attributes."""
-    from hdmf.common import DynamicTable
-
-    table = DynamicTable(
-        name=_TABLE, description="The variables of the session; the one without a name is itself."
-    )
-    for column in ("variable", "dims", "dtype", "attributes"):
-        table.add_column(name=column, description=column)
-    table.add_column(name="coordinate", description="whether it is a coordinate")
-    table.add_row(
-        variable="", dims="[]", dtype="", attributes=_json(dataset.attrs), coordinate=False
-    )
-    for name, variable in dataset.variables.items():
-        if not variable.dims:
-            raise DataError(
-                f"{name} has no dimension, and cannot be written. Make it an attribute, or drop "
-                f"it with session.drop_vars({name!r})."
-            )
-        text = variable.dtype.kind not in "biuf"
-        longest = max(map(len, map(str, np.ravel(variable.values))), default=1) if text else 0
-        table.add_row(
-            variable=str(name),
-            dims=json.dumps(variable.dims),
-            dtype=f"<U{max(longest, 1)}" if text else variable.dtype.str,
-            attributes=_json(variable.attrs),
-            coordinate=name in dataset.coords,
-        )
-    return table
-
-
-def _json(attrs: Mapping[Any, Any]) -> str:
-    """JSON of attributes: the schema lets only numpy's numbers through beside what JSON has."""
-    return json.dumps(dict(attrs), default=lambda value: value.tolist())
-
-
-def _add_trials(nwbfile: Any, dataset: xr.Dataset) -> None:
-    """A row for each run of bins of one trial."""
-    if "trial" not in dataset.coords:
-        return
-    trial, time = dataset["trial"].values, dataset["time"].values
-    half = dataset.attrs["bin_size_s"] / 2
-    runs = np.split(np.arange(trial.size), np.flatnonzero(np.diff(trial)) + 1)
-    runs = [run for run in runs if trial[run[0]] >= 0]
-    if runs:
-        nwbfile.add_trial_column(name="trial", description="number of the trial")
-    for run in runs:
-        begin, end = float(time[run[0]] - half), float(time[run[-1]] + half)
-        nwbfile.add_trial(start_time=begin, stop_time=end, trial=int(trial[run[0]]))
-
-
-def _titled_latents(
-    latents: xr.DataArray | Mapping[str, xr.DataArray] | None,
-) -> dict[str, xr.DataArray]:
-    """Latents by the names that their series have in the file."""
-    named = {"": latents} if isinstance(latents, xr.DataArray) else dict(latents or {})
-    titled = {}
-    for name, values in named.items():
-        fits = isinstance(values, xr.DataArray) and values.ndim == 2 and values.dims[0] == "time"
-        if not fits or "time" not in values.coords or values.sizes["time"] < 2:
-            raise DataError(
-                f"Latents {name!r} are not a DataArray (time, latent) with a coordinate time in "
-                "seconds. Pass what spikelfp_lab.encode gives."
-            )
-        title = re.sub(r"[/:]", "_", f"latents_{name}" if name else "latents")
-        if title in titled:
-            raise DataError(
-                f"Two of the latents {', '.join(map(repr, named))} have one name in the file, "
-                "where '/' and ':' become '_'. Rename one."
-            )
-        titled[title] = values
-    return titled
-
-
 @contextmanager
 def nwb_file(path: str | os.PathLike, *, overwrite: bool) -> Iterator[Path]:
     """A path to write to, which becomes ``path`` at one stroke once it is written."""
     path = Path(path)
     if path.suffix != ".nwb":
         raise DataError(f"Give a path that ends in '.nwb': {path} does not.")
-    if os.path.lexists(path) and not overwrite:
-        raise DataError(
-            f"{path} exists already and is not overwritten. Pass overwrite=True to replace it, or "
-            "choose another path."
-        )
-    with workspace(path) as folder:
-        yield folder / "partial.nwb"
-        flush(folder / "partial.nwb")
-        put(folder / "partial.nwb", path)
+    if not overwrite:
+        refuse_existing(path)
+    with whole_file(path) as partial:
+        yield partial
 
 
 def is_written_here(nwbfile: Any) -> bool:
@@ -358,8 +117,7 @@ def read_back(
 ) -> xr.Dataset:
     """The session that :func:`write_nwb` wrote, with other ``names`` if these are given.
 
-    ``asked`` are the options that are not at their defaults: a session that has been made is not
-    made in another way.
+    A ConfigError when ``asked``, the options that are not at their defaults, would change it.
     """
     try:
         rows = nwbfile.processing[MODULE][_TABLE].to_dataframe().set_index("variable")
@@ -390,22 +148,222 @@ def read_back(
 
 
 def _stored(nwbfile: Any, variable: str, dims: tuple[str, ...], bin_size_s: float) -> np.ndarray:
-    """The values of a variable, wherever _add_series or _tables have put them."""
+    """The values of a variable, wherever they were put."""
     module = nwbfile.processing[MODULE]
     if dims[0] != "time":
         values = np.asarray(module[dims[0]][variable].data[:])
         return values if values.dtype != object else np.array(values.tolist(), str)
-    name = variable
-    if variable == "time":
-        name = "spikes" if "spikes" in module.data_interfaces else "lfp"
-    if name in module.data_interfaces:
-        series = module[name]
-    elif name == "lfp":
-        series = nwbfile.processing["ecephys"]["LFP"]["lfp"]
-    else:
-        series = nwbfile.processing["behavior"]["BehavioralTimeSeries"][name]
+    series = dict(module.data_interfaces)
+    if "ecephys" in nwbfile.processing:
+        series["lfp"] = nwbfile.processing["ecephys"]["LFP"]["lfp"]
+    if "behavior" in nwbfile.processing:
+        series |= nwbfile.processing["behavior"]["BehavioralTimeSeries"].time_series
     if variable != "time":
-        return np.asarray(series.data[:])
-    if series.timestamps is not None:
-        return np.asarray(series.timestamps[:])
-    return _regular_clock(series.starting_time, len(series.data), bin_size_s)
+        return np.asarray(series[variable].data[:])
+    first = series["spikes" if "spikes" in series else "lfp"]
+    if first.timestamps is not None:
+        return np.asarray(first.timestamps[:])
+    start = first.starting_time - bin_size_s / 2  # files of version 0.1.0 have a rate
+    return session_clock(start, start + len(first.data) * bin_size_s, bin_size_s=bin_size_s)
+
+
+def _nwbfile(
+    dataset: xr.Dataset, latents: Mapping[str, xr.DataArray], start: datetime | None
+) -> Any:
+    """The whole file, in memory."""
+    from pynwb import NWBFile
+    from pynwb.file import Subject
+
+    attrs = dataset.attrs
+    about = f"Session {attrs['subject']}/{attrs['session']} ({dataset.source})."
+    if start is None and (text := attrs.get("session_start_time")):
+        try:
+            start = datetime.fromisoformat(str(text))
+        except ValueError as error:
+            raise DataError(
+                f"attrs['session_start_time'] is {text!r}, which is no ISO date. Pass "
+                "session_start_time to write_nwb, or drop the attribute."
+            ) from error
+    if start is None:
+        start, about = datetime(1970, 1, 1), f"{about} The session start time is not known."
+    known = {key: attrs.get(f"subject_{key}") for key in ("age", "sex", "species")}
+    known = {key: str(value) for key, value in known.items() if value}
+    nwbfile: Any = NWBFile(
+        session_description=about,
+        identifier=str(uuid4()),
+        session_start_time=start if start.tzinfo else start.replace(tzinfo=UTC),
+        session_id=attrs["session"],
+        # an age of "P0D/" is one from 0 days on, so any
+        subject=Subject(subject_id=attrs["subject"], **{"age": "P0D/", "sex": "U", **known}),
+    )
+    module = nwbfile.create_processing_module(
+        name=MODULE, description="Binned counts, latents and labels, written by spikelfp_lab."
+    )
+    clock = _Clock(dataset["time"].values)
+    for name, variable in dataset.variables.items():
+        if name != "time" and variable.dims[:1] == ("time",):
+            _add_series(nwbfile, dataset, str(name), clock)
+    for title, values in latents.items():
+        labels = ", ".join(map(str, values[values.dims[1]].values.tolist()))
+        name = title.removeprefix("latents").replace("_", " ", 1)
+        time = values["time"].values
+        own = clock if np.array_equal(time, dataset["time"].values) else _Clock(time)
+        about = f"Latents{name} (time, latent): {labels}"
+        module.add(own.series(title, values.values, description=about, unit="a.u."))
+    for table in (*_tables(dataset), _variables(dataset)):
+        module.add(table)
+    if "trial" in dataset.coords:
+        _add_trials(nwbfile, dataset)
+    return nwbfile
+
+
+class _Clock:
+    """The times of series: the first one holds them, the others link to it."""
+
+    def __init__(self, time: np.ndarray) -> None:
+        self.timestamps: Any = time.astype(np.float64)
+
+    def series(self, name: str, values: np.ndarray, *, kind: Any = None, **more: Any) -> Any:
+        """A series of values (T, ...) at these times, compressed."""
+        from hdmf.backends.hdf5 import H5DataIO
+        from pynwb import TimeSeries
+
+        values = values.astype(np.uint8) if values.dtype == bool else values
+        data = H5DataIO(data=values, compression="gzip", shuffle=True)
+        made = (kind or TimeSeries)(name=name, data=data, timestamps=self.timestamps, **more)
+        if isinstance(self.timestamps, np.ndarray):
+            self.timestamps = made
+        return made
+
+
+def _add_series(nwbfile: Any, dataset: xr.Dataset, name: str, clock: _Clock) -> None:
+    """A variable over time, where other programs look for it."""
+    from pynwb.behavior import BehavioralTimeSeries
+    from pynwb.ecephys import LFP, ElectricalSeries
+
+    variable = dataset.variables[name]
+    values, unit = variable.values, str(variable.attrs.get("units", "")) or "a.u."
+    if values.dtype.kind not in "biuf":
+        raise DataError(
+            f"{name} holds {values.dtype} over time, and NWB has numbers there. Drop it first, "
+            f"with session.drop_vars({name!r})."
+        )
+    about = str(variable.attrs.get("kind", name))
+    if name == "lfp" and unit in TO_UV:
+        module = nwbfile.create_processing_module(name="ecephys", description="LFP")
+        module.add(LFP(name="LFP"))
+        series = clock.series(
+            name, values, kind=ElectricalSeries, description=about,
+            electrodes=_electrodes(nwbfile, dataset), conversion=TO_UV[unit] * 1e-6,
+        )  # fmt: skip
+        module["LFP"].add_electrical_series(series)
+    elif name == "behavior":
+        module = nwbfile.create_processing_module(name="behavior", description="behavior")
+        module.add(BehavioralTimeSeries(name="BehavioralTimeSeries"))
+        columns = ", ".join(dataset["behavior_dim"].values.tolist())
+        series = clock.series(name, values, description=f"{about}: {columns}", unit=unit)
+        module["BehavioralTimeSeries"].add_timeseries(series)
+    else:
+        if name == "spikes":
+            about = "Spikes a bin (time, unit): counts, from which spike times cannot be had."
+        nwbfile.processing[MODULE].add(clock.series(name, values, description=about, unit=unit))
+
+
+def _electrodes(nwbfile: Any, dataset: xr.Dataset) -> Any:
+    """The electrodes table, a row a channel, and the region of all of them."""
+    device = nwbfile.create_device(name="unknown", description="not known to spikelfp_lab")
+    group = nwbfile.create_electrode_group(
+        name="channels", description="all channels", location="unknown", device=device
+    )
+    nwbfile.add_electrode_column(name="channel_name", description="name of the channel")
+    places = {"location": ["unknown"] * dataset.sizes["channel"]}
+    for key in ("location", "x", "y", "z"):
+        if key in dataset.coords and dataset[key].dims == ("channel",):
+            places[key] = dataset[key].values.tolist()
+    for label, *place in zip(dataset["channel"].values.tolist(), *places.values(), strict=True):
+        at = dict(zip(places, place, strict=True))
+        nwbfile.add_electrode(**at, group=group, channel_name=str(label))
+    region = list(range(dataset.sizes["channel"]))
+    return nwbfile.create_electrode_table_region(region=region, description="all channels")
+
+
+def _tables(dataset: xr.Dataset) -> Iterator[Any]:
+    """For each dimension but time a table, a row a label, with all variables that begin with it."""
+    from hdmf.common import DynamicTable, VectorData
+
+    for dim, size in dataset.sizes.items():
+        columns = []
+        for name, variable in dataset.variables.items():
+            if variable.dims[:1] == (dim,) and dim != "time":
+                values = variable.values
+                data = values if values.dtype.kind in "biuf" else list(map(str, values.tolist()))
+                about = str(variable.attrs.get("kind", name))
+                columns.append(VectorData(name=str(name), description=about, data=data))
+        if columns:
+            about, ids = f"{size} of {dim}", list(range(size))
+            yield DynamicTable(name=str(dim), description=about, columns=columns, id=ids)
+
+
+def _variables(dataset: xr.Dataset) -> Any:
+    """What series and tables cannot say: dimensions, dtypes and attributes, as JSON."""
+    from hdmf.common import DynamicTable
+
+    table = DynamicTable(
+        name=_TABLE, description="The variables of the session; the one without a name is itself."
+    )
+    for column in ("variable", "dims", "dtype", "attributes", "coordinate"):
+        table.add_column(name=column, description=column)
+
+    def add(name: str, dims: str, dtype: str, attrs: Mapping[Any, Any]) -> None:
+        text = json.dumps(dict(attrs), default=lambda value: value.tolist())  # of NumPy numbers
+        coordinate = name in dataset.coords
+        table.add_row(variable=name, dims=dims, dtype=dtype, attributes=text, coordinate=coordinate)
+
+    add("", "[]", "", dataset.attrs)
+    for name, variable in dataset.variables.items():
+        if not variable.dims:
+            raise DataError(
+                f"{name} has no dimension, and cannot be written. Make it an attribute, or drop "
+                f"it with session.drop_vars({name!r})."
+            )
+        dtype = variable.dtype.str
+        if variable.dtype.kind not in "biuf":
+            dtype = f"<U{max([1, *map(len, map(str, np.ravel(variable.values)))])}"
+        add(str(name), json.dumps(variable.dims), dtype, variable.attrs)
+    return table
+
+
+def _add_trials(nwbfile: Any, dataset: xr.Dataset) -> None:
+    """A row for each run of bins of one trial."""
+    trial, time = dataset["trial"].values, dataset["time"].values
+    half = dataset.attrs["bin_size_s"] / 2
+    runs = np.split(np.arange(trial.size), np.flatnonzero(np.diff(trial)) + 1)
+    runs = [run for run in runs if trial[run[0]] >= 0]
+    if runs:
+        nwbfile.add_trial_column(name="trial", description="number of the trial")
+    for run in runs:
+        begin, end = float(time[run[0]] - half), float(time[run[-1]] + half)
+        nwbfile.add_trial(start_time=begin, stop_time=end, trial=int(trial[run[0]]))
+
+
+def _titled_latents(
+    latents: xr.DataArray | Mapping[str, xr.DataArray] | None,
+) -> dict[str, xr.DataArray]:
+    """Latents by the names that their series have in the file."""
+    named = {"": latents} if isinstance(latents, xr.DataArray) else dict(latents or {})
+    titled = {}
+    for name, values in named.items():
+        fits = isinstance(values, xr.DataArray) and values.ndim == 2 and values.dims[0] == "time"
+        if not fits or "time" not in values.coords:
+            raise DataError(
+                f"Latents {name!r} are not a DataArray (time, latent) with a coordinate time in "
+                "seconds. Pass what spikelfp_lab.encode gives."
+            )
+        title = re.sub(r"[/:]", "_", f"latents_{name}" if name else "latents")
+        if title in titled:
+            raise DataError(
+                f"Two of the latents {', '.join(map(repr, named))} have one name in the file, "
+                "where '/' and ':' become '_'. Rename one."
+            )
+        titled[title] = values
+    return titled

@@ -25,11 +25,6 @@ def open_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
         For NWB, such as ``lfp="LFP"`` where a file has several; see
         :func:`spikelfp_lab.io.nwb_read.open_nwb`. A ``.zarr`` folder takes none.
 
-    Returns
-    -------
-    xr.Dataset
-        A valid session.
-
     Raises
     ------
     DataError, SchemaError, ConfigError

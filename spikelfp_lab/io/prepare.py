@@ -21,20 +21,8 @@ LOADER_VERSION = 2
 
 
 def cache_folder(name: str) -> Path:
-    """Where the files of a data set are kept: the folder ``name`` in that of ``SPIKELFP_DATA``.
+    """Where the files of a data set are kept: in ``SPIKELFP_DATA``, or the user's cache folder.
 
-    Parameters
-    ----------
-    name : str
-        Of the data set.
-
-    Returns
-    -------
-    Path
-        Perhaps not there yet. Without that variable, in the user's cache folder.
-
-    Examples
-    --------
     >>> cache_folder("makin").name
     'makin'
     """
@@ -43,26 +31,11 @@ def cache_folder(name: str) -> Path:
 
 
 def cached_session(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
-    """The session kept at ``path``; made and kept there first, when there is none.
+    """The session kept at ``path`` (``.zarr``); made by ``make()`` and kept there first if needed.
 
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.zarr``. Its name must tell apart whatever ``make`` makes differently.
-    make : function
-        Called without arguments, returns a session. When it fails, nothing is kept.
+    The name must tell apart whatever ``make`` makes differently. When it fails, nothing is kept. A
+    DataError says how to go on when the disk is full, or what is kept is damaged.
 
-    Returns
-    -------
-    xr.Dataset
-
-    Raises
-    ------
-    DataError
-        When the disk is full, or what is kept is damaged; the message says how to go on.
-
-    Examples
-    --------
     >>> from spikelfp_lab.cohorts import simulated
     >>> path = cache_folder("mine") / f"s01-v{LOADER_VERSION}.zarr"
     >>> session = cached_session(path, simulated.session)  # doctest: +SKIP
@@ -106,10 +79,11 @@ def prepare_sessions(
     label: str = "Preparing",
     progress: bool = True,
 ) -> list[xr.Dataset]:
-    """Call ``make(*arguments[i])`` for each session, in parallel processes.
+    """Call ``make(*arguments[i])`` for each session, in parallel processes; in the same order.
 
     ``joblib.parallel_config`` decides where: with ``backend="dask"`` and a
-    ``dask.distributed.Client`` they are spread over a cluster.
+    ``dask.distributed.Client`` they are spread over a cluster. What the package warns of in other
+    processes is said in this one.
 
     Parameters
     ----------
@@ -118,27 +92,14 @@ def prepare_sessions(
     arguments : sequence of tuples
         One a session.
     n_jobs : int, optional
-        Processes; None for what ``joblib.parallel_config`` says (one, where it says nothing), -1
-        for one a core.
-    label : str
-        In front of the progress bar.
-    progress : bool
-        Whether to show one.
-
-    Returns
-    -------
-    list of xr.Dataset
-        In the order of ``arguments``.
+        Processes: None for what ``joblib.parallel_config`` says (or one), -1 for one a core.
+    label, progress : str, bool
+        What the progress bar says, and whether to show one.
 
     Raises
     ------
     ConfigError
         When ``n_jobs`` is 0.
-
-    Warns
-    -----
-    SpikeLFPWarning
-        What the package warns of in other processes is said in this one.
 
     Examples
     --------
@@ -147,13 +108,11 @@ def prepare_sessions(
     """
     if n_jobs == 0:
         raise ConfigError("n_jobs is 0: give the number of processes, or -1 for one a core")
-    run = Parallel(n_jobs=n_jobs, return_as="generator")
-    here = os.getpid()
-    jobs = run(delayed(_with_warnings)(here, make, *each) for each in arguments)
-    bar = tqdm(jobs, total=len(arguments), desc=label, unit="session", disable=not progress)
+    jobs = [delayed(_with_warnings)(os.getpid(), make, *each) for each in arguments]
+    made = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     sessions = []
-    for made in bar:
-        session, messages = cast(tuple[xr.Dataset, list[Warning]], made)
+    for result in tqdm(made, total=len(jobs), desc=label, unit="session", disable=not progress):
+        session, messages = cast(tuple[xr.Dataset, list[Warning]], result)
         for message in messages:
             warnings.warn(message, stacklevel=2)
         sessions.append(session)
@@ -162,17 +121,10 @@ def prepare_sessions(
 
 def _with_warnings(
     parent: int, make: Callable[..., xr.Dataset], *arguments: Any
-) -> tuple[xr.Dataset, list[Warning]]:
-    """A session and the package's warnings: those of another process are seen by no one."""
+) -> tuple[xr.Dataset, list[Warning | str]]:
+    """A session and the warnings of another process, which are seen by no one."""
     if os.getpid() == parent:
         return make(*arguments), []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpikeLFPWarning)
-        session = make(*arguments)
-    messages = []
-    for each in caught:
-        if isinstance(each.message, SpikeLFPWarning):
-            messages.append(each.message)
-        else:
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-    return session, messages
+        return make(*arguments), [each.message for each in caught]

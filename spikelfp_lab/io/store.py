@@ -1,25 +1,30 @@
-"""Sessions on disk."""
+"""Sessions on disk: Zarr stores (format 2), written atomically, read whole or not at all."""
 
+import math
 import os
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from spikelfp_lab._files import settle
-from spikelfp_lab._guard import reading
+from spikelfp_lab._files import settle, whole_folder
+from spikelfp_lab._guard import check_size, reading
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.io._zarr import read_zarr, refuse_existing, write_zarr
 from spikelfp_lab.sessions.schema import as_dataset, validate_session
 from spikelfp_lab.sessions.tree import cohort_from_sessions, iterate_sessions
+
+_CURE = "Copy it again from its source, or build and save it again with save_session."
+_CHUNK_BYTES = 4 << 20  # large enough for few files, small enough to read a stretch
 
 
 def save_session(
     session: xr.Dataset | xr.DataTree, path: str | os.PathLike, *, overwrite: bool = False
 ) -> Path:
-    """Save a session as a Zarr store.
-
-    ``path`` is either absent or complete, and every chunk carries a checksum.
+    """Save a session as a Zarr store, absent or complete at any time; returns the path.
 
     Parameters
     ----------
@@ -30,31 +35,21 @@ def save_session(
     overwrite : bool
         Replace a store that is there already.
 
-    Returns
-    -------
-    Path
-        Where it was saved.
-
     Raises
     ------
-    SchemaError
-        When the session is not valid.
-    DataError
-        When the path does not end in ``.zarr``, or exists and ``overwrite`` is False; when the disk
-        is full or the folder read-only. What was there before is untouched then.
+    SchemaError, DataError
+        When the session is not valid; when the path does not end in ``.zarr``, or exists and
+        ``overwrite`` is False; when the disk is full or the folder read-only. What was there
+        before is untouched then.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from tempfile import TemporaryDirectory
-    >>> from spikelfp_lab import open_session
-    >>> from spikelfp_lab.sessions import build_session, session_clock
-    >>> session = build_session(
-    ...     session_clock(0.0, 1.0, bin_size_s=0.1), bin_size_s=0.1, spikes=np.ones((10, 3)),
-    ...     subject="I", session="s01", source="example")
+    >>> import spikelfp_lab as sl
+    >>> cohort = sl.open_cohort("simulated", n_sessions=1, duration_s=10, progress=False)
     >>> with TemporaryDirectory() as folder:
-    ...     path = save_session(session, f"{folder}/s01.zarr")
-    ...     open_session(path).identical(session)
+    ...     back = sl.open_session(save_session(cohort["I/s01"], f"{folder}/s01.zarr"))
+    >>> back.identical(cohort["I/s01"].to_dataset())
     True
     """
     dataset = as_dataset(session)
@@ -64,12 +59,42 @@ def save_session(
         raise DataError(f"Sessions are saved as Zarr: {path} should end in '.zarr'.")
     if not overwrite:
         refuse_existing(path)
-    write_zarr(dataset, path, overwrite=overwrite)
+    with whole_folder(path, overwrite=overwrite) as partial:
+        try:
+            _write(dataset, partial)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"The session cannot be stored at {path}: {error} "
+                "Rename or drop the attribute or variable that is named."
+            ) from error
     return path
 
 
+def save_cohort(
+    cohort: xr.DataTree | Mapping[str, xr.Dataset],
+    folder: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Save every session of a cohort as ``folder/subject/session.zarr``, by their attributes.
+
+    ``open_cohort(folder)`` opens them. Raises as :func:`save_session`, and a DataError when two
+    sessions share a name; nothing is written then.
+
+    >>> save_cohort(cohort, "sessions")  # doctest: +SKIP
+    """
+    folder = Path(folder)
+    named = iterate_sessions(cohort_from_sessions(iterate_sessions(cohort).values()))
+    if not overwrite:
+        for name in named:
+            refuse_existing(folder / f"{name}.zarr")
+    for name, session in named.items():
+        save_session(session, folder / f"{name}.zarr", overwrite=overwrite)
+    return folder
+
+
 def read_session(path: str | os.PathLike) -> xr.Dataset:
-    """What is saved at ``path``, without a look at its quality."""
+    """What is saved at ``path`` by us or by xarray, without a look at its quality."""
     path = Path(path)
     settle(path)
     if not path.exists():
@@ -80,53 +105,72 @@ def read_session(path: str | os.PathLike) -> xr.Dataset:
         raise DataError(
             f"{path} is not a session: a .zarr folder or a .nwb file is needed. Check the path."
         )
-    dataset = read_zarr(path)
+    with reading(path, "is damaged or incomplete", _CURE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zarr's, about stray files and format 3
+        _check_whole(path)
+        with xr.open_zarr(
+            path, chunks=None, decode_times=False, use_zarr_fill_value_as_mask=False
+        ) as stored:
+            dataset = stored.load().drop_encoding()
+    text = {
+        name: dataset[name].copy(data=dataset[name].values.astype(str))
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind in "OT"
+    }
+    dataset = dataset.assign(text)
     with reading(path, "holds no session", "Build and save it again with save_session."):
         validate_session(dataset)
     return dataset
 
 
-def save_cohort(
-    cohort: xr.DataTree | Mapping[str, xr.Dataset],
-    folder: str | os.PathLike,
-    *,
-    overwrite: bool = False,
-) -> Path:
-    """Save every session of a cohort as ``folder/subject/session.zarr``.
+def refuse_existing(path: Path) -> None:
+    """Raise a DataError when there is anything at the path."""
+    if os.path.lexists(path):
+        raise DataError(
+            f"{path} exists already and is not overwritten. "
+            "Pass overwrite=True to replace it, or choose another path."
+        )
 
-    Parameters
-    ----------
-    cohort : xr.DataTree or mapping
-        Sessions; the folders are named by their attributes, which the schema keeps from
-        being anything but plain names.
-    folder : path
-        Where to save; made if needed.
-    overwrite : bool
-        Replace sessions that are there already.
 
-    Returns
-    -------
-    Path
-        The folder; :func:`open_cohort` opens it.
+def _write(dataset: xr.Dataset, path: Path) -> None:
+    """Format 2 in chunks of some MB, each with a checksum."""
+    import numcodecs  # slow to import, and windows or splits do not need it
 
-    Raises
-    ------
-    SchemaError
-        When a session is not valid; nothing is written then.
-    DataError
-        When two sessions share a name, or one is there already and ``overwrite`` is False;
-        nothing is written then.
+    dataset = dataset.drop_encoding()
+    encoding: dict[str, dict[str, Any]] = {}
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind not in "biufU":  # text as objects, as some indexes hold it
+            text = np.array(variable.values.tolist(), dtype=str)
+            dataset = dataset.assign({name: (variable.dims, text, variable.attrs)})
+            variable = dataset.variables[name]
+        itemsize, shape = variable.dtype.itemsize, variable.shape
+        options: dict[str, Any] = {"compressors": [numcodecs.Zstd(level=3, checksum=True)]}
+        if shape:
+            rows = _CHUNK_BYTES // max(itemsize * math.prod(shape[1:]), 1)
+            options["chunks"] = (max(min(rows, shape[0]), 1), *shape[1:])
+        if variable.dtype.kind in "iuf" and itemsize > 1:
+            options["filters"] = [numcodecs.Shuffle(itemsize)]
+        if variable.dtype.kind == "f":
+            options["_FillValue"] = None
+        encoding[str(name)] = options
+    # empty chunks are written too: then a missing chunk is known to be lost
+    dataset.to_zarr(path, mode="w-", zarr_format=2, consolidated=True, encoding=encoding,
+                    write_empty_chunks=True)  # fmt: skip
 
-    Examples
-    --------
-    >>> save_cohort(cohort, "sessions")  # doctest: +SKIP
-    """
-    folder = Path(folder)
-    named = iterate_sessions(cohort_from_sessions(iterate_sessions(cohort).values()))
-    paths = {name: folder / f"{name}.zarr" for name in named}
-    if not overwrite:
-        for path in paths.values():
-            refuse_existing(path)
-    for name, session in named.items():
-        save_session(session, paths[name], overwrite=overwrite)
-    return folder
+
+def _check_whole(path: Path) -> None:
+    """No chunk of ours is missing, and nothing declares more than the store could hold."""
+    import zarr
+
+    declared, lost = 0, []
+    for name, array in zarr.open_group(path, mode="r").arrays():
+        declared += max(math.prod(array.shape), math.prod(array.chunks)) * array.dtype.itemsize
+        there = sum(bool(re.fullmatch(r"\d+(\.\d+)*", one.name)) for one in (path / name).iterdir())
+        # xarray leaves out chunks that hold the fill value only; ours have checksums
+        ours = any(getattr(codec, "checksum", False) for codec in array.compressors)
+        if ours and there < array.nchunks:
+            lost.append(f"{array.nchunks - there} of {array.nchunks} chunks of {name} are missing")
+    stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    check_size(declared, stored=stored, what=f"The session at {path}")
+    if lost:
+        raise ValueError(", ".join(lost))

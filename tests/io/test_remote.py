@@ -1,6 +1,5 @@
 """Files behind an address: read in parts, kept once read, and every failure is one clear error."""
 
-import errno
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 
 from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.io import remote
 from spikelfp_lab.io.nwb_read import describe_nwb, open_nwb
 from tests.io.nwb_files import add_lfp, add_units, start_file, whole_file, write
 
@@ -162,30 +160,6 @@ def test_bad_answers_are_one_error_each_and_leave_nothing(small, cache):
         open_nwb("http://example.org/a.nwb")
     with pytest.raises(ConfigError, match="kind 's3'"):
         open_nwb("s3://bucket/a.nwb")
-    assert not files_below(cache)
-
-
-def test_a_full_disk_leaves_no_half_written_cache(small, cache, monkeypatch):
-    def full(dataset, path, *_, **__):
-        (path / "half").write_bytes(b"written")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    from spikelfp_lab.io import _zarr
-
-    monkeypatch.setattr(_zarr, "_write", full)
-    with serving(small) as server:
-        with pytest.raises(DataError, match=r"the disk is full.*SPIKELFP_DATA"):
-            open_nwb(server.url, progress=False)
-        assert not files_below(cache)
-        assert open_nwb(server.url, cache=False, progress=False).sizes["unit"] == 4
-
-
-def test_a_failure_while_making_keeps_nothing(cache):
-    def fail():
-        raise DataError("no")
-
-    with pytest.raises(DataError, match="no"):
-        remote.kept("https://example.org/a.nwb", {}, fail, cache=True)
     assert not files_below(cache)
 
 
