@@ -1,7 +1,4 @@
-"""NWB files on the disk, behind an https address, or in the DANDI archive.
-
-All are opened as HDF5; of a file behind an address remfile fetches only the parts that are read.
-"""
+"""NWB files on the disk, behind an https address, or in the DANDI archive, opened as HDF5."""
 
 import hashlib
 import json
@@ -29,11 +26,7 @@ _KNOWN_WARNINGS = re.compile(
 
 
 def is_remote(where: str | os.PathLike) -> bool:
-    """Tell an address from a path; a ConfigError for one of another kind, such as s3.
-
-    >>> is_remote("https://example.org/a.nwb"), is_remote("folder/a.nwb")
-    (True, False)
-    """
+    """Tell an address from a path; a ConfigError for one of another kind, such as s3."""
     text = str(where) if isinstance(where, str) else ""
     kind = re.match(r"([A-Za-z][A-Za-z0-9+.\-]*)://", text)
     if kind and kind[1].lower() not in ("http", "https"):
@@ -81,7 +74,7 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any, list[str]]]
 
     remote, name = is_remote(where), plain_name(where)
     with _explained(name), ExitStack() as stack:
-        hdf5 = stack.enter_context(_from_address(str(where)) if remote else _from_disk(where))
+        hdf5 = stack.enter_context(_from_address(str(where)) if remote else _from_disk(Path(where)))
         _check_nwb(hdf5, name)
         check_hdf5(hdf5, name, local=not remote)
         with warnings.catch_warnings(record=True) as warned:
@@ -124,26 +117,22 @@ def _explained(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _from_disk(where: str | os.PathLike) -> Iterator[Any]:
+def _from_disk(path: Path) -> Iterator[Any]:
     """The open h5py.File of a path."""
     import h5py
 
-    path = Path(where)
     if path.is_dir():
         what = "is NWB in Zarr, which is not read here" if is_nwb_zarr(path) else "is a folder"
         raise DataError(
             f"{path} {what}; NWB is read from HDF5 files. Give a file (NWBHDF5IO.export of pynwb "
             "writes one from what NWBZarrIO of hdmf-zarr reads)."
         )
-    if not path.exists():
-        raise DataError(f"No file at {path}. Check the path.")
     if not path.is_file():  # a pipe would be waited for
-        raise DataError(f"{path} is a pipe or a device; NWB is read from HDF5 files. Give a file.")
+        raise DataError(f"No file at {path}. Check the path.")
     if not h5py.is_hdf5(path):
-        size = path.stat().st_size
         raise DataError(
-            f"{path} is not an HDF5 file ({size} bytes), so it is no NWB file. Check the path, or "
-            "copy it again."
+            f"{path} is not an HDF5 file ({path.stat().st_size} bytes), so it is no NWB file. "
+            "Check the path, or copy it again."
         )
     with reading(path, "cannot be opened", "It may be truncated: copy it again."):
         hdf5 = h5py.File(path, "r")
@@ -153,7 +142,7 @@ def _from_disk(where: str | os.PathLike) -> Iterator[Any]:
 
 @contextmanager
 def _from_address(where: str) -> Iterator[Any]:
-    """The open h5py.File of an address."""
+    """The open h5py.File of an address, of which remfile fetches what is read."""
     import h5py
     import remfile
     import requests
@@ -198,11 +187,10 @@ def _dandi_url(where: str) -> str:
         raise ConfigError(
             f"{where} needs the package dandi. Install it: pip install 'spikelfp_lab[dandi]'."
         ) from error
+    dandiset, version, path = parts["dandiset"], parts["version"], parts["path"]
     cure = "Check number, path and connection, or download the file and give its path."
     with reading(where, "cannot be found in DANDI", cure), DandiAPIClient() as client:
-        asset = client.get_dandiset(parts["dandiset"], parts["version"]).get_asset_by_path(
-            parts["path"]
-        )
+        asset = client.get_dandiset(dandiset, version).get_asset_by_path(path)
         return asset.get_content_url(follow_redirects=1, strip_query=True)
 
 
