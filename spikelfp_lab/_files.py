@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import errno
 import glob
-import json
 import os
 import shutil
 import socket
+import sys
 import time
 import uuid
 import warnings
@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from spikelfp_lab._guard import reason
 from spikelfp_lab.errors import DataError, SpikeLFPWarning
 
-LOCK, HOLDER = "lock", "holder.json"
+LOCK, HOLDER = "lock", "holder.txt"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -35,9 +35,10 @@ _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 def whole_file(place: Path) -> Iterator[Path]:
     """A path to write a file to; it becomes ``place`` when the block ends without an error."""
     with workspace(place) as folder:
-        yield folder / "partial"
-        flush(folder / "partial")
-        put(folder / "partial", place)
+        partial = folder / f"partial{place.suffix}"
+        yield partial
+        flush(partial)
+        put(partial, place)
 
 
 @contextmanager
@@ -67,9 +68,18 @@ def workspace(place: Path) -> Iterator[Path]:
             yield folder
         finally:
             lock.release()
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
     except OSError as error:
         raise DataError(_explanation(place, error)) from error
+
+
+def _remove(folder: Path) -> None:
+    """Remove a workspace; after an error other threads of Zarr may write in it for a moment."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if sys.exc_info()[0] is not None:
+        for pause in (0.05, 0.2, 1.0):
+            time.sleep(pause)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def put(new: Path, place: Path, *, overwrite: bool = True) -> None:
@@ -129,6 +139,7 @@ def locked(folder: Path) -> Iterator[None]:
     Under torchrun take it in one process only: the others would wait for the first.
     """
     lock, patience = FileLock(folder / LOCK), 0.2  # beyond a moment's contention
+    holder = "another process"
     while not lock.is_locked:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -138,41 +149,33 @@ def locked(folder: Path) -> Iterator[None]:
         except FileNotFoundError:
             continue
         except Timeout:
-            cure = "interrupt to stop, or choose another folder (SPIKELFP_RUNS for a study)."
-            message = f"{_holder(folder)}. Waiting for it, to take its result; {cure}"
+            with suppress(OSError):  # not yet written
+                holder = (folder / HOLDER).read_text()
+            message = (
+                f"{folder.name} is being made by {holder}. Waiting for it, to take its result; "
+                "interrupt to stop, or choose another folder (SPIKELFP_RUNS for a study)."
+            )
             warnings.warn(message, SpikeLFPWarning, stacklevel=4)
             patience = -1
     try:
         since = datetime.now().astimezone().isoformat(" ", "seconds")
-        me = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
-        write_whole(folder / HOLDER, json.dumps(me).encode())
+        me = f"process {os.getpid()} on {socket.gethostname()} since {since}"
+        write_whole(folder / HOLDER, me.encode())
         yield
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
-def _holder(folder: Path) -> str:
-    """Who has the lock; the holder writes its name right after it got it."""
-    name, end = folder.name, time.monotonic() + 1
-    while time.monotonic() < end:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            who = json.loads((folder / HOLDER).read_text())
-            where = f"{who['process']} on {who['host']} since {who['since']}"
-            return f"{name} is being made by process {where}"
-        time.sleep(0.05)
-    return f"{name} is being made by another process"
-
-
 def _fsync(path: Path) -> None:
     """fsync; a folder only where the system can open one."""
-    if path.is_dir() and os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    posix = os.name == "posix"
+    if posix or not path.is_dir():
+        handle = os.open(path, os.O_RDONLY if posix else os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _locked_workspace(place: Path) -> tuple[Path, FileLock]:
@@ -191,12 +194,12 @@ def _locked_workspace(place: Path) -> tuple[Path, FileLock]:
 def _explanation(place: Path, error: OSError) -> str:
     """What could not be written, the system's reason, and the cure."""
     there = next((each for each in place.parents if each.is_dir()), Path())
-    why, cure = f"({reason(error)})", "What was there before is untouched."
+    why, cure = f"({reason(error)})", ""
     if error.errno in _FULL:
-        free = f"{shutil.disk_usage(there).free / 1e6:,.1f} MB are free in {there}"
-        why = f"the disk is full ({free}; {error})"
-        cure += " Make room, or choose a folder on another disk, and run it again."
+        free = shutil.disk_usage(there).free / 1e6
+        why = f"the disk is full ({free:,.1f} MB are free in {there}; {error})"
+        cure = " Make room, or choose a folder on another disk, and run it again."
     elif error.errno in _REFUSED:
         why = f"{there} is a folder in which nothing may be written ({error})"
-        cure = "Choose another folder, or get the right to write in this one."
-    return f"{place} could not be written: {why}. {cure}"
+        cure = " Choose another folder, or get the right to write in this one."
+    return f"{place} could not be written: {why}. What was there before is untouched.{cure}"

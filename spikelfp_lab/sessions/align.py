@@ -116,7 +116,9 @@ def build_session(
     try:
         dataset = xr.Dataset(data, coords, attrs)
     except ValueError as error:
-        raise DataError(f"Streams, names and clock have different lengths: {error}.") from error
+        raise DataError(
+            f"Clock, streams and names (unit_names, ...) differ in length: {error}."
+        ) from error
     validate_session(dataset)
     return dataset
 

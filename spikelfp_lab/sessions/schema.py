@@ -58,13 +58,14 @@ def session_name(session: xr.Dataset | xr.DataTree) -> str:
     >>> session_name(xr.Dataset(attrs={"subject": "I", "session": "s01"}))
     'I/s01'
     """
-    names = [as_dataset(session).attrs.get(key) for key in ("subject", "session")]
-    if not all(isinstance(name, str) and re.fullmatch(_SAFE_NAME, name) for name in names):
-        raise SchemaError(
-            f"attrs['subject'] and attrs['session'] are {names}, no usable name: set them to "
-            "letters, digits, '_', '-' and '.', not beginning with '.' or '-'."
-        )
-    return "/".join(names)
+    attrs = as_dataset(session).attrs
+    for key in ("subject", "session"):
+        if not re.fullmatch(_SAFE_NAME, str(attrs.get(key, ""))):
+            raise SchemaError(
+                f"attrs[{key!r}] is {attrs.get(key)!r}, no usable name: set it to letters, digits, "
+                "'_', '-' and '.', not beginning with '.' or '-'."
+            )
+    return f"{attrs['subject']}/{attrs['session']}"
 
 
 def same_clock(first: xr.DataArray, second: xr.DataArray, *, bin_size_s: float) -> bool:

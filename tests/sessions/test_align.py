@@ -112,10 +112,10 @@ LATE, SLOW = np.where(SAMPLES > 1, np.nan, SAMPLES), SAMPLES[::50]
         ({"lfp": (SAMPLES[:, None], SAMPLES[::-1])}, "sorted"),
         ({"lfp": (SAMPLES[:, None], LATE)}, "none twice or NaN"),
         ({"lfp": (SLOW[:, None], SLOW)}, "0.5 s apart, so every bin would be NaN. Are their times"),
-        ({"lfp": (SAMPLES[:, None], SAMPLES), "channel_names": ["a", "b"]}, "different lengths"),
-        ({"spikes": np.ones((19, 2))}, "different lengths"),
+        ({"lfp": (SAMPLES[:, None], SAMPLES), "channel_names": ["a", "b"]}, "differ in length"),
+        ({"spikes": np.ones((19, 2))}, "differ in length"),
         *(({"spikes": np.full((20, 2), bad)}, "counts") for bad in (0.5, np.nan, -1, 70000)),
-        ({"spikes": np.ones((20, 2)), "trial": np.zeros(3, int)}, "different lengths"),
+        ({"spikes": np.ones((20, 2)), "trial": np.zeros(3, int)}, "differ in length"),
         ({"spikes": np.ones((20, 2)), "trial": np.full(20, 0.5)}, "whole numbers"),
     ],
 )
