@@ -101,7 +101,7 @@ DEFECTS = {
     "constant": put("lfp", 0, 7.25, ("dead", "ch00"), 0.0),
     "nan": put("lfp", 0, np.nan, ("dead", "ch00"), 0.0),
     "faint": put("lfp", 0, lambda v: 1e-3 * v / v.std(), ("dead", "ch00"), 1e-3),
-    "unplugged": put("lfp", 5, rest(lambda v: np.full(1000, v[999])), ("partial", "ch05"), 33.3),
+    "unplugged": put("lfp", 5, rest(lambda v: np.full(1000, 0.1)), ("partial", "ch05"), 33.3),
     "lost": put("lfp", 5, rest(lambda v: np.full(1000, np.nan)), ("partial", "ch05"), 33.3),
     "twin": twin(0.5),
     "mirrored": twin(-3.0),
