@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -109,11 +109,9 @@ def add_mains(
     for hz, share in shares.items():
         worst = 100 * float(share.max(initial=0))
         if worst > 100 * MAINS:
-            message = (
-                f"Mains at {hz} Hz are left in {(share > MAINS).sum()} of {share.size} channels, "
-                f"up to {worst:.0f} % of the rest of the LFP: line_hz was {line_hz}. Open it with "
-                f"line_hz={hz}."
-            )
+            where = f"left in {(share > MAINS).sum()} of {share.size} channels, up to {worst:.0f} %"
+            why = f"of the rest of the LFP: line_hz was {line_hz}. Open it with line_hz={hz}."
+            message = f"Mains at {hz} Hz are {where} {why}"
             session = add_finding(session, "mains", "lfp", message, worst, 100 * MAINS)
     return session
 
@@ -197,10 +195,7 @@ def refractory_coords(
     }
 
 
-def _found(
-    check: str, variable: str, names: Sequence[str], hits: Any, values: Any, limits: Any,
-    unit: str, meaning: str,
-) -> Iterator[tuple]:  # fmt: skip
+def _found(check, variable, names, hits, values, limits, unit, meaning) -> Iterator[tuple]:
     """A row for each of the names that is hit."""
     values, limits = (np.broadcast_to(each, len(names)) for each in (values, limits))
     for index in np.flatnonzero(hits):
@@ -227,9 +222,8 @@ def _lfp(dataset: xr.Dataset) -> Iterator[tuple]:
     usual = float(np.median(deviation[moving])) if moving.any() else 0.0
     limit = DEAD * usual if potential and len(names) >= 4 else 0.0
     # constant where it was looked at is not yet constant everywhere
-    dead = np.where(
-        moving, deviation < limit, ~(np.fmin.reduce(lfp.values) < np.fmax.reduce(lfp.values))
-    )
+    constant = ~(np.fmin.reduce(lfp.values) < np.fmax.reduce(lfp.values))
+    dead = np.where(moving, deviation < limit, constant)
     why = f"It has no signal (the median SD is {usual:.3g}): drop_bad_channels(session). {leave}"
     unit = f"{lfp.attrs.get('units', '')} SD".strip()
     yield from _found("dead", "lfp", names, dead, deviation, limit, unit, why)
@@ -279,10 +273,7 @@ def _standardized(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.nan_to_num((values - mean) / scale).astype(np.float32), np.nan_to_num(deviation)
 
 
-def _twins(
-    variable: str, names: list[str], scaled: np.ndarray, limit: float, leave: str,
-    *, anti: bool = False,
-) -> Iterator[tuple]:  # fmt: skip
+def _twins(variable, names, scaled, limit, leave, *, anti=False) -> Iterator[tuple]:
     """The first column before each that is the same, or with ``anti`` its mirror image."""
     correlation = np.clip(scaled.T @ scaled / len(scaled), -1, 1)
     alike = np.tril((np.abs(correlation) if anti else correlation) > limit, k=-1)
@@ -319,8 +310,7 @@ def _constant(dataset: xr.Dataset) -> Iterator[tuple]:
 
 
 _WINDOW_S = 8.0  # of which a cross-spectrum is made: lags of seconds fit, and so do slow rhythms
-_PARTS = 6  # of the session: within one the drift blurs little, and there are 15 pairs
-_LEAST_WINDOWS = 6  # a part; with fewer, chance makes peaks
+_PARTS, _LEAST_WINDOWS = 6, 6  # of the session, which gives 15 pairs; and of a part, beyond chance
 _BAND_HZ = (0.3, 15.0)  # below it baselines wander, above it a drift's lag is many cycles
 _DRIFTS = np.arange(-2.0, 2.005, 0.01)  # that are looked for, in seconds over the session
 _PEAK_S = 0.6  # what lies further from a peak than this is background
@@ -340,36 +330,31 @@ def _drift(dataset: xr.Dataset) -> Iterator[tuple]:
     when = time[: time.size // size * size : size]
     # windows without a gap; they overlap by half, since their edges weigh little
     first = np.arange(0, when.size - width + 1, max(width // 2, 1))
-    whole = when[first + width - 1] - when[first] < (width * size + GAP_BINS) * bin_size_s
-    windows = first[whole][:, None] + np.arange(width)
-    if bin_size_s > DRIFT_S or len(windows) < _PARTS * _LEAST_WINDOWS:
+    first = first[when[first + width - 1] - when[first] < (width * size + GAP_BINS) * bin_size_s]
+    if bin_size_s > DRIFT_S or len(first) < _PARTS * _LEAST_WINDOWS:
         return
     frequency = fft.rfftfreq(width, size * bin_size_s)
     band = (frequency >= _BAND_HZ[0]) & (frequency <= min(_BAND_HZ[1], frequency[-1] * 0.9))
+    windows = first[:, None] + np.arange(width)
     spikes, lfp = (
         _spectra(dataset[name].values, size, windows, band) for name in ("spikes", "lfp")
     )
-    parts = np.array_split(np.arange(len(windows)), _PARTS)
-    place = (when[windows[:, 0]] - time[0]) / np.ptp(time)
-    # (frequency, unit * channel) of each part
-    cross = [
-        (spikes[:, part].conj().swapaxes(1, 2) @ lfp[:, part]).reshape(len(spikes), -1) / len(part)
-        for part in parts
-    ]
+    place = (when[first] - time[0]) / np.ptp(time)
+    parts = []  # of the session: its place, and (frequency, unit * channel)
+    for part in np.array_split(np.arange(len(first)), _PARTS):
+        cross = spikes[:, part].conj().swapaxes(1, 2) @ lfp[:, part] / len(part)
+        parts.append((place[part].mean(), cross.reshape(len(cross), -1)))
     agreement = np.zeros(_DRIFTS.size)
-    for one, other in zip(*np.triu_indices(_PARTS, k=1), strict=True):
-        shared = np.einsum("fp,fp->f", cross[one].conj(), cross[other])
-        shifts = _DRIFTS * (place[parts[other]].mean() - place[parts[one]].mean())
-        agreement += (np.exp(2j * np.pi * np.outer(shifts, frequency[band])) @ shared).real
+    for (one, cross), (other, later) in combinations(parts, 2):
+        turns = np.exp(2j * np.pi * (other - one) * np.outer(_DRIFTS, frequency[band]))
+        agreement += (turns @ (cross.conj() * later).sum(axis=1)).real
     best = _DRIFTS[np.argmax(agreement)]
     far = agreement[np.abs(_DRIFTS - best) > _PEAK_S]
     # in standard deviations of all alignments
-    peak, elsewhere, as_is = (
-        (value - far.mean()) / max(far.std(), 1e-300)
-        for value in (agreement.max(), far.max(), agreement[_DRIFTS.size // 2])
-    )
+    agreement, far = ((each - far.mean()) / max(far.std(), 1e-300) for each in (agreement, far))
+    peak, as_is = agreement.max(), agreement[_DRIFTS.size // 2]
     # a peak that stands out, and clearly higher than without a drift
-    if peak > max(4.0, 2 * elsewhere) and as_is < 0.92 * peak and abs(best) > DRIFT_S:
+    if peak > max(4.0, 2 * far.max()) and as_is < 0.92 * peak and abs(best) > DRIFT_S:
         how = "falls behind" if best > 0 else "runs ahead of"
         ppm = abs(1e6 * best / np.ptp(time))
         why = f"The LFP {how} the spikes, by {ppm:.0f} parts in a million: mend its sampling rate."
@@ -378,17 +363,14 @@ def _drift(dataset: xr.Dataset) -> Iterator[tuple]:
 
 def _spectra(values: np.ndarray, size: int, windows: np.ndarray, band: np.ndarray) -> np.ndarray:
     """(frequency, window, component) whitened spectra of the windows of means over ``size``."""
-    count = len(values) // size
-    means = sum(values[at : count * size : size].astype(np.float32) for at in range(size))
-    scaled = _standardized(means)[0]
-    components = scaled @ np.linalg.eigh(scaled.T @ scaled)[1][:, -_COMPONENTS:]
-    pieces = components[windows]
-    pieces -= pieces.mean(axis=1, keepdims=True)
-    pieces *= np.hanning(windows.shape[1]).astype(np.float32)[:, None]
-    spectra = np.asarray(fft.rfft(pieces, axis=1))[:, band]
+    stop = len(values) // size * size
+    scaled, _ = _standardized(np.add.reduceat(values[:stop], np.arange(0, stop, size), dtype=float))
+    pieces = (scaled @ np.linalg.eigh(scaled.T @ scaled)[1][:, -_COMPONENTS:])[windows]
+    pieces = (pieces - pieces.mean(axis=1, keepdims=True)) * np.hanning(windows.shape[1])[:, None]
+    spectra = np.asarray(fft.rfft(pieces.astype(np.float32), axis=1))[:, band]
     # every frequency and every direction weighs the same, or the strongest rhythm decides alone
-    level = np.sqrt((np.abs(spectra) ** 2).mean(axis=0))
-    flat = (spectra / np.where(level > 0, level, 1)).reshape(-1, spectra.shape[2])
+    spectra /= np.sqrt((np.abs(spectra) ** 2).mean(axis=0)) + 1e-30
+    flat = spectra.reshape(-1, spectra.shape[2])
     variance, directions = np.linalg.eigh(np.real(flat.conj().T @ flat) / len(flat))
     variance = np.maximum(variance, 0) + 0.01 * variance.mean()
     whitened = flat @ (directions / np.sqrt(variance)).astype(np.float32)
