@@ -125,9 +125,8 @@ def check_writable(folder: Path) -> None:
 def flush(path: Path) -> None:
     """fsync a file, or a folder and everything in it."""
     for parent, _, files in os.walk(path):
-        for file in files:
-            _fsync(Path(parent, file))
-        _fsync(Path(parent))
+        for name in (*files, ""):
+            _fsync(Path(parent, name))
     if not path.is_dir():
         _fsync(path)
 
@@ -151,10 +150,8 @@ def locked(folder: Path) -> Iterator[None]:
         except Timeout:
             with suppress(OSError):  # not yet written
                 holder = (folder / HOLDER).read_text()
-            message = (
-                f"{folder.name} is being made by {holder}. Waiting for it, to take its result; "
-                "interrupt to stop, or choose another folder (SPIKELFP_RUNS for a study)."
-            )
+            cure = "interrupt to stop, or choose another folder (SPIKELFP_RUNS for a study)."
+            message = f"{folder.name} is being made by {holder}. Waiting for its result; {cure}"
             warnings.warn(message, SpikeLFPWarning, stacklevel=4)
             patience = -1
     try:
@@ -169,9 +166,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _fsync(path: Path) -> None:
     """fsync; a folder only where the system can open one."""
-    posix = os.name == "posix"
-    if posix or not path.is_dir():
-        handle = os.open(path, os.O_RDONLY if posix else os.O_RDWR)
+    if os.name == "posix" or not path.is_dir():
+        handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
         try:
             os.fsync(handle)
         finally:

@@ -44,24 +44,13 @@ def reason(error: BaseException) -> str:
 
 
 def check_size(declared: int, *, stored: int, what: str, whole: bool = True) -> None:
-    """Refuse an array that declares more bytes than the file could hold, or than memory has.
-
-    >>> check_size(10**15, stored=4096, what="lfp of a.nwb")
-    Traceback (most recent call last):
-        ...
-    spikelfp_lab.errors.DataError: lfp of a.nwb declares 1,000,000.000 GB, and the file has 4,096 \
-bytes of it: it is damaged, or was never filled. Copy the file again from its source.
-    """
+    """Refuse an array that declares more bytes than the file could hold, or than memory has."""
     if declared > max(_SMALL, _MOST_PACKED * stored):
-        raise DataError(
-            f"{what} declares {declared / 1e9:,.3f} GB, and the file has {stored:,} bytes of it: "
-            "it is damaged, or was never filled. Copy the file again from its source."
-        )
+        has = f"declares {declared / 1e9:,.3f} GB, and the file has {stored:,} bytes of it"
+        raise DataError(f"{what} {has}: it is damaged. Copy the file again from its source.")
     if whole and declared > (free := available_memory()):
-        raise DataError(
-            f"{what} takes {declared / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free. "
-            "Close other programs, or open it on a machine with more."
-        )
+        has = f"takes {declared / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free"
+        raise DataError(f"{what} {has}. Close other programs, or take a machine with more.")
 
 
 def check_hdf5(file: Any, name: str, *, local: bool = True) -> None:
@@ -72,7 +61,6 @@ def check_hdf5(file: Any, name: str, *, local: bool = True) -> None:
         if not hasattr(item, "dtype"):
             return
         files = [one.file_name for one in item.virtual_sources()] if item.is_virtual else []
-        files += [one for one, *_ in item.external or ()]
         if lost := [one for one in files if local and one != "." and not (folder / one).exists()]:
             raise DataError(f"{where} of {name} needs {lost[0]}, which is not there: copy it too.")
         stored = min(item.id.get_storage_size(), size) if local else size

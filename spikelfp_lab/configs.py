@@ -65,8 +65,7 @@ class ModelConfig(Config):
     kernel: Count = 5  # taps of the LFP tokenizer's causal convolution
     dilation: Count = 2  # time steps between taps
     affine_space: bool = False  # a learned map a session and patch; the paper has a row alone
-    # predicts dropped tokens; 0: a linear read-out, as students have
-    predictor_layers: Annotated[int, "[0, inf)"] = 1
+    predictor_layers: Annotated[int, "[0, inf)"] = 1  # 0: a linear read-out, as students have
     predictor_width: Count = 64
     dropout: Share = 0.0  # on the output of each attention and MLP
 
@@ -85,11 +84,9 @@ class MaskConfig(Config):
 
     ratio: Annotated[float, "(0, 1)"] = 0.6  # share of the tokens dropped, over time and patches
     # Share of the visible tokens' units (channels) that are hidden too, and that a linear read-out
-    # of the token's own latent must give; 0 in the paper. A predictor can gather from many latents:
-    # this asks each moment's latent alone to say what all units do then.
+    # of the token's own latent must give; 0 in the paper. A predictor can gather from many latents.
     units: Share = 0.0
-    # share of the dropped tokens asked for in a step: the same mean loss
-    predicted: Annotated[float, "(0, 1]"] = 1.0
+    predicted: Annotated[float, "(0, 1]"] = 1.0  # share of the dropped tokens asked for in a step
     behavior: Weight = 0.0  # weight of a read-out of behavior (supervised); then it ranks weights
 
 
@@ -112,7 +109,7 @@ class TrainConfig(Config):
     scheme: Literal["blocks", "trials", "paper"] = "blocks"  # see split_session
     seed: Annotated[int, "[0, inf)"] = 0  # of weights, batches, masks and the split
     # Groups that sessions are dealt into; a step takes batch / shards windows of one session of
-    # each. As many processes can share the work (training/shards.py): that changes rounding alone.
+    # each. As many processes can share the work (training/shards.py).
     shards: Count = 1
     compile: bool = False  # torch.compile the blocks: on a GPU; takes a minute at the first step
 
@@ -129,7 +126,7 @@ class DistillConfig(Config):
     alignment_weight: Weight = 5.0  # of 1 - cosine with the teacher's latents
     task_weight: Weight = 1.0  # of the second term
     # Taken from the teacher's latents, a session, before they are the target: nothing (the paper),
-    # their mean over training time, or mean and SD. A constant makes up most of a latent's norm.
+    # their mean over training time, or mean and SD. A constant is most of a latent's norm.
     center: Literal["none", "mean", "scale"] = "none"
     target: Literal["reconstruct", "behavior"] = "reconstruct"  # squared error of LFP or behavior
     layers: Literal["last", "all"] = "last"  # aligned: the last (the paper), or each with its own

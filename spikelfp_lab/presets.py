@@ -28,8 +28,7 @@ class Preset:
 def _preset(
     model: ModelConfig, mask: MaskConfig, finetune_steps: int, **trains: TrainConfig
 ) -> dict[str, Preset]:
-    # A student has no predictor (its latents are read out linearly, Eq. 1), and no tables but the
-    # paper's: it is to carry over to other sessions.
+    # A student's latents are read out linearly (Eq. 1), and it is to carry over to other sessions.
     linear, made = replace(model, predictor_layers=0, affine_space=False), {}
     for role, train in trains.items():
         every = min(train.val_every, finetune_steps)
@@ -40,10 +39,9 @@ def _preset(
 
 
 # Where smoke and demo leave the paper, because it was measured to be better in minutes on a CPU:
-# each visible token's latent must give its hidden units (MaskConfig.units), every session has maps
-# of its own (affine_space), spikes are read in short windows and LFP in long ones (its information
-# is in slow envelopes), and a student's channels are silenced and noised, without which it learns
-# its few minutes by heart.
+# each visible token's latent must give its hidden units, every session has maps of its own, spikes
+# are read in short windows and LFP in long ones (its information is in slow envelopes), and a
+# student's channels are silenced and noised, or it learns its few minutes by heart.
 _SMALL = ModelConfig(width=64, layers=4, mlp_ratio=2, affine_space=True)
 _HIDE = MaskConfig(units=0.25, predicted=0.5)
 _STUDENT = TrainConfig(steps=500, batch=8, window_s=4.0, drop_inputs=0.7, noise=0.5, patience=6)
@@ -91,8 +89,6 @@ def preset_configs(preset: str, role: Role) -> Preset:
     256
     """
     if role not in PRESETS.get(preset, ()):
-        raise ConfigError(
-            f"there is no preset {preset!r} for modality {role!r}: choose one of {list(PRESETS)}, "
-            "and 'spikes', 'lfp' or 'both'"
-        )
+        choose = f"choose one of {list(PRESETS)}, and 'spikes', 'lfp' or 'both'"
+        raise ConfigError(f"there is no preset {preset!r} for modality {role!r}: {choose}")
     return PRESETS[preset][role]

@@ -62,20 +62,15 @@ def build_session(
 
     Parameters
     ----------
-    clock : np.ndarray
-        (T,) seconds, bin centers ``bin_size_s`` apart; steps longer than 1.5 bins are gaps.
-    subject, session, source : str
-        Names, and where the data come from.
-    spikes : np.ndarray, optional
-        (T, U) counts on the clock; stored as uint8, or uint16 when a count exceeds 255.
-    lfp, behavior, latent_truth : tuple of np.ndarray, optional
-        Values (n, C) and their timestamps (n,) in seconds, strictly increasing; each its own n.
-    unit_names, channel_names, behavior_names, latent_names : sequence of str, optional
-        Labels; ``u000``, ``ch00``, ``y0`` and ``z0`` by default.
-    trial : np.ndarray, optional
-        (T,) whole numbers on the clock; a change of value is the edge of a trial.
-    history, attrs, variable_attrs
-        How the data were made; more attributes (JSON values) of the session, and of variables.
+    clock : (T,) seconds, bin centers ``bin_size_s`` apart; steps longer than 1.5 bins are gaps.
+    subject, session, source : names, and where the data come from.
+    spikes : (T, U) counts on the clock; stored as uint8, or uint16 when a count exceeds 255.
+    lfp, behavior, latent_truth : values (n, C) and their increasing timestamps (n,), seconds.
+    unit_names, channel_names, behavior_names, latent_names : labels; ``u000``, ``ch00``, ``y0``
+        and ``z0`` by default.
+    trial : (T,) whole numbers on the clock; a change of value is the edge of a trial.
+    history, attrs, variable_attrs : how the data were made; more attributes (JSON values) of the
+        session, and of variables.
 
     Examples
     --------

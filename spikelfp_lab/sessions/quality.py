@@ -53,10 +53,8 @@ def check_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
 
     Limits (at the top of this file) are such that what is found is wrong, not that all that is
     wrong is found. Clipping, mains and refractory violations are measured where a session is made
-    of its recording. Drift needs two and a half minutes, all else 100 bins.
-
-    Gives a row a finding: ``check``, ``variable``, ``name`` (of the unit, channel or axis; of a
-    pair "a = b"), ``value`` and ``limit`` in ``unit``, and ``meaning``, a sentence with the cure.
+    of its recording. Drift needs two and a half minutes, all else 100 bins. Gives a row a finding,
+    of ``name`` (unit, channel or axis; of a pair "a = b"), ``value`` and ``limit`` in ``unit``.
 
     >>> lfp = np.random.default_rng(0).normal(size=(1000, 3)).astype("float32")
     >>> lfp[:, 2] = lfp[:, 0]
@@ -91,7 +89,7 @@ def add_finding(
 
     ``what`` is the kind of finding, ``where`` the name of a unit, channel, axis or object of the
     file, ``message`` a sentence with the cure, ``value`` what was measured, ``limit`` what is
-    tolerated. Gives the same data with one more finding in ``attrs["findings"]`` (JSON).
+    tolerated. The data are the same, with one more finding in ``attrs["findings"]`` (JSON).
 
     >>> noted = add_finding(xr.Dataset(), "spike times", "u003", "They end after the LFP.", 12.0)
     >>> check_quality(noted)[["check", "name", "value"]].values.tolist()
@@ -120,10 +118,6 @@ def warn_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     """Issue one warning (SpikeLFPWarning) that lists what :func:`check_quality` finds, if anything.
 
     ``open_session`` and ``open_cohort`` call this for every session. Gives the findings.
-
-    >>> good = xr.Dataset({"lfp": (("time", "channel"), np.eye(3))}, {"channel": [1, 2, 3]})
-    >>> len(warn_quality(good))
-    0
     """
     dataset = as_dataset(session)
     table = check_quality(dataset)
