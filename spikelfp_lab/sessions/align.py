@@ -127,9 +127,7 @@ def _whole(values: Any, dtype: Any, what: str) -> np.ndarray:
     return whole
 
 
-def _onto_clock(
-    stream: tuple[np.ndarray, np.ndarray], clock: np.ndarray, *, max_gap_s: float, what: str
-) -> np.ndarray:
+def _onto_clock(stream: Any, clock: np.ndarray, *, max_gap_s: float, what: str) -> np.ndarray:
     """Interpolate (n, C) values onto the clock -> (T, C) float32, NaN where there are none."""
     values, times = np.asarray(stream[0]), np.asarray(stream[1], dtype=np.float64)
     steps = np.diff(times) if times.shape == values.shape[:1] else np.zeros(1)

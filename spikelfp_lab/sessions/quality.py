@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -122,14 +123,15 @@ def warn_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     dataset = as_dataset(session)
     table = check_quality(dataset)
     lines = [f"Session {label(dataset)}: findings of quality: {len(table)}."]
-    for (check, variable), found in table.groupby(["check", "variable"], sort=False):
-        shown, more = list(found.head(3).itertuples()), ", ..." if len(found) > 3 else ""
+    groups: Any = table.groupby(["check", "variable"], sort=False)
+    for (check, variable), found in groups:
+        shown, more = found.head(3).to_dict("records"), ", ..." if len(found) > 3 else ""
         if variable == "session":
-            lines += [f"  {check}: {row.name}: {row.meaning}{more}" for row in shown]
+            lines += ["  {check}: {name}: {meaning}".format(**row) + more for row in shown]
             continue
-        names = [f"{row.name} ({row.value:.4g} {row.unit}, limit {row.limit:.4g})" for row in shown]
-        names = f"{', '.join(names)}{more}. {shown[0].meaning}"
-        lines.append(f"  {check} in {variable} ({len(found)}): {names}")
+        number = "{name} ({value:.4g} {unit}, limit {limit:.4g})"
+        names = ", ".join(number.format(**row) for row in shown) + more
+        lines.append(f"  {check} in {variable} ({len(found)}): {names}. {shown[0]['meaning']}")
     lines.append("  All of them with their numbers: spikelfp_lab.check_quality(session).")
     if len(table):
         warnings.warn("\n".join(lines), SpikeLFPWarning, stacklevel=3)
