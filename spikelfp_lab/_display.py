@@ -1,24 +1,14 @@
 """IPython's HTML of sessions, cohorts, models and scores; types are named, so nothing is loaded."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 
 
-def register() -> bool:
-    """Give the IPython that runs this, if any, the HTML of our objects; others look as before.
-
-    Examples
-    --------
-    >>> register()  # not in IPython
-    False
-    """
+def register() -> None:
+    """Give the IPython that runs this, if any, the HTML of our objects; others look as before."""
     ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    if shell is None:
-        return False
-    formatter = shell.display_formatter.formatters["text/html"]
+    if ipython is None or (shell := ipython.get_ipython()) is None:
+        return
     for module, name in (
         ("xarray.core.dataset", "Dataset"),
         ("xarray.core.datatree", "DataTree"),
@@ -26,8 +16,7 @@ def register() -> bool:
         ("pandas.core.frame", "DataFrame"),  # where it is from before pandas 3
         ("spikelfp_lab.models.autoencoder", "Autoencoder"),
     ):
-        formatter.for_type_by_name(module, name, _html)
-    return True
+        shell.display_formatter.formatters["text/html"].for_type_by_name(module, name, _html)
 
 
 def _html(thing: Any) -> str | None:

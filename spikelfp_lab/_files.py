@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import glob
-import json
 import os
 import shutil
 import socket
@@ -27,7 +26,7 @@ from filelock import FileLock, Timeout
 from spikelfp_lab._guard import reason
 from spikelfp_lab.errors import DataError, SpikeLFPWarning
 
-LOCK, HOLDER = "lock", "holder.json"
+LOCK, HOLDER = "lock", "holder.txt"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -126,9 +125,8 @@ def check_writable(folder: Path) -> None:
 def flush(path: Path) -> None:
     """fsync a file, or a folder and everything in it."""
     for parent, _, files in os.walk(path):
-        for file in files:
-            _fsync(Path(parent, file))
-        _fsync(Path(parent))
+        for name in (*files, ""):
+            _fsync(Path(parent, name))
     if not path.is_dir():
         _fsync(path)
 
@@ -140,6 +138,7 @@ def locked(folder: Path) -> Iterator[None]:
     Under torchrun take it in one process only: the others would wait for the first.
     """
     lock, patience = FileLock(folder / LOCK), 0.2  # beyond a moment's contention
+    holder = "another process"
     while not lock.is_locked:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -149,41 +148,30 @@ def locked(folder: Path) -> Iterator[None]:
         except FileNotFoundError:
             continue
         except Timeout:
+            with suppress(OSError):  # not yet written
+                holder = (folder / HOLDER).read_text()
             cure = "interrupt to stop, or choose another folder (SPIKELFP_RUNS for a study)."
-            message = f"{_holder(folder)}. Waiting for it, to take its result; {cure}"
+            message = f"{folder.name} is being made by {holder}. Waiting for its result; {cure}"
             warnings.warn(message, SpikeLFPWarning, stacklevel=4)
             patience = -1
     try:
         since = datetime.now().astimezone().isoformat(" ", "seconds")
-        me = {"process": os.getpid(), "host": socket.gethostname(), "since": since}
-        write_whole(folder / HOLDER, json.dumps(me).encode())
+        me = f"process {os.getpid()} on {socket.gethostname()} since {since}"
+        write_whole(folder / HOLDER, me.encode())
         yield
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
-def _holder(folder: Path) -> str:
-    """Who has the lock; the holder writes its name right after it got it."""
-    name, end = folder.name, time.monotonic() + 1
-    while time.monotonic() < end:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            who = json.loads((folder / HOLDER).read_text())
-            where = f"{who['process']} on {who['host']} since {who['since']}"
-            return f"{name} is being made by process {where}"
-        time.sleep(0.05)
-    return f"{name} is being made by another process"
-
-
 def _fsync(path: Path) -> None:
     """fsync; a folder only where the system can open one."""
-    if path.is_dir() and os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    if os.name == "posix" or not path.is_dir():
+        handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _locked_workspace(place: Path) -> tuple[Path, FileLock]:
@@ -202,12 +190,12 @@ def _locked_workspace(place: Path) -> tuple[Path, FileLock]:
 def _explanation(place: Path, error: OSError) -> str:
     """What could not be written, the system's reason, and the cure."""
     there = next((each for each in place.parents if each.is_dir()), Path())
-    why, cure = f"({reason(error)})", "What was there before is untouched."
+    why, cure = f"({reason(error)})", ""
     if error.errno in _FULL:
-        free = f"{shutil.disk_usage(there).free / 1e6:,.1f} MB are free in {there}"
-        why = f"the disk is full ({free}; {error})"
-        cure += " Make room, or choose a folder on another disk, and run it again."
+        free = shutil.disk_usage(there).free / 1e6
+        why = f"the disk is full ({free:,.1f} MB are free in {there}; {error})"
+        cure = " Make room, or choose a folder on another disk, and run it again."
     elif error.errno in _REFUSED:
         why = f"{there} is a folder in which nothing may be written ({error})"
-        cure = "Choose another folder, or get the right to write in this one."
-    return f"{place} could not be written: {why}. {cure}"
+        cure = " Choose another folder, or get the right to write in this one."
+    return f"{place} could not be written: {why}. What was there before is untouched.{cure}"

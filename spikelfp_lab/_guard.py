@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,11 +34,6 @@ def reading(
         if name in str(error):
             raise
         raise type(error)(f"{name}: {error}") from error
-    except MemoryError as error:
-        raise kind(
-            f"{path} takes more memory than there is ({reason(error)}). Close other programs, or "
-            "open it on a machine with more. If it is small, it is damaged: copy it again."
-        ) from error
     except Exception as error:
         raise kind(f"{path} {what} ({reason(error)}). {cure}") from error
 
@@ -50,24 +44,13 @@ def reason(error: BaseException) -> str:
 
 
 def check_size(declared: int, *, stored: int, what: str, whole: bool = True) -> None:
-    """Refuse an array that declares more bytes than the file could hold, or than memory has.
-
-    >>> check_size(10**15, stored=4096, what="lfp of a.nwb")
-    Traceback (most recent call last):
-        ...
-    spikelfp_lab.errors.DataError: lfp of a.nwb declares 1,000,000.000 GB, and the file has 4,096 \
-bytes of it: it is damaged, or was never filled. Copy the file again from its source.
-    """
+    """Refuse an array that declares more bytes than the file could hold, or than memory has."""
     if declared > max(_SMALL, _MOST_PACKED * stored):
-        raise DataError(
-            f"{what} declares {declared / 1e9:,.3f} GB, and the file has {stored:,} bytes of it: "
-            "it is damaged, or was never filled. Copy the file again from its source."
-        )
+        has = f"declares {declared / 1e9:,.3f} GB, and the file has {stored:,} bytes of it"
+        raise DataError(f"{what} {has}: it is damaged. Copy the file again from its source.")
     if whole and declared > (free := available_memory()):
-        raise DataError(
-            f"{what} takes {declared / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free. "
-            "Close other programs, or open it on a machine with more."
-        )
+        has = f"takes {declared / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free"
+        raise DataError(f"{what} {has}. Close other programs, or take a machine with more.")
 
 
 def check_hdf5(file: Any, name: str, *, local: bool = True) -> None:
@@ -78,38 +61,19 @@ def check_hdf5(file: Any, name: str, *, local: bool = True) -> None:
         if not hasattr(item, "dtype"):
             return
         files = [one.file_name for one in item.virtual_sources()] if item.is_virtual else []
-        files += [one for one, *_ in item.external or ()]
         if lost := [one for one in files if local and one != "." and not (folder / one).exists()]:
-            raise DataError(
-                f"{where} of {name} needs the file {lost[0]}, which is not there: copy it too."
-            )
-        if not files:
-            stored = min(item.id.get_storage_size(), size) if local else size
-            declared = math.prod(item.shape or ()) * item.id.get_type().get_size()
-            check_size(declared, stored=stored, what=f"{where} of {name}", whole=False)
+            raise DataError(f"{where} of {name} needs {lost[0]}, which is not there: copy it too.")
+        stored = min(item.id.get_storage_size(), size) if local else size
+        declared = 0 if files else math.prod(item.shape or ()) * item.id.get_type().get_size()
+        check_size(declared, stored=stored, what=f"{where} of {name}", whole=False)
 
     file.visititems(check)
 
 
 def available_memory() -> float:
-    """Bytes that are free, or at least in this machine; infinite where that is not known."""
+    """Bytes that are free; infinite where that is not known."""
     try:
         with open("/proc/meminfo") as file:
             return 1024.0 * next(int(row.split()[1]) for row in file if "MemAvailable" in row)
     except (OSError, StopIteration):
-        pass
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
         return float("inf")
-
-
-NO_STORABLE_NAME = (
-    "is a name of a variable that no folder of a store can have; rename it to one of at most 128 "
-    "characters without '/', '\\' and a leading '.'."
-)
-
-
-def is_storable_name(name: object) -> bool:
-    """Whether a variable can have the name: it becomes that of a folder in a store."""
-    return isinstance(name, str) and bool(re.fullmatch(r"[^./\\\0][^/\\\0]{0,127}", name))

@@ -1,8 +1,16 @@
 """Sessions: the schema, the store, native rates to one clock, windows and splits."""
 
-from spikelfp_lab.sessions._measures import clipped_share, refractory_coords
+# ruff: noqa: F401 (these names are the public face of the folder)
+
 from spikelfp_lab.sessions.align import build_session, session_clock
-from spikelfp_lab.sessions.quality import add_finding, add_mains, check_quality, warn_quality
+from spikelfp_lab.sessions.quality import (
+    add_finding,
+    add_mains,
+    check_quality,
+    clipped_share,
+    refractory_coords,
+    warn_quality,
+)
 from spikelfp_lab.sessions.schema import (
     GAP_BINS,
     SCHEMA_VERSION,
@@ -27,35 +35,3 @@ from spikelfp_lab.sessions.windows import (
     warn_trained,
     window_starts,
 )
-
-__all__ = [
-    "GAP_BINS",
-    "GUARD",
-    "SCHEMA_VERSION",
-    "TEST",
-    "TRAIN",
-    "VAL",
-    "add_finding",
-    "add_history",
-    "add_mains",
-    "as_dataset",
-    "bins_in",
-    "build_session",
-    "channel_statistics",
-    "check_quality",
-    "clipped_share",
-    "cohort_from_sessions",
-    "drop_bad_channels",
-    "iterate_sessions",
-    "observed_mask",
-    "refractory_coords",
-    "same_clock",
-    "session_clock",
-    "session_name",
-    "split_session",
-    "usable_runs",
-    "validate_session",
-    "warn_quality",
-    "warn_trained",
-    "window_starts",
-]

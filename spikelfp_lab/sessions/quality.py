@@ -2,61 +2,44 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy import fft
 
 from spikelfp_lab.errors import SpikeLFPWarning
-from spikelfp_lab.sessions._measures import (
-    LEAST,
-    LEAST_SPIKES,
-    LFP_ROWS,
-    REFRACTORY_S,
-    SAME_CHANNEL,
-    SAME_UNIT,
-    clipped_share,
-    clock_drift,
-    same_channels,
-    same_units,
-)
-from spikelfp_lab.sessions.schema import as_dataset, observed_mask
+from spikelfp_lab.sessions.schema import GAP_BINS, as_dataset, label, observed_mask
 
 CLIPPED = 0.001  # of a channel's samples at its extremes: 0.6 s in ten minutes; artifacts are fewer
 DEAD = 0.05  # SD over the median channel's; those of one array differ by a factor of 2 or 3
+# Neighboring contacts reached 0.9998 in real recordings (theta of the mouse hippocampus).
+SAME_CHANNEL = 0.9999
+# Of roots of counts, or bursts make all units alike. Different units reached 0.56 to 0.68 in six
+# real recordings; a neuron sorted twice, with a tenth of its spikes missing, has 0.9.
+SAME_UNIT = 0.85
+REFRACTORY_S = 0.0015  # the usual limit (Hill, Mehta & Kleinfeld, J. Neurosci. 31, 2011)
 REFRACTORY = 0.01  # share of violations that is never worth a finding
 # How many times the violations of independent spikes are too many: beyond a half, other neurons
 # gave the most spikes (Hill et al.); of multi-unit activity, twice as many are detected twice.
-_CHANCE = {"sorted": 0.5, "multi-unit": 2.0}
+_SORTED, _MULTI_UNIT = 0.5, 2.0
+_FLANK_S = 0.01  # beyond the refractory period, where a unit's own rate is taken from
 DRIFT_S = 0.2  # over the session; without a drift the estimate stays within about 0.1 s
 CONSTANT = 0.9  # of bins with one value; a resting animal has a speed of 0 for less of the time
 MISSING = 0.05  # of the time in which other channels are there
 SILENT = 0.25  # of the session, in one stretch ten times as long as the unit's next longest
 MAINS = 0.2  # of the rest of the LFP: 4 % of its variance
 
-_LEAST_ROWS = 100  # bins of a session: fewer prove nothing
-_SHOWN = 3  # findings of a kind in a warning
-_THINGS = {"lfp": "channel", "spikes": "unit", "behavior": "axis", "session": "finding"}
-_LEAVE = "Leave it out with drop_sel({}=[...])."
-
-
-class _Finding(NamedTuple):
-    check: str
-    variable: str
-    name: str
-    value: float
-    limit: float
-    unit: str
-    meaning: str
+_LEAST, _LEAST_SPIKES, _LEAST_ROWS = 10, 50, 100  # samples, spikes, bins: fewer prove nothing
+_LFP_ROWS, _UNIT_ROWS = 20_000, 30_000  # that are looked at: 0.1 % is still 20
 
 
 def check_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     """Look for what makes bad science of a valid session.
 
-    ==================  ==========================================================================
-    check               what is found
     ==================  ==========================================================================
     clipped             channels that stay at their extreme values: the amplifier was saturated
     dead                channels that are constant, NaN or far below all others; silent units
@@ -69,41 +52,30 @@ def check_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     any other           what the reader of the file noted with :func:`add_finding`
     ==================  ==========================================================================
 
-    Limits are set so that what is found is wrong, not so that all that is wrong is found; they
-    stand at the top of this file. Clipping, mains and refractory violations show before filters
-    and bins only, and are measured where a session is made of its recording. Drift needs two and
-    a half minutes. In a session of fewer than 100 bins nothing is looked for.
-
-    Gives a row a finding: ``check``, ``variable``, ``name`` (of the unit, channel or axis; of a
-    pair "a = b"), ``value`` and ``limit`` in ``unit``, and ``meaning``, a sentence with the cure. A
-    SchemaError when it is a whole cohort, or no session at all.
+    Limits (at the top of this file) are such that what is found is wrong, not that all that is
+    wrong is found. Clipping, mains and refractory violations are measured where a session is made
+    of its recording. Drift needs two and a half minutes, all else 100 bins. Gives a row a finding,
+    of ``name`` (unit, channel or axis; of a pair "a = b"), ``value`` and ``limit`` in ``unit``.
 
     >>> lfp = np.random.default_rng(0).normal(size=(1000, 3)).astype("float32")
     >>> lfp[:, 2] = lfp[:, 0]
-    >>> session = xr.Dataset(
-    ...     {"lfp": (("time", "channel"), lfp)},
-    ...     {"time": 0.01 * np.arange(1000), "channel": ["a", "b", "c"]}, {"bin_size_s": 0.01})
+    >>> session = xr.Dataset({"lfp": (("time", "channel"), lfp)}, {"channel": ["a", "b", "c"]})
     >>> check_quality(session)[["check", "name", "limit"]].values.tolist()
     [['duplicated', 'c = a', 0.9999]]
     """
     dataset = as_dataset(session)
-    findings: list[_Finding] = []
-    with np.errstate(over="ignore", invalid="ignore"):  # of values too large to be a potential
-        if dataset.sizes.get("time", 0) >= _LEAST_ROWS:
-            if "lfp" in dataset:
-                findings += _lfp(dataset)
-            if "spikes" in dataset:
-                findings += [*_spikes(dataset), *_refractory(dataset)]
-            if "spikes" in dataset and "lfp" in dataset:
-                findings += _drifting(dataset)
-            if "behavior" in dataset:
-                findings += _constant(dataset)
+    rows: list[tuple] = []
+    # of values too large to be a potential, and of channels that are NaN throughout
+    with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for check, needed in _CHECKS.items():
+            if dataset.sizes.get("time", 0) >= _LEAST_ROWS and needed <= set(dataset.variables):
+                rows += check(dataset)
     for each in json.loads(dataset.attrs.get("findings", "[]")):
-        value, limit = (np.nan if each[key] is None else each[key] for key in ("value", "limit"))
-        noted = each["what"], "session", each["where"], value, limit, "", each["message"]
-        findings.append(_Finding(*noted))
-    table = pd.DataFrame(findings, columns=list(_Finding._fields))
-    return table.astype({"value": float, "limit": float})
+        numbers = each["value"], each["limit"]
+        rows.append((each["what"], "session", each["where"], *numbers, "", each["message"]))
+    columns = ["check", "variable", "name", "value", "limit", "unit", "meaning"]
+    return pd.DataFrame(rows, columns=columns).astype({"value": float, "limit": float})
 
 
 def add_finding(
@@ -118,7 +90,7 @@ def add_finding(
 
     ``what`` is the kind of finding, ``where`` the name of a unit, channel, axis or object of the
     file, ``message`` a sentence with the cure, ``value`` what was measured, ``limit`` what is
-    tolerated. Gives the same data with one more finding in ``attrs["findings"]`` (JSON).
+    tolerated. The data are the same, with one more finding in ``attrs["findings"]`` (JSON).
 
     >>> noted = add_finding(xr.Dataset(), "spike times", "u003", "They end after the LFP.", 12.0)
     >>> check_quality(noted)[["check", "name", "value"]].values.tolist()
@@ -134,16 +106,12 @@ def add_mains(
 ) -> xr.Dataset:
     """Note mains that a filter left in, as :func:`spikelfp_lab.signal.mains_left` finds them."""
     for hz, share in shares.items():
-        count = int((share > MAINS).sum())
-        if count:
-            message = (
-                f"Mains at {hz} Hz are left in {count} of {share.size} channels, up to "
-                f"{100 * share.max():.0f} % of the rest of the LFP: line_hz was {line_hz}. Open it "
-                f"with line_hz={hz}."
-            )
-            session = add_finding(
-                session, "mains", "lfp", message, 100 * float(share.max()), 100 * MAINS
-            )
+        worst = 100 * float(share.max(initial=0))
+        if worst > 100 * MAINS:
+            where = f"left in {(share > MAINS).sum()} of {share.size} channels, up to {worst:.0f} %"
+            why = f"of the rest of the LFP: line_hz was {line_hz}. Open it with line_hz={hz}."
+            message = f"Mains at {hz} Hz are {where} {why}"
+            session = add_finding(session, "mains", "lfp", message, worst, 100 * MAINS)
     return session
 
 
@@ -151,231 +119,264 @@ def warn_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     """Issue one warning (SpikeLFPWarning) that lists what :func:`check_quality` finds, if anything.
 
     ``open_session`` and ``open_cohort`` call this for every session. Gives the findings.
-
-    >>> lfp = np.stack([np.arange(200.0), np.zeros(200)], axis=1).astype("float32")
-    >>> session = xr.Dataset(
-    ...     {"lfp": (("time", "channel"), lfp)}, {"channel": ["a", "b"]},
-    ...     {"bin_size_s": 0.01, "subject": "I", "session": "s01"})
-    >>> with warnings.catch_warnings(record=True) as caught:
-    ...     warnings.simplefilter("always")
-    ...     table = warn_quality(session)
-    >>> print(str(caught[0].message).splitlines()[1])
-      dead: 1 channel: b (sd 0, limit 0). It carries no signal: drop_bad_channels(session).
     """
     dataset = as_dataset(session)
     table = check_quality(dataset)
+    lines = [f"Session {label(dataset)}: findings of quality: {len(table)}."]
+    groups: Any = table.groupby(["check", "variable"], sort=False)
+    for (check, variable), found in groups:
+        shown, more = found.head(3).to_dict("records"), ", ..." if len(found) > 3 else ""
+        if variable == "session":
+            lines += ["  {check}: {name}: {meaning}".format(**row) + more for row in shown]
+            continue
+        number = "{name} ({value:.4g} {unit}, limit {limit:.4g})"
+        names = ", ".join(number.format(**row) for row in shown) + more
+        lines.append(f"  {check} in {variable} ({len(found)}): {names}. {shown[0]['meaning']}")
+    lines.append("  All of them with their numbers: spikelfp_lab.check_quality(session).")
     if len(table):
-        who = f"{dataset.attrs.get('subject', '?')}/{dataset.attrs.get('session', '?')}"
-        lines = [f"Session {who}: {len(table)} finding{'s' * (len(table) != 1)} of quality."]
-        kinds: dict[tuple[str, str], list[_Finding]] = {}
-        for row in map(_Finding._make, table.itertuples(index=False, name=None)):
-            kinds.setdefault((row.check, row.variable), []).append(row)
-        for (check, variable), found in kinds.items():
-            more = ", ..." if len(found) > _SHOWN else ""
-            if variable == "session":
-                lines += [f"  {check}: {each.name}: {each.meaning}" for each in found[:_SHOWN]]
-                lines += [f"  {check}: and {len(found) - _SHOWN} more."] if more else []
-                continue
-            many = _THINGS[variable].replace("axis", "axe") + "s"
-            count = f"{len(found)} {_THINGS[variable] if len(found) == 1 else many}: "
-            if check == "duplicated":
-                count = f"{len(found)} pair{'s' * (len(found) != 1)} of {many}: "
-            shown = [f"{each.name} ({_number(each)})" for each in found[:_SHOWN]]
-            count = "" if check == "drift" else count
-            lines.append(f"  {check}: {count}{', '.join(shown)}{more}. {found[0].meaning}")
-        lines.append("  All of them with their numbers: spikelfp_lab.check_quality(session).")
         warnings.warn("\n".join(lines), SpikeLFPWarning, stacklevel=3)
     return table
 
 
-def _number(row: _Finding) -> str:
-    """The value with its unit, as one reads it."""
-    name, _, of = row.unit.partition(", ")
-    value = f"{name} {row.value:.5g}" + (f" {of}" if of else "")
-    if row.unit.startswith(("%", "s over")):
-        value = f"{row.value:.3g} {row.unit}"
-    return f"{value}, limit {row.limit:.4g}"
+def clipped_share(values: np.ndarray) -> np.ndarray:
+    """Share of each channel's samples (n, C), as recorded, that pile up at its extremes (C,).
+
+    A pile is four times as many samples in the outermost 1 % of the range, or the outermost level
+    of a coarse converter, as in what lies beside it (a sine has 2.4 times as many). Of a converter
+    with few levels, more than beside are enough where samples jump there from further away.
+
+    >>> signal = np.random.default_rng(0).normal(size=(10_000, 1))
+    >>> clipped_share(np.hstack([signal, np.clip(signal, -2, 2)])).round(2).tolist()
+    [0.0, 0.05]
+    """
+    shares = np.zeros(values.shape[1])
+    for channel, column in enumerate(np.asarray(values, np.float64).T):
+        column = column[np.isfinite(column)]
+        span = np.ptp(column) if column.size else 0.0
+        for side in (column, -column) if span > 0 else ():
+            outer = side >= side.max() - 0.01 * span
+            below = side[~outer].max()
+            beside = ~outer & (side >= min(side.max() - 0.02 * span, below))
+            enter = np.flatnonzero(~outer[:-1] & outer[1:])
+            few = side.max() - below > span / 16 and outer.sum() > beside.sum()
+            jump = few and enter.size and np.mean(~beside[enter]) > 0.25
+            if outer.sum() >= _LEAST and (outer.sum() > 4 * beside.sum() or jump):
+                shares[channel] += outer.sum() / column.size
+    return shares
 
 
-def _labels(dataset: xr.Dataset, dim: str) -> list[str]:
-    return [str(label) for label in dataset[dim].values]
+def refractory_coords(
+    spike_times: Sequence[np.ndarray], clock: np.ndarray
+) -> dict[str, tuple[str, np.ndarray]]:
+    """Refractory violations of units, as coordinates of a session whose spike times are known.
+
+    Of ``spike_times`` in seconds, one array a unit, those count that lie on the ``clock`` (T,).
+    Gives ``refractory_violations`` (unit), the share of intervals below 1.5 ms, and
+    ``refractory_chance`` (unit), what independent spikes at the unit's own rate would have, from
+    the pairs of spikes that are 1.5 to 11.5 ms apart.
+    """
+    shares = np.zeros((2, len(spike_times)), np.float32)
+    for unit, times in enumerate(spike_times):
+        times = np.sort(np.asarray(times, np.float64).ravel())
+        times = times[(times >= clock[0]) & (times <= clock[-1])]
+        # a hair less, for what rounding takes from spikes exactly 1.5 ms apart
+        near = np.searchsorted(times, times + REFRACTORY_S - 1e-9)
+        far = np.searchsorted(times, times + REFRACTORY_S + _FLANK_S)
+        violations = (np.diff(times) < REFRACTORY_S - 1e-9).sum()
+        expected = (far - near).sum() * REFRACTORY_S / _FLANK_S
+        shares[:, unit] = np.array([violations, expected]) / max(times.size - 1, 1)
+    return {
+        "refractory_violations": ("unit", shares[0]),
+        "refractory_chance": ("unit", shares[1]),
+    }
 
 
-def _measured(dataset: xr.Dataset, name: str, dim: str) -> np.ndarray | None:
-    """What was measured when the session was made; anyone may have a coordinate of that name."""
-    if name not in dataset.coords or dataset[name].dims != (dim,):
-        return None
-    values = dataset[name].values
-    return values.astype(float) if values.dtype.kind == "f" else None
+def _found(check, variable, names, hits, values, limits, unit, meaning) -> Iterator[tuple]:
+    """A row for each of the names that is hit."""
+    values, limits = (np.broadcast_to(each, len(names)) for each in (values, limits))
+    for index in np.flatnonzero(hits):
+        yield check, variable, names[index], values[index], limits[index], unit, meaning
 
 
-def _lfp(dataset: xr.Dataset) -> Iterator[_Finding]:
-    lfp, names, leave = dataset["lfp"], _labels(dataset, "channel"), _LEAVE.format("channel")
-    unit = ", ".join(filter(None, ["sd", str(lfp.attrs.get("units", ""))]))
+def _names(dataset: xr.Dataset, dim: str) -> tuple[list[str], str]:
+    """Labels, and the cure for most that is found."""
+    return [str(name) for name in dataset[dim].values], f"Leave it out with drop_sel({dim}=[...])."
+
+
+def _lfp(dataset: xr.Dataset) -> Iterator[tuple]:
+    lfp, (names, leave) = dataset["lfp"], _names(dataset, "channel")
     potential = lfp.attrs.get("kind", "LFP") == "LFP"  # features differ in size and may end at 0
-    part = lfp.values[:: -(-lfp.shape[0] // LFP_ROWS)]
-    share = clipped_share(part) if potential else np.zeros(len(names))
-    recorded = _measured(dataset, "clipped_share", "channel")
-    share = share if recorded is None else np.fmax(share, recorded)
-    for index in np.flatnonzero(share >= CLIPPED):
-        yield _Finding(
-            "clipped", "lfp", names[index], 100 * share[index], 100 * CLIPPED, "% of samples",
-            f"It stays at its extreme values: the amplifier was saturated. {leave}",
-        )  # fmt: skip
-    known = np.isfinite(part)
-    mean, deviation = _moments(part, known)
-    flat = deviation <= 1e-6 * np.abs(mean)
-    usual = float(np.median(deviation[~flat])) if not flat.all() else 0.0
+    part = lfp.values[:: -(-lfp.shape[0] // _LFP_ROWS)]
+    share = 100 * (clipped_share(part) if potential else np.zeros(len(names)))
+    if "clipped_share" in dataset.coords:  # before filters, when the session was made
+        share = np.fmax(share, 100 * dataset["clipped_share"].values)
+    why, limit = "It stays at its extremes: the amplifier was saturated. " + leave, 100 * CLIPPED
+    yield from _found("clipped", "lfp", names, share >= limit, share, limit, "% of samples", why)
+
+    scaled, deviation = _standardized(part)
+    moving = scaled.any(axis=0)
+    usual = float(np.median(deviation[moving])) if moving.any() else 0.0
     limit = DEAD * usual if potential and len(names) >= 4 else 0.0
-    dead = flat | (deviation < limit)
-    for index in np.flatnonzero(dead):
-        column = lfp.values[:, index]
-        if not np.fmin.reduce(column) < np.fmax.reduce(column):
-            meaning = "It carries no signal: drop_bad_channels(session)."
-        elif flat[index]:
-            dead[index] = False  # constant where it was looked at, not everywhere
-            continue
-        else:
-            meaning = (
-                f"Its amplitude is {deviation[index] / usual:.2g} of the median channel's: an open "
-                f"or grounded input. {leave}"
-            )
-        yield _Finding("dead", "lfp", names[index], float(deviation[index]), limit, unit, meaning)
-    missing = 1 - known[known.any(axis=1)].mean(axis=0)
-    lost = np.zeros_like(missing)
-    if potential and len(part) >= 1000:  # flat in some of twenty blocks in which others are not
-        blocks = np.array_split(np.arange(len(part)), 20)
-        level = np.stack([_moments(part[rows], known[rows])[1] for rows in blocks])
-        faint = level < DEAD * np.median(level, axis=0)
-        faint[faint.mean(axis=1) > 0.5] = False
-        lost = np.where(faint.sum(axis=0) >= 2, faint.mean(axis=0), 0)
-    for index in np.flatnonzero(~dead & ((missing > MISSING) | (lost > missing))):
-        nan = missing[index] >= lost[index]
-        yield _Finding(
-            "partial", "lfp", names[index], 100 * max(missing[index], lost[index]), 100 * MISSING,
-            f"% {'NaN' if nan else 'flat'}",
-            "It is there for a part of the session only: "
-            + ("no window of LFP goes over the rest, for no channel. " if nan else "unplugged? ")
-            + leave,
-        )  # fmt: skip
-    twins = same_channels(lfp.values)
-    yield from _twins("lfp", names, *twins, SAME_CHANNEL, "one signal: a bridge, or stored twice")
+    # constant where it was looked at is not yet constant everywhere
+    constant = ~(np.fmin.reduce(lfp.values) < np.fmax.reduce(lfp.values))
+    dead = np.where(moving, deviation < limit, constant)
+    why = f"It has no signal (the median SD is {usual:.3g}): drop_bad_channels(session). {leave}"
+    unit = f"{lfp.attrs.get('units', '')} SD".strip()
+    yield from _found("dead", "lfp", names, dead, deviation, limit, unit, why)
+
+    known = np.isfinite(part)
+    missing, flat = 1 - known[known.any(axis=1)].mean(axis=0), np.zeros(len(names))
+    if potential and len(part) >= 1000:  # in some of twenty blocks in which others are not
+        level = np.stack([np.nanstd(block, axis=0) for block in np.array_split(part, 20)])
+        low = ~(level >= DEAD * np.nanmedian(level, axis=0))
+        low[low.mean(axis=1) > 0.5] = False
+        flat = np.where(low.sum(axis=0) >= 2, low.mean(axis=0), 0)
+    hits = ~dead & ((missing > MISSING) | (flat > missing))
+    share, limit, unit = 100 * np.fmax(missing, flat), 100 * MISSING, "% NaN or flat"
+    why = f"It is there for a part of the session only, and no window goes over NaN. {leave}"
+    yield from _found("partial", "lfp", names, hits, share, limit, unit, why)
+    yield from _twins("lfp", names, scaled, SAME_CHANNEL, leave, anti=True)
 
 
-def _moments(values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (C,) of what is known."""
-    count = np.maximum(known.sum(axis=0), 1)
-    filled = np.where(known, values, 0)
-    mean = filled.sum(axis=0, dtype=float) / count
-    return mean, np.sqrt((np.where(known, filled - mean, 0) ** 2).sum(axis=0) / count)
-
-
-def _twins(
-    variable: str,
-    names: list[str],
-    first: np.ndarray,
-    correlation: np.ndarray,
-    limit: float,
-    why: str,
-) -> Iterator[_Finding]:
-    for index in np.flatnonzero(first >= 0):
-        yield _Finding(
-            "duplicated", variable, f"{names[index]} = {names[first[index]]}",
-            float(correlation[index]), limit, "correlation",
-            f"They are {why}. Leave the first out with drop_sel({_THINGS[variable]}=[...]).",
-        )  # fmt: skip
-
-
-def _spikes(dataset: xr.Dataset) -> Iterator[_Finding]:
-    counts, names = dataset["spikes"].values, _labels(dataset, "unit")
+def _spikes(dataset: xr.Dataset) -> Iterator[tuple]:
+    counts, (names, leave) = dataset["spikes"].values, _names(dataset, "unit")
     observed = observed_mask(dataset)
-    for index, column in enumerate(counts.T):
-        there = slice(None) if observed is None else observed[:, index]
-        fired = np.flatnonzero(column[there])
-        size = column[there].size
-        if not fired.size:
-            yield _Finding(
-                "dead", "spikes", names[index], 0.0, 0.0, "spikes",
-                "It has not a single spike: drop_bad_channels(session).",
-            )  # fmt: skip
-            continue
-        if 1 - size / column.size > MISSING:
-            yield _Finding(
-                "partial", "spikes", names[index], 100 * (1 - size / column.size), 100 * MISSING,
-                "% not observed",
-                "It was observed for a part of the session only, which training and read-outs "
-                f"leave out. {_LEAVE.format('unit')}",
-            )  # fmt: skip
-        gaps = np.sort(np.diff(fired, prepend=-1, append=size))
-        if fired.size >= LEAST_SPIKES and gaps[-1] > max(SILENT * size, 10 * gaps[-2]):
-            yield _Finding(
-                "partial", "spikes", names[index], 100 * gaps[-1] / size, 100 * SILENT, "% silent",
-                "It is silent in one stretch, far longer than ever else: was it there? "
-                + _LEAVE.format("unit"),
-            )  # fmt: skip
-    twins = same_units(counts)
-    yield from _twins("spikes", names, *twins, SAME_UNIT, "one neuron sorted, or stored, twice")
+    away, silent, fired = np.zeros((3, len(names)))
+    for unit, column in enumerate(counts.T):
+        seen = column if observed is None else column[observed[:, unit]]
+        at = np.flatnonzero(seen)
+        gaps = np.sort(np.diff(at, prepend=-1, append=seen.size))
+        fired[unit], away[unit] = at.size, 1 - seen.size / column.size
+        if at.size >= _LEAST_SPIKES and gaps[-1] > 10 * gaps[-2]:
+            silent[unit] = gaps[-1] / seen.size
+    why = "It has not a single spike: drop_bad_channels(session)."
+    yield from _found("dead", "spikes", names, fired == 0, 0.0, 0.0, "spikes", why)
+    for share, limit, unit in ((away, MISSING, "% not observed"), (silent, SILENT, "% silent")):
+        hits = (share > limit) & (fired > 0)
+        why = f"It is there for a part of the session only. {leave}"
+        yield from _found("partial", "spikes", names, hits, 100 * share, 100 * limit, unit, why)
+    part = counts[:: -(-len(counts) // _UNIT_ROWS)]
+    scaled, _ = _standardized(np.sqrt(part, dtype=np.float32))
+    scaled[:, part.sum(axis=0, dtype=np.int64) < _LEAST_SPIKES] = 0
+    yield from _twins("spikes", names, scaled, SAME_UNIT, leave)
 
 
-def _refractory(dataset: xr.Dataset) -> Iterator[_Finding]:
-    share = _measured(dataset, "refractory_violations", "unit")
-    chance = _measured(dataset, "refractory_chance", "unit")
-    if share is None or chance is None:
-        return
-    spikes, names = dataset["spikes"].values.sum(axis=0, dtype=float), _labels(dataset, "unit")
-    telling = chance * spikes >= 2
-    sort = telling.any() and np.median(share[telling] / chance[telling]) < _CHANCE["sorted"]
-    limit = np.maximum(REFRACTORY, _CHANCE["sorted" if sort else "multi-unit"] * chance)
+def _standardized(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T, C) float32 of mean 0 and SD 1, 0 where missing or constant; and the SD it had (C,)."""
+    mean, deviation = (each(values, axis=0, dtype=float) for each in (np.nanmean, np.nanstd))
+    # what rounding leaves of a constant is no signal
+    scale = np.where(deviation > 1e-6 * np.abs(mean), deviation, np.inf)
+    return np.nan_to_num((values - mean) / scale).astype(np.float32), np.nan_to_num(deviation)
+
+
+def _twins(variable, names, scaled, limit, leave, *, anti=False) -> Iterator[tuple]:
+    """The first column before each that is the same, or with ``anti`` its mirror image."""
+    correlation = np.clip(scaled.T @ scaled / len(scaled), -1, 1)
+    alike = np.tril((np.abs(correlation) if anti else correlation) > limit, k=-1)
+    first, hits = alike.argmax(axis=1), alike.any(axis=1)
+    pairs = [f"{name} = {names[other]}" for name, other in zip(names, first, strict=True)]
+    value = correlation[np.arange(len(names)), first]
+    why = f"One is stored, or sorted, twice, or a bridge joins both. {leave}"
+    yield from _found("duplicated", variable, pairs, hits, value, limit, "correlation", why)
+
+
+def _refractory(dataset: xr.Dataset) -> Iterator[tuple]:
+    share, chance = (dataset[f"refractory_{name}"].values for name in ("violations", "chance"))
+    count, (names, leave) = dataset["spikes"].values.sum(axis=0), _names(dataset, "unit")
+    telling = chance * count >= 2
+    is_sorted = telling.any() and np.median(share[telling] / chance[telling]) < _SORTED
+    limit = np.maximum(REFRACTORY, (_SORTED if is_sorted else _MULTI_UNIT) * chance)
     # five standard deviations of a count: with a hundred units, chance would be seen at three
-    beyond = share * spikes > limit * spikes + 5 * np.sqrt(limit * spikes)
-    why = "no single neuron has: others are mixed in, or spikes were detected twice"
-    why = why if sort else "is more than independent spikes have: spikes were detected twice"
-    for index in np.flatnonzero(beyond & (share * spikes >= LEAST)):
-        yield _Finding(
-            "refractory", "spikes", names[index], 100 * float(share[index]),
-            100 * float(limit[index]), "% of intervals",
-            f"So many intervals are shorter than {1000 * REFRACTORY_S:g} ms, which {why}. "
-            f"Sort it again. {_LEAVE.format('unit')}",
-        )  # fmt: skip
+    beyond = share * count > limit * count + 5 * np.sqrt(limit * count)
+    hits, share, limit = beyond & (share * count >= _LEAST), 100 * share, 100 * limit
+    others = ", or of several neurons" if is_sorted else ""
+    why = f"So many intervals below 1.5 ms are of spikes detected twice{others}. {leave}"
+    yield from _found("refractory", "spikes", names, hits, share, limit, "% of intervals", why)
 
 
-def _constant(dataset: xr.Dataset) -> Iterator[_Finding]:
-    leave = _LEAVE.format("behavior_dim")
-    for name, column in zip(
-        _labels(dataset, "behavior_dim"), dataset["behavior"].values.T, strict=True
-    ):
+def _constant(dataset: xr.Dataset) -> Iterator[tuple]:
+    names, leave = _names(dataset, "behavior_dim")
+    for name, column in zip(names, dataset["behavior"].values.T, strict=True):
         values, counts = np.unique(column[np.isfinite(column)], return_counts=True)
-        share = counts.max(initial=0) / max(counts.sum(), 1)
-        if not counts.size:
-            yield _Finding(
-                "constant behavior", "behavior", name, 0.0, 0.0, "% of bins known",
-                f"It is NaN throughout. Check clock and units of the behavior. {leave}",
-            )  # fmt: skip
-        elif share >= CONSTANT:
-            yield _Finding(
-                "constant behavior", "behavior", name, 100 * share, 100 * CONSTANT,
-                f"% of bins at {values[counts.argmax()]:g}",
-                f"There is nothing to decode while it stays the same. {leave}",
-            )  # fmt: skip
+        share = 100 * counts.max(initial=0) / max(counts.sum(), 1)
+        if share >= 100 * CONSTANT or not counts.size:
+            unit = f"% of bins at {values[counts.argmax()]:g}" if counts.size else "% of bins known"
+            why = f"There is nothing to decode while it stays the same, or is NaN. {leave}"
+            yield "constant behavior", "behavior", name, share, 100 * CONSTANT, unit, why
 
 
-def _drifting(dataset: xr.Dataset) -> Iterator[_Finding]:
+_WINDOW_S = 8.0  # of which a cross-spectrum is made: lags of seconds fit, and so do slow rhythms
+_PARTS, _LEAST_WINDOWS = 6, 6  # of the session, which gives 15 pairs; and of a part, beyond chance
+_BAND_HZ = (0.3, 15.0)  # below it baselines wander, above it a drift's lag is many cycles
+_DRIFTS = np.arange(-2.0, 2.005, 0.01)  # that are looked for, in seconds over the session
+_PEAK_S = 0.6  # what lies further from a peak than this is background
+_COMPONENTS = 24  # of the units and of the channels: more take longer and see no more
+
+
+def _drift(dataset: xr.Dataset) -> Iterator[tuple]:
+    """How far the LFP falls behind the spikes from the first bin to the last.
+
+    In the cross-correlations of all units with all channels, at whatever lags and signs they are
+    tied, a drift moves the lags of every later part a little further. For each possible drift it
+    is undone in the cross-spectra of six parts, and that which lets them agree best is taken.
+    """
     time, bin_size_s = dataset["time"].values, float(dataset.attrs["bin_size_s"])
-    spikes, lfp = dataset["spikes"].values, dataset["lfp"].values
-    found = None
-    if bin_size_s <= DRIFT_S:
-        found = clock_drift(spikes, lfp, time, bin_size_s=bin_size_s)
+    size = max(1, int(1 / (2.2 * _BAND_HZ[1] * bin_size_s)))  # bins a mean: no more is used
+    width = 2 * round(_WINDOW_S / (2 * size * bin_size_s))
+    when = time[: time.size // size * size : size]
+    # windows without a gap; they overlap by half, since their edges weigh little
+    first = np.arange(0, when.size - width + 1, max(width // 2, 1))
+    first = first[when[first + width - 1] - when[first] < (width * size + GAP_BINS) * bin_size_s]
+    if bin_size_s > DRIFT_S or len(first) < _PARTS * _LEAST_WINDOWS:
+        return
+    frequency = fft.rfftfreq(width, size * bin_size_s)
+    band = (frequency >= _BAND_HZ[0]) & (frequency <= min(_BAND_HZ[1], frequency[-1] * 0.9))
+    windows = first[:, None] + np.arange(width)
+    spikes, lfp = (
+        _spectra(dataset[name].values, size, windows, band) for name in ("spikes", "lfp")
+    )
+    place = (when[first] - time[0]) / np.ptp(time)
+    parts = []  # of the session: its place, and (frequency, unit * channel)
+    for part in np.array_split(np.arange(len(first)), _PARTS):
+        cross = spikes[:, part].conj().swapaxes(1, 2) @ lfp[:, part] / len(part)
+        parts.append((place[part].mean(), cross.reshape(len(cross), -1)))
+    agreement = np.zeros(_DRIFTS.size)
+    for (one, cross), (other, later) in combinations(parts, 2):
+        turns = np.exp(2j * np.pi * (other - one) * np.outer(_DRIFTS, frequency[band]))
+        agreement += (turns @ (cross.conj() * later).sum(axis=1)).real
+    best = _DRIFTS[np.argmax(agreement)]
+    far = agreement[np.abs(_DRIFTS - best) > _PEAK_S]
+    # in standard deviations of all alignments
+    agreement, far = ((each - far.mean()) / max(far.std(), 1e-300) for each in (agreement, far))
+    peak, as_is = agreement.max(), agreement[_DRIFTS.size // 2]
     # a peak that stands out, and clearly higher than without a drift
-    if (
-        found is not None
-        and found.peak > max(4.0, 2 * found.elsewhere)
-        and found.at_zero < 0.92 * found.peak
-        and abs(found.seconds) > DRIFT_S
-    ):
-        per_million = abs(1e6 * found.seconds / (time[-1] - time[0]))
-        yield _Finding(
-            "drift", "lfp", "lfp against spikes", found.seconds, DRIFT_S, "s over the session",
-            f"The LFP {'falls behind' if found.seconds > 0 else 'runs ahead of'} the spikes, by "
-            f"{per_million:.0f} parts in a million: two clocks, or a wrong sampling rate. Correct "
-            "it where the session is made.",
-        )  # fmt: skip
+    if peak > max(4.0, 2 * far.max()) and as_is < 0.92 * peak and abs(best) > DRIFT_S:
+        how = "falls behind" if best > 0 else "runs ahead of"
+        ppm = abs(1e6 * best / np.ptp(time))
+        why = f"The LFP {how} the spikes, by {ppm:.0f} parts in a million: mend its sampling rate."
+        yield "drift", "lfp", "lfp against spikes", best, DRIFT_S, "s over the session", why
+
+
+def _spectra(values: np.ndarray, size: int, windows: np.ndarray, band: np.ndarray) -> np.ndarray:
+    """(frequency, window, component) whitened spectra of the windows of means over ``size``."""
+    stop = len(values) // size * size
+    scaled, _ = _standardized(np.add.reduceat(values[:stop], np.arange(0, stop, size), dtype=float))
+    pieces = (scaled @ np.linalg.eigh(scaled.T @ scaled)[1][:, -_COMPONENTS:])[windows]
+    pieces = (pieces - pieces.mean(axis=1, keepdims=True)) * np.hanning(windows.shape[1])[:, None]
+    spectra = np.asarray(fft.rfft(pieces.astype(np.float32), axis=1))[:, band]
+    # every frequency and every direction weighs the same, or the strongest rhythm decides alone
+    spectra /= np.sqrt((np.abs(spectra) ** 2).mean(axis=0)) + 1e-30
+    flat = spectra.reshape(-1, spectra.shape[2])
+    variance, directions = np.linalg.eigh(np.real(flat.conj().T @ flat) / len(flat))
+    variance = np.maximum(variance, 0) + 0.01 * variance.mean()
+    whitened = flat @ (directions / np.sqrt(variance)).astype(np.float32)
+    return whitened.reshape(spectra.shape).swapaxes(0, 1)
+
+
+_CHECKS = {
+    _lfp: {"lfp"},
+    _spikes: {"spikes"},
+    _refractory: {"spikes", "refractory_violations", "refractory_chance"},
+    _drift: {"spikes", "lfp"},
+    _constant: {"behavior"},
+}

@@ -64,7 +64,7 @@ def test_what_is_kept_is_not_made_again(tmp_path):
     [
         (lambda: failing(2), DataError),
         (lambda: xr.Dataset(), SchemaError),
-        (lambda: make_session(bins=20).assign_attrs(trouble=object()), SchemaError),
+        (lambda: make_session(bins=20).assign_attrs(trouble=object()), DataError),
     ],
 )
 def test_a_failing_make_leaves_nothing(tmp_path, make, error):

@@ -14,30 +14,19 @@ from pathlib import Path
 import numcodecs  # noqa: F401
 import numpy as np
 import pynwb  # noqa: F401
-import remfile  # noqa: F401
 import torch
 import torch._dynamo
 import zarr  # noqa: F401
 
-from spikelfp_lab import (
-    CheckpointError,
-    DataError,
-    ModelConfig,
-    TrainConfig,
-    distill,
-    finetune,
-    load,
-    pretrain,
-)
-from spikelfp_lab.cohorts import open_cohort
-from spikelfp_lab.io.nwb_write import write_nwb
-from spikelfp_lab.io.open import open_session
+import spikelfp_lab as sl
+from spikelfp_lab import CheckpointError, DataError, ModelConfig, TrainConfig
+from spikelfp_lab.io.prepare import cached_session
 from spikelfp_lab.io.store import save_cohort, save_session
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import cohort_from_sessions, iterate_sessions
 from spikelfp_lab.study import Study, in_parallel
 from spikelfp_lab.study.parallel import close_pool
-from spikelfp_lab.study.specs import ModelSpec, single, student, untrained
+from spikelfp_lab.study.specs import single, student, untrained
 from spikelfp_lab.study.study import _train_one
 from tests.factories import make_session
 from tests.io.nwb_files import add_lfp, add_units, start_file, write
@@ -58,9 +47,8 @@ class Starts:
 
     @contextmanager
     def watch(self, model, *, step, steps):
-        line = json.dumps({"name": self.name, "step": step}) + "\n"
         handle = os.open(self.folder / STARTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.write(handle, line.encode())
+        os.write(handle, (json.dumps({"name": self.name, "step": step}) + "\n").encode())
         os.close(handle)
         yield
 
@@ -73,13 +61,14 @@ def train(folder: Path) -> None:
     sessions = {f"I/s0{i}": make_session(bins=600, session=f"s0{i}", seed=i) for i in (1, 2, 3)}
     new = sessions.pop("I/s03")
 
-    def once(name: str, make: Callable[..., Autoencoder]) -> Autoencoder:
-        options = {"train": TRAIN, "device": "cpu", "progress": False}
-        return make(callbacks=[Starts(folder, name)], folder=folder / "models" / name, **options)
+    def options(name):
+        place, callbacks = folder / "models" / name, [Starts(folder, name)]
+        common = {"train": TRAIN, "device": "cpu", "progress": False}
+        return {"folder": place, "callbacks": callbacks, **common}
 
-    teacher = once("teacher", lambda **o: pretrain(sessions, "spikes", model=MODEL, **o))
-    tuned = once("tuned", lambda **o: finetune(teacher, new, **o))
-    once("student", lambda **o: distill(new, tuned, model=MODEL, force=True, **o))
+    teacher = sl.pretrain(sessions, "spikes", model=MODEL, **options("teacher"))
+    tuned = sl.finetune(teacher, new, **options("tuned"))
+    sl.distill(new, tuned, model=MODEL, force=True, **options("student"))
 
 
 def cache(folder: Path) -> None:
@@ -87,41 +76,37 @@ def cache(folder: Path) -> None:
     overwritten again and again.
     """
     study = Study(preset="smoke", runs=folder / "runs", progress=False)
-    for name in ("I/s01", "I/s02", "I/s03"):
+    for name in ("I/s01", "I/s02"):
         session = study._simulated(name, 20.0)
         path = folder / "copies" / f"{name}.zarr"
         if not path.exists():
             save_session(session, path)
-    assert len(iterate_sessions(open_cohort(folder / "copies", progress=False))) == 3
+    assert len(iterate_sessions(sl.open_cohort(folder / "copies", progress=False))) == 2
 
-    path, first = folder / "over.zarr", 0
-    try:
-        first = open_session(path).attrs["version"] + 1
-    except DataError as error:
-        if "No session at" not in str(error):
-            raise
-    for version in range(first, VERSIONS):
+    session_path, model_path = folder / "over.zarr", folder / "over"
+    for version in range(next_version(lambda: sl.open_session(session_path).attrs), VERSIONS):
         session = make_session(bins=2000, units=30, channels=16, seed=version)
-        save_session(session.assign_attrs(version=version), path, overwrite=True)
-
-    path, first = folder / "over", 0
-    try:
-        first = load(path).info["version"] + 1
-    except CheckpointError as error:
-        if "not a saved model" not in str(error):
-            raise
-    for version in range(first, VERSIONS):
+        save_session(session.assign_attrs(version=version), session_path, overwrite=True)
+    for version in range(next_version(lambda: sl.load(model_path).info), VERSIONS):
         torch.manual_seed(version)
         model = Autoencoder(MODEL, modality="lfp", sessions={"I/s01": 4}, bin_size_s=0.02)
         model.info = {"version": version}
-        model.save(path, overwrite=True)
+        model.save(model_path, overwrite=True)
+
+
+def next_version(find: Callable[[], dict]) -> int:
+    try:
+        return find()["version"] + 1
+    except (DataError, CheckpointError) as error:
+        if "No session at" not in str(error) and "not a saved model" not in str(error):
+            raise
+        return 0
 
 
 def recordings(folder: Path) -> None:
     """Two NWB files with broadband voltage, written before the killing starts."""
     for number in (1, 2):
-        rng = np.random.default_rng(number)
-        nwbfile = start_file(session_id=f"day_{number}")
+        rng, nwbfile = np.random.default_rng(number), start_file(session_id=f"day_{number}")
         add_units(nwbfile, [np.sort(rng.uniform(0.01, 9.9, 60)) for _ in range(3)])
         voltage = rng.normal(scale=1e-5, size=(10 * 4000, 3)).cumsum(axis=0)
         add_lfp(nwbfile, voltage, inside=None, name="raw", rate_hz=4000.0)
@@ -129,38 +114,15 @@ def recordings(folder: Path) -> None:
 
 
 def preprocess(folder: Path) -> None:
-    """Broadband to LFP sessions: of files behind an address through the cache, of a file on the
-    disk, and back to NWB.
-    """
-    os.environ["SPIKELFP_DATA"] = str(folder / "cache")
-    for number in (1, 2):
-        session = open_session(f"{os.environ['CRASH_SERVER']}/{number}.nwb", progress=False)
-        path = folder / "written" / f"{number}.nwb"
-        if not path.exists():
-            write_nwb(session, path)
-    path = folder / "local.zarr"
-    if not path.exists():
-        session = open_session(Path(os.environ["CRASH_FILES"], "1.nwb"), progress=False)
-        save_session(session, path)
-
-
-def stages(study: Study) -> list[list[ModelSpec]]:
-    """Little work: most of the time goes into starting the worker processes."""
-    random = untrained("I/s03", 0, "spikes")
-    quick = {"steps": 30, "batch": 2, "val_every": 5}
-    students = [
-        student(
-            study,
-            "I/s03",
-            0,
-            f"noise_{noise}",
-            teacher=random,
-            control="random",
-            train=quick | {"noise": noise},
+    """Recordings of broadband voltage become LFP sessions in the cache, and NWB again."""
+    for recording in sorted(Path(os.environ["CRASH_FILES"]).iterdir()):
+        session = cached_session(
+            folder / "cache" / f"{recording.stem}.zarr",
+            lambda recording=recording: sl.open_session(recording, progress=False),
         )
-        for noise in (0.0, 0.1, 0.2)
-    ]
-    return [[random, single(study, "lfp", "I/s03", 0)], students]
+        path = folder / "written" / recording.name
+        if not path.exists():
+            sl.write_nwb(session, path)
 
 
 def grid(folder: Path) -> None:
@@ -169,21 +131,24 @@ def grid(folder: Path) -> None:
         sessions = [make_session(bins=1000, session=f"s0{i}", seed=i) for i in (1, 2, 3)]
         save_cohort(cohort_from_sessions(sessions), folder / ".cohort")
         os.rename(folder / ".cohort", folder / "cohort")
-    study = Study(
-        cohort_name=str(folder / "cohort"), preset="smoke", runs=folder / "runs", progress=False
-    )
-    for specs in stages(study):
+    cohort, runs = str(folder / "cohort"), folder / "runs"
+    study = Study(cohort_name=cohort, preset="smoke", runs=runs, progress=False)
+    teacher = untrained("I/s03", 0, "spikes")
+    students = []
+    for noise in (0.0, 0.1, 0.2):  # little work: most of the time goes into starting the workers
+        quick = {"steps": 30, "batch": 2, "val_every": 5, "noise": noise}
+        more = {"teacher": teacher, "control": "random", "train": quick}
+        students.append(student(study, "I/s03", 0, f"noise_{noise}", **more))
+    for specs in ([teacher, single(study, "lfp", "I/s03", 0)], students):
         in_parallel(study, _train_one, [(spec,) for spec in specs], desc="grid", unit="model")
     close_pool()
 
 
 @dataclass(frozen=True)
 class Work:
-    """A piece of work and what is known of it.
-
-    ``share`` is its part of all kills, ``overwritten`` what it replaces on purpose, ``kills`` how
-    it is killed: at "any moment", after a "write" has begun, at an "operation" of the file system,
-    or "alone" while its worker processes live on."""
+    """A piece of work, its share of all kills, what it overwrites, and how it is killed: at "any
+    moment", after a "write" has begun, at an "operation", or "alone" while its workers live on.
+    """
 
     run: Callable[[Path], None]
     share: int

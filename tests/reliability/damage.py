@@ -5,9 +5,9 @@ A damage takes a path and a random generator, and says what it did.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,67 +26,49 @@ def pick(rng: Rng, among: Any) -> Any:
     return among[int(rng.integers(len(among)))]
 
 
-def one_file(path: Path, rng: Rng) -> Path:
-    """The file itself, or one in the folder."""
-    return path if path.is_file() else pick(rng, sorted(p for p in path.rglob("*") if p.is_file()))
-
-
-def flipped(path: Path, rng: Rng) -> str:
-    """A few bits, anywhere or near the beginning."""
-    path = one_file(path, rng)
-    content = np.fromfile(path, np.uint8)
-    end = content.size if rng.random() < 0.5 else min(content.size, 4096)
-    where = rng.integers(0, max(end, 1), int(rng.integers(1, 33))) if content.size else []
-    content[where] ^= np.uint8(1) << rng.integers(0, 8, len(where)).astype(np.uint8)
-    path.write_bytes(content.tobytes())
-    return f"{path.name}: {len(where)} bits flipped"
-
-
-def moved(path: Path, rng: Rng) -> str:
-    """A block zeroed, left out, doubled or random, or all of the file something else."""
-    path = one_file(path, rng)
+def bytes_changed(path: Path, rng: Rng) -> str:
+    """A block zeroed, left out, doubled or random; some bits flipped; cut off; or all garbage."""
+    path = path if path.is_file() else pick(rng, sorted(p for p in path.rglob("*") if p.is_file()))
     content = path.read_bytes()
-    first = int(rng.integers(0, len(content) + 1))
-    last = min(len(content), first + int(2 ** rng.integers(0, 14)))
+    size = len(content)
+    first = int(rng.integers(0, size + 1))
+    last = min(size, first + int(2 ** rng.integers(0, 14)))
+    kept = pick(rng, [0, 1, 8, 512, size // 2, max(size - 1, 0), first])
+    flipped = np.frombuffer(content, np.uint8).copy()
+    near = size if rng.random() < 0.5 else min(size, 4096)
+    where = rng.integers(0, max(near, 1), int(rng.integers(1, 33))) if size else []
+    flipped[where] ^= np.uint8(1) << rng.integers(0, 8, len(where)).astype(np.uint8)
     new = {
         "zeroed": content[:first] + bytes(last - first) + content[last:],
         "left out": content[:first] + content[last:],
         "doubled": content[:last] + content[first:],
         "random": content[:first] + rng.bytes(last - first) + content[last:],
         "garbage": rng.bytes(int(rng.integers(0, 5000))),
+        "cut": content[:kept],
+        "flipped": flipped.tobytes(),
     }
-    how = pick(rng, list(new))
+    how = pick(rng, [*new, *["cut", "flipped"] * 4])
     path.write_bytes(new[how])
-    return f"{path.name}: bytes {first} to {last} {how}"
+    return f"{path.name}: {how} ({first} to {last}, {kept} kept, {len(where)} bits)"
 
 
-def truncated(path: Path, rng: Rng) -> str:
-    """Cut off somewhere; often to nothing or near an end."""
-    path = one_file(path, rng)
-    size = path.stat().st_size
-    keep = pick(rng, [0, 1, 8, 512, size // 2, size - 1, int(rng.integers(0, size + 1))])
-    os.truncate(path, max(0, min(keep, size)))
-    return f"{path.name}: {keep} of {size} bytes left"
-
-
-def _places(value: Any) -> list[tuple[Any, Any]]:
+def places(value: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) in a JSON value."""
     keys = value if isinstance(value, dict) else range(len(value) if isinstance(value, list) else 0)
-    return [place for key in keys for place in ((value, key), *_places(value[key]))]
+    return [place for key in keys for place in ((value, key), *places(value[key]))]
 
 
 def json_changed(path: Path, rng: Rng) -> str:
     """A value of a JSON file is gone, of another type, or a number that is no use there."""
     content = json.loads(path.read_text())
-    holder, key = pick(rng, _places(content))
-    how = pick(rng, ["removed", "number", "text", "list", "null"])
-    if how == "removed":
+    holder, key = pick(rng, places(content))
+    new = pick(rng, ["gone", pick(rng, NUMBERS), "x", [], None])
+    if new == "gone":
         del holder[key]
     else:
-        new = {"number": pick(rng, NUMBERS), "text": "x", "list": [], "null": None}
-        holder[key] = new[how]
+        holder[key] = new
     path.write_text(json.dumps(content))
-    return f"{path.name}: {key} {how}"
+    return f"{path.name}: {key} is {new}"
 
 
 def zarr_missing(path: Path, rng: Rng) -> str:
@@ -114,44 +96,40 @@ def zarr_declared(path: Path, rng: Rng) -> str:
 def cohort_member(path: Path, rng: Rng) -> str:
     """Something happens to one of its sessions."""
     member = pick(rng, sorted(path.rglob("*.zarr")))
-    return f"{member.name}: {pick(rng, [*ANY, zarr_missing, zarr_declared])(member, rng)}"
+    return f"{member.name}: {pick(rng, ZARR)(member, rng)}"
 
 
-def hdf5(kind: str) -> Damage:
+def hdf5_changed(path: Path, rng: Rng, *, kind: str) -> str:
     """An object of an HDF5 file is removed, or an array of another shape, dtype, value or size."""
-
-    def damage(path: Path, rng: Rng) -> str:
-        with h5py.File(path, "r+") as file:
-            found: list[Any] = []
-            file.visititems(lambda _, item: found.append(item))
-            if kind == "removed":
-                name = pick(rng, found).name
-                del file[name]
-                return f"{name} removed"
-            item = pick(rng, [one for one in found if isinstance(one, h5py.Dataset)])
-            name, shape, attrs = item.name, item.shape or (), dict(item.attrs)
-            values = np.asarray(item[()]) if item.dtype.kind in "iuf" else np.zeros(shape or 3)
-            if kind == "values":
-                values = np.array(values, float)
-                values[
-                    tuple(int(rng.integers(n)) for n in values.shape) if values.size else ...
-                ] = pick(rng, NUMBERS)
-            elif kind == "dtype":
-                values = np.nan_to_num(values).astype(pick(rng, DTYPES))
-            elif kind == "shape":
-                cut = values[: int(rng.integers(0, 5))] if values.ndim else np.zeros(3)
-                values = pick(rng, [values.T, values[None], values.ravel(), cut])
+    with h5py.File(path, "r+") as file:
+        found: list[Any] = []
+        file.visititems(lambda _, item: found.append(item))
+        arrays = [one for one in found if isinstance(one, h5py.Dataset)]
+        item = pick(rng, found if kind == "removed" else arrays)
+        name, attrs = item.name, dict(item.attrs)
+        if kind == "removed":
             del file[name]
-            if kind == "huge":
-                size = pick(rng, [10**9, 10**12, 2**50])
-                new = file.create_dataset(name, (size, *shape[1:]), "f8", chunks=(64, *shape[1:]))
-            else:
-                new = file.create_dataset(name, data=values)
-            for key, value in attrs.items():
-                new.attrs[key] = value
-            return f"{name} {kind}: {new.dtype} {new.shape}"
-
-    return damage
+            return f"{name} removed"
+        shape = item.shape or ()
+        values = np.asarray(item[()]) if item.dtype.kind in "iuf" else np.zeros(shape or 3)
+        if kind == "values":
+            values = np.array(values, float)
+            where = tuple(int(rng.integers(n)) for n in values.shape) if values.size else ...
+            values[where] = pick(rng, NUMBERS)
+        elif kind == "dtype":
+            values = np.nan_to_num(values).astype(pick(rng, DTYPES))
+        elif kind == "shape":
+            cut = values[: int(rng.integers(0, 5))] if values.ndim else np.zeros(3)
+            values = pick(rng, [values.T, values[None], values.ravel(), cut])
+        del file[name]
+        if kind == "huge":
+            size = (pick(rng, [10**9, 10**12, 2**50]), *shape[1:])
+            new = file.create_dataset(name, size, "f8", chunks=(64, *shape[1:]))
+        else:
+            new = file.create_dataset(name, data=values)
+        for key, value in attrs.items():
+            new.attrs[key] = value
+        return f"{name} {kind}: {new.dtype} {new.shape}"
 
 
 def tensors(path: Path, rng: Rng) -> str:
@@ -170,21 +148,16 @@ def tensors(path: Path, rng: Rng) -> str:
     return f"{name}: {how}"
 
 
-ANY: list[Damage] = [flipped, moved, truncated]
-HDF5 = [hdf5(kind) for kind in ("removed", "values", "dtype", "shape", "huge")]
+ANY: list[Damage] = [bytes_changed] * 3
+ZARR = [*ANY, zarr_missing, zarr_declared]
+KINDS = ("removed", "values", "dtype", "shape", "huge")
+HDF5 = [*ANY, *(partial(hdf5_changed, kind=kind) for kind in KINDS)]
 DAMAGES: dict[str, list[Damage]] = {
-    "zarr": [*ANY, zarr_missing, zarr_declared],
+    "zarr": ZARR,
     "cohort": [cohort_member],
-    "nwb": [*ANY, *HDF5],
-    "nwb described": [*ANY, *HDF5],
-    "nwb written here": [*ANY, *HDF5],
-    "matlab 5": ANY,
-    "matlab 5 plain": ANY,
-    "matlab 7.3": [*ANY, *HDF5],
-    "nwb 1": [*ANY, *HDF5],
+    **dict.fromkeys(("nwb", "nwb described", "nwb written here", "matlab 7.3", "nwb 1"), HDF5),
+    **dict.fromkeys(("matlab 5", "matlab 5 plain", "official npz", "official pt"), ANY),
     "model": [*ANY, tensors],
     "config": [*ANY, json_changed],
     "official safetensors": [*ANY, tensors],
-    "official npz": ANY,
-    "official pt": ANY,
 }

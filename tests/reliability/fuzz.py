@@ -31,17 +31,18 @@ SECONDS, MEMORY_MB = 10, 2048.0
 
 def run(numbers: Iterable[int], *, seed: int, jobs: int = 2) -> Iterator[dict[str, Any]]:
     """What became of the cases, as they end."""
-    with TemporaryDirectory(prefix="fuzz-") as name:
-        work, waiting, running = Path(name), iter(numbers), {}
+    with TemporaryDirectory(prefix="fuzz-") as folder:
+        work, waiting, running = Path(folder), iter(numbers), {}
         warnings.simplefilter("ignore")
         make_seeds(work / "seeds", FORMATS)
-        for each in FORMATS:  # they are valid; and warm up what a case would otherwise pay for
-            FORMATS[each].open(_laid_out(work, each, work / "warm" / each)[0])
+        for name in FORMATS:  # they are valid; and warm up what a case would otherwise pay for
+            os.environ["SPIKELFP_DATA"] = str(work / "warm" / name / "cache")
+            FORMATS[name].open(lay_out(work / "seeds", name, work / "warm" / name)[0])
         while True:
             while len(running) < jobs and (number := next(waiting, None)) is not None:
                 root = work / f"case-{number}"
                 if not (pid := os.fork()):
-                    _child(work, root, number, seed)
+                    _child(work / "seeds", root, number, seed)
                 running[pid] = number, root
             if not running:
                 return
@@ -57,35 +58,24 @@ def run(numbers: Iterable[int], *, seed: int, jobs: int = 2) -> Iterator[dict[st
             yield outcome
 
 
-def _laid_out(work: Path, name: str, root: Path) -> tuple[Path, Path]:
-    """A copy of a valid file: what is opened, and what is damaged."""
-    os.environ["SPIKELFP_DATA"] = str(root / "cache")
-    return lay_out(work / "seeds", name, root)
-
-
-def _child(work: Path, root: Path, number: int, seed: int) -> None:
+def _child(seeds: Path, root: Path, number: int, seed: int) -> None:
     """Make a case, open it, tell what happened; never returns."""
     try:
-        rng = np.random.default_rng([seed, number])
-        name = list(FORMATS)[number % len(FORMATS)]
-        opened, target = _laid_out(work, name, root)
+        os.environ["SPIKELFP_DATA"] = str(root / "cache")
+        rng, name = np.random.default_rng([seed, number]), list(FORMATS)[number % len(FORMATS)]
+        opened, target = lay_out(seeds, name, root)
         outcome = {"format": name, "did": pick(rng, DAMAGES[name])(target, rng)}
         used = resource.getrusage(resource.RUSAGE_SELF)
         end = int(used.ru_utime + used.ru_stime) + 1 + SECONDS
         resource.setrlimit(resource.RLIMIT_CPU, (end, end))
-        names = {
-            opened.stem,
-            *(path.stem for path in opened.rglob("*.*") if path.suffix in (".zarr", ".nwb")),
-        }
+        inner = [path.stem for path in opened.rglob("*.*") if path.suffix in (".zarr", ".nwb")]
         try:
             FORMATS[name].open(opened)
             outcome |= {"verdict": "valid", "error": ""}
         except SpikeLFPError as error:
-            named = any(each in str(error) for each in names)
-            outcome |= {
-                "verdict": "refused" if named else "failed",
-                "error": f"{type(error).__name__}: {error}",
-            }
+            named = any(each in str(error) for each in (opened.stem, *inner))
+            text = f"{type(error).__name__}: {error}"
+            outcome |= {"verdict": "refused" if named else "failed", "error": text}
         except BaseException:
             outcome |= {"verdict": "failed", "error": traceback.format_exc()[-1500:]}
         (root / "outcome.json").write_text(json.dumps(outcome))
@@ -93,17 +83,15 @@ def _child(work: Path, root: Path, number: int, seed: int) -> None:
         os._exit(0)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command; its exit status is 0 when no case failed."""
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability.fuzz", description=__doc__)
     parser.add_argument("count", nargs="?", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", type=int)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     torch.set_num_threads(1)  # threads do not survive a fork
     numbers = range(options.count) if options.case is None else [options.case]
-    counts: Counter[str] = Counter()
-    memory = 0.0
+    counts, memory = Counter(), 0.0
     for outcome in run(numbers, seed=options.seed):
         counts[outcome["verdict"]] += 1
         memory = max(memory, outcome["memory_mb"])

@@ -1,6 +1,6 @@
 """Valid files of every format, small, made once by the package's own writers and the factories.
 
-Each format says what is mutated (a file or a folder, by its path under the case's folder) and how
+Each format says what is damaged (a file or a folder, by its path under the case's folder) and how
 it is opened. Whatever opens is checked: a session against the schema, a model by encoding.
 """
 
@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import safetensors.torch
 import torch
-import xarray as xr
 from hdmf.backends.hdf5 import H5DataIO
 from scipy import io
 
 import spikelfp_lab as sl
-from spikelfp_lab import ModelConfig
 from spikelfp_lab.cohorts import flint, makin
 from spikelfp_lab.io.store import save_cohort, save_session
 from spikelfp_lab.models import Autoencoder
@@ -48,75 +45,57 @@ class Format:
 
     seed: str
     make: Callable[[Path], Any]
-    open: Callable[[Path], None]
-    target: str = ""  # what is mutated, below the seed
+    open: Callable[[Path], Any]
+    target: str = ""  # what is damaged, below the seed
 
 
-def _session(session: xr.Dataset) -> None:
-    sl.validate_session(session)
+def open_session(path: Path) -> None:
+    options = {"progress": False} if path.suffix == ".nwb" else {}
+    sl.validate_session(sl.open_session(path, **options))
 
 
-def _model(model: Autoencoder) -> None:
+def open_cohort(path: Path) -> None:
+    iterate_sessions(sl.open_cohort(path, progress=False))
+
+
+def open_flint(path: Path) -> None:
+    sl.validate_session(flint.session("e1_1", folder=path.parent))
+
+
+def open_makin(path: Path, *, broadband: bool) -> None:
+    # as makin.session does once the files are there, so that no download is begun when they are not
+    (job,) = makin._jobs([MAKIN], broadband, None, "sorted", "cursor", 0.01)
+    sl.validate_session(makin.prepare(job))
+
+
+def open_model(path: Path, *, load: Callable[[Path], Autoencoder]) -> None:
+    model = load(path)
     for name in list(model.sessions)[:2]:
         values = torch.zeros(1, 4, model.n_inputs(name))
         with torch.inference_mode():
             assert model.latents(values, name).shape == (1, 4, model.config.width)
 
 
-def _open_session(path: Path) -> None:
-    _session(sl.open_session(path, **({"progress": False} if path.suffix == ".nwb" else {})))
+def make_zarr(path: Path) -> None:
+    save_session(make_session(bins=200, trial_bins=50, nan_lfp=[3]), path)
 
 
-def _describe(path: Path) -> None:
-    assert isinstance(repr(sl.describe_nwb(path)), str)
-
-
-def _open_cohort(path: Path) -> None:
-    for session in iterate_sessions(sl.open_cohort(path, progress=False)).values():
-        _session(session)
-
-
-def _open_flint(path: Path) -> None:
-    _session(flint.session("e1_1", folder=path.parent))
-
-
-def _open_makin(path: Path, *, broadband: bool) -> None:
-    # as makin.session does once the files are there, so that no download is begun when they are not
-    (job,) = makin._jobs([MAKIN], broadband, None, "sorted", "cursor", 0.01)
-    _session(makin.prepare(job))
-
-
-def _load(path: Path) -> None:
-    _model(sl.load(path))
-
-
-def _load_official(path: Path) -> None:
-    _model(sl.load_official(path))
-
-
-def _make_zarr(path: Path, **options: Any) -> None:
-    save_session(make_session(bins=200, trial_bins=50, nan_lfp=[3], **options), path)
-
-
-def _make_cohort(path: Path) -> None:
+def make_cohort(path: Path) -> None:
     save_cohort({"a": make_session(bins=100), "b": make_session(bins=100, session="s02")}, path)
     whole_file(path / "third.nwb")
 
 
-def _make_model(path: Path) -> None:
-    config = ModelConfig(width=32, layers=1, spike_patch=16, predictor_width=32, affine_space=True)
-    torch.manual_seed(0)
-    model = Autoencoder(
-        config, modality="lfp", sessions={"I/s01": 5, "I/s02": 40}, bin_size_s=0.02, n_behavior=2
+def make_model(path: Path) -> None:
+    config = sl.ModelConfig(
+        width=32, layers=1, spike_patch=16, predictor_width=32, affine_space=True
     )
-    model.history = pd.DataFrame(
-        {"step": [1], "split": ["val"], "metric": ["loss"], "value": [0.5]}
-    )
+    sessions = {"I/s01": 5, "I/s02": 40}
+    model = Autoencoder(config, modality="lfp", sessions=sessions, bin_size_s=0.02, n_behavior=2)
     model.info = {"made_by": "the fuzzer", "seed": 3, "train": {"window_s": 2.0}}
     model.save(path)
 
 
-def _make_official(path: Path, *, modality: str) -> None:
+def make_official(path: Path, *, modality: str) -> None:
     weights = {key: value.contiguous() for key, value in published(modality)[1].items()}
     if path.suffix == ".safetensors":
         safetensors.torch.save_file(weights, path)
@@ -126,33 +105,26 @@ def _make_official(path: Path, *, modality: str) -> None:
         torch.save({"epoch": 3, "state_dict": weights}, path)
 
 
-def _make_flint(path: Path, *, compressed: bool) -> None:
+def make_flint(path: Path, *, compressed: bool) -> None:
     write_flint(path, trials=2, steps=100, neurons=3)
     if not compressed:
         io.savemat(path, {"Subject": io.loadmat(path)["Subject"]})
 
 
-def _make_makin(path: Path, *, broadband: bool) -> None:
+def make_makin(path: Path, *, broadband: bool) -> None:
     write_makin_mat(path.with_suffix(".mat"), duration_s=8.0, start_s=10.0)
     if broadband:
         write_makin_nwb(path.with_suffix(".nwb"), duration_s=9.0, start_s=10.0, channels=2)
 
 
-def _make_rich(path: Path) -> None:
+def make_nwb(path: Path) -> None:
     """What :func:`whole_file` does not have: timestamps, intervals, columns, compression."""
     nwbfile = start_file()
-    trains = spike_trains(3)
-    observed = [[[0.0, 10.0]]] * 3
-    add_units(
-        nwbfile,
-        trains,
-        obs_intervals=observed,
-        quality=["good", "mua", "good"],
-        depth=[1.0, 2.0, 3.0],
-    )
+    columns = {"quality": ["good", "mua", "good"], "depth": [1.0, 2.0, 3.0]}
+    add_units(nwbfile, spike_trains(3), obs_intervals=[[[0.0, 10.0]]] * 3, **columns)
     wave = tones(rate_hz=250.0) * 1e-6
-    times = np.arange(len(wave)) / 250.0
-    add_lfp(nwbfile, H5DataIO(wave, compression="gzip", chunks=(500, 3)), timestamps=times)
+    compressed = H5DataIO(wave, compression="gzip", chunks=(500, 3))
+    add_lfp(nwbfile, compressed, timestamps=np.arange(len(wave)) / 250.0)
     nwbfile.electrodes.add_column(name="is_bad", description="bad", data=[False, True, False])
     moved = np.random.default_rng(0).normal(size=(500, 2)).cumsum(axis=0)
     add_position(nwbfile, moved, timestamps=np.arange(500) / 50.0)
@@ -160,38 +132,34 @@ def _make_rich(path: Path) -> None:
     write(nwbfile, path)
 
 
-def _make_written_here(path: Path) -> None:
-    sl.write_nwb(make_session(bins=200, trial_bins=50), path)
-
-
-_FLINT = "cache/flint/Flint_2012_e1.mat"
-_MAKIN = f"cache/makin/{MAKIN}"
-
+FLINT, MAKIN_FILE = "cache/flint/Flint_2012_e1.mat", f"cache/makin/{MAKIN}"
+load, official = partial(open_model, load=sl.load), partial(open_model, load=sl.load_official)
 FORMATS: dict[str, Format] = {
-    "zarr": Format("input/s01.zarr", _make_zarr, _open_session),
-    "cohort": Format("input/cohort", _make_cohort, _open_cohort),
-    "nwb": Format("input/rat1.nwb", _make_rich, _open_session),
-    "nwb described": Format("input/rat1.nwb", whole_file, _describe),
-    "nwb written here": Format("input/s01.nwb", _make_written_here, _open_session),
-    "matlab 5": Format(_FLINT, partial(_make_flint, compressed=True), _open_flint),
-    "matlab 5 plain": Format(_FLINT, partial(_make_flint, compressed=False), _open_flint),
-    "matlab 7.3": Format(
-        f"{_MAKIN}.mat",
-        partial(_make_makin, broadband=False),
-        partial(_open_makin, broadband=False),
+    "zarr": Format("input/s01.zarr", make_zarr, open_session),
+    "cohort": Format("input/cohort", make_cohort, open_cohort),
+    "nwb": Format("input/rat1.nwb", make_nwb, open_session),
+    "nwb described": Format("input/rat1.nwb", whole_file, lambda path: repr(sl.describe_nwb(path))),
+    "nwb written here": Format(
+        "input/s01.nwb", lambda path: sl.write_nwb(make_session(bins=200), path), open_session
     ),
-    "nwb 1": Format(
-        f"{_MAKIN}.nwb", partial(_make_makin, broadband=True), partial(_open_makin, broadband=True)
-    ),
-    "model": Format("input/student", _make_model, _load, target="model.safetensors"),
-    "config": Format("input/student", _make_model, _load, target="config.json"),
-    "official safetensors": Format(
-        "input/lfp.safetensors", partial(_make_official, modality="lfp"), _load_official
-    ),
-    "official npz": Format(
-        "input/spikes.npz", partial(_make_official, modality="spikes"), _load_official
-    ),
-    "official pt": Format("input/lfp.pt", partial(_make_official, modality="lfp"), _load_official),
+    "matlab 5": Format(FLINT, partial(make_flint, compressed=True), open_flint),
+    "matlab 5 plain": Format(FLINT, partial(make_flint, compressed=False), open_flint),
+    **{
+        name: Format(
+            MAKIN_FILE + ending,
+            partial(make_makin, broadband=broadband),
+            partial(open_makin, broadband=broadband),
+        )
+        for name, ending, broadband in (("matlab 7.3", ".mat", False), ("nwb 1", ".nwb", True))
+    },
+    "model": Format("input/student", make_model, load, target="model.safetensors"),
+    "config": Format("input/student", make_model, load, target="config.json"),
+    **{
+        f"official {name.rpartition('.')[2]}": Format(
+            f"input/{name}", partial(make_official, modality=name.partition(".")[0]), official
+        )
+        for name in ("lfp.safetensors", "spikes.npz", "lfp.pt")
+    },
 }
 
 
@@ -204,7 +172,7 @@ def make_seeds(folder: Path, names: Iterable[str]) -> None:
 
 
 def lay_out(seeds: Path, name: str, case: Path) -> tuple[Path, Path]:
-    """A copy of a format's seed in the folder of a case: what is opened, and what is mutated."""
+    """A copy of a format's seed in the folder of a case: what is opened, and what is damaged."""
     shutil.copytree(seeds / name, case, symlinks=True, dirs_exist_ok=True)
     opened = case / FORMATS[name].seed
-    return opened, opened / FORMATS[name].target if FORMATS[name].target else opened
+    return opened, opened / FORMATS[name].target

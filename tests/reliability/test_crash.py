@@ -1,6 +1,4 @@
-"""A small version of the crash tests; ``python -m tests.reliability.crash 200`` is the large
-one.
-"""
+"""A small version of the crash tests; the large one kills 200 times, see crash.py."""
 
 import json
 import os
@@ -14,30 +12,17 @@ from spikelfp_lab import load
 from tests.factories import make_session
 from tests.widgets.test_compare import make_model
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="victims are forked, and kill -9 is POSIX")
-@pytest.mark.parametrize(
-    "works, kills", [(["training", "caching", "preprocessing"], 12), (["grid"], 1)]
-)
-def test_a_kill_at_a_random_moment_makes_no_difference(works, kills, tmp_path):
-    report = tmp_path / "crash.json"
-    command = [sys.executable, "-m", "tests.reliability.crash", str(kills), "--only", *works]
+def test_a_kill_at_a_random_moment_makes_no_difference():
+    command = [sys.executable, "-m", "tests.reliability.crash", "8"]
     # In memory, where flushing takes no time: a kill does not depend on the disk.
     memory = {"TMPDIR": "/dev/shm"} if os.access("/dev/shm", os.W_OK) else {}
-    ended = subprocess.run(
-        [*command, "--report", str(report)],
-        cwd=ROOT,
-        env=os.environ | memory,
-        capture_output=True,
-        text=True,
-        timeout=580,
-    )
+    options = {"cwd": Path(__file__).parents[2], "env": os.environ | memory, "text": True}
+    ended = subprocess.run(command, **options, capture_output=True, timeout=580, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    told = json.loads(report.read_text())
-    assert told["troubles"] == []
-    assert sum(work["kills"] for work in told["works"].values()) == kills
+    told = json.loads(ended.stdout.splitlines()[-1])
+    assert told["kills"] >= 8 and told["troubles"] == 0
 
 
 def test_a_model_that_a_killed_save_moved_aside_is_put_back(tmp_path):
