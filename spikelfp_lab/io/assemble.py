@@ -2,15 +2,14 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from spikelfp_lab._guard import available_memory
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.io import _recorded
 from spikelfp_lab.io._streams import (
     Derive,
     LFPFilter,
@@ -24,13 +23,16 @@ from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.schema import drop_bad_channels, validate_session
 from spikelfp_lab.signal import bin_spikes, mains_left
 
+Notes = list[tuple[Any, ...]]
+"""What the reader of a recording found: the arguments of add_finding, one by one."""
+
+_POTENTIALS_UV = (0.01, 20_000.0)  # standard deviations between which a potential lies
 # bytes of a session for each spike and sample: seconds without one from a hundred units
 _ENDLESS = 20_000
 _ANY_LENGTH = 256 << 20  # bytes: an hour of a hundred units, however few their spikes
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """The clock that is asked for: bins, from when to when, and what is bridged (seconds)."""
 
     bin_size_s: float = 0.01
@@ -39,8 +41,7 @@ class Grid:
     max_gap_s: float = 0.25
 
 
-@dataclass(frozen=True)
-class Spikes:
+class Spikes(NamedTuple):
     """Spike times (s) of units, and when each unit was observed, (k, 2), if that is known."""
 
     times: Sequence[np.ndarray]
@@ -48,17 +49,15 @@ class Spikes:
     observed: Sequence[np.ndarray | None] | None = None
 
 
-@dataclass(frozen=True)
-class Potential:
+class Potential(NamedTuple):
     """LFP, the names of its channels, and how it is filtered."""
 
     stream: Stream
     names: Sequence[str]
-    chain: LFPFilter = field(default_factory=LFPFilter)
+    chain: LFPFilter = LFPFilter()
 
 
-@dataclass(frozen=True)
-class Behavior:
+class Behavior(NamedTuple):
     """Positions or whatever they are, and what is derived from them."""
 
     stream: Stream
@@ -70,27 +69,18 @@ class Behavior:
     smooth_s: float = 0.1
 
 
-@dataclass(frozen=True)
-class Intervals:
-    """Trials (k, 2) in seconds, whether only they are kept, and times (k, 2) that do not count."""
+class Intervals(NamedTuple):
+    """Trials (k, 2) and times (k, 2) that do not count, in seconds."""
 
     trials: np.ndarray | None = None
-    only: bool = False
     invalid: np.ndarray | None = None
 
 
 def assemble(
-    grid: Grid,
-    spikes: Spikes | None,
-    lfp: Potential | None,
-    behavior: Behavior | None,
-    intervals: Intervals,
-    *,
-    attrs: Mapping[str, Any],
-    coords: Mapping[str, Any] | None = None,
-    notes: _recorded.Notes | None = None,
-    progress: bool = True,
-) -> xr.Dataset:
+    grid: Grid, spikes: Spikes | None, lfp: Potential | None, behavior: Behavior | None,
+    intervals: Intervals, *, attrs: Mapping[str, Any], coords: Mapping[str, Any] | None = None,
+    notes: Notes | None = None, progress: bool = True,
+) -> xr.Dataset:  # fmt: skip
     """One clock from the overlap of the streams, and everything on it."""
     notes = [] if notes is None else notes
     size = grid.bin_size_s
@@ -98,29 +88,24 @@ def assemble(
         raise DataError("A session needs spikes or LFP, and there is neither.")
     if not (np.isfinite(size) and size > 0):
         raise ConfigError(f"bin_size_s is {size}: give seconds above 0.")
-    if intervals.only and intervals.trials is None:
-        raise DataError("trials='only' needs a table of trials, and there is none.")
     whole = _clock(grid, spikes, lfp, behavior, notes)
     part = grid.start_s is not None or grid.stop_s is not None
-    trial = _recorded.trial_numbers(intervals.trials, whole, part, notes)
-    keep, observed = _recorded.recorded(
-        whole, size, max(grid.max_gap_s, 1.5 * size), spikes, lfp and lfp.stream,
-        intervals.invalid, notes,
-    )  # fmt: skip
-    if trial is not None and intervals.only:
-        keep &= trial >= 0
+    trial = _trial_numbers(intervals.trials, whole, part, notes)
+    max_gap_s = max(grid.max_gap_s, 1.5 * size)
+    keep, observed = _recorded(
+        whole, size, max_gap_s, spikes, lfp and lfp.stream, intervals.invalid, notes
+    )
     if keep.sum() < 2:
         raise DataError(
-            f"No bin is left between {whole[0]:g} s and {whole[-1]:g} s: none lies in "
-            f"{'a trial' if intervals.only else 'the time that was recorded and is valid'}. Open "
-            "it without (trials=False; units=False), or check the times of these intervals."
+            f"No bin is left between {whole[0]:g} s and {whole[-1]:g} s: none lies in the time "
+            "that was recorded and is valid. Open it without spikes (units=False), or check the "
+            "times of these intervals."
         )
-    clock = whole[keep]
-    within = (whole[0] - size / 2, whole[-1] + size / 2)
-    history = [attrs["history"]]
+    clock, history = whole[keep], [attrs["history"]]
     streams: dict[str, Any] = {}
     variables: dict[str, dict[str, str]] = {}
     extra: dict[str, Any] = dict(coords or {})
+    mains: dict[int, np.ndarray] = {}
     if spikes is not None:
         counts = bin_spikes(spikes.times, clock, bin_size_s=size)
         if observed is not None and not (observed := observed[keep]).all():
@@ -129,63 +114,56 @@ def assemble(
         streams |= {"spikes": counts, "unit_names": spikes.names}
         extra |= refractory_coords(spikes.times, clock)
     if lfp is not None:
+        stream, names, chain = lfp
+        first, stop = map(stream.at_or_after, (whole[0] - size / 2, whole[-1] + size / 2))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SpikeLFPWarning)
-            values, times, names, clipped, done = lfp_on_clock(
-                lfp.stream, list(lfp.names), whole, size, lfp.chain, within, progress
+            values, times, clipped, done = lfp_on_clock(
+                stream, whole, size, chain, (first, stop), progress
             )
         if not any(what == "gap" for what, *_ in notes):
-            notes += [("gap", lfp.stream.what, str(each.message)) for each in caught]
+            notes += [("gap", stream.what, str(each.message)) for each in caught]
+        if chain.reference == "bipolar":  # channels that are where their first one is
+            names = [f"{one}-{other}" for one, other in pairwise(names)]
+            extra |= {k: (d, v[:-1]) for k, (d, v) in extra.items() if d == "channel"}
         history.append(done)
         variables["lfp"] = {"kind": "LFP", "units": "uV"}
         streams |= {"lfp": (values, times), "channel_names": names}
         extra["clipped_share"] = ("channel", clipped)
-        _recorded.note_potentials(values, lfp.stream.what, notes)
+        _note_potentials(values, stream.what, notes)
+        if not stream.slower_than(size):
+            mains = mains_left(
+                Part(stream.data, first, stop), rate_hz=stream.rate_hz, channels=stream.used,
+                line_hz=chain.line_hz, high_hz=min(chain.band_hz[1], 0.5 / size),
+                reference=chain.reference or "none",
+            )  # fmt: skip
     if behavior is not None:
-        derive = behavior.derive
+        moved, names, kind, units, circular, derive, smooth_s = behavior
         values, times, names, units, odd = behavior_on_clock(
-            behavior.stream, list(behavior.names), behavior.units, whole, size,
-            circular=behavior.circular, derive=derive, smooth_s=behavior.smooth_s,
+            moved, list(names), units, whole, size,
+            circular=circular, derive=derive, smooth_s=smooth_s,
         )  # fmt: skip
         streams |= {"behavior": (values, times), "behavior_names": names}
-        variables["behavior"] = {"kind": derive or behavior.kind, "units": units}
+        variables["behavior"] = {"kind": derive or kind, "units": units}
         if derive:
-            sd = f"{behavior.smooth_s:g} s"
-            history.append(f"{derive} of positions smoothed by a Gaussian of SD {sd}")
-        notes += [("direction", behavior.stream.what, odd)] if odd else []
+            history.append(f"{derive} of positions smoothed by a Gaussian of SD {smooth_s:g} s")
+        notes += [("direction", moved.what, odd)] if odd else []
     named = {key: attrs[key] for key in ("subject", "session", "source")}
     built = build_session(
-        clock,
-        bin_size_s=size,
-        **named,
-        **streams,
-        trial=None if trial is None else trial[keep],
-        max_gap_s=max(grid.max_gap_s, 1.5 * size),
-        history="\n".join(history),
+        clock, bin_size_s=size, **named, **streams, trial=None if trial is None else trial[keep],
+        max_gap_s=max_gap_s, history="\n".join(history), variable_attrs=variables,
         attrs={key: value for key, value in attrs.items() if key not in (*named, "history")},
-        variable_attrs=variables,
-    )
-    for name, (dims, labels) in extra.items():
-        # bipolar channels are where their first one is
-        cut = labels[: built.sizes["channel"]] if dims == "channel" else labels
-        built = built.assign_coords({name: (dims, cut)})
+    ).assign_coords(extra)  # fmt: skip
     for note in notes:
         built = add_finding(built, *note)
-    if lfp is not None and not lfp.stream.slower_than(size):
-        stream, chain = lfp.stream, lfp.chain
-        left = mains_left(
-            Part(stream.data, *map(stream.at_or_after, within)), rate_hz=stream.rate_hz,
-            channels=stream.used, line_hz=chain.line_hz,
-            high_hz=min(chain.band_hz[1], 0.5 / size), reference=chain.reference or "none",
-        )  # fmt: skip
-        built = add_mains(built, left, line_hz=chain.line_hz)
+    built = add_mains(built, mains, line_hz=lfp and lfp.chain.line_hz)
     validate_session(built)  # with the coordinates, which the file has named
     return drop_bad_channels(built)
 
 
 def _clock(
     grid: Grid, spikes: Spikes | None, lfp: Potential | None, behavior: Behavior | None,
-    notes: _recorded.Notes,
+    notes: Notes,
 ) -> np.ndarray:  # fmt: skip
     """Bin centers over the time that all streams share."""
     size = grid.bin_size_s
@@ -202,14 +180,10 @@ def _clock(
         half = min(0.5 / stream.rate_hz, 0.5 * size)
         spans[stream.what] = (stream.time(0) - half, stream.time(stream.size - 1) + half)
     if spikes is not None:
-        own = _recorded.spike_span(spikes, grid, alone=not spans)
-        _recorded.note_spikes(spikes, own, [*spans.values()], notes)
-        spans["the spikes"] = own
-    asked = (
-        -np.inf if grid.start_s is None else grid.start_s,
-        np.inf if grid.stop_s is None else grid.stop_s,
-    )
-    if np.isfinite(asked).any():
+        spans["the spikes"] = _spike_span(spikes, grid, [*spans.values()], notes)
+    if grid.start_s is not None or grid.stop_s is not None:
+        start, stop = grid.start_s, grid.stop_s
+        asked = (-np.inf if start is None else start, np.inf if stop is None else stop)
         spans["what was asked for"] = asked
     start, stop = max(a for a, _ in spans.values()), min(b for _, b in spans.values())
     if lfp is not None and lfp.stream.slower_than(size) and np.isfinite(start):
@@ -228,16 +202,191 @@ def _clock(
     # spikes are counted in 8 bytes; samples are brought to the clock in 8 and kept in 4
     columns = sum(stream.used.size for stream in streams)
     declared = (stop - start) / size * (8 * (1 + len(trains)) + 12 * columns)
-    what = f"The session from {start:g} s to {stop:g} s in bins of {size:g} s"
-    if declared > max(_ENDLESS * found, _ANY_LENGTH):
+    if declared > min(available_memory(), max(_ENDLESS * found, _ANY_LENGTH)):
         raise DataError(
-            f"{what} would be all but empty: {found} spikes and samples were recorded. A time "
-            "may be wrong, or not in seconds: give start_s and stop_s, or leave out the stream "
-            "with that time."
-        )
-    if declared > available_memory():
-        raise DataError(
-            f"{what} takes {declared / 1e9:,.1f} GB of memory, more than is free. Give a part of "
-            "it with start_s and stop_s, or take longer bins."
+            f"The session from {start:g} s to {stop:g} s in bins of {size:g} s takes "
+            f"{declared / 1e9:,.1f} GB of memory, more than is free or than {found} spikes and "
+            "samples can fill. A time may be wrong, or not in seconds: leave out the stream with "
+            "that time, give a part with start_s and stop_s, or take longer bins."
         )
     return session_clock(start, stop, bin_size_s=size)
+
+
+def _spike_span(
+    spikes: Spikes, grid: Grid, others: list[tuple[float, float]], notes: Notes
+) -> tuple[float, float]:
+    """When any unit was observed; where that is not said, from the first spike to the last.
+
+    Notes spikes outside of what was recorded, and times that begin again half way.
+    """
+    trains = [np.asarray(each) for each in spikes.times]
+    every = np.concatenate(trains)
+    if not every.size:
+        raise DataError(
+            f"None of the {len(trains)} units has a spike. Leave the spikes out (units=False), or "
+            "check the table."
+        )
+    if not np.isfinite(every).all():
+        rows = [str(row) for row, each in enumerate(trains) if not np.isfinite(each).all()]
+        raise DataError(
+            f"Spike times of the units at rows {', '.join(rows[:10])} are NaN or infinite. Remove "
+            "these, or leave the spikes out (units=False)."
+        )
+    first, last = float(every.min()), float(every.max())
+    own = (
+        # recordings begin at 0 s, unless another stream says otherwise
+        -np.inf if grid.start_s is not None else 0.0 if not others and first < 0 < last else first,
+        np.inf if grid.stop_s is not None else last,
+    )  # fmt: skip
+    if known := [each for each in spikes.observed or () if each is not None]:
+        own = (min(each[0, 0] for each in known), max(each[-1, 1] for each in known))
+    # where it is said when units were observed, spikes outside of that are counted elsewhere
+    spans = others if known else [own, *others]
+    start = max((span[0] for span in spans), default=-np.inf)
+    stop = min((span[1] for span in spans), default=np.inf)
+    outside = np.array([((each < start) | (each > stop)).sum() for each in trains], int)
+    share = 100 * outside.sum() / every.size
+    if np.isfinite([start, stop]).any() and (share > 5 or first < min(start, 0.0)):
+        rows = np.flatnonzero(outside)
+        text = (
+            f"{outside.sum()} of {every.size} spikes ({share:.3g} %), of units at rows "
+            f"{', '.join(map(str, rows[:5]))}{', ...' * (len(rows) > 5)}, lie outside of the "
+            f"time of the other streams, {start:g} to {stop:g} s (the last at "
+            f"{max(last, 0.0):g} s): they are not counted. Are spike times in seconds, from the "
+            "same 0?"
+        )
+        notes.append(("spikes outside", "spikes", text, float(share), 5.0))
+    length = max(stop - start, 0)
+    back = sum(
+        np.diff(each).min() < -0.1 * min(length, np.ptp(each)) for each in trains if len(each) > 10
+    )
+    if back > 0.5 * len(trains):
+        text = (
+            f"The spike times of {back} of {len(trains)} units begin again half way: the "
+            "parts of a recording in two files would lie on top of each other. Add the length of "
+            "the first part to the times of the second."
+        )
+        notes.append(("spike times", "spikes", text, int(back)))
+    return own
+
+
+def _recorded(
+    clock: np.ndarray, size: float, max_gap_s: float, spikes: Spikes | None, lfp: Stream | None,
+    invalid: np.ndarray | None, notes: Notes,
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    """(T,) bins in which something was recorded and is valid; (T, U) when units were observed."""
+    keep, observed, cuts = np.ones(clock.size, bool), None, []
+    if spikes is not None and spikes.observed is not None:
+        observed = _observed(clock, size, spikes.times, spikes.observed, notes)
+        keep = observed.any(axis=1)
+    elif lfp is not None and lfp.gaps_s is not None:
+        gaps = lfp.gaps_s[np.diff(lfp.gaps_s, axis=1)[:, 0] > max_gap_s]
+        if spikes is not None:  # others were recorded by another system, which went on
+            every = np.sort(np.concatenate(spikes.times))
+            first = np.searchsorted(every, gaps[:, 0] + size)
+            gaps = gaps[first >= np.searchsorted(every, gaps[:, 1] - size)]
+        cuts.append(("gap", lfp.what, "gaps of the acquisition", gaps))
+    if invalid is not None:
+        invalid = invalid[np.isfinite(invalid).all(axis=1)]
+        cuts.append(("invalid", "invalid_times", "invalid_times", invalid))
+    for what, where, name, spans in cuts:
+        lost = keep & _covered(clock, spans, (1e-6 - 0.5) * size)
+        keep &= ~lost
+        if lost_s := float(lost.sum() * size):
+            text = (
+                f"{lost_s:.4g} s in {len(spans)} {name} are left out, LFP and spikes: nothing was "
+                "recorded there, or it is not valid."
+            )
+            notes.append((what, where, text, lost_s))
+    return keep, observed
+
+
+def _covered(clock: np.ndarray, spans: np.ndarray, inside_s: float) -> np.ndarray:
+    """(T,) bins whose centers lie so far inside of a span (k, 2)."""
+    covered = np.zeros(clock.size, bool)
+    first = np.searchsorted(clock, spans[:, 0] + inside_s)
+    stop = np.searchsorted(clock, spans[:, 1] - inside_s, side="right")
+    for begin, end in zip(first, stop, strict=True):
+        covered[begin:end] = True
+    return covered
+
+
+def _observed(
+    clock: np.ndarray, size: float, trains: Sequence[np.ndarray],
+    spans: Sequence[np.ndarray | None], notes: Notes,
+) -> np.ndarray:  # fmt: skip
+    """(T, U) bins that lie wholly inside of a span in which the unit was observed."""
+    union = merged(np.concatenate([each for each in spans if each is not None]))
+    observed = np.empty((clock.size, len(trains)), bool)
+    lost = np.zeros(len(trains), int)
+    for unit, (times, own) in enumerate(zip(trains, spans, strict=True)):
+        own = union if own is None else own
+        observed[:, unit] = _covered(clock, own, (0.5 - 1e-6) * size)
+        at = np.searchsorted(own[:, 0], times, side="right") - 1
+        lost[unit] = (~((at >= 0) & (np.asarray(times) <= own[at, 1] + 1e-6))).sum()
+    if lost.any():
+        text = (
+            f"{lost.sum()} of {sum(map(len, trains))} spikes, of {(lost > 0).sum()} units, lie "
+            "outside of the time in which their unit was observed (obs_intervals): they are not "
+            "counted."
+        )
+        notes.append(("spikes outside", "obs_intervals", text, int(lost.sum())))
+    if missing := sum(each is None for each in spans):
+        text = (
+            f"{missing} units have no obs_intervals: they are taken to be observed whenever "
+            "another unit is."
+        )
+        notes.append(("observed", "obs_intervals", text, missing))
+    return observed
+
+
+def merged(spans: np.ndarray) -> np.ndarray:
+    """Spans (k, 2) in order of time; those that touch or overlap are one."""
+    spans = spans[spans[:, 1] > spans[:, 0]]
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(spans[:, 1])
+    first = np.append(True, spans[1:, 0] > reach[:-1] + 1e-6)[: len(spans)]
+    return np.column_stack([spans[first, 0], reach[np.append(first[1:], True)[: len(spans)]]])
+
+
+def _trial_numbers(
+    trials: np.ndarray | None, clock: np.ndarray, part: bool, notes: Notes
+) -> np.ndarray | None:
+    """(T,) row of the trial that the bin's center lies in, -1 outside; the latest start wins."""
+    if trials is None:
+        return None
+    numbers = np.full(clock.size, -1, np.int64)
+    rows = np.flatnonzero(np.isfinite(trials).all(axis=1) & (trials[:, 1] > trials[:, 0]))
+    known = trials[rows]
+    if unusable := len(trials) - len(rows):
+        text = (
+            f"{unusable} of {len(trials)} trials have no start or stop, or stop before they start: "
+            "they are left out."
+        )
+        notes.append(("trials", "trials", text, unusable))
+    for row in rows[np.argsort(known[:, 0], kind="stable")]:
+        first, last = np.searchsorted(clock, trials[row])
+        numbers[first:last] = row
+    outside = int(((known[:, 1] <= clock[0]) | (known[:, 0] >= clock[-1])).sum())
+    if outside > 0.5 * len(rows) and not part:
+        text = (
+            f"{outside} of {len(rows)} trials, from {known.min():g} to {known.max():g} s, lie "
+            f"outside of the session, {clock[0]:g} to {clock[-1]:g} s. Are their times in seconds?"
+        )
+        notes.append(("trials", "trials", text, outside))
+    return numbers if (numbers >= 0).any() else None
+
+
+def _note_potentials(values: np.ndarray, what: str, notes: Notes) -> None:
+    """Potentials (n, C) in uV that are too large or too small to be any."""
+    rows = values[:: max(1, len(values) // 5000)]
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    level = float(np.median(rows.std(axis=0, dtype=np.float64))) if len(rows) > 1 else 0.0
+    low, high = _POTENTIALS_UV
+    if level > high or 0 < level < low:
+        text = (
+            f"Its standard deviation is {level:.3g} uV, and no field potential has so "
+            f"{'many' if level > high else 'few'}. Check its unit: conversion in the file, or "
+            "lfp_units."
+        )
+        notes.append(("unit of the LFP", what, text, level, high if level > high else low))

@@ -220,24 +220,15 @@ def test_electrodes_marked_bad_are_dropped_and_named(tmp_path, column, marks):
     assert np.abs(session["lfp"].values - expected)[inner(session)].max() < 5
 
 
-def test_trials_are_marked_cut_out_or_left_alone(tmp_path):
+def test_trials_are_marked_or_left_alone(tmp_path):
     path = whole_file(tmp_path / "a.nwb")
     marked = opened(path)
     time, trial = marked["time"].values, marked["trial"].values
     expected = np.where((time >= 1) & (time < 4), 0, np.where((time >= 5) & (time < 9), 1, -1))
     np.testing.assert_array_equal(trial, expected)
-    only = opened(path, trials="only")
-    np.testing.assert_array_equal(only["time"].values, time[trial >= 0])
-    np.testing.assert_array_equal(only["spikes"].values, marked["spikes"].values[trial >= 0])
     assert "trial" not in opened(path, trials=False).coords
     with pytest.raises(ConfigError, match="there is no behavior"):
         opened(path, behavior=False, derive="speed")
-    with pytest.raises(ConfigError, match="'mark', 'only' or False"):
-        opened(path, trials="all")
-    nwbfile = start_file()
-    add_units(nwbfile)
-    with pytest.raises(DataError, match="needs a table of trials"):
-        opened(write(nwbfile, tmp_path / "b.nwb"), trials="only")
 
 
 def test_trials_without_a_stop_are_left_out_with_a_warning(tmp_path):

@@ -100,14 +100,17 @@ CASES = {
     ),
     "fewer factors than channels": (
         replace(f"{LFP}/channel_conversion", np.ones(2)),
-        "3 channels and 2 factors",
+        "3 channels and 2 channel_conversion",
     ),
     "a rate of zero": (attribute(f"{LFP}/starting_time", "rate", 0.0), "its rate is 0.0 Hz"),
     "a rate that is NaN": (attribute(f"{LFP}/starting_time", "rate", np.nan), "its rate is nan"),
-    "unit ids twice": (replace("units/id", np.array([3, 1, 3, 2])), "unit id 3 .*units=False"),
+    "unit ids twice": (
+        replace("units/id", np.array([3, 1, 3, 2])),
+        "'unit' has '3' more than once",
+    ),
     "spike times that are NaN": (
         lambda file: file["units/spike_times"].__setitem__(2, np.nan),
-        "not finite, in units 0",
+        "units at rows 0 are NaN or infinite",
     ),
     "the index of the spikes is too long": (
         lambda file: file["units/spike_times_index"].__setitem__(3, 60_000),
@@ -127,7 +130,7 @@ def test_malformed_contents(changed, name):
             file[f"{LFP}/starting_time"][()] = 50.0
 
     path = changed(all_of_it)
-    with pytest.raises(DataError, match=f"(?s){message}"):
+    with pytest.raises(SpikeLFPError, match=f"(?s){message}"):
         open_nwb(path, progress=False)
     table = describe_nwb(path).set_index("object")  # which says what is wrong, and raises nothing
     assert len(table) == 4
@@ -219,16 +222,12 @@ def test_units_without_spikes(tmp_path):
         open_nwb(write(nwbfile, tmp_path / "a.nwb"))
 
 
-def test_every_electrode_marked_bad_and_an_electrode_twice(tmp_path):
+def test_every_electrode_marked_bad(tmp_path):
     nwbfile = start_file()
     series = add_lfp(nwbfile)
     series.electrodes.table.add_column(name="bad", description="bad", data=[True] * 3)
     path = write(nwbfile, tmp_path / "a.nwb")
     with pytest.raises(DataError, match=r"every electrode .*ch00, ch01, ch02.*lfp=False"):
-        open_nwb(path)
-    with h5py.File(path, "a") as file:
-        file[f"{LFP}/electrodes"][...] = [0, 1, 1]
-    with pytest.raises(DataError, match="an electrode more than once"):
         open_nwb(path)
 
 
@@ -277,15 +276,13 @@ def test_one_wrong_time_does_not_make_a_session_endless(changed, how):
         for name in ("processing/behavior", *(["units"] if "processing" in file else [])):
             if name in file:
                 del file[name]
-    with pytest.raises(
-        DataError, match=r"changed\.nwb.*(all but empty: \d+ spikes and samples|is no LFP)"
-    ):
+    with pytest.raises(DataError, match=r"changed\.nwb.*(than \d+ spikes and samples|is no LFP)"):
         open_nwb(path, progress=False)
 
 
 def test_more_than_memory_is_refused_before_it_is_taken(good, monkeypatch):
     monkeypatch.setattr("spikelfp_lab.io.assemble.available_memory", lambda: 1e4)
-    with pytest.raises(DataError, match=r"GB of memory, more than is free. Give a part"):
+    with pytest.raises(DataError, match=r"GB of memory, more than is free"):
         open_nwb(good, progress=False)
 
 

@@ -11,7 +11,7 @@ from pynwb import NWBHDF5IO
 
 import spikelfp_lab as sl
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.io._recorded import merged
+from spikelfp_lab.io.assemble import merged
 from spikelfp_lab.io.nwb_read import describe_nwb, open_nwb
 from spikelfp_lab.io.nwb_write import write_nwb
 from tests.factories import make_session
