@@ -11,11 +11,12 @@ from scipy import ndimage
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions import clipped_share
 from spikelfp_lab.sessions.schema import GAP_BINS
-from spikelfp_lab.signal.broadband import Reference, broadband_to_lfp
+from spikelfp_lab.signal.broadband import broadband_to_lfp
 from spikelfp_lab.signal.lfp import flat_channels, referenced
 from spikelfp_lab.signal.timeline import read_times, timeline_from_timestamps, usual_period
 
 Derive = Literal["velocity", "speed"]
+Reference = Literal["car", "none"]
 
 _MARGIN_S = 5.0  # read on either side of the session, for smoothing
 _TIMES_AT_ONCE = 1 << 18
@@ -81,37 +82,57 @@ class Stream:
             return mean / np.bincount(which)[:, None], times
 
 
+def fault_of(what: str, data: Any, rate_hz: float | None, timestamps: Any) -> str:
+    """What is wrong with samples and their times, by shapes and the rate; "" where nothing is."""
+    shape, kind = np.shape(data), getattr(getattr(data, "dtype", None), "kind", "O")
+    stamps = shape[:1] if timestamps is None else np.shape(timestamps)
+    faults = {
+        f"{what} holds {kind!r} of shape {shape}, not numbers, samples by columns": (
+            kind not in "biuf" or len(shape) not in (1, 2) or 0 in shape[1:]
+        ),
+        f"{what} has shape {shape}, fewer than 2 samples": shape[:1] < (2,),
+        f"the shape of the timestamps of {what} is {stamps}, and its own {shape}": (
+            stamps != shape[:1]
+        ),
+        f"the rate of {what} is {rate_hz} Hz": timestamps is None
+        and not 0 < (rate_hz or 0) < np.inf,
+    }
+    return next((text for text, wrong in faults.items() if wrong), "")
+
+
 def make_stream(
     what: str, data: Any, *, rate_hz: float | None, timestamps: Any = None, start_s: float = 0.0,
     columns: np.ndarray | None = None, scale: float | np.ndarray = 1.0, offset: float = 0.0,
 ) -> Stream:  # fmt: skip
     """A stream, its timestamps checked from the first to the last."""
-    count, width = (*data.shape, 1)[:2]
     gaps = None
+    if np.ndim(timestamps) == 2 and 1 in np.shape(timestamps):  # a row or column of MATLAB's
+        timestamps = np.ravel(timestamps)
+    if fault := fault_of(what, data, rate_hz, timestamps):
+        raise DataError(f"Samples cannot be used: {fault}.")
+    count, width = (*data.shape, 1)[:2]
     if timestamps is not None:
-        shape = np.shape(timestamps)
-        if len(shape) == 2 and min(shape) == 1:  # a row or column of MATLAB's
-            timestamps, shape = np.asarray(timestamps).ravel(), (max(shape),)
-        if shape != (count,) or count < 2:
-            raise DataError(
-                f"The shape of the timestamps of {what} is {shape}, and it has {count} samples: "
-                "give one timestamp for each, and at least 2."
-            )
-        period = usual_period(read_times(timestamps, 0, min(_TIMES_AT_ONCE, count), what))
-        if not np.isfinite(period):
-            raise DataError(
-                f"Time stands still in {what}: its first {min(_TIMES_AT_ONCE, count)} timestamps "
-                "are all the same. Give a rate instead."
-            )
-        rate_hz, gaps = 1 / period, np.empty((0, 2))
+        rate_hz = 1 / usual_period(read_times(timestamps, 0, min(_TIMES_AT_ONCE, count), what))
+        if not rate_hz:
+            raise DataError(f"Time stands still in {what}: give a rate in place of its timestamps.")
+        gaps = np.empty((0, 2))
         for start in range(0, count, _TIMES_AT_ONCE):
             piece = read_times(timestamps, max(0, start - 1), start + _TIMES_AT_ONCE, what)
-            wide = np.flatnonzero(np.diff(piece) > GAP_BINS * period)
+            wide = np.flatnonzero(np.diff(piece) * rate_hz > GAP_BINS)
             gaps = np.concatenate([gaps, np.column_stack([piece[wide], piece[wide + 1]])])
     used = np.arange(width) if columns is None else columns
     scale = np.broadcast_to(np.asarray(scale, np.float64), (width,))
-    rate_hz = float(rate_hz or np.nan)
+    rate_hz = float(rate_hz or 0)
     return Stream(what, data, count, rate_hz, start_s, timestamps, gaps, used, scale, offset)
+
+
+def merged(spans: np.ndarray) -> np.ndarray:
+    """Spans (k, 2) in order of time; those that touch or overlap are one."""
+    spans = spans[spans[:, 1] > spans[:, 0]]
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(spans[:, 1])
+    first = np.append(True, spans[1:, 0] > reach[:-1] + 1e-6)[: len(spans)]
+    return np.column_stack([spans[first, 0], reach[np.append(first[1:], True)[: len(spans)]]])
 
 
 class Part:
@@ -158,20 +179,18 @@ def lfp_on_clock(
     ``within`` are the samples of the time that was asked for, which may be a part.
     """
     reference = chain.reference or "none"
-    if reference not in ("car", "none", "bipolar"):
-        raise ConfigError(f"No reference {reference!r}. There are: car, none, bipolar.")
+    if reference not in ("car", "none"):
+        raise ConfigError(f"No reference {reference!r} of a session. There are: car, none.")
     if lfp.slower_than(bin_size_s):
-        watched = Part(lfp.data)
-        values, times = replace(lfp, data=watched).near(clock, bin_size_s)
+        part = Part(lfp.data)
+        values, times = replace(lfp, data=part).near(clock, bin_size_s)
         if reference != "none":
             values[:, flat_channels(values)] = np.nan
-        values = referenced(values, reference)
-        done = f"LFP of {lfp.rate_hz:g} Hz interpolated to {1 / bin_size_s:g} Hz"
+        values, done = referenced(values, reference), "interpolated"
     else:
 
         def filtered(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, Part]:
-            part = Part(lfp.data, start, stop)
-            stamps = lfp.timestamps
+            part, stamps = Part(lfp.data, start, stop), lfp.timestamps
             values, times = broadband_to_lfp(
                 part if part.ndim == 2 else part[:][:, None], clock=clock,
                 rate_hz=lfp.rate_hz if stamps is None else None, start_s=lfp.start_s,
@@ -182,18 +201,16 @@ def lfp_on_clock(
             return values, times, part
 
         try:
-            values, times, watched = filtered(0, lfp.size)
+            values, times, part = filtered(0, lfp.size)
         except DataError:  # of a clock that breaks: perhaps outside of what was asked for
             if lfp.timestamps is None or within[1] - within[0] in (0, lfp.size):
                 raise
-            values, times, watched = filtered(*within)
+            values, times, part = filtered(*within)
         high = min(chain.band_hz[1], 0.5 / bin_size_s)  # nothing above that is left on this clock
-        done = f"LFP of {lfp.rate_hz:g} Hz filtered ({chain.band_hz[0]:g}-{high:g} Hz, line "
-        done += f"{chain.line_hz}) and resampled to {1 / bin_size_s:g} Hz"
-    clipped = watched.clipped()[lfp.used].astype(np.float32)
-    if reference == "bipolar":
-        clipped = np.maximum(clipped[:-1], clipped[1:])
-    return values, times, clipped, f"{done}, reference {reference}"
+        done = f"filtered ({chain.band_hz[0]:g}-{high:g} Hz, line {chain.line_hz}) and resampled"
+    clipped = part.clipped()[lfp.used].astype(np.float32)
+    done = f"LFP of {lfp.rate_hz:g} Hz {done} to {1 / bin_size_s:g} Hz, reference {reference}"
+    return values, times, clipped, done
 
 
 def behavior_on_clock(
@@ -207,12 +224,11 @@ def behavior_on_clock(
     """
     values, times = stream.near(clock, bin_size_s)
     turn, odd = _turn(values, names, units, stream.what, circular)
-    if derive not in (None, "velocity", "speed"):
-        raise ConfigError(f"derive is {derive!r}: use 'velocity', 'speed' or None.")
-    if derive and (turn or not (np.isfinite(smooth_s) and smooth_s > 0)):
+    wanted = derive is None or (derive in ("velocity", "speed") and 0 < smooth_s < np.inf)
+    if not wanted or (derive and turn):
         raise ConfigError(
-            f"No {derive} can be derived from {stream.what} with smooth_s={smooth_s}: it needs "
-            "positions, not directions, and a smooth_s above 0 s."
+            f"derive={derive!r} with smooth_s={smooth_s} of {stream.what}: it is 'velocity' or "
+            "'speed' of positions, not directions, and a smooth_s above 0 s."
         )
     if turn:
         angle = values * (2 * np.pi / turn)
@@ -248,10 +264,12 @@ def _turn(
     known = values[np.isfinite(values).all(axis=1)]
     steps = np.abs(np.diff(known, axis=0))
     furthest, jump = float(np.abs(known).max(initial=0)), float(steps.max(initial=0))
-    text = f"{what} says {units}, and its values reach {furthest:.4g}"
+    text, other = f"{what} says {units}, and its values reach {furthest:.4g}", "degrees"
     if turn:
-        other = "degrees" if turn < 7 else "radians"
-        if (turn < 7 and 180 < jump < 361) or (turn > 7 and furthest < 6.4 and 4.7 < jump < 6.3):
+        wrong = turn < 7 and 180 < jump < 361
+        if turn > 7 and furthest < 6.4 and 4.7 < jump < 6.3:
+            wrong, other = True, "radians"
+        if wrong:
             raise DataError(
                 f"{text} and step by {jump:.4g}, as {other} do. Correct its unit to {other}, or "
                 "leave it out with behavior=False."
@@ -259,21 +277,20 @@ def _turn(
         if circular and turn < 7 and 6.4 < furthest < 361:
             return turn, f"{text}, as degrees do: cos and sin are those of radians. Check its unit."
         wraps = 0.75 * turn < jump <= 1.01 * turn and furthest <= 1.01 * turn
-        return (turn if circular or wraps else 0.0), ""
+        return turn * (circular or wraps), ""
     if circular and len(known):  # said to be a direction, in no unit that is known
         turn, taken = (360.0, "degrees") if furthest > 6.4 else (2 * np.pi, "radians")
         return turn, f"{what} has no unit of an angle ({units!r}): it is taken for {taken}."
     for name, column, step in zip(names, known.T, steps.T, strict=True):
-        for word, turn in (("degrees", 360.0), ("radians", 2 * np.pi)):
-            wraps = (step > 0.75 * turn).sum()
-            inside = -0.51 * turn <= column.min() and column.max() <= 1.01 * turn
-            few = (step > 0.25 * turn).sum() < 1.5 * wraps  # other large steps
-            if wraps > 1 and inside and few and re.fullmatch(_NO_UNIT, unit):
-                return 0.0, (
-                    f"{name} of {what} jumps by a whole turn {wraps} times, as angles in {word} "
-                    f"do, and has no unit of an angle ({units!r}): means across the jumps are "
-                    "wrong. Give its unit, and it becomes a cos and a sin."
-                )
+        turn = 360.0 if step.max(initial=0) > 7 else 2 * np.pi
+        wraps, large = (step > 0.75 * turn).sum(), (step > 0.25 * turn).sum()
+        inside = -0.51 * turn <= column.min() and column.max() <= 1.01 * turn
+        if wraps > 1 and large < 1.5 * wraps and inside and re.fullmatch(_NO_UNIT, unit):
+            return 0.0, (
+                f"{name} of {what} jumps by {step.max():.4g} {wraps} times, as directions do, and "
+                f"has no unit of an angle ({units!r}): means across the jumps are wrong. Give its "
+                "unit, degrees or radians, and it becomes a cos and a sin."
+            )
     return 0.0, ""
 
 

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,14 +9,8 @@ import xarray as xr
 
 from spikelfp_lab._guard import available_memory
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.io._streams import (
-    Derive,
-    LFPFilter,
-    Part,
-    Stream,
-    behavior_on_clock,
-    lfp_on_clock,
-)
+from spikelfp_lab.io import _streams
+from spikelfp_lab.io._streams import Derive, LFPFilter, Part, Stream, merged
 from spikelfp_lab.sessions import add_finding, add_mains, refractory_coords
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.schema import drop_bad_channels, validate_session
@@ -27,8 +20,7 @@ Notes = list[tuple[Any, ...]]
 """What the reader of a recording found: the arguments of add_finding, one by one."""
 
 _POTENTIALS_UV = (0.01, 20_000.0)  # standard deviations between which a potential lies
-# bytes of a session for each spike and sample: seconds without one from a hundred units
-_ENDLESS = 20_000
+_ENDLESS = 20_000  # bytes of a session a spike or sample: seconds without one from a hundred units
 _ANY_LENGTH = 256 << 20  # bytes: an hour of a hundred units, however few their spikes
 
 
@@ -82,29 +74,25 @@ def assemble(
     notes: Notes | None = None, progress: bool = True,
 ) -> xr.Dataset:  # fmt: skip
     """One clock from the overlap of the streams, and everything on it."""
-    notes = [] if notes is None else notes
-    size = grid.bin_size_s
+    notes, extra, size = [] if notes is None else notes, dict(coords or {}), grid.bin_size_s
     if spikes is None and lfp is None:
         raise DataError("A session needs spikes or LFP, and there is neither.")
-    if not (np.isfinite(size) and size > 0):
+    if not 0 < size < np.inf:
         raise ConfigError(f"bin_size_s is {size}: give seconds above 0.")
     whole = _clock(grid, spikes, lfp, behavior, notes)
-    part = grid.start_s is not None or grid.stop_s is not None
-    trial = _trial_numbers(intervals.trials, whole, part, notes)
+    trial = _trial_numbers(intervals.trials, whole, grid, notes)
     max_gap_s = max(grid.max_gap_s, 1.5 * size)
     keep, observed = _recorded(
         whole, size, max_gap_s, spikes, lfp and lfp.stream, intervals.invalid, notes
     )
     if keep.sum() < 2:
         raise DataError(
-            f"No bin is left between {whole[0]:g} s and {whole[-1]:g} s: none lies in the time "
-            "that was recorded and is valid. Open it without spikes (units=False), or check the "
-            "times of these intervals."
+            f"Nothing valid was recorded between {whole[0]:g} s and {whole[-1]:g} s. Check "
+            "obs_intervals (or leave the spikes out, units=False) and invalid_times."
         )
     clock, history = whole[keep], [attrs["history"]]
     streams: dict[str, Any] = {}
     variables: dict[str, dict[str, str]] = {}
-    extra: dict[str, Any] = dict(coords or {})
     mains: dict[int, np.ndarray] = {}
     if spikes is not None:
         counts = bin_spikes(spikes.times, clock, bin_size_s=size)
@@ -118,14 +106,11 @@ def assemble(
         first, stop = map(stream.at_or_after, (whole[0] - size / 2, whole[-1] + size / 2))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SpikeLFPWarning)
-            values, times, clipped, done = lfp_on_clock(
+            values, times, clipped, done = _streams.lfp_on_clock(
                 stream, whole, size, chain, (first, stop), progress
             )
         if not any(what == "gap" for what, *_ in notes):
             notes += [("gap", stream.what, str(each.message)) for each in caught]
-        if chain.reference == "bipolar":  # channels that are where their first one is
-            names = [f"{one}-{other}" for one, other in pairwise(names)]
-            extra |= {k: (d, v[:-1]) for k, (d, v) in extra.items() if d == "channel"}
         history.append(done)
         variables["lfp"] = {"kind": "LFP", "units": "uV"}
         streams |= {"lfp": (values, times), "channel_names": names}
@@ -139,7 +124,7 @@ def assemble(
             )  # fmt: skip
     if behavior is not None:
         moved, names, kind, units, circular, derive, smooth_s = behavior
-        values, times, names, units, odd = behavior_on_clock(
+        values, times, names, units, odd = _streams.behavior_on_clock(
             moved, list(names), units, whole, size,
             circular=circular, derive=derive, smooth_s=smooth_s,
         )  # fmt: skip
@@ -167,24 +152,22 @@ def _clock(
 ) -> np.ndarray:  # fmt: skip
     """Bin centers over the time that all streams share."""
     size = grid.bin_size_s
-    if lfp is not None and 1 / lfp.stream.rate_hz > grid.max_gap_s:
-        raise DataError(
-            f"The samples of {lfp.stream.what} are {1 / lfp.stream.rate_hz:g} s apart, which is no "
-            "LFP. Are its times in seconds, not in milliseconds or sample numbers? Then give "
-            "them in seconds, or its rate in samples a second."
-        )
     streams = [each.stream for each in (lfp, behavior) if each is not None]
     spans = {}
     for stream in streams:
         # a sample stands for the time around it, but for no more than a bin
         half = min(0.5 / stream.rate_hz, 0.5 * size)
         spans[stream.what] = (stream.time(0) - half, stream.time(stream.size - 1) + half)
+    if lfp is not None and 1 / lfp.stream.rate_hz > grid.max_gap_s:
+        raise DataError(
+            f"The samples of {lfp.stream.what} are {1 / lfp.stream.rate_hz:g} s apart, which is no "
+            "LFP. Are its times in seconds, not in milliseconds or sample numbers?"
+        )
     if spikes is not None:
         spans["the spikes"] = _spike_span(spikes, grid, [*spans.values()], notes)
     if grid.start_s is not None or grid.stop_s is not None:
-        start, stop = grid.start_s, grid.stop_s
-        asked = (-np.inf if start is None else start, np.inf if stop is None else stop)
-        spans["what was asked for"] = asked
+        limits = zip((grid.start_s, grid.stop_s), (-np.inf, np.inf), strict=True)
+        spans["what was asked for"] = tuple(end if at is None else at for at, end in limits)
     start, stop = max(a for a, _ in spans.values()), min(b for _, b in spans.values())
     if lfp is not None and lfp.stream.slower_than(size) and np.isfinite(start):
         # bins lie around samples: half-way between them, interpolation would lose fast rhythms
@@ -204,10 +187,9 @@ def _clock(
     declared = (stop - start) / size * (8 * (1 + len(trains)) + 12 * columns)
     if declared > min(available_memory(), max(_ENDLESS * found, _ANY_LENGTH)):
         raise DataError(
-            f"The session from {start:g} s to {stop:g} s in bins of {size:g} s takes "
-            f"{declared / 1e9:,.1f} GB of memory, more than is free or than {found} spikes and "
-            "samples can fill. A time may be wrong, or not in seconds: leave out the stream with "
-            "that time, give a part with start_s and stop_s, or take longer bins."
+            f"The session from {start:g} s to {stop:g} s takes {declared / 1e9:,.1f} GB of memory, "
+            f"more than is free or than {found} spikes and samples can fill. Are all times in "
+            "seconds? Give a part with start_s and stop_s, or take longer bins (bin_size_s)."
         )
     return session_clock(start, stop, bin_size_s=size)
 
@@ -221,50 +203,40 @@ def _spike_span(
     """
     trains = [np.asarray(each) for each in spikes.times]
     every = np.concatenate(trains)
-    if not every.size:
+    rows = [str(row) for row, each in enumerate(trains) if not np.isfinite(each).all()]
+    if rows or not every.size:
+        what = f"Spike times of the units at rows {', '.join(rows[:10])} are NaN or infinite"
         raise DataError(
-            f"None of the {len(trains)} units has a spike. Leave the spikes out (units=False), or "
-            "check the table."
-        )
-    if not np.isfinite(every).all():
-        rows = [str(row) for row, each in enumerate(trains) if not np.isfinite(each).all()]
-        raise DataError(
-            f"Spike times of the units at rows {', '.join(rows[:10])} are NaN or infinite. Remove "
-            "these, or leave the spikes out (units=False)."
+            f"{what if rows else f'None of the {len(trains)} units has a spike'}. Correct them, or "
+            "leave the spikes out (units=False)."
         )
     first, last = float(every.min()), float(every.max())
-    own = (
-        # recordings begin at 0 s, unless another stream says otherwise
-        -np.inf if grid.start_s is not None else 0.0 if not others and first < 0 < last else first,
-        np.inf if grid.stop_s is not None else last,
-    )  # fmt: skip
+    # recordings begin at 0 s, unless another stream says otherwise
+    own = (0.0 if not others and first < 0 < last else first, last)
+    own = (own[0] if grid.start_s is None else -np.inf, last if grid.stop_s is None else np.inf)
     if known := [each for each in spikes.observed or () if each is not None]:
         own = (min(each[0, 0] for each in known), max(each[-1, 1] for each in known))
     # where it is said when units were observed, spikes outside of that are counted elsewhere
     spans = others if known else [own, *others]
     start = max((span[0] for span in spans), default=-np.inf)
     stop = min((span[1] for span in spans), default=np.inf)
-    outside = np.array([((each < start) | (each > stop)).sum() for each in trains], int)
-    share = 100 * outside.sum() / every.size
+    outside = int(((every < start) | (every > stop)).sum())
+    share = 100 * outside / every.size
     if np.isfinite([start, stop]).any() and (share > 5 or first < min(start, 0.0)):
-        rows = np.flatnonzero(outside)
         text = (
-            f"{outside.sum()} of {every.size} spikes ({share:.3g} %), of units at rows "
-            f"{', '.join(map(str, rows[:5]))}{', ...' * (len(rows) > 5)}, lie outside of the "
-            f"time of the other streams, {start:g} to {stop:g} s (the last at "
-            f"{max(last, 0.0):g} s): they are not counted. Are spike times in seconds, from the "
-            "same 0?"
+            f"{outside} of {every.size} spikes ({share:.3g} %) lie outside of the time of the "
+            f"other streams, {start:g} to {stop:g} s (the last at {last:g} s): they are not "
+            "counted. Are spike times in seconds, from the same 0?"
         )
-        notes.append(("spikes outside", "spikes", text, float(share), 5.0))
+        notes.append(("spikes outside", "spikes", text, share, 5.0))
     length = max(stop - start, 0)
     back = sum(
         np.diff(each).min() < -0.1 * min(length, np.ptp(each)) for each in trains if len(each) > 10
     )
     if back > 0.5 * len(trains):
         text = (
-            f"The spike times of {back} of {len(trains)} units begin again half way: the "
-            "parts of a recording in two files would lie on top of each other. Add the length of "
-            "the first part to the times of the second."
+            f"The spike times of {back} of {len(trains)} units begin again half way, as parts of a "
+            "recording do: add the length of the first part to the times of the second."
         )
         notes.append(("spike times", "spikes", text, int(back)))
     return own
@@ -287,16 +259,12 @@ def _recorded(
             gaps = gaps[first >= np.searchsorted(every, gaps[:, 1] - size)]
         cuts.append(("gap", lfp.what, "gaps of the acquisition", gaps))
     if invalid is not None:
-        invalid = invalid[np.isfinite(invalid).all(axis=1)]
         cuts.append(("invalid", "invalid_times", "invalid_times", invalid))
     for what, where, name, spans in cuts:
-        lost = keep & _covered(clock, spans, (1e-6 - 0.5) * size)
+        lost = keep & _covered(clock, spans[np.isfinite(spans).all(axis=1)], (1e-6 - 0.5) * size)
         keep &= ~lost
         if lost_s := float(lost.sum() * size):
-            text = (
-                f"{lost_s:.4g} s in {len(spans)} {name} are left out, LFP and spikes: nothing was "
-                "recorded there, or it is not valid."
-            )
+            text = f"{lost_s:.4g} s in {len(spans)} {name} are left out, LFP and spikes."
             notes.append((what, where, text, lost_s))
     return keep, observed
 
@@ -317,63 +285,43 @@ def _observed(
 ) -> np.ndarray:  # fmt: skip
     """(T, U) bins that lie wholly inside of a span in which the unit was observed."""
     union = merged(np.concatenate([each for each in spans if each is not None]))
-    observed = np.empty((clock.size, len(trains)), bool)
-    lost = np.zeros(len(trains), int)
-    for unit, (times, own) in enumerate(zip(trains, spans, strict=True)):
-        own = union if own is None else own
-        observed[:, unit] = _covered(clock, own, (0.5 - 1e-6) * size)
-        at = np.searchsorted(own[:, 0], times, side="right") - 1
-        lost[unit] = (~((at >= 0) & (np.asarray(times) <= own[at, 1] + 1e-6))).sum()
-    if lost.any():
-        text = (
-            f"{lost.sum()} of {sum(map(len, trains))} spikes, of {(lost > 0).sum()} units, lie "
-            "outside of the time in which their unit was observed (obs_intervals): they are not "
-            "counted."
-        )
-        notes.append(("spikes outside", "obs_intervals", text, int(lost.sum())))
-    if missing := sum(each is None for each in spans):
-        text = (
-            f"{missing} units have no obs_intervals: they are taken to be observed whenever "
-            "another unit is."
-        )
-        notes.append(("observed", "obs_intervals", text, missing))
-    return observed
-
-
-def merged(spans: np.ndarray) -> np.ndarray:
-    """Spans (k, 2) in order of time; those that touch or overlap are one."""
-    spans = spans[spans[:, 1] > spans[:, 0]]
-    spans = spans[np.argsort(spans[:, 0], kind="stable")]
-    reach = np.maximum.accumulate(spans[:, 1])
-    first = np.append(True, spans[1:, 0] > reach[:-1] + 1e-6)[: len(spans)]
-    return np.column_stack([spans[first, 0], reach[np.append(first[1:], True)[: len(spans)]]])
+    own = [union if each is None else each for each in spans]
+    lost = 0
+    for times, each in zip(trains, own, strict=True):
+        at = np.searchsorted(each[:, 0], times, side="right") - 1
+        lost += int((~((at >= 0) & (np.asarray(times) <= each[at, 1] + 1e-6))).sum())
+    missing = sum(each is None for each in spans)
+    for what, count, text in (
+        ("spikes outside", lost, "spikes outside of the time in which their unit was observed "
+         "(obs_intervals) are not counted."),
+        ("observed", missing, "units have no obs_intervals: they are taken to be observed whenever "
+         "another unit is."),
+    ):  # fmt: skip
+        notes += [(what, "obs_intervals", f"{count} {text}", count)] if count else []
+    return np.stack([_covered(clock, each, (0.5 - 1e-6) * size) for each in own], axis=1)
 
 
 def _trial_numbers(
-    trials: np.ndarray | None, clock: np.ndarray, part: bool, notes: Notes
+    trials: np.ndarray | None, clock: np.ndarray, grid: Grid, notes: Notes
 ) -> np.ndarray | None:
     """(T,) row of the trial that the bin's center lies in, -1 outside; the latest start wins."""
     if trials is None:
         return None
     numbers = np.full(clock.size, -1, np.int64)
     rows = np.flatnonzero(np.isfinite(trials).all(axis=1) & (trials[:, 1] > trials[:, 0]))
-    known = trials[rows]
-    if unusable := len(trials) - len(rows):
-        text = (
-            f"{unusable} of {len(trials)} trials have no start or stop, or stop before they start: "
-            "they are left out."
-        )
-        notes.append(("trials", "trials", text, unusable))
-    for row in rows[np.argsort(known[:, 0], kind="stable")]:
+    for row in rows[np.argsort(trials[rows, 0], kind="stable")]:
         first, last = np.searchsorted(clock, trials[row])
         numbers[first:last] = row
+    known, lost = trials[rows], len(trials) - len(rows)
     outside = int(((known[:, 1] <= clock[0]) | (known[:, 0] >= clock[-1])).sum())
-    if outside > 0.5 * len(rows) and not part:
+    part = grid.start_s is not None or grid.stop_s is not None
+    if lost or (outside > 0.5 * len(rows) and not part):
         text = (
-            f"{outside} of {len(rows)} trials, from {known.min():g} to {known.max():g} s, lie "
-            f"outside of the session, {clock[0]:g} to {clock[-1]:g} s. Are their times in seconds?"
+            f"{lost} of {len(trials)} trials have no start or stop, or stop before they start; "
+            f"{outside} lie outside of the session, {clock[0]:g} to {clock[-1]:g} s. All these are "
+            "left out. Are their times in seconds?"
         )
-        notes.append(("trials", "trials", text, outside))
+        notes.append(("trials", "trials", text, lost + outside))
     return numbers if (numbers >= 0).any() else None
 
 
@@ -385,8 +333,7 @@ def _note_potentials(values: np.ndarray, what: str, notes: Notes) -> None:
     low, high = _POTENTIALS_UV
     if level > high or 0 < level < low:
         text = (
-            f"Its standard deviation is {level:.3g} uV, and no field potential has so "
-            f"{'many' if level > high else 'few'}. Check its unit: conversion in the file, or "
-            "lfp_units."
+            f"Its standard deviation is {level:.3g} uV, which no field potential has. Check its "
+            "unit: conversion in the file, or lfp_units."
         )
         notes.append(("unit of the LFP", what, text, level, high if level > high else low))

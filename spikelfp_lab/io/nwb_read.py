@@ -25,28 +25,16 @@ import xarray as xr
 
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.io._nwb_items import ARGUMENTS, Choice, Item, choose, find_items, verdict
-from spikelfp_lab.io._streams import Derive, LFPFilter, Stream, make_stream
-from spikelfp_lab.io.assemble import (
-    Behavior,
-    Grid,
-    Intervals,
-    Notes,
-    Potential,
-    Spikes,
-    assemble,
-    merged,
-)
-from spikelfp_lab.io.nwb_write import MODULE, is_written_here, read_back
+from spikelfp_lab.io._streams import Derive, LFPFilter, Reference, Stream, make_stream, merged
+from spikelfp_lab.io.assemble import Behavior, Grid, Intervals, Notes, Potential, Spikes, assemble
+from spikelfp_lab.io.nwb_write import is_written_here, read_back
 from spikelfp_lab.io.remote import is_remote, kept, opened_nwb, plain_name
-from spikelfp_lab.signal.broadband import Reference
 
 # Columns of the electrodes table that mark an electrode as bad, and the values that do.
-_BAD = dict.fromkeys(
-    ("is_bad", "bad", "bad_channel", "bad_channels", "is_bad_channel"),
-    ("bad", "true", "1", "1.0", "yes"),
-) | dict.fromkeys(
-    ("good", "is_good", "good_channel", "is_good_channel"), ("bad", "false", "0", "0.0", "no")
-)
+_MARKS = {
+    r"(is_)?bad(_channels?)?": ("bad", "true", "1", "1.0", "yes"),
+    r"(is_)?good(_channel)?": ("bad", "false", "0", "0.0", "no"),
+}
 _LOCATIONS = ("location", "x", "y", "z", "group_name")
 # Names that a column of the units table cannot have as a coordinate of the session.
 _TAKEN = (*_LOCATIONS, "time", "unit", "channel", "behavior_dim", "spikes", "lfp", "behavior")
@@ -88,7 +76,7 @@ def open_nwb(
     band_hz, line_hz
         As in :func:`spikelfp_lab.signal.broadband_to_lfp`, for LFP faster than the clock. Slower
         LFP is interpolated, and bins lie around its samples.
-    reference : {None, "car", "none", "bipolar"}
+    reference : {None, "car", "none"}
         None is no new reference, but for raw voltage (an ``ElectricalSeries`` above 2 kHz that is
         neither inside ``LFP`` nor ``FilteredEphys``), which gets the common average.
     max_gap_s : float
@@ -152,15 +140,18 @@ def describe_nwb(
     ['behavior', 'lfp', 'spikes']
     """
     chosen = {"spikes": units, "lfp": lfp, "behavior": behavior, "trials": trials, "": None}
+    roles = {"spikes": "spikes", "lfp": "lfp", "behavior": "behavior"}
+    rows = []
     with opened_nwb(path) as (nwbfile, io, _):
         items = find_items(nwbfile, io)
-        said = [(item.role, *verdict(item, items, chosen[item.role])) for item in items]
-        if is_written_here(nwbfile):
-            said = list(map(_as_written, items))
-        rows = [
-            (item.path, item.type, " x ".join(map(str, item.shape)), item.rate_hz, item.unit, *each)
-            for item, each in zip(items, said, strict=True)
-        ]
+        for item in items:
+            role, (used, why) = item.role, verdict(item, items, chosen[item.role])
+            if is_written_here(nwbfile):
+                role = roles.get(item.path.rpartition("/")[2], "")
+                used, why = bool(role), "written by write_nwb, of which open_nwb reads its own"
+            shape = " x ".join(map(str, item.shape))
+            kind = type(item.container).__name__
+            rows.append((item.path, kind, shape, item.rate_hz, item.unit, role, used, why))
     columns = ["object", "type", "shape", "rate_hz", "unit", "role", "used", "why"]
     return _Table(rows, columns=columns).astype({"rate_hz": float, "used": bool})
 
@@ -176,21 +167,10 @@ class _Table(pd.DataFrame):
         return self.to_string(na_rep="")
 
 
-def _as_written(item: Item) -> tuple[str, bool, str]:
-    """Role, use and why of an object in a file of write_nwb."""
-    roles = {"spikes": "spikes", "lfp": "lfp", "behavior": "behavior", "trial": "trials"}
-    role = roles.get(item.path.rpartition("/")[2], "")
-    if item.type == "TimeIntervals":
-        return role, bool(role), "for other programs: a second time in processing/spikelfp_lab"
-    latents = item.path.startswith(f"processing/{MODULE}/latents")
-    return role, bool(role), "latents of a model" if latents else "comes back as it was written"
-
-
 def _read(path: str | os.PathLike, options: Mapping[str, Any], progress: bool) -> xr.Dataset:
     """The session of a file, each of ``options`` as in open_nwb."""
-    name = plain_name(path)
+    name, names = plain_name(path), {key: options[key] for key in ("subject", "session")}
     with opened_nwb(path) as (nwbfile, io, warned):
-        names = {key: options[key] for key in ("subject", "session")}
         if is_written_here(nwbfile):
             defaults: Mapping[str, Any] = open_nwb.__kwdefaults__
             asked = {k: v for k, v in options.items() if k not in names and v != defaults[k]}
@@ -205,30 +185,32 @@ def _read(path: str | os.PathLike, options: Mapping[str, Any], progress: bool) -
                 f"{name} has neither units with spike times nor an ElectricalSeries to make a "
                 f"session of. It holds: {held}. Check that it is the file that is meant."
             )
-        derive = options["derive"]
-        if derive and moved is None:
-            raise ConfigError(f"derive={derive!r} needs positions, and there is no behavior.")
+        if options["derive"] and moved is None:
+            raise ConfigError(
+                f"derive={options['derive']!r} needs positions: there is no behavior."
+            )
         coords: dict[str, Any] = {}
         notes: Notes = [("pynwb", name, f"pynwb says of the file: {text}") for text in warned]
         used = ", ".join(each.path for each in (table, potential, moved) if each is not None)
-        file, start = Path(name).name, nwbfile.session_start_time
-        who = {key: getattr(nwbfile.subject, key, None) for key in ("age", "sex", "species")}
+        file, start, who = Path(name).name, nwbfile.session_start_time, nwbfile.subject
+        about = {f"subject_{key}": getattr(who, key, None) for key in ("age", "sex", "species")}
+        found = {
+            "subject": getattr(who, "subject_id", None),
+            "session": nwbfile.session_id or nwbfile.identifier,
+        }
         attrs = {
-            "subject": names["subject"]
-            or _safe(getattr(nwbfile.subject, "subject_id", None), "subject"),
-            "session": names["session"]
-            or _safe(nwbfile.session_id or nwbfile.identifier, "session"),
+            **{key: names[key] or _safe(text, key) for key, text in found.items()},
             "source": f"NWB: {file}",
             "history": f"read {used} of {name if is_remote(path) else file}",
             "nwb_identifier": str(nwbfile.identifier),
             "session_start_time": start.isoformat() if start is not None else "",
-            **{f"subject_{key}": str(value) for key, value in who.items() if value},
+            **{key: str(value) for key, value in about.items() if value},
         }
         return assemble(
             Grid(*(options[key] for key in Grid._fields)),
             table and _spikes(table, coords),
             potential and _potential(potential, coords, options, notes),
-            moved and _behavior(moved, derive, options["smooth_s"]),
+            moved and _behavior(moved, options["derive"], options["smooth_s"]),
             Intervals(_times(trials and trials.container), _times(nwbfile.invalid_times)),
             attrs=attrs, coords=coords, notes=notes, progress=progress,
         )  # fmt: skip
@@ -281,35 +263,30 @@ def _potential(
     """The channels that are not marked as bad, where they are, in uV."""
     series, table = item.container, item.container.electrodes.table
     rows = np.asarray(series.electrodes.data[:], np.int64)
-    columns = {key: _plain_column(table[key], len(table)) for key in table.colnames}
-    names = columns.get("channel_name")
-    if names is None or len(set(names[rows])) < len(set(rows)) or not all(names[rows]):
+    plain = {key: _plain_column(table[key], len(table)) for key in table.colnames}
+    columns = {key: values[rows] for key, values in plain.items() if values is not None}
+    names = columns.get("channel_name", np.array([""]))
+    if len(set(names)) < len(set(rows)) or not all(names):
         # which do not tell them apart, as of two probes
-        names = np.array([f"ch{each:02d}" for each in table.id[:]])
-    bad = np.zeros(len(table), bool)
-    for key in _BAD.keys() & columns.keys():
-        if (marks := columns[key]) is not None:
-            bad |= np.isin(np.char.lower(marks.astype(str)), _BAD[key])
-    keep = np.flatnonzero(~bad[rows])
-    if len(keep) < len(rows):
-        dropped = ", ".join(names[rows[bad[rows]]])
-        if not len(keep):
-            raise DataError(
-                f"The file marks every electrode of {item.path} as bad ({dropped}). Leave it out "
-                "with lfp=False, or correct the electrodes table."
-            )
-        text = f"dropped channel {dropped}: marked bad in the electrodes table."
-        notes.append(("bad channels", item.path, text, len(rows) - len(keep)))
-    places = {key: columns[key] for key in _LOCATIONS if columns.get(key) is not None}
-    coords |= {key: ("channel", values[rows[keep]]) for key, values in places.items()}
-    factors = series.channel_conversion
+        names = np.array([f"ch{each:02d}" for each in np.asarray(table.id[:])[rows]])
+    bad = np.zeros(len(rows), bool)
+    for pattern, words in _MARKS.items():
+        for key in columns:
+            if re.fullmatch(pattern, key):
+                bad |= np.isin(np.char.lower(columns[key].astype(str)), words)
+    if bad.any():
+        text = f"dropped channel {', '.join(names[bad])}: marked bad in the electrodes table."
+        notes.append(("bad channels", item.path, text, int(bad.sum())))
+        if bad.all():
+            raise DataError(f"Of {item.path} every electrode is {text} Leave it out: lfp=False.")
+    coords |= {key: ("channel", columns[key][~bad]) for key in _LOCATIONS if key in columns}
+    factors, reference = series.channel_conversion, options["reference"]
     factors = 1.0 if factors is None else np.asarray(factors[:], np.float64)
-    stream = _stream(item, 1e6, factors, columns=keep)
-    reference = options["reference"]
-    if reference is None and item.is_raw and keep.size > 1:
+    stream = _stream(item, 1e6, factors, columns=np.flatnonzero(~bad))
+    if reference is None and item.is_raw and stream.used.size > 1:
         reference = "car"  # raw voltage shares its noise; who extracted LFP has dealt with that
     chain = LFPFilter(options["band_hz"], options["line_hz"], reference)
-    return Potential(stream, list(names[rows[keep]]), chain)
+    return Potential(stream, list(names[~bad]), chain)
 
 
 def _stream(
@@ -330,10 +307,8 @@ def _behavior(item: Item, derive: Derive | None, smooth_s: float) -> Behavior:
 
     series, width = item.container, (*item.shape, 1)[1]
     names = [f"{series.name}_{column}" for column in range(width)]
-    if width == 1:
-        names = [series.name]
-    elif isinstance(series, SpatialSeries) and width <= 3:
-        names = list("xyz"[:width])
+    if width == 1 or (isinstance(series, SpatialSeries) and width <= 3):
+        names = [series.name] if width == 1 else list("xyz"[:width])
     circular = isinstance(series.parent, CompassDirection)
     return Behavior(_stream(item), names, series.name, item.unit, circular, derive, smooth_s)
 
@@ -342,5 +317,4 @@ def _times(table: Any) -> np.ndarray | None:
     """(k, 2) starts and stops, seconds, of a table of intervals."""
     if table is None:
         return None
-    pair = (table["start_time"].data[:], table["stop_time"].data[:])
-    return np.array(pair, np.float64).T
+    return np.array([table[key].data[:] for key in ("start_time", "stop_time")], np.float64).T
