@@ -9,8 +9,8 @@ import xarray as xr
 
 from spikelfp_lab._guard import available_memory
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.io import _streams
-from spikelfp_lab.io._streams import Derive, LFPFilter, Part, Stream, merged
+from spikelfp_lab.io._behavior import Derive, behavior_on_clock
+from spikelfp_lab.io._streams import LFPFilter, Part, Stream, lfp_on_clock, merged
 from spikelfp_lab.sessions import add_finding, add_mains, refractory_coords
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.schema import drop_bad_channels, validate_session
@@ -82,18 +82,15 @@ def assemble(
     whole = _clock(grid, spikes, lfp, behavior, notes)
     trial = _trial_numbers(intervals.trials, whole, grid, notes)
     max_gap_s = max(grid.max_gap_s, 1.5 * size)
-    keep, observed = _recorded(
-        whole, size, max_gap_s, spikes, lfp and lfp.stream, intervals.invalid, notes
-    )
+    keep, observed = _recorded(whole, size, max_gap_s, spikes, lfp, intervals.invalid, notes)
     if keep.sum() < 2:
         raise DataError(
             f"Nothing valid was recorded between {whole[0]:g} s and {whole[-1]:g} s. Check "
             "obs_intervals (or leave the spikes out, units=False) and invalid_times."
         )
-    clock, history = whole[keep], [attrs["history"]]
-    streams: dict[str, Any] = {}
-    variables: dict[str, dict[str, str]] = {}
-    mains: dict[int, np.ndarray] = {}
+    clock, history, mains = whole[keep], [attrs["history"]], {}
+    streams: dict[str, Any] = {"trial": None if trial is None else trial[keep]}
+    variables: dict[str, dict[str, str]] = {"lfp": {"kind": "LFP", "units": "uV"}}
     if spikes is not None:
         counts = bin_spikes(spikes.times, clock, bin_size_s=size)
         if observed is not None and not (observed := observed[keep]).all():
@@ -103,41 +100,37 @@ def assemble(
         extra |= refractory_coords(spikes.times, clock)
     if lfp is not None:
         stream, names, chain = lfp
-        first, stop = map(stream.at_or_after, (whole[0] - size / 2, whole[-1] + size / 2))
+        within = [stream.at_or_after(time) for time in (whole[0] - size / 2, whole[-1] + size / 2)]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SpikeLFPWarning)
-            values, times, clipped, done = _streams.lfp_on_clock(
-                stream, whole, size, chain, (first, stop), progress
+            values, times, clipped, done = lfp_on_clock(
+                stream, whole, size, chain, within, progress
             )
-        if not any(what == "gap" for what, *_ in notes):
-            notes += [("gap", stream.what, str(each.message)) for each in caught]
+        said = any(what == "gap" for what, *_ in notes)
+        notes += [("gap", stream.what, str(each.message)) for each in caught if not said]
         history.append(done)
-        variables["lfp"] = {"kind": "LFP", "units": "uV"}
         streams |= {"lfp": (values, times), "channel_names": names}
         extra["clipped_share"] = ("channel", clipped)
         _note_potentials(values, stream.what, notes)
         if not stream.slower_than(size):
             mains = mains_left(
-                Part(stream.data, first, stop), rate_hz=stream.rate_hz, channels=stream.used,
+                Part(stream.data, *within), rate_hz=stream.rate_hz, channels=stream.used,
                 line_hz=chain.line_hz, high_hz=min(chain.band_hz[1], 0.5 / size),
                 reference=chain.reference or "none",
             )  # fmt: skip
     if behavior is not None:
-        moved, names, kind, units, circular, derive, smooth_s = behavior
-        values, times, names, units, odd = _streams.behavior_on_clock(
-            moved, list(names), units, whole, size,
-            circular=circular, derive=derive, smooth_s=smooth_s,
-        )  # fmt: skip
+        values, times, names, units, odd = behavior_on_clock(
+            *behavior, clock=whole, bin_size_s=size
+        )
+        derive, what = behavior.derive, behavior.stream.what
         streams |= {"behavior": (values, times), "behavior_names": names}
-        variables["behavior"] = {"kind": derive or kind, "units": units}
-        if derive:
-            history.append(f"{derive} of positions smoothed by a Gaussian of SD {smooth_s:g} s")
-        notes += [("direction", moved.what, odd)] if odd else []
-    named = {key: attrs[key] for key in ("subject", "session", "source")}
+        variables["behavior"] = {"kind": derive or behavior.kind, "units": units}
+        history += [f"{derive} of smoothed positions, SD {behavior.smooth_s:g} s"] if derive else []
+        notes += [("direction", what, odd)] if odd else []
     built = build_session(
-        clock, bin_size_s=size, **named, **streams, trial=None if trial is None else trial[keep],
-        max_gap_s=max_gap_s, history="\n".join(history), variable_attrs=variables,
-        attrs={key: value for key, value in attrs.items() if key not in (*named, "history")},
+        clock, bin_size_s=size, **{key: attrs[key] for key in ("subject", "session", "source")},
+        **streams, max_gap_s=max_gap_s, history="\n".join(history), variable_attrs=variables,
+        attrs=attrs,
     ).assign_coords(extra)  # fmt: skip
     for note in notes:
         built = add_finding(built, *note)
@@ -151,9 +144,8 @@ def _clock(
     notes: Notes,
 ) -> np.ndarray:  # fmt: skip
     """Bin centers over the time that all streams share."""
-    size = grid.bin_size_s
+    size, spans = grid.bin_size_s, {}
     streams = [each.stream for each in (lfp, behavior) if each is not None]
-    spans = {}
     for stream in streams:
         # a sample stands for the time around it, but for no more than a bin
         half = min(0.5 / stream.rate_hz, 0.5 * size)
@@ -165,27 +157,25 @@ def _clock(
         )
     if spikes is not None:
         spans["the spikes"] = _spike_span(spikes, grid, [*spans.values()], notes)
-    if grid.start_s is not None or grid.stop_s is not None:
-        limits = zip((grid.start_s, grid.stop_s), (-np.inf, np.inf), strict=True)
-        spans["what was asked for"] = tuple(end if at is None else at for at, end in limits)
+    begin, end = grid.start_s, grid.stop_s
+    asked = (-np.inf if begin is None else begin, np.inf if end is None else end)
+    spans["what was asked for"] = asked
     start, stop = max(a for a, _ in spans.values()), min(b for _, b in spans.values())
     if lfp is not None and lfp.stream.slower_than(size) and np.isfinite(start):
         # bins lie around samples: half-way between them, interpolation would lose fast rhythms
-        first = lfp.stream.at_or_after(start + size / 2)
-        if first < lfp.stream.size:
-            start = lfp.stream.time(first) - size / 2
+        first = min(lfp.stream.at_or_after(start + size / 2), lfp.stream.size - 1)
+        start = lfp.stream.time(first) - size / 2
     if not stop - start >= 2 * size * (1 - 1e-6):
         listed = "; ".join(f"{what}: {a:g} to {b:g} s" for what, (a, b) in spans.items())
         raise DataError(
             f"The streams do not overlap by two bins of {size:g} s ({listed}). Check units "
             "(seconds) and offsets, or leave one of them out."
         )
-    trains = [] if spikes is None else spikes.times
-    found = sum(map(len, trains)) + sum(stream.size for stream in streams)
     # spikes are counted in 8 bytes; samples are brought to the clock in 8 and kept in 4
-    columns = sum(stream.used.size for stream in streams)
-    declared = (stop - start) / size * (8 * (1 + len(trains)) + 12 * columns)
-    if declared > min(available_memory(), max(_ENDLESS * found, _ANY_LENGTH)):
+    width = 8 + 8 * len(spikes.times if spikes else ()) + 12 * sum(x.used.size for x in streams)
+    found = sum(map(len, spikes.times if spikes else ())) + sum(x.size for x in streams)
+    declared, most = (stop - start) / size * width, max(_ENDLESS * found, _ANY_LENGTH)
+    if declared > min(available_memory(), most):
         raise DataError(
             f"The session from {start:g} s to {stop:g} s takes {declared / 1e9:,.1f} GB of memory, "
             f"more than is free or than {found} spikes and samples can fill. Are all times in "
@@ -203,26 +193,24 @@ def _spike_span(
     """
     trains = [np.asarray(each) for each in spikes.times]
     every = np.concatenate(trains)
-    rows = [str(row) for row, each in enumerate(trains) if not np.isfinite(each).all()]
-    if rows or not every.size:
+    if not every.size or not np.isfinite(every).all():
+        rows = [str(row) for row, each in enumerate(trains) if not np.isfinite(each).all()]
         what = f"Spike times of the units at rows {', '.join(rows[:10])} are NaN or infinite"
-        raise DataError(
-            f"{what if rows else f'None of the {len(trains)} units has a spike'}. Correct them, or "
-            "leave the spikes out (units=False)."
-        )
+        what = what if rows else f"None of the {len(trains)} units has a spike"
+        raise DataError(f"{what}. Correct them, or leave the spikes out (units=False).")
     first, last = float(every.min()), float(every.max())
     # recordings begin at 0 s, unless another stream says otherwise
-    own = (0.0 if not others and first < 0 < last else first, last)
-    own = (own[0] if grid.start_s is None else -np.inf, last if grid.stop_s is None else np.inf)
+    begin = 0.0 if not others and first < 0 < last else first
+    own = (begin if grid.start_s is None else -np.inf, last if grid.stop_s is None else np.inf)
+    spans = [own, *others]
     if known := [each for each in spikes.observed or () if each is not None]:
-        own = (min(each[0, 0] for each in known), max(each[-1, 1] for each in known))
-    # where it is said when units were observed, spikes outside of that are counted elsewhere
-    spans = others if known else [own, *others]
+        # spikes outside of the time in which their unit was observed are counted elsewhere
+        own, spans = (min(x[0, 0] for x in known), max(x[-1, 1] for x in known)), others
     start = max((span[0] for span in spans), default=-np.inf)
     stop = min((span[1] for span in spans), default=np.inf)
     outside = int(((every < start) | (every > stop)).sum())
     share = 100 * outside / every.size
-    if np.isfinite([start, stop]).any() and (share > 5 or first < min(start, 0.0)):
+    if share > 5 or (spans and first < min(start, 0.0)):
         text = (
             f"{outside} of {every.size} spikes ({share:.3g} %) lie outside of the time of the "
             f"other streams, {start:g} to {stop:g} s (the last at {last:g} s): they are not "
@@ -230,20 +218,18 @@ def _spike_span(
         )
         notes.append(("spikes outside", "spikes", text, share, 5.0))
     length = max(stop - start, 0)
-    back = sum(
-        np.diff(each).min() < -0.1 * min(length, np.ptp(each)) for each in trains if len(each) > 10
-    )
-    if back > 0.5 * len(trains):
+    falls = [np.diff(x).min() < -0.1 * min(length, np.ptp(x)) for x in trains if len(x) > 10]
+    if sum(falls) > 0.5 * len(trains):
         text = (
-            f"The spike times of {back} of {len(trains)} units begin again half way, as parts of a "
-            "recording do: add the length of the first part to the times of the second."
+            f"The spike times of {sum(falls)} of {len(trains)} units begin again half way, as "
+            "parts of a recording do: add the length of the first part to the times of the second."
         )
-        notes.append(("spike times", "spikes", text, int(back)))
+        notes.append(("spike times", "spikes", text, int(sum(falls))))
     return own
 
 
 def _recorded(
-    clock: np.ndarray, size: float, max_gap_s: float, spikes: Spikes | None, lfp: Stream | None,
+    clock: np.ndarray, size: float, max_gap_s: float, spikes: Spikes | None, lfp: Potential | None,
     invalid: np.ndarray | None, notes: Notes,
 ) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
     """(T,) bins in which something was recorded and is valid; (T, U) when units were observed."""
@@ -251,17 +237,18 @@ def _recorded(
     if spikes is not None and spikes.observed is not None:
         observed = _observed(clock, size, spikes.times, spikes.observed, notes)
         keep = observed.any(axis=1)
-    elif lfp is not None and lfp.gaps_s is not None:
-        gaps = lfp.gaps_s[np.diff(lfp.gaps_s, axis=1)[:, 0] > max_gap_s]
+    elif lfp is not None and lfp.stream.gaps_s is not None:
+        gaps = lfp.stream.gaps_s[np.diff(lfp.stream.gaps_s, axis=1)[:, 0] > max_gap_s]
         if spikes is not None:  # others were recorded by another system, which went on
             every = np.sort(np.concatenate(spikes.times))
             first = np.searchsorted(every, gaps[:, 0] + size)
             gaps = gaps[first >= np.searchsorted(every, gaps[:, 1] - size)]
-        cuts.append(("gap", lfp.what, "gaps of the acquisition", gaps))
+        cuts.append(("gap", lfp.stream.what, "gaps of the acquisition", gaps))
     if invalid is not None:
-        cuts.append(("invalid", "invalid_times", "invalid_times", invalid))
+        valid = np.isfinite(invalid).all(axis=1)
+        cuts.append(("invalid", "invalid_times", "invalid_times", invalid[valid]))
     for what, where, name, spans in cuts:
-        lost = keep & _covered(clock, spans[np.isfinite(spans).all(axis=1)], (1e-6 - 0.5) * size)
+        lost = keep & _covered(clock, spans, (1e-6 - 0.5) * size)
         keep &= ~lost
         if lost_s := float(lost.sum() * size):
             text = f"{lost_s:.4g} s in {len(spans)} {name} are left out, LFP and spikes."
@@ -286,18 +273,14 @@ def _observed(
     """(T, U) bins that lie wholly inside of a span in which the unit was observed."""
     union = merged(np.concatenate([each for each in spans if each is not None]))
     own = [union if each is None else each for each in spans]
-    lost = 0
+    lost, missing = 0, sum(each is None for each in spans)
     for times, each in zip(trains, own, strict=True):
         at = np.searchsorted(each[:, 0], times, side="right") - 1
-        lost += int((~((at >= 0) & (np.asarray(times) <= each[at, 1] + 1e-6))).sum())
-    missing = sum(each is None for each in spans)
-    for what, count, text in (
-        ("spikes outside", lost, "spikes outside of the time in which their unit was observed "
-         "(obs_intervals) are not counted."),
-        ("observed", missing, "units have no obs_intervals: they are taken to be observed whenever "
-         "another unit is."),
-    ):  # fmt: skip
-        notes += [(what, "obs_intervals", f"{count} {text}", count)] if count else []
+        lost += int(((at < 0) | (np.asarray(times) > each[at, 1] + 1e-6)).sum())
+    text = f"{lost} spikes outside of the time in which their unit was observed are not counted."
+    notes += [("spikes outside", "obs_intervals", text, lost)] if lost else []
+    text = f"{missing} units have no obs_intervals: they count whenever another unit is observed."
+    notes += [("observed", "obs_intervals", text, missing)] if missing else []
     return np.stack([_covered(clock, each, (0.5 - 1e-6) * size) for each in own], axis=1)
 
 
@@ -312,14 +295,13 @@ def _trial_numbers(
     for row in rows[np.argsort(trials[rows, 0], kind="stable")]:
         first, last = np.searchsorted(clock, trials[row])
         numbers[first:last] = row
-    known, lost = trials[rows], len(trials) - len(rows)
-    outside = int(((known[:, 1] <= clock[0]) | (known[:, 0] >= clock[-1])).sum())
-    part = grid.start_s is not None or grid.stop_s is not None
-    if lost or (outside > 0.5 * len(rows) and not part):
+    lost = len(trials) - len(rows)
+    outside = int(((trials[rows, 1] <= clock[0]) | (trials[rows, 0] >= clock[-1])).sum())
+    most = outside > 0.5 * len(rows) and grid.start_s is None and grid.stop_s is None
+    if lost or most:
         text = (
-            f"{lost} of {len(trials)} trials have no start or stop, or stop before they start; "
-            f"{outside} lie outside of the session, {clock[0]:g} to {clock[-1]:g} s. All these are "
-            "left out. Are their times in seconds?"
+            f"{lost} of {len(trials)} trials do not stop after they start, and {outside} lie "
+            f"outside of the session, {clock[0]:g} to {clock[-1]:g} s. Are they in seconds?"
         )
         notes.append(("trials", "trials", text, lost + outside))
     return numbers if (numbers >= 0).any() else None
@@ -330,10 +312,7 @@ def _note_potentials(values: np.ndarray, what: str, notes: Notes) -> None:
     rows = values[:: max(1, len(values) // 5000)]
     rows = rows[np.isfinite(rows).all(axis=1)]
     level = float(np.median(rows.std(axis=0, dtype=np.float64))) if len(rows) > 1 else 0.0
-    low, high = _POTENTIALS_UV
-    if level > high or 0 < level < low:
-        text = (
-            f"Its standard deviation is {level:.3g} uV, which no field potential has. Check its "
-            "unit: conversion in the file, or lfp_units."
-        )
-        notes.append(("unit of the LFP", what, text, level, high if level > high else low))
+    if level > _POTENTIALS_UV[1] or 0 < level < _POTENTIALS_UV[0]:
+        text = f"Its standard deviation is {level:.3g} uV, which no field potential has. Check its "
+        text += "unit: conversion in the file, or lfp_units."
+        notes.append(("unit of the LFP", what, text, level))

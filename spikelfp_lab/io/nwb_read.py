@@ -24,8 +24,9 @@ import pandas as pd
 import xarray as xr
 
 from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.io._behavior import Derive
 from spikelfp_lab.io._nwb_items import ARGUMENTS, Choice, Item, choose, find_items, verdict
-from spikelfp_lab.io._streams import Derive, LFPFilter, Reference, Stream, make_stream, merged
+from spikelfp_lab.io._streams import LFPFilter, Reference, Stream, make_stream, merged
 from spikelfp_lab.io.assemble import Behavior, Grid, Intervals, Notes, Potential, Spikes, assemble
 from spikelfp_lab.io.nwb_write import is_written_here, read_back
 from spikelfp_lab.io.remote import is_remote, kept, opened_nwb, plain_name
@@ -148,7 +149,8 @@ def describe_nwb(
             role, (used, why) = item.role, verdict(item, items, chosen[item.role])
             if is_written_here(nwbfile):
                 role = roles.get(item.path.rpartition("/")[2], "")
-                used, why = bool(role), "written by write_nwb, of which open_nwb reads its own"
+                used, why = bool(role), "comes back as it was written"
+                why = "latents of a model" if "/latents" in item.path else why
             shape = " x ".join(map(str, item.shape))
             kind = type(item.container).__name__
             rows.append((item.path, kind, shape, item.rate_hz, item.unit, role, used, why))
