@@ -16,18 +16,7 @@ import spikelfp_lab as sl
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
 from spikelfp_lab.io.nwb_read import describe_nwb, open_nwb
 from spikelfp_lab.sessions import validate_session
-from tests.io.nwb_files import (
-    add_lfp,
-    add_position,
-    change,
-    spike_trains,
-    start_file,
-    tones,
-    tones_at,
-    whole_file,
-    with_units,
-    write,
-)
+from tests.io import nwb_files as nwb
 
 QUICK = settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -53,7 +42,7 @@ def table_of(path, **options):
 
 
 def test_a_whole_file_becomes_one_valid_session(tmp_path):
-    session = opened(whole_file(tmp_path / "a.nwb"))
+    session = opened(nwb.whole_file(tmp_path / "a.nwb"))
     validate_session(session)
     assert dict(session.sizes) == {"time": 998, "unit": 4, "channel": 3, "behavior_dim": 2}
     assert session.attrs["subject"] == "rat1" and session.attrs["session"] == "day_1"
@@ -61,13 +50,17 @@ def test_a_whole_file_becomes_one_valid_session(tmp_path):
     assert session["behavior"].attrs == {"kind": "position", "units": "cm"}
     assert session["lfp"].attrs == {"kind": "LFP", "units": "uV"}
     assert session["location"].values.tolist() == ["CA1"] * 3
-    assert largest_error(session, tones_at(session["time"].values)) < 3.0
+    assert largest_error(session, nwb.tones_at(session["time"].values)) < 3.0
     edges = np.append(session["time"].values - 0.005, session["time"].values[-1] + 0.005)
-    for counts, times in zip(session["spikes"].values.T, spike_trains(), strict=True):
+    for counts, times in zip(session["spikes"].values.T, nwb.spike_trains(), strict=True):
         np.testing.assert_array_equal(counts, np.histogram(times, edges)[0])
+    table = describe_nwb(tmp_path / "a.nwb")
+    row = table.set_index("object").loc["processing/ecephys/LFP/lfp"]
+    assert (row["type"], row["shape"], row["rate_hz"]) == ("ElectricalSeries", "10000 x 3", 1000.0)
+    assert table["used"].all() and "..." not in repr(table) and "intervals/trials" in repr(table)
     part = opened(tmp_path / "a.nwb", start_s=2.0, stop_s=5.0, bin_size_s=0.02)
     assert part["time"].values[[0, -1]] == pytest.approx([2.01, 4.99])
-    assert largest_error(part, tones_at(part["time"].values), 1.0) < 4.0
+    assert largest_error(part, nwb.tones_at(part["time"].values), 1.0) < 4.0
 
 
 @QUICK
@@ -86,21 +79,21 @@ def test_lfp_comes_in_microvolts_at_its_true_times(
     factor = np.ones(2) if channel_conversion is None else np.array(channel_conversion)
     more = {"timestamps": times} if as_timestamps else {"starting_time": start_s}
     more |= {"conversion": conversion, "offset": offset, "channel_conversion": channel_conversion}
-    nwbfile = start_file()
-    data = (tones_at(times, 2) * 1e-6 - offset) / conversion / factor
-    add_lfp(nwbfile, data, rate_hz=rate_hz, **more)
-    session = opened(write(nwbfile, tmp_path / "a.nwb"), reference="none")
+    nwbfile = nwb.start_file()
+    data = (nwb.tones_at(times, 2) * 1e-6 - offset) / conversion / factor
+    nwb.add_lfp(nwbfile, data, rate_hz=rate_hz, **more)
+    session = opened(nwb.write(nwbfile, tmp_path / "a.nwb"), reference="none")
     assert start_s - 1e-6 <= session["time"].values[0] < start_s + 0.03
     # straight lines between samples of 60 Hz cut the peaks of a 10 Hz sine
     most = 16 if rate_hz == 60 else 4
-    assert largest_error(session, tones_at(session["time"].values, 2), 2.0) < most
+    assert largest_error(session, nwb.tones_at(session["time"].values, 2), 2.0) < most
 
 
 def test_lfp_at_the_rate_of_the_clock_is_not_touched(tmp_path):
     values = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
-    nwbfile = start_file()
-    add_lfp(nwbfile, values, rate_hz=100.0, starting_time=3.217, conversion=1e-6)
-    session = opened(write(nwbfile, tmp_path / "a.nwb"))
+    nwbfile = nwb.start_file()
+    nwb.add_lfp(nwbfile, values, rate_hz=100.0, starting_time=3.217, conversion=1e-6)
+    session = opened(nwb.write(nwbfile, tmp_path / "a.nwb"))
     np.testing.assert_allclose(session["lfp"].values, values, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(session["time"].values, 3.217 + np.arange(500) / 100)
 
@@ -108,12 +101,12 @@ def test_lfp_at_the_rate_of_the_clock_is_not_touched(tmp_path):
 def test_raw_voltage_is_filtered_and_referenced(tmp_path):
     times = np.arange(80_000) / 10_000
     shared = np.sin(2 * np.pi * 20 * times) + np.sin(2 * np.pi * 60 * times)
-    counts = np.round(10 * tones_at(times, 2) + 1000 * shared[:, None]).astype(np.int16)
-    nwbfile = start_file()
-    add_lfp(nwbfile, counts, inside=None, name="raw", rate_hz=10_000.0, conversion=1e-6)
-    path = write(nwbfile, tmp_path / "a.nwb")
+    counts = np.round(10 * nwb.tones_at(times, 2) + 1000 * shared[:, None]).astype(np.int16)
+    nwbfile = nwb.start_file()
+    nwb.add_lfp(nwbfile, counts, inside=None, name="raw", rate_hz=10_000.0, conversion=1e-6)
+    path = nwb.write(nwbfile, tmp_path / "a.nwb")
     raw, plain = opened(path), opened(path, reference="none")
-    own = 10 * tones_at(raw["time"].values, 2)
+    own = 10 * nwb.tones_at(raw["time"].values, 2)
     shared = 1000 * np.sin(2 * np.pi * 20 * raw["time"].values)[:, None]
     assert largest_error(raw, own - own.mean(axis=1, keepdims=True)) < 20
     assert largest_error(plain, own + shared) < 20
@@ -122,11 +115,11 @@ def test_raw_voltage_is_filtered_and_referenced(tmp_path):
 
 
 def test_units_alone_and_lfp_alone_make_sessions(tmp_path):
-    path = whole_file(tmp_path / "a.nwb")
+    path = nwb.whole_file(tmp_path / "a.nwb")
     spikes = opened(path, lfp=False, behavior=False)
     assert set(spikes.data_vars) == {"spikes"} and "location" not in spikes.coords
     assert set(opened(path, units=False, behavior=False).data_vars) == {"lfp"}
-    alone = opened(write(with_units(), tmp_path / "b.nwb"))
+    alone = opened(nwb.write(nwb.with_units(), tmp_path / "b.nwb"))
     # without obs_intervals, from the first spike of any unit to the last
     assert alone["time"].values[0] == pytest.approx(0.006)
     assert 9.98 < alone["time"].values[-1] + 0.005 <= 9.999
@@ -135,16 +128,16 @@ def test_units_alone_and_lfp_alone_make_sessions(tmp_path):
 
 
 def test_columns_of_units_and_electrodes_are_coordinates(tmp_path):
-    nwbfile = with_units(
+    nwbfile = nwb.with_units(
         quality=["good", "mua", "good", "noise"],
         depth=[1.0, 2.0, np.nan, 4.0],
         location=list("abcd"),  # the electrodes have this name too
         ids=[7, 3, 12, 5],
     )
-    table = add_lfp(nwbfile).electrodes.table
+    table = nwb.add_lfp(nwbfile).electrodes.table
     table.add_column(name="x", description="x", data=[1.0, 2.0, 3.0])
     table.add_column(name="channel_name", description="name", data=["A1", "A2", "A3"])
-    session = opened(write(nwbfile, tmp_path / "a.nwb"))
+    session = opened(nwb.write(nwbfile, tmp_path / "a.nwb"))
     assert session["unit"].values.tolist() == ["7", "3", "12", "5"]
     assert session["quality"].dims == ("unit",) and session["quality"][1] == "mua"
     assert session["unit_location"].values.tolist() == list("abcd")
@@ -157,31 +150,30 @@ def test_columns_of_units_and_electrodes_are_coordinates(tmp_path):
     ("column", "marks"),
     [
         ("is_bad", [False, True, False]),
-        ("good", [1, 0, 1]),
         ("bad_channel", ["no", "True", ""]),
         ("is_good", ["yes", "bad", "yes"]),
         ("bad", [np.nan, 1.0, 0.0]),
     ],
 )
 def test_electrodes_marked_bad_are_dropped_and_named(tmp_path, column, marks):
-    nwbfile = start_file()
-    table = add_lfp(nwbfile, channel_conversion=[1.0, 5.0, 2.0]).electrodes.table
+    nwbfile = nwb.start_file()
+    table = nwb.add_lfp(nwbfile, channel_conversion=[1.0, 5.0, 2.0]).electrodes.table
     table.add_column(name=column, description="mark", data=marks)
     table.add_column(name="channel_name", description="of two probes", data=["a", "b", "a"])
-    path = write(nwbfile, tmp_path / "a.nwb")
+    path = nwb.write(nwbfile, tmp_path / "a.nwb")
     with pytest.warns(SpikeLFPWarning, match="dropped channel ch01: marked bad"):
         session = sl.open_session(path, progress=False)
     assert session["channel"].values.tolist() == ["ch00", "ch02"]
-    expected = tones_at(session["time"].values)[:, [0, 2]] * [1, 2]
+    expected = nwb.tones_at(session["time"].values)[:, [0, 2]] * [1, 2]
     assert largest_error(session, expected) < 5
 
 
 def test_trials_are_marked_or_left_alone(tmp_path):
-    nwbfile = with_units()
+    nwbfile = nwb.with_units()
     rows = [(5.0, 9.0), (1.0, 4.0), (1.0, np.nan), (2.0, 3.0)]  # unsorted, endless, overlapping
     for start, stop in rows:
         nwbfile.add_trial(start_time=start, stop_time=stop)
-    path = write(nwbfile, tmp_path / "a.nwb")
+    path = nwb.write(nwbfile, tmp_path / "a.nwb")
     session = opened(path)
     time, expected = session["time"].values, np.full(session.sizes["time"], -1)
     for row in (0, 1, 3):
@@ -194,12 +186,12 @@ def test_trials_are_marked_or_left_alone(tmp_path):
 
 
 def test_where_several_qualify_the_error_lists_them_and_the_argument(tmp_path):
-    nwbfile = start_file()
-    add_lfp(nwbfile, tones() * 1e-6, inside=None, name="probe_a")
-    add_lfp(nwbfile, tones() * 2e-6, inside=None, name="probe_b")
-    add_position(nwbfile, name="head")
-    add_position(nwbfile, name="tail")
-    path = write(nwbfile, tmp_path / "a.nwb")
+    nwbfile = nwb.start_file()
+    nwb.add_lfp(nwbfile, nwb.tones() * 1e-6, inside=None, name="probe_a")
+    nwb.add_lfp(nwbfile, nwb.tones() * 2e-6, inside=None, name="probe_b")
+    nwb.add_position(nwbfile, name="head")
+    nwb.add_position(nwbfile, name="tail")
+    path = nwb.write(nwbfile, tmp_path / "a.nwb")
     for choice, error in ((None, DataError), ("nothing", ConfigError), ("", ConfigError)):
         with pytest.raises(
             error, match=r"holds 2 objects(?s:.*)lfp='acquisition/probe_a'.*1000 Hz"
@@ -208,7 +200,7 @@ def test_where_several_qualify_the_error_lists_them_and_the_argument(tmp_path):
     with pytest.raises(DataError, match="behavior='processing/behavior/Position/tail'"):
         opened(path, lfp="probe_a")
     session = opened(path, lfp="probe_b", behavior="Position/tail")
-    assert largest_error(session, 2 * tones_at(session["time"].values)) < 6
+    assert largest_error(session, 2 * nwb.tones_at(session["time"].values)) < 6
     table = table_of(path)
     assert not table["used"].any()
     assert table.loc["acquisition/probe_a", "why"] == "one of several: choose with lfp="
@@ -219,60 +211,51 @@ def test_where_several_qualify_the_error_lists_them_and_the_argument(tmp_path):
 
 def test_lfp_comes_before_filtered_ephys_and_that_before_the_rest(tmp_path):
     for containers, used in (((FilteredEphys,), "FilteredEphys"), ((FilteredEphys, LFP), "LFP")):
-        nwbfile = start_file()
-        add_lfp(nwbfile, inside=None, name="raw", rate_hz=3000.0)
+        nwbfile = nwb.start_file()
+        nwb.add_lfp(nwbfile, inside=None, name="raw", rate_hz=3000.0)
         region = nwbfile.create_electrode_table_region(region=[0, 1, 2], description="all")
         waveforms = mock_SpikeEventSeries(name="waves", data=np.ones((10, 3)), electrodes=region)
         nwbfile.add_acquisition(waveforms)
         for container in containers:
-            add_lfp(nwbfile, inside=container, name="lfp")
-        table = table_of(write(nwbfile, tmp_path / f"{used}.nwb"))
+            nwb.add_lfp(nwbfile, inside=container, name="lfp")
+        table = table_of(nwb.write(nwbfile, tmp_path / f"{used}.nwb"))
         assert table.index[table["used"]].tolist() == [f"processing/ecephys/{used}/lfp"]
         assert "LFP" in table.loc["acquisition/raw", "why"]
         assert "waveforms" in table.loc["acquisition/waves", "why"]
 
 
-def test_the_table_says_all_and_prints_in_full(tmp_path):
-    table = describe_nwb(whole_file(tmp_path / "a.nwb"))
-    assert " ".join(table.columns) == "object type shape rate_hz unit role used why"
-    row = table.set_index("object").loc["processing/ecephys/LFP/lfp"]
-    assert (row["type"], row["shape"], row["rate_hz"]) == ("ElectricalSeries", "10000 x 3", 1000.0)
-    assert table["used"].all() and table["used"].dtype == bool
-    assert "..." not in repr(table) and "intervals/trials" in repr(table)
-
-
 def test_series_of_behavior_are_scaled_and_a_plain_one_is_used_if_asked_for(tmp_path):
-    nwbfile = start_file()
-    add_lfp(nwbfile)
+    nwbfile = nwb.start_file()
+    nwb.add_lfp(nwbfile)
     wheel = TimeSeries(name="wheel", data=np.arange(1000) / 5, unit="cm/s", rate=100.0)
     nwbfile.add_acquisition(wheel)
-    path = write(nwbfile, tmp_path / "a.nwb")
+    path = nwb.write(nwbfile, tmp_path / "a.nwb")
     assert "behavior" not in opened(path)
     assert "behavior='wheel'" in table_of(path).loc["acquisition/wheel", "why"]
     session = opened(path, behavior="wheel")
     assert session["behavior_dim"].values.tolist() == ["wheel"]
     assert session["behavior"].attrs["units"] == "cm/s"
-    nwbfile = start_file()
-    add_lfp(nwbfile)
+    nwbfile = nwb.start_file()
+    nwb.add_lfp(nwbfile)
     module = nwbfile.create_processing_module(name="behavior", description="b")
     module.add(BehavioralTimeSeries(name="hand"))
     ramp = np.outer(np.arange(1000), [1.0, 2.0])
     module["hand"].add_timeseries(
         TimeSeries(name="velocity", data=ramp, unit="m/s", rate=100.0, conversion=0.5, offset=3.0)
     )
-    session = opened(write(nwbfile, tmp_path / "b.nwb"))
+    session = opened(nwb.write(nwbfile, tmp_path / "b.nwb"))
     assert session["behavior_dim"].values.tolist() == ["velocity_0", "velocity_1"]
     expected = 0.5 * np.outer(100 * session["time"].values, [1.0, 2.0]) + 3.0
     np.testing.assert_allclose(session["behavior"].values, expected, rtol=1e-4)
 
 
 def test_velocity_and_speed_are_derived_and_missing_positions_stay_missing(tmp_path):
-    nwbfile = start_file()
-    add_lfp(nwbfile)
+    nwbfile = nwb.start_file()
+    nwb.add_lfp(nwbfile)
     position = np.outer(np.arange(500) / 50, [3.0, -4.0])
     position[200:300] = np.nan
-    add_position(nwbfile, position)
-    path = write(nwbfile, tmp_path / "a.nwb")
+    nwb.add_position(nwbfile, position)
+    path = nwb.write(nwbfile, tmp_path / "a.nwb")
     session = opened(path, derive="velocity")
     assert session["behavior_dim"].values.tolist() == ["vx", "vy"]
     assert session["behavior"].attrs == {"kind": "velocity", "units": "cm/s"}
@@ -284,18 +267,10 @@ def test_velocity_and_speed_are_derived_and_missing_positions_stay_missing(tmp_p
     np.testing.assert_allclose(speed["behavior"].values[good, 0], 5, rtol=1e-3)
 
 
-def test_fast_behavior_is_averaged_over_a_bin(tmp_path):
-    nwbfile = start_file()
-    add_lfp(nwbfile)
-    add_position(nwbfile, np.random.default_rng(0).normal(size=(10_000, 2)), rate_hz=1000.0)
-    session = opened(write(nwbfile, tmp_path / "a.nwb"))
-    assert session["behavior"].values.std() < 0.45  # a tenth of the variance, where 1 was
-
-
 def test_names_come_from_the_file_and_cannot_leave_the_folder(tmp_path):
-    nwbfile = start_file(subject="../rat 1", session_id="/etc/passwd")
-    add_lfp(nwbfile)
-    path = write(nwbfile, tmp_path / "a.nwb")
+    nwbfile = nwb.start_file(subject="../rat 1", session_id="/etc/passwd")
+    nwb.add_lfp(nwbfile)
+    path = nwb.write(nwbfile, tmp_path / "a.nwb")
     session = opened(path)
     assert session.attrs["subject"] == "_rat_1" and session.attrs["session"] == "_etc_passwd"
     named = opened(path, subject="I", session="s01")
@@ -314,8 +289,8 @@ def test_data_in_another_file_and_other_versions_of_nwb_are_read_in_silence(tmp_
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        session = opened(change(whole_file(tmp_path / "a.nwb"), how))
-    assert largest_error(session, tones_at(session["time"].values)) < 3.0
+        session = opened(nwb.change(nwb.whole_file(tmp_path / "a.nwb"), how))
+    assert largest_error(session, nwb.tones_at(session["time"].values)) < 3.0
 
 
 def test_running_speed_decodes_from_a_real_recording(shared):

@@ -10,7 +10,7 @@ import pytest
 from spikelfp_lab.errors import DataError, SpikeLFPError
 from spikelfp_lab.io.nwb_read import describe_nwb, open_nwb
 from spikelfp_lab.io.store import read_session, save_session
-from tests.io.nwb_files import add_lfp, change, start_file, whole_file, with_units, write
+from tests.io import nwb_files as nwb
 
 LFP = "processing/ecephys/LFP/lfp"
 TIMES = np.arange(10_000) / 1000
@@ -18,12 +18,12 @@ TIMES = np.arange(10_000) / 1000
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    return whole_file(tmp_path_factory.mktemp("good") / "good.nwb")
+    return nwb.whole_file(tmp_path_factory.mktemp("good") / "good.nwb")
 
 
 @pytest.fixture
 def changed(good, tmp_path):
-    return lambda how: change(shutil.copy(good, tmp_path / "changed.nwb"), how)
+    return lambda how: nwb.change(shutil.copy(good, tmp_path / "changed.nwb"), how)
 
 
 def replace(path, values):
@@ -113,7 +113,9 @@ def test_malformed_contents(changed, how, message):
         assert len(describe_nwb(path))
     except DataError as error:
         assert str(error) == str(caught.value)
-    change(path, attribute("units" if "units" in message else "/", "a", 1))  # it is not left open
+    nwb.change(
+        path, attribute("units" if "units" in message else "/", "a", 1)
+    )  # it is not left open
 
 
 def test_damaged_files_and_files_of_another_kind(good, tmp_path):
@@ -135,28 +137,11 @@ def test_damaged_files_and_files_of_another_kind(good, tmp_path):
     ):
         path.unlink()
         with pytest.raises(DataError, match=message):
-            open_nwb(change(path, how))
+            open_nwb(nwb.change(path, how))
     os.mkfifo(tmp_path / "pipe.nwb")
     for name, message in (("", "is a folder"), ("no.nwb", "No file at"), ("pipe.nwb", "is a pipe")):
         with pytest.raises(DataError, match=message):
             describe_nwb(tmp_path / name)
-
-
-def test_damage_in_the_data_is_named_when_these_are_read(changed):
-    def how(file):
-        data = file[f"{LFP}/data"][:]
-        del file[f"{LFP}/data"]
-        made = file.create_dataset(f"{LFP}/data", data=data, chunks=(1000, 3), fletcher32=True)
-        made.attrs.update(conversion=1.0, offset=0.0, resolution=-1.0, unit="volts")
-        where.append(made.id.get_chunk_info(3).byte_offset)
-
-    where = []
-    path = changed(how)
-    with open(path, "rb+") as file:
-        file.seek(where[0])
-        file.write(b"\xff" * 64)
-    with pytest.raises(DataError, match="cannot be read"):
-        open_nwb(path, progress=False)
 
 
 @pytest.mark.parametrize("kind", ["storage", "virtual"])
@@ -179,17 +164,17 @@ def test_data_in_a_file_that_was_not_copied_too_are_missed(changed, kind):
 
 
 def test_nothing_to_make_a_session_of(tmp_path):
-    nwbfile = start_file()
+    nwbfile = nwb.start_file()
     nwbfile.add_trial(start_time=0.0, stop_time=1.0)
     with pytest.raises(DataError, match=r"neither units.*It holds: intervals/trials"):
-        open_nwb(write(nwbfile, tmp_path / "a.nwb"))
+        open_nwb(nwb.write(nwbfile, tmp_path / "a.nwb"))
     with pytest.raises(DataError, match="None of the 3 units has a spike"):
-        open_nwb(write(with_units([np.zeros(0)] * 3), tmp_path / "b.nwb"))
-    nwbfile = start_file()
-    table = add_lfp(nwbfile).electrodes.table
+        open_nwb(nwb.write(nwb.with_units([np.zeros(0)] * 3), tmp_path / "b.nwb"))
+    nwbfile = nwb.start_file()
+    table = nwb.add_lfp(nwbfile).electrodes.table
     table.add_column(name="bad", description="bad", data=[True] * 3)
     with pytest.raises(DataError, match=r"every electrode .*ch00, ch01, ch02.*lfp=False"):
-        open_nwb(write(nwbfile, tmp_path / "c.nwb"))
+        open_nwb(nwb.write(nwbfile, tmp_path / "c.nwb"))
 
 
 def test_more_than_memory_is_refused_before_it_is_taken(good, monkeypatch):
