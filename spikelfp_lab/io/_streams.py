@@ -1,35 +1,26 @@
-"""Samples and their times, as they lie in a file or an array, brought to the clock of a session.
+"""Samples and their times, as they lie in a file or an array, brought to the clock of a session."""
 
-A :class:`Stream` is anything that slices like an array and knows its times, so that the data of a
-file are read in pieces, and only where they are used.
-"""
-
-import re
 from bisect import bisect_left
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions import clipped_share
 from spikelfp_lab.sessions.schema import GAP_BINS
-from spikelfp_lab.signal.broadband import Reference, broadband_to_lfp
+from spikelfp_lab.signal.broadband import broadband_to_lfp
 from spikelfp_lab.signal.lfp import flat_channels, referenced
 from spikelfp_lab.signal.timeline import read_times, timeline_from_timestamps, usual_period
 
-Derive = Literal["velocity", "speed"]
+Reference = Literal["car", "none"]
 
 _MARGIN_S = 5.0  # read on either side of the session, for smoothing
 _TIMES_AT_ONCE = 1 << 18
 _WATCHED_ROWS = 20_000  # at least, of a recording that has as many
-_ANGLES = {"deg": 360.0, "°": 360.0, "rad": 2 * np.pi}  # how a unit begins -> a whole turn
 
 
-@dataclass(frozen=True)
-class LFPFilter:
+class LFPFilter(NamedTuple):
     """What becomes of LFP that is faster than the clock, and its reference."""
 
     band_hz: tuple[float, float] = (0.05, 50.0)
@@ -39,33 +30,25 @@ class LFPFilter:
 
 @dataclass(frozen=True)
 class Stream:
-    """Samples (n,) or (n, columns) and their times, both read only where they are sliced."""
+    """Samples (size,) or (size, columns) and their times, read only where they are sliced."""
 
     what: str  # for messages: the path in the file, or the name of the argument
     data: Any
+    size: int
     rate_hz: float
-    start_s: float = 0.0
-    timestamps: Any = None
-    gaps_s: np.ndarray | None = None  # (k, 2) times of the samples around each gap
-    columns: np.ndarray | None = None
-    scale: float | np.ndarray = 1.0  # to the unit of the session, for each column of the data
-    offset: float = 0.0
-
-    @property
-    def size(self) -> int:
-        return int(self.data.shape[0])
-
-    @property
-    def used(self) -> np.ndarray:
-        """Which columns are used."""
-        width = 1 if len(self.data.shape) == 1 else self.data.shape[1]
-        return np.arange(width) if self.columns is None else self.columns
+    start_s: float
+    timestamps: Any
+    gaps_s: np.ndarray | None  # (k, 2) times of the samples around each gap
+    used: np.ndarray  # columns of the data
+    scale: np.ndarray  # to the unit of the session, for each column of the data
+    offset: float
 
     def slower_than(self, bin_size_s: float) -> bool:
         """Whether there is a bin or more to a sample, so that there is nothing to filter."""
         return self.rate_hz * bin_size_s <= 1.001  # timestamps of 100 Hz may say 100.0003
 
     def time(self, index: int) -> float:
+        """Seconds of a sample."""
         if self.timestamps is not None:
             return float(self.timestamps[index])
         return self.start_s + index / self.rate_hz
@@ -79,8 +62,7 @@ class Stream:
         margin = _MARGIN_S + bin_size_s
         start, stop = self.at_or_after(clock[0] - margin), self.at_or_after(clock[-1] + margin)
         raw = np.asarray(self.data[start:stop]).reshape(stop - start, -1)
-        scale = np.broadcast_to(np.asarray(self.scale, np.float64), raw.shape[1:])
-        values = raw[:, self.used] * scale[self.used] + self.offset
+        values = raw[:, self.used] * self.scale[self.used] + self.offset
         if self.timestamps is None:
             return values, self.start_s + np.arange(start, stop) / self.rate_hz
         times = np.asarray(self.timestamps[start:stop], np.float64)
@@ -95,16 +77,66 @@ class Stream:
             return mean / np.bincount(which)[:, None], times
 
 
+def fault_of(what: str, data: Any, rate_hz: float | None, timestamps: Any) -> str:
+    """What is wrong with samples and their times, by shapes and the rate; "" where nothing is."""
+    shape, kind = np.shape(data), getattr(getattr(data, "dtype", None), "kind", "O")
+    stamps = shape[:1] if timestamps is None else np.shape(timestamps)
+    faults = {
+        f"{what} holds {kind!r} of shape {shape}, not numbers, samples by columns": (
+            kind not in "biuf" or len(shape) not in (1, 2) or 0 in shape[1:]
+        ),
+        f"{what} has shape {shape}, fewer than 2 samples": shape[:1] < (2,),
+        f"the shape of the timestamps of {what} is {stamps}, and its own {shape}": (
+            stamps != shape[:1]
+        ),
+        f"the rate of {what} is {rate_hz} Hz": timestamps is None
+        and not 0 < (rate_hz or 0) < np.inf,
+    }
+    return next((text for text, wrong in faults.items() if wrong), "")
+
+
+def make_stream(
+    what: str, data: Any, *, rate_hz: float | None, timestamps: Any = None, start_s: float = 0.0,
+    columns: np.ndarray | None = None, scale: float | np.ndarray = 1.0, offset: float = 0.0,
+) -> Stream:  # fmt: skip
+    """A stream, its timestamps checked from the first to the last."""
+    gaps = None
+    if np.ndim(timestamps) == 2 and 1 in np.shape(timestamps):  # a row or column of MATLAB's
+        timestamps = np.ravel(timestamps)
+    if fault := fault_of(what, data, rate_hz, timestamps):
+        raise DataError(f"Samples cannot be used: {fault}.")
+    count, width = (*data.shape, 1)[:2]
+    if timestamps is not None:
+        rate_hz = 1 / usual_period(read_times(timestamps, 0, min(_TIMES_AT_ONCE, count), what))
+        if not rate_hz:
+            raise DataError(f"Time stands still in {what}: give a rate in place of its timestamps.")
+        gaps = np.empty((0, 2))
+        for start in range(0, count, _TIMES_AT_ONCE):
+            piece = read_times(timestamps, max(0, start - 1), start + _TIMES_AT_ONCE, what)
+            wide = np.flatnonzero(np.diff(piece) * rate_hz > GAP_BINS)
+            gaps = np.concatenate([gaps, np.column_stack([piece[wide], piece[wide + 1]])])
+    used = np.arange(width) if columns is None else columns
+    scale = np.broadcast_to(np.asarray(scale, np.float64), (width,))
+    rate_hz = float(rate_hz or 0)
+    return Stream(what, data, count, rate_hz, start_s, timestamps, gaps, used, scale, offset)
+
+
+def merged(spans: np.ndarray) -> np.ndarray:
+    """Spans (k, 2) in order of time; those that touch or overlap are one."""
+    spans = spans[spans[:, 1] > spans[:, 0]]
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(spans[:, 1])
+    first = np.append(True, spans[1:, 0] > reach[:-1] + 1e-6)[: len(spans)]
+    return np.column_stack([spans[first, 0], reach[np.append(first[1:], True)[: len(spans)]]])
+
+
 class Part:
-    """Rows of data that are read where they are sliced; some are kept, to see what is clipped.
+    """Rows of data, read where they are sliced; some are kept, to see what is clipped.
 
     Filters smear flat tops, and a recording is too long to be read twice.
 
-    Examples
-    --------
     >>> part = Part(np.clip(np.random.default_rng(0).normal(size=(90_000, 1)), -2, 9))
-    >>> for start in range(0, 90_000, 1000):
-    ...     block = part[start : start + 1000]
+    >>> blocks = [part[start : start + 1000] for start in range(0, 90_000, 1000)]
     >>> part.clipped().round(2).tolist()
     [0.03]
     """
@@ -117,16 +149,13 @@ class Part:
         self._kept: list[np.ndarray] = []
         self._seen = 0  # rows up to here are kept: chunks are read with margins, twice
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __getitem__(self, rows: slice) -> np.ndarray:
         first, stop, _ = rows.indices(self.shape[0])
         block = np.asarray(self._data[self._start + first : self._start + stop])
-        # a copy, or all of the recording would stay in memory
         new = max(first, self._seen)
         self._seen = max(stop, self._seen)
         kept = block[new - first + -new % self._step :: self._step]
+        # a copy, or all of the recording would stay in memory
         self._kept.append(kept.reshape(-1, *self.shape[1:] or (1,)).copy())
         return block
 
@@ -136,178 +165,44 @@ class Part:
         return clipped_share(kept) if len(kept) else np.zeros(kept.shape[1])
 
 
-def make_stream(
-    what: str, data: Any, *, rate_hz: float | None, timestamps: Any = None, **more: Any
-) -> Stream:
-    """A stream, its timestamps checked from the first to the last."""
-    if timestamps is None:
-        assert rate_hz is not None
-        return Stream(what, data, float(rate_hz), **more)
-    shape, count = np.shape(timestamps), data.shape[0]
-    if len(shape) == 2 and min(shape) == 1:
-        timestamps, shape = np.asarray(timestamps).ravel(), (max(shape),)
-    if shape != (count,) or count < 2:
-        raise DataError(
-            f"The shape of the timestamps of {what} is {shape}, and it has {count} samples: give "
-            "one timestamp for each, and at least 2."
-        )
-    period = usual_period(read_times(timestamps, 0, min(_TIMES_AT_ONCE, count), what))
-    if not np.isfinite(period):
-        raise DataError(
-            f"Time stands still in {what}: its first {min(_TIMES_AT_ONCE, count)} timestamps are "
-            "all the same. Give a rate instead."
-        )
-    gaps = []
-    for start in range(0, count, _TIMES_AT_ONCE):
-        piece = read_times(timestamps, max(0, start - 1), start + _TIMES_AT_ONCE, what)
-        wide = np.flatnonzero(np.diff(piece) > GAP_BINS * period)
-        gaps.append(np.column_stack([piece[wide], piece[wide + 1]]))
-    return Stream(
-        what, data, 1 / period, timestamps=timestamps, gaps_s=np.concatenate(gaps), **more
-    )
-
-
 def lfp_on_clock(
-    lfp: Stream, names: list[str], clock: np.ndarray, bin_size_s: float, chain: LFPFilter,
-    within: tuple[float, float], progress: bool,
-) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray, str]:  # fmt: skip
-    """Values (m, C), their times, names, share clipped (C,), and what was done, in words."""
+    lfp: Stream, clock: np.ndarray, bin_size_s: float, chain: LFPFilter,
+    within: tuple[int, int], progress: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:  # fmt: skip
+    """Values (m, C), their times, share clipped (C,), and what was done, in words.
+
+    ``within`` are the samples of the time that was asked for, which may be a part.
+    """
     reference = chain.reference or "none"
-    if reference not in ("car", "none", "bipolar"):
-        raise ConfigError(f"No reference {reference!r}. There are: car, none, bipolar.")
-    watched = Part(lfp.data)
+    if reference not in ("car", "none"):
+        raise ConfigError(f"No reference {reference!r} of a session. There are: car, none.")
     if lfp.slower_than(bin_size_s):
-        values, times = replace(lfp, data=watched).near(clock, bin_size_s)
+        part = Part(lfp.data)
+        values, times = replace(lfp, data=part).near(clock, bin_size_s)
         if reference != "none":
             values[:, flat_channels(values)] = np.nan
-        values = referenced(values, reference)
-        done = f"LFP of {lfp.rate_hz:g} Hz interpolated to {1 / bin_size_s:g} Hz"
+        values, done = referenced(values, reference), "interpolated"
     else:
 
-        def filtered(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-            watched.__init__(lfp.data, start, stop)
-            stamps = None if lfp.timestamps is None else Part(lfp.timestamps, start, stop)
-            return broadband_to_lfp(
-                watched if watched.ndim == 2 else watched[0 : len(watched)][:, None],
-                clock=clock, rate_hz=lfp.rate_hz if stamps is None else None, timestamps=stamps,
-                start_s=lfp.start_s, channels=lfp.used, scale=lfp.scale, band_hz=chain.band_hz,
+        def filtered(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, Part]:
+            part, stamps = Part(lfp.data, start, stop), lfp.timestamps
+            values, times = broadband_to_lfp(
+                part if part.ndim == 2 else part[:][:, None], clock=clock,
+                rate_hz=lfp.rate_hz if stamps is None else None, start_s=lfp.start_s,
+                timestamps=None if stamps is None else Part(stamps, start, stop),
+                channels=lfp.used, scale=lfp.scale, band_hz=chain.band_hz,
                 line_hz=chain.line_hz, reference=reference, progress=progress,
             )  # fmt: skip
+            return values, times, part
 
         try:
-            values, times = filtered(0, lfp.size)
+            values, times, part = filtered(0, lfp.size)
         except DataError:  # of a clock that breaks: perhaps outside of what was asked for
-            part = lfp.at_or_after(within[0]), lfp.at_or_after(within[1])
-            if lfp.timestamps is None or part[1] - part[0] in (0, lfp.size):
+            if lfp.timestamps is None or within[1] - within[0] in (0, lfp.size):
                 raise
-            values, times = filtered(*part)
+            values, times, part = filtered(*within)
         high = min(chain.band_hz[1], 0.5 / bin_size_s)  # nothing above that is left on this clock
-        done = f"LFP of {lfp.rate_hz:g} Hz filtered ({chain.band_hz[0]:g}-{high:g} Hz, line "
-        done += f"{chain.line_hz}) and resampled to {1 / bin_size_s:g} Hz"
-    clipped = watched.clipped()[lfp.used].astype(np.float32)
-    if reference == "bipolar":
-        names = [f"{one}-{other}" for one, other in pairwise(names)]
-        clipped = np.maximum(clipped[:-1], clipped[1:])
-    return values, times, names, clipped, f"{done}, reference {reference}"
-
-
-def behavior_on_clock(
-    stream: Stream, names: list[str], units: str, clock: np.ndarray, bin_size_s: float,
-    *, circular: bool, derive: Derive | None, smooth_s: float,
-) -> tuple[np.ndarray, np.ndarray, list[str], str, str]:  # fmt: skip
-    """Values (n, D) and times, the names and unit of the columns, and what is odd about them.
-
-    Averaged over a bin where the samples are faster than the clock. A direction becomes its cos
-    and sin, which can be interpolated.
-    """
-    values, times = stream.near(clock, bin_size_s)
-    turn, odd = _turn(values, units, stream.what, circular)
-    if derive not in (None, "velocity", "speed"):
-        raise ConfigError(f"derive is {derive!r}: use 'velocity', 'speed' or None.")
-    if derive and (turn or not (np.isfinite(smooth_s) and smooth_s > 0)):
-        raise ConfigError(
-            f"No {derive} can be derived from {stream.what} with smooth_s={smooth_s}: it needs "
-            "positions, not directions, and a smooth_s above 0 s."
-        )
-    if turn:
-        angle = values * (2 * np.pi / turn)
-        values, units = np.concatenate([np.cos(angle), np.sin(angle)], axis=1), "1"
-        names = [f"{part}_{name}" for part in ("cos", "sin") for name in names]
-    # positions on either side of a gap in the times are not smoothed together
-    limit = max(GAP_BINS / stream.rate_hz, smooth_s if derive else 0.0)
-    cuts = np.flatnonzero(np.diff(times) > limit) + 1
-    pieces = list(zip(np.split(values, cuts), np.split(times, cuts), strict=True))
-    if derive:
-        sd, units = smooth_s * stream.rate_hz, f"{units or '1'}/s"
-        pieces = [(_velocity(one, when, sd), when) for one, when in pieces]
-        names = [f"v{name}" for name in names]
-        if derive == "speed":
-            pieces = [(np.linalg.norm(one, axis=1, keepdims=True), when) for one, when in pieces]
-            names = ["speed"]
-    width = round(stream.rate_hz * bin_size_s)
-    if width > 1:
-        pieces = [(_bin_mean(one, width), when) for one, when in pieces]
-        if width % 2 == 0:  # the mean of samples i - width / 2 to i + width / 2 - 1
-            times = times - 0.5 / stream.rate_hz
-    values = np.concatenate([one for one, _ in pieces])
-    return values.astype(np.float32), times, names, units, odd
-
-
-def _turn(values: np.ndarray, units: str, what: str, circular: bool) -> tuple[float, str]:
-    """A whole turn in the unit of the values, 0 where they are no directions; what is odd."""
-    word = re.match(r"(deg(rees?)?|°|rad(ians?)?)$", units.strip().lower())
-    turn = next((_ANGLES[key] for key in _ANGLES if word and word[0].startswith(key)), 0.0)
-    known = values[np.isfinite(values).all(axis=1)]
-    if not len(known) or not (turn or circular):
-        return 0.0, ""
-    furthest = float(np.abs(known).max())
-    jump = float(np.abs(np.diff(known, axis=0)).max(initial=0.0))
-    if not turn:  # said to be a direction, in no unit that is known
-        turn, taken = (360.0, "degrees") if furthest > 6.4 else (2 * np.pi, "radians")
-        return turn, f"{what} has no unit of an angle ({units!r}): it is taken for {taken}."
-    text = f"{what} says {units}, and its values reach {furthest:.4g}"
-    other = "degrees" if turn < 7 else "radians"
-    if (turn < 7 and 180 < jump < 361) or (turn > 7 and furthest < 6.4 and 4.7 < jump < 6.3):
-        raise DataError(
-            f"{text} and step by {jump:.4g}, as {other} do. Correct its unit to {other}, or leave "
-            "it out with behavior=False."
-        )
-    if circular and turn < 7 and 6.4 < furthest < 361:
-        return turn, f"{text}, as degrees do: cos and sin are those of radians. Check its unit."
-    wraps = 0.75 * turn < jump <= 1.01 * turn and furthest <= 1.01 * turn
-    return (turn if circular or wraps else 0.0), ""
-
-
-def _velocity(values: np.ndarray, times: np.ndarray, sd: float) -> np.ndarray:
-    """(n, D) slope of lines through the finite positions around, weighted by a Gaussian.
-
-    Beside positions that are missing the slope of a line is as true as elsewhere.
-    """
-    finite = np.isfinite(values)
-    when = (times - times.mean())[:, None]
-    x = np.where(finite, values, 0.0)
-    center = x.sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
-    x = np.where(finite, values - center, 0.0)
-
-    def around(each: np.ndarray) -> np.ndarray:
-        return ndimage.gaussian_filter1d(each, sd, axis=0, mode="constant", truncate=4.0)
-
-    weight, t, tt = (around(finite * when**power) for power in (0, 1, 2))
-    spread = weight * tt - t**2
-    step = np.median(np.diff(times)) if len(times) > 1 else np.inf
-    known = (weight >= 0.5) & (spread > 1e-3 * (sd * step) ** 2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        slope = (weight * around(when * x) - t * around(x)) / spread
-    return np.where(known, slope, np.nan)
-
-
-def _bin_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """(n, D) mean over ``width`` samples; NaN where missing, or where most of these are."""
-    finite = np.isfinite(values)
-
-    def mean(each: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter1d(each, width, axis=0)
-
-    weight = mean(finite.astype(np.float64))
-    total = mean(np.where(finite, values, 0.0).astype(np.float64))
-    return np.where(finite & (weight >= 0.5), total / np.maximum(weight, 0.5), np.nan)
+        done = f"filtered ({chain.band_hz[0]:g}-{high:g} Hz, line {chain.line_hz}) and resampled"
+    clipped = part.clipped()[lfp.used].astype(np.float32)
+    done = f"LFP of {lfp.rate_hz:g} Hz {done} to {1 / bin_size_s:g} Hz, reference {reference}"
+    return values, times, clipped, done

@@ -9,9 +9,8 @@ import numpy as np
 import xarray as xr
 
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.io._streams import LFPFilter, Stream, make_stream
+from spikelfp_lab.io._streams import LFPFilter, Reference, Stream, make_stream
 from spikelfp_lab.io.assemble import Behavior, Grid, Intervals, Potential, Spikes, assemble
-from spikelfp_lab.signal.broadband import Reference
 
 TO_UV = {"uV": 1.0, "mV": 1e3, "V": 1e6, "volts": 1e6, "\N{GREEK SMALL LETTER MU}V": 1.0}
 TO_UV["\N{MICRO SIGN}V"] = 1.0
@@ -70,7 +69,7 @@ def session_from_arrays(
         Seconds a bin; the session is no longer than from start to stop.
     band_hz, line_hz
         As in :func:`spikelfp_lab.signal.broadband_to_lfp`, for LFP faster than the clock.
-    reference : {None, "car", "none", "bipolar"}
+    reference : {None, "car", "none"}
         None is no new reference: ask for "car" where ``lfp`` is raw voltage.
     max_gap_s : float
         Longest stretch without a sample that is bridged, in seconds.

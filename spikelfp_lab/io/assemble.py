@@ -2,35 +2,29 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from spikelfp_lab._guard import available_memory
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.io import _recorded
-from spikelfp_lab.io._streams import (
-    Derive,
-    LFPFilter,
-    Part,
-    Stream,
-    behavior_on_clock,
-    lfp_on_clock,
-)
+from spikelfp_lab.io._behavior import Derive, behavior_on_clock
+from spikelfp_lab.io._streams import LFPFilter, Part, Stream, lfp_on_clock, merged
 from spikelfp_lab.sessions import add_finding, add_mains, refractory_coords
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.schema import drop_bad_channels, validate_session
 from spikelfp_lab.signal import bin_spikes, mains_left
 
-# bytes of a session for each spike and sample: seconds without one from a hundred units
-_ENDLESS = 20_000
+Notes = list[tuple[Any, ...]]
+"""What the reader of a recording found: the arguments of add_finding, one by one."""
+
+_POTENTIALS_UV = (0.01, 20_000.0)  # standard deviations between which a potential lies
+_ENDLESS = 20_000  # bytes of a session a spike or sample: seconds without one from a hundred units
 _ANY_LENGTH = 256 << 20  # bytes: an hour of a hundred units, however few their spikes
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """The clock that is asked for: bins, from when to when, and what is bridged (seconds)."""
 
     bin_size_s: float = 0.01
@@ -39,8 +33,7 @@ class Grid:
     max_gap_s: float = 0.25
 
 
-@dataclass(frozen=True)
-class Spikes:
+class Spikes(NamedTuple):
     """Spike times (s) of units, and when each unit was observed, (k, 2), if that is known."""
 
     times: Sequence[np.ndarray]
@@ -48,17 +41,15 @@ class Spikes:
     observed: Sequence[np.ndarray | None] | None = None
 
 
-@dataclass(frozen=True)
-class Potential:
+class Potential(NamedTuple):
     """LFP, the names of its channels, and how it is filtered."""
 
     stream: Stream
     names: Sequence[str]
-    chain: LFPFilter = field(default_factory=LFPFilter)
+    chain: LFPFilter = LFPFilter()
 
 
-@dataclass(frozen=True)
-class Behavior:
+class Behavior(NamedTuple):
     """Positions or whatever they are, and what is derived from them."""
 
     stream: Stream
@@ -70,57 +61,36 @@ class Behavior:
     smooth_s: float = 0.1
 
 
-@dataclass(frozen=True)
-class Intervals:
-    """Trials (k, 2) in seconds, whether only they are kept, and times (k, 2) that do not count."""
+class Intervals(NamedTuple):
+    """Trials (k, 2) and times (k, 2) that do not count, in seconds."""
 
     trials: np.ndarray | None = None
-    only: bool = False
     invalid: np.ndarray | None = None
 
 
 def assemble(
-    grid: Grid,
-    spikes: Spikes | None,
-    lfp: Potential | None,
-    behavior: Behavior | None,
-    intervals: Intervals,
-    *,
-    attrs: Mapping[str, Any],
-    coords: Mapping[str, Any] | None = None,
-    notes: _recorded.Notes | None = None,
-    progress: bool = True,
-) -> xr.Dataset:
+    grid: Grid, spikes: Spikes | None, lfp: Potential | None, behavior: Behavior | None,
+    intervals: Intervals, *, attrs: Mapping[str, Any], coords: Mapping[str, Any] | None = None,
+    notes: Notes | None = None, progress: bool = True,
+) -> xr.Dataset:  # fmt: skip
     """One clock from the overlap of the streams, and everything on it."""
-    notes = [] if notes is None else notes
-    size = grid.bin_size_s
+    notes, extra, size = [] if notes is None else notes, dict(coords or {}), grid.bin_size_s
     if spikes is None and lfp is None:
         raise DataError("A session needs spikes or LFP, and there is neither.")
-    if not (np.isfinite(size) and size > 0):
+    if not 0 < size < np.inf:
         raise ConfigError(f"bin_size_s is {size}: give seconds above 0.")
-    if intervals.only and intervals.trials is None:
-        raise DataError("trials='only' needs a table of trials, and there is none.")
     whole = _clock(grid, spikes, lfp, behavior, notes)
-    part = grid.start_s is not None or grid.stop_s is not None
-    trial = _recorded.trial_numbers(intervals.trials, whole, part, notes)
-    keep, observed = _recorded.recorded(
-        whole, size, max(grid.max_gap_s, 1.5 * size), spikes, lfp and lfp.stream,
-        intervals.invalid, notes,
-    )  # fmt: skip
-    if trial is not None and intervals.only:
-        keep &= trial >= 0
+    trial = _trial_numbers(intervals.trials, whole, grid, notes)
+    max_gap_s = max(grid.max_gap_s, 1.5 * size)
+    keep, observed = _recorded(whole, size, max_gap_s, spikes, lfp, intervals.invalid, notes)
     if keep.sum() < 2:
         raise DataError(
-            f"No bin is left between {whole[0]:g} s and {whole[-1]:g} s: none lies in "
-            f"{'a trial' if intervals.only else 'the time that was recorded and is valid'}. Open "
-            "it without (trials=False; units=False), or check the times of these intervals."
+            f"Nothing valid was recorded between {whole[0]:g} s and {whole[-1]:g} s. Check "
+            "obs_intervals (or leave the spikes out, units=False) and invalid_times."
         )
-    clock = whole[keep]
-    within = (whole[0] - size / 2, whole[-1] + size / 2)
-    history = [attrs["history"]]
-    streams: dict[str, Any] = {}
-    variables: dict[str, dict[str, str]] = {}
-    extra: dict[str, Any] = dict(coords or {})
+    clock, history, mains = whole[keep], [attrs["history"]], {}
+    streams: dict[str, Any] = {"trial": None if trial is None else trial[keep]}
+    variables: dict[str, dict[str, str]] = {"lfp": {"kind": "LFP", "units": "uV"}}
     if spikes is not None:
         counts = bin_spikes(spikes.times, clock, bin_size_s=size)
         if observed is not None and not (observed := observed[keep]).all():
@@ -129,115 +99,220 @@ def assemble(
         streams |= {"spikes": counts, "unit_names": spikes.names}
         extra |= refractory_coords(spikes.times, clock)
     if lfp is not None:
+        stream, names, chain = lfp
+        within = [stream.at_or_after(time) for time in (whole[0] - size / 2, whole[-1] + size / 2)]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SpikeLFPWarning)
-            values, times, names, clipped, done = lfp_on_clock(
-                lfp.stream, list(lfp.names), whole, size, lfp.chain, within, progress
+            values, times, clipped, done = lfp_on_clock(
+                stream, whole, size, chain, within, progress
             )
-        if not any(what == "gap" for what, *_ in notes):
-            notes += [("gap", lfp.stream.what, str(each.message)) for each in caught]
+        said = any(what == "gap" for what, *_ in notes)
+        notes += [("gap", stream.what, str(each.message)) for each in caught if not said]
         history.append(done)
-        variables["lfp"] = {"kind": "LFP", "units": "uV"}
         streams |= {"lfp": (values, times), "channel_names": names}
         extra["clipped_share"] = ("channel", clipped)
-        _recorded.note_potentials(values, lfp.stream.what, notes)
+        _note_potentials(values, stream.what, notes)
+        if not stream.slower_than(size):
+            mains = mains_left(
+                Part(stream.data, *within), rate_hz=stream.rate_hz, channels=stream.used,
+                line_hz=chain.line_hz, high_hz=min(chain.band_hz[1], 0.5 / size),
+                reference=chain.reference or "none",
+            )  # fmt: skip
     if behavior is not None:
-        derive = behavior.derive
         values, times, names, units, odd = behavior_on_clock(
-            behavior.stream, list(behavior.names), behavior.units, whole, size,
-            circular=behavior.circular, derive=derive, smooth_s=behavior.smooth_s,
-        )  # fmt: skip
+            *behavior, clock=whole, bin_size_s=size
+        )
+        derive, what = behavior.derive, behavior.stream.what
         streams |= {"behavior": (values, times), "behavior_names": names}
         variables["behavior"] = {"kind": derive or behavior.kind, "units": units}
-        if derive:
-            sd = f"{behavior.smooth_s:g} s"
-            history.append(f"{derive} of positions smoothed by a Gaussian of SD {sd}")
-        notes += [("direction", behavior.stream.what, odd)] if odd else []
-    named = {key: attrs[key] for key in ("subject", "session", "source")}
+        history += [f"{derive} of smoothed positions, SD {behavior.smooth_s:g} s"] if derive else []
+        notes += [("direction", what, odd)] if odd else []
     built = build_session(
-        clock,
-        bin_size_s=size,
-        **named,
-        **streams,
-        trial=None if trial is None else trial[keep],
-        max_gap_s=max(grid.max_gap_s, 1.5 * size),
-        history="\n".join(history),
-        attrs={key: value for key, value in attrs.items() if key not in (*named, "history")},
-        variable_attrs=variables,
-    )
-    for name, (dims, labels) in extra.items():
-        # bipolar channels are where their first one is
-        cut = labels[: built.sizes["channel"]] if dims == "channel" else labels
-        built = built.assign_coords({name: (dims, cut)})
+        clock, bin_size_s=size, **{key: attrs[key] for key in ("subject", "session", "source")},
+        **streams, max_gap_s=max_gap_s, history="\n".join(history), variable_attrs=variables,
+        attrs=attrs,
+    ).assign_coords(extra)  # fmt: skip
     for note in notes:
         built = add_finding(built, *note)
-    if lfp is not None and not lfp.stream.slower_than(size):
-        stream, chain = lfp.stream, lfp.chain
-        left = mains_left(
-            Part(stream.data, *map(stream.at_or_after, within)), rate_hz=stream.rate_hz,
-            channels=stream.used, line_hz=chain.line_hz,
-            high_hz=min(chain.band_hz[1], 0.5 / size), reference=chain.reference or "none",
-        )  # fmt: skip
-        built = add_mains(built, left, line_hz=chain.line_hz)
+    built = add_mains(built, mains, line_hz=lfp and lfp.chain.line_hz)
     validate_session(built)  # with the coordinates, which the file has named
     return drop_bad_channels(built)
 
 
 def _clock(
     grid: Grid, spikes: Spikes | None, lfp: Potential | None, behavior: Behavior | None,
-    notes: _recorded.Notes,
+    notes: Notes,
 ) -> np.ndarray:  # fmt: skip
     """Bin centers over the time that all streams share."""
-    size = grid.bin_size_s
-    if lfp is not None and 1 / lfp.stream.rate_hz > grid.max_gap_s:
-        raise DataError(
-            f"The samples of {lfp.stream.what} are {1 / lfp.stream.rate_hz:g} s apart, which is no "
-            "LFP. Are its times in seconds, not in milliseconds or sample numbers? Then give "
-            "them in seconds, or its rate in samples a second."
-        )
+    size, spans = grid.bin_size_s, {}
     streams = [each.stream for each in (lfp, behavior) if each is not None]
-    spans = {}
     for stream in streams:
         # a sample stands for the time around it, but for no more than a bin
         half = min(0.5 / stream.rate_hz, 0.5 * size)
         spans[stream.what] = (stream.time(0) - half, stream.time(stream.size - 1) + half)
+    if lfp is not None and 1 / lfp.stream.rate_hz > grid.max_gap_s:
+        raise DataError(
+            f"The samples of {lfp.stream.what} are {1 / lfp.stream.rate_hz:g} s apart, which is no "
+            "LFP. Are its times in seconds, not in milliseconds or sample numbers?"
+        )
     if spikes is not None:
-        own = _recorded.spike_span(spikes, grid, alone=not spans)
-        _recorded.note_spikes(spikes, own, [*spans.values()], notes)
-        spans["the spikes"] = own
-    asked = (
-        -np.inf if grid.start_s is None else grid.start_s,
-        np.inf if grid.stop_s is None else grid.stop_s,
-    )
-    if np.isfinite(asked).any():
-        spans["what was asked for"] = asked
+        spans["the spikes"] = _spike_span(spikes, grid, [*spans.values()], notes)
+    begin, end = grid.start_s, grid.stop_s
+    asked = (-np.inf if begin is None else begin, np.inf if end is None else end)
+    spans["what was asked for"] = asked
     start, stop = max(a for a, _ in spans.values()), min(b for _, b in spans.values())
     if lfp is not None and lfp.stream.slower_than(size) and np.isfinite(start):
         # bins lie around samples: half-way between them, interpolation would lose fast rhythms
-        first = lfp.stream.at_or_after(start + size / 2)
-        if first < lfp.stream.size:
-            start = lfp.stream.time(first) - size / 2
+        first = min(lfp.stream.at_or_after(start + size / 2), lfp.stream.size - 1)
+        start = lfp.stream.time(first) - size / 2
     if not stop - start >= 2 * size * (1 - 1e-6):
         listed = "; ".join(f"{what}: {a:g} to {b:g} s" for what, (a, b) in spans.items())
         raise DataError(
             f"The streams do not overlap by two bins of {size:g} s ({listed}). Check units "
             "(seconds) and offsets, or leave one of them out."
         )
-    trains = [] if spikes is None else spikes.times
-    found = sum(map(len, trains)) + sum(stream.size for stream in streams)
     # spikes are counted in 8 bytes; samples are brought to the clock in 8 and kept in 4
-    columns = sum(stream.used.size for stream in streams)
-    declared = (stop - start) / size * (8 * (1 + len(trains)) + 12 * columns)
-    what = f"The session from {start:g} s to {stop:g} s in bins of {size:g} s"
-    if declared > max(_ENDLESS * found, _ANY_LENGTH):
+    width = 8 + 8 * len(spikes.times if spikes else ()) + 12 * sum(x.used.size for x in streams)
+    found = sum(map(len, spikes.times if spikes else ())) + sum(x.size for x in streams)
+    declared, most = (stop - start) / size * width, max(_ENDLESS * found, _ANY_LENGTH)
+    if declared > min(available_memory(), most):
         raise DataError(
-            f"{what} would be all but empty: {found} spikes and samples were recorded. A time "
-            "may be wrong, or not in seconds: give start_s and stop_s, or leave out the stream "
-            "with that time."
-        )
-    if declared > available_memory():
-        raise DataError(
-            f"{what} takes {declared / 1e9:,.1f} GB of memory, more than is free. Give a part of "
-            "it with start_s and stop_s, or take longer bins."
+            f"The session from {start:g} s to {stop:g} s takes {declared / 1e9:,.1f} GB of memory, "
+            f"more than is free or than {found} spikes and samples can fill. Are all times in "
+            "seconds? Give a part with start_s and stop_s, or take longer bins (bin_size_s)."
         )
     return session_clock(start, stop, bin_size_s=size)
+
+
+def _spike_span(
+    spikes: Spikes, grid: Grid, others: list[tuple[float, float]], notes: Notes
+) -> tuple[float, float]:
+    """When any unit was observed; where that is not said, from the first spike to the last.
+
+    Notes spikes outside of what was recorded, and times that begin again half way.
+    """
+    trains = [np.asarray(each) for each in spikes.times]
+    every = np.concatenate(trains)
+    if not every.size or not np.isfinite(every).all():
+        rows = [str(row) for row, each in enumerate(trains) if not np.isfinite(each).all()]
+        what = f"Spike times of the units at rows {', '.join(rows[:10])} are NaN or infinite"
+        what = what if rows else f"None of the {len(trains)} units has a spike"
+        raise DataError(f"{what}. Correct them, or leave the spikes out (units=False).")
+    first, last = float(every.min()), float(every.max())
+    # recordings begin at 0 s, unless another stream says otherwise
+    begin = 0.0 if not others and first < 0 < last else first
+    own = (begin if grid.start_s is None else -np.inf, last if grid.stop_s is None else np.inf)
+    spans = [own, *others]
+    if known := [each for each in spikes.observed or () if each is not None]:
+        # spikes outside of the time in which their unit was observed are counted elsewhere
+        own, spans = (min(x[0, 0] for x in known), max(x[-1, 1] for x in known)), others
+    start = max((span[0] for span in spans), default=-np.inf)
+    stop = min((span[1] for span in spans), default=np.inf)
+    outside = int(((every < start) | (every > stop)).sum())
+    share = 100 * outside / every.size
+    if share > 5 or (spans and first < min(start, 0.0)):
+        text = (
+            f"{outside} of {every.size} spikes ({share:.3g} %) lie outside of the time of the "
+            f"other streams, {start:g} to {stop:g} s (the last at {last:g} s): they are not "
+            "counted. Are spike times in seconds, from the same 0?"
+        )
+        notes.append(("spikes outside", "spikes", text, share, 5.0))
+    length = max(stop - start, 0)
+    falls = [np.diff(x).min() < -0.1 * min(length, np.ptp(x)) for x in trains if len(x) > 10]
+    if sum(falls) > 0.5 * len(trains):
+        text = (
+            f"The spike times of {sum(falls)} of {len(trains)} units begin again half way, as "
+            "parts of a recording do: add the length of the first part to the times of the second."
+        )
+        notes.append(("spike times", "spikes", text, int(sum(falls))))
+    return own
+
+
+def _recorded(
+    clock: np.ndarray, size: float, max_gap_s: float, spikes: Spikes | None, lfp: Potential | None,
+    invalid: np.ndarray | None, notes: Notes,
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    """(T,) bins in which something was recorded and is valid; (T, U) when units were observed."""
+    keep, observed, cuts = np.ones(clock.size, bool), None, []
+    if spikes is not None and spikes.observed is not None:
+        observed = _observed(clock, size, spikes.times, spikes.observed, notes)
+        keep = observed.any(axis=1)
+    elif lfp is not None and lfp.stream.gaps_s is not None:
+        gaps = lfp.stream.gaps_s[np.diff(lfp.stream.gaps_s, axis=1)[:, 0] > max_gap_s]
+        if spikes is not None:  # others were recorded by another system, which went on
+            every = np.sort(np.concatenate(spikes.times))
+            first = np.searchsorted(every, gaps[:, 0] + size)
+            gaps = gaps[first >= np.searchsorted(every, gaps[:, 1] - size)]
+        cuts.append(("gap", lfp.stream.what, "gaps of the acquisition", gaps))
+    if invalid is not None:
+        valid = np.isfinite(invalid).all(axis=1)
+        cuts.append(("invalid", "invalid_times", "invalid_times", invalid[valid]))
+    for what, where, name, spans in cuts:
+        lost = keep & _covered(clock, spans, (1e-6 - 0.5) * size)
+        keep &= ~lost
+        if lost_s := float(lost.sum() * size):
+            text = f"{lost_s:.4g} s in {len(spans)} {name} are left out, LFP and spikes."
+            notes.append((what, where, text, lost_s))
+    return keep, observed
+
+
+def _covered(clock: np.ndarray, spans: np.ndarray, inside_s: float) -> np.ndarray:
+    """(T,) bins whose centers lie so far inside of a span (k, 2)."""
+    covered = np.zeros(clock.size, bool)
+    first = np.searchsorted(clock, spans[:, 0] + inside_s)
+    stop = np.searchsorted(clock, spans[:, 1] - inside_s, side="right")
+    for begin, end in zip(first, stop, strict=True):
+        covered[begin:end] = True
+    return covered
+
+
+def _observed(
+    clock: np.ndarray, size: float, trains: Sequence[np.ndarray],
+    spans: Sequence[np.ndarray | None], notes: Notes,
+) -> np.ndarray:  # fmt: skip
+    """(T, U) bins that lie wholly inside of a span in which the unit was observed."""
+    union = merged(np.concatenate([each for each in spans if each is not None]))
+    own = [union if each is None else each for each in spans]
+    lost, missing = 0, sum(each is None for each in spans)
+    for times, each in zip(trains, own, strict=True):
+        at = np.searchsorted(each[:, 0], times, side="right") - 1
+        lost += int(((at < 0) | (np.asarray(times) > each[at, 1] + 1e-6)).sum())
+    text = f"{lost} spikes outside of the time in which their unit was observed are not counted."
+    notes += [("spikes outside", "obs_intervals", text, lost)] if lost else []
+    text = f"{missing} units have no obs_intervals: they count whenever another unit is observed."
+    notes += [("observed", "obs_intervals", text, missing)] if missing else []
+    return np.stack([_covered(clock, each, (0.5 - 1e-6) * size) for each in own], axis=1)
+
+
+def _trial_numbers(
+    trials: np.ndarray | None, clock: np.ndarray, grid: Grid, notes: Notes
+) -> np.ndarray | None:
+    """(T,) row of the trial that the bin's center lies in, -1 outside; the latest start wins."""
+    if trials is None:
+        return None
+    numbers = np.full(clock.size, -1, np.int64)
+    rows = np.flatnonzero(np.isfinite(trials).all(axis=1) & (trials[:, 1] > trials[:, 0]))
+    for row in rows[np.argsort(trials[rows, 0], kind="stable")]:
+        first, last = np.searchsorted(clock, trials[row])
+        numbers[first:last] = row
+    lost = len(trials) - len(rows)
+    outside = int(((trials[rows, 1] <= clock[0]) | (trials[rows, 0] >= clock[-1])).sum())
+    most = outside > 0.5 * len(rows) and grid.start_s is None and grid.stop_s is None
+    if lost or most:
+        text = (
+            f"{lost} of {len(trials)} trials do not stop after they start, and {outside} lie "
+            f"outside of the session, {clock[0]:g} to {clock[-1]:g} s. Are they in seconds?"
+        )
+        notes.append(("trials", "trials", text, lost + outside))
+    return numbers if (numbers >= 0).any() else None
+
+
+def _note_potentials(values: np.ndarray, what: str, notes: Notes) -> None:
+    """Potentials (n, C) in uV that are too large or too small to be any."""
+    rows = values[:: max(1, len(values) // 5000)]
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    level = float(np.median(rows.std(axis=0, dtype=np.float64))) if len(rows) > 1 else 0.0
+    if level > _POTENTIALS_UV[1] or 0 < level < _POTENTIALS_UV[0]:
+        text = f"Its standard deviation is {level:.3g} uV, which no field potential has. Check its "
+        text += "unit: conversion in the file, or lfp_units."
+        notes.append(("unit of the LFP", what, text, level))

@@ -14,64 +14,43 @@ Of what qualifies equally well there must be one, or an argument chooses.
 
 import os
 import re
-from dataclasses import replace
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
-from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError
-from spikelfp_lab.io._nwb_items import (
-    ARGUMENTS,
-    ONLY_BY_NAME,
-    Choice,
-    Item,
-    Role,
-    choose,
-    find_items,
-)
-from spikelfp_lab.io._nwb_streams import behavior_of, lfp_of, spikes_of, times_of
-from spikelfp_lab.io._recorded import Notes
-from spikelfp_lab.io._streams import Derive, LFPFilter
-from spikelfp_lab.io.assemble import Grid, Intervals, assemble
-from spikelfp_lab.io.nwb_write import MODULE, is_written_here, read_back
+from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.io._behavior import Derive
+from spikelfp_lab.io._nwb_items import ARGUMENTS, Choice, Item, choose, find_items, verdict
+from spikelfp_lab.io._streams import LFPFilter, Reference, Stream, make_stream, merged
+from spikelfp_lab.io.assemble import Behavior, Grid, Intervals, Notes, Potential, Spikes, assemble
+from spikelfp_lab.io.nwb_write import is_written_here, read_back
 from spikelfp_lab.io.remote import is_remote, kept, opened_nwb, plain_name
-from spikelfp_lab.signal.broadband import Reference
 
-BIN_SIZE_S = 0.01
-
-Trials = Literal["mark", "only", False]
-
-_USED: dict[Role, str] = {
-    "spikes": "counted in bins",
-    "lfp": "brought to the clock",
-    "behavior": "brought to the clock",
-    "trials": "rows become the coordinate trial",
+# Columns of the electrodes table that mark an electrode as bad, and the values that do.
+_MARKS = {
+    r"(is_)?bad(_channels?)?": ("bad", "true", "1", "1.0", "yes"),
+    r"(is_)?good(_channel)?": ("bad", "false", "0", "0.0", "no"),
 }
+_LOCATIONS = ("location", "x", "y", "z", "group_name")
+# Names that a column of the units table cannot have as a coordinate of the session.
+_TAKEN = (*_LOCATIONS, "time", "unit", "channel", "behavior_dim", "spikes", "lfp", "behavior")
+_TAKEN += ("trial", "observed", "latent_truth", "latent_truth_dim", "clipped_share")
+_TAKEN += ("refractory_violations", "refractory_chance")
 
 
 def open_nwb(
-    path: str | os.PathLike,
-    *,
-    units: Choice = None,
-    lfp: Choice = None,
-    behavior: Choice = None,
-    trials: Trials = "mark",
-    derive: Derive | None = None,
-    smooth_s: float = 0.1,
-    bin_size_s: float | None = None,
-    start_s: float | None = None,
-    stop_s: float | None = None,
-    band_hz: tuple[float, float] = (0.05, 50.0),
-    line_hz: float | None = 60.0,
-    reference: Reference | None = None,
-    max_gap_s: float = 0.25,
-    subject: str | None = None,
-    session: str | None = None,
-    cache: bool = True,
-    progress: bool = True,
-) -> xr.Dataset:
+    path: str | os.PathLike, *, units: Choice = None, lfp: Choice = None, behavior: Choice = None,
+    trials: bool = True, derive: Derive | None = None, smooth_s: float = 0.1,
+    bin_size_s: float = 0.01, start_s: float | None = None, stop_s: float | None = None,
+    band_hz: tuple[float, float] = (0.05, 50.0), line_hz: float | None = 60.0,
+    reference: Reference | None = None, max_gap_s: float = 0.25, subject: str | None = None,
+    session: str | None = None, cache: bool = True, progress: bool = True,
+) -> xr.Dataset:  # fmt: skip
     """Open an NWB 2 file as a session.
 
     The session reaches over the time that all its streams share; without ``obs_intervals``, spikes
@@ -88,18 +67,17 @@ def open_nwb(
     units, lfp, behavior : str, False or None
         Which object to use: its path, as :func:`describe_nwb` gives it, or the end of it. None
         takes the only one there is, False none. A plain ``TimeSeries`` can be named as behavior.
-    trials : {"mark", "only", False}
-        The coordinate ``trial`` is the row of the table ``trials``, and -1 outside of trials.
-        "only" leaves out the bins outside. No window crosses the edge of a trial: pass False where
-        trials are shorter than windows and the recording goes on between them.
+    trials : bool
+        Whether rows of the table ``trials`` become the coordinate ``trial``, -1 outside. No window
+        crosses the edge of a trial: pass False where they are shorter than windows.
     derive : {None, "velocity", "speed"}
         What behavior becomes, of positions smoothed by a Gaussian of SD ``smooth_s`` (seconds).
-    bin_size_s, start_s, stop_s : float, optional
-        Seconds a bin, 0.01 by default; the session is no longer than from start to stop.
+    bin_size_s, start_s, stop_s : float
+        Seconds a bin; the session is no longer than from start to stop.
     band_hz, line_hz
         As in :func:`spikelfp_lab.signal.broadband_to_lfp`, for LFP faster than the clock. Slower
         LFP is interpolated, and bins lie around its samples.
-    reference : {None, "car", "none", "bipolar"}
+    reference : {None, "car", "none"}
         None is no new reference, but for raw voltage (an ``ElectricalSeries`` above 2 kHz that is
         neither inside ``LFP`` nor ``FilteredEphys``), which gets the common average.
     max_gap_s : float
@@ -107,36 +85,29 @@ def open_nwb(
     subject, session : str, optional
         Names; by default those of the file, with what a name cannot have replaced by ``_``.
     cache, progress : bool
-        Whether to keep the session of an address and use what was kept (pass False where the file
-        behind it may change), and to show progress bars.
+        Whether to keep the session of an address and use what was kept; whether to show bars.
 
     Returns
     -------
     xr.Dataset
-        A valid session. LFP in uV. Columns of the units table that hold a text or number each are
-        coordinates of ``unit`` (with ``unit_`` before names that are taken), the electrodes'
-        ``location``, ``x``, ``y``, ``z`` and ``group_name`` of ``channel``. A direction becomes
-        its cos and sin. What was dropped or cannot be right is in ``attrs["findings"]``. A file
-        from :func:`spikelfp_lab.write_nwb` comes back as it was written.
+        LFP in uV. Columns of the units table with a text or number each are coordinates of
+        ``unit`` (``unit_`` before names that are taken), ``location``, ``x``, ``y``, ``z`` and
+        ``group_name`` of electrodes of ``channel``. A direction becomes its cos and sin. What was
+        dropped or cannot be right is in ``attrs["findings"]``. A file from
+        :func:`spikelfp_lab.write_nwb` comes back as it was written.
 
     Raises
     ------
     DataError, ConfigError
-        When the file cannot be read, what it holds is malformed or nothing of it can be used;
-        when several objects can be used and none is chosen; for an unknown name or option.
-
-    Warns
-    -----
-    SpikeLFPWarning
-        Names constant channels and silent units, which are dropped.
+        When the file cannot be read, is malformed or holds nothing that can be used; when several
+        objects can be used and none is chosen; for an unknown name or option.
 
     Examples
     --------
-    >>> from datetime import datetime, timezone
     >>> from tempfile import TemporaryDirectory
-    >>> from pynwb import NWBHDF5IO, NWBFile
-    >>> nwbfile = NWBFile(session_description="example", identifier="s01",
-    ...                   session_start_time=datetime(2020, 1, 1, tzinfo=timezone.utc))
+    >>> from pynwb import NWBHDF5IO
+    >>> from pynwb.testing.mock.file import mock_NWBFile
+    >>> nwbfile = mock_NWBFile(identifier="s01")
     >>> nwbfile.add_unit(spike_times=[0.0, 0.5, 1.0])
     >>> with TemporaryDirectory() as folder:
     ...     with NWBHDF5IO(f"{folder}/s01.nwb", mode="w") as io:
@@ -145,89 +116,46 @@ def open_nwb(
     >>> opened.attrs["session"], opened["spikes"].values[:, 0].tolist()
     ('s01', [1, 0, 0, 0, 0, 1, 0, 0, 0, 0])
     """
-    if trials not in ("mark", "only", False):
-        raise ConfigError(f"trials is {trials!r}: use 'mark', 'only' or False.")
-    chosen = {"units": units, "lfp": lfp, "behavior": behavior}
-    how: dict[str, Any] = {
-        "trials": trials, "derive": derive, "smooth_s": smooth_s, "bin_size_s": bin_size_s,
-        "start_s": start_s, "stop_s": stop_s, "band_hz": tuple(band_hz), "line_hz": line_hz,
-        "reference": reference, "max_gap_s": max_gap_s,
-    }  # fmt: skip
-    names = {"subject": subject, "session": session}
-
-    def make() -> xr.Dataset:
-        return _read(path, chosen, how, names, progress)
-
-    if not is_remote(path):
-        return make()
-    return kept(str(path), {**chosen, **how, **names}, make, cache=cache)
+    options = {k: v for k, v in locals().items() if k not in ("path", "cache", "progress")}
+    make = partial(_read, path, options, progress)
+    return kept(str(path), options, make, cache=cache) if is_remote(path) else make()
 
 
 def describe_nwb(
-    path: str | os.PathLike,
-    *,
-    units: Choice = None,
-    lfp: Choice = None,
-    behavior: Choice = None,
-    trials: Trials = "mark",
-) -> pd.DataFrame:
+    path: str | os.PathLike, *, units: Choice = None, lfp: Choice = None, behavior: Choice = None,
+    trials: bool = True,
+) -> pd.DataFrame:  # fmt: skip
     """Table of what an NWB file holds, what :func:`open_nwb` would use, and what it leaves out.
 
-    Parameters
-    ----------
-    path : str or path
-        As in :func:`open_nwb`; of a file behind an address, little more than names is read.
-    units, lfp, behavior, trials
-        As in :func:`open_nwb`.
+    Parameters are those of :func:`open_nwb`. Gives a row an object: ``object`` (its path),
+    ``type``, ``shape``, ``rate_hz``, ``unit``, ``role`` ("spikes", "lfp", "behavior", "trials", or
+    "" for none), ``used`` and ``why``. Raises when the file cannot be read; of objects that are
+    malformed, or too many for their role, ``why`` says so.
 
-    Returns
-    -------
-    pd.DataFrame
-        A row an object: ``object`` (its path), ``type``, ``shape``, ``rate_hz``, ``unit``, ``role``
-        ("spikes", "lfp", "behavior", "trials", or "" for none), ``used`` and ``why``.
-
-    Raises
-    ------
-    DataError, ConfigError
-        When the file cannot be read. Objects that are malformed, or too many for their role, raise
-        nothing here: ``why`` says so.
-
-    Examples
-    --------
     >>> from tempfile import TemporaryDirectory
     >>> import spikelfp_lab as sl
-    >>> from spikelfp_lab.io.nwb_write import write_nwb
     >>> session = sl.open_cohort("simulated", n_sessions=1, duration_s=10, progress=False)["I/s01"]
     >>> with TemporaryDirectory() as folder:
-    ...     table = describe_nwb(write_nwb(session, f"{folder}/s01.nwb"))
+    ...     table = describe_nwb(sl.write_nwb(session, f"{folder}/s01.nwb"))
     >>> table.loc[table["used"], "role"].tolist()
     ['behavior', 'lfp', 'spikes']
     """
-    name = plain_name(path)
-    chosen: dict[Role, Any] = {
-        "spikes": units,
-        "lfp": lfp,
-        "behavior": behavior,
-        "trials": None if trials else False,
-    }
+    chosen = {"spikes": units, "lfp": lfp, "behavior": behavior, "trials": trials, "": None}
+    roles = {"spikes": "spikes", "lfp": "lfp", "behavior": "behavior"}
+    rows = []
     with opened_nwb(path) as (nwbfile, io, _):
         items = find_items(nwbfile, io)
-        verdicts: dict[str, tuple[bool, str]] = {}
-        if is_written_here(nwbfile):
-            items = [_written_here(item) for item in items]
-            verdicts = {item.path: (bool(item.role), item.note) for item in items}
-        else:
-            for role, choice in chosen.items():
-                verdicts |= _verdicts(items, role, choice, name)
-        rows = [
-            (
-                item.path, item.type, " x ".join(map(str, item.shape)), item.rate_hz, item.unit,
-                item.role, *verdicts.get(item.path, (False, item.note)),
-            )
-            for item in items
-        ]  # fmt: skip
-        columns = ["object", "type", "shape", "rate_hz", "unit", "role", "used", "why"]
-        return _Table(rows, columns=columns).astype({"rate_hz": float, "used": bool})
+        for item in items:
+            role, (used, why) = item.role, verdict(item, items, chosen[item.role])
+            if is_written_here(nwbfile):
+                role = roles.get(item.path.rpartition("/")[2], "")
+                used, why = bool(role), "comes back as it was written"
+                why = "latents of a model" if "/latents" in item.path else why
+            shape = " x ".join(map(str, item.shape))
+            kind = type(item.container).__name__
+            rows.append((item.path, kind, shape, item.rate_hz, item.unit, role, used, why))
+    columns = ["object", "type", "shape", "rate_hz", "unit", "role", "used", "why"]
+    return _Table(rows, columns=columns).astype({"rate_hz": float, "used": bool})
 
 
 class _Table(pd.DataFrame):
@@ -241,116 +169,154 @@ class _Table(pd.DataFrame):
         return self.to_string(na_rep="")
 
 
-def _written_here(item: Item) -> Item:
-    """What the object is in a session that comes back as it was written."""
-    name = item.path.rpartition("/")[2]
-    roles: dict[str, Role] = {"spikes": "spikes", "lfp": "lfp", "behavior": "behavior"}
-    roles["trial"] = "trials"
-    latents = item.path.startswith(f"processing/{MODULE}/latents")
-    note = "latents of a model" if latents else "written by write_nwb, comes back as it was"
-    if item.type == "TimeIntervals":
-        note = "for other programs: written a second time in processing/spikelfp_lab/trial"
-    return replace(item, role=roles.get(name, ""), note=note)
-
-
-def _verdicts(
-    items: list[Item], role: Role, choice: Choice, name: str
-) -> dict[str, tuple[bool, str]]:
-    """Path -> is it used, and why, of everything that could have the role."""
-    able = [item for item in items if item.role == role]
-    argument = ARGUMENTS[role]
-    try:
-        used, trouble = choose(items, role, choice, name=name), ""
-    except SpikeLFPError:
-        used, trouble = None, f"one of several: choose with {argument}="
-        if isinstance(choice, str):
-            trouble = f"{argument}={choice!r} does not name one object"
-    best = min((item.tier for item in able), default=0)
-    verdicts = {}
-    for item in able:
-        if item is used:
-            why = "raw voltage: filtered and resampled" if item.is_raw else _USED[role]
-            verdicts[item.path] = (True, why)
-        elif item.fault:
-            verdicts[item.path] = (False, f"malformed: {item.fault}")
-        elif choice is False:
-            verdicts[item.path] = (False, f"left out: {argument}=False")
-        elif used is not None and isinstance(choice, str):
-            verdicts[item.path] = (False, f"{argument}={choice!r} is another")
-        elif item.tier > best or item.tier == ONLY_BY_NAME:
-            verdicts[item.path] = (False, item.note)
-        else:
-            verdicts[item.path] = (False, trouble)
-    return verdicts
-
-
-def _read(
-    path: str | os.PathLike,
-    chosen: dict[str, Choice],
-    how: dict[str, Any],
-    names: dict[str, str | None],
-    progress: bool,
-) -> xr.Dataset:
-    name = plain_name(path)
+def _read(path: str | os.PathLike, options: Mapping[str, Any], progress: bool) -> xr.Dataset:
+    """The session of a file, each of ``options`` as in open_nwb."""
+    name, names = plain_name(path), {key: options[key] for key in ("subject", "session")}
     with opened_nwb(path) as (nwbfile, io, warned):
         if is_written_here(nwbfile):
-            defaults = open_nwb.__kwdefaults__ or {}
-            asked = {k: v for k, v in {**chosen, **how}.items() if v != defaults[k]}
+            defaults: Mapping[str, Any] = open_nwb.__kwdefaults__
+            asked = {k: v for k, v in options.items() if k not in names and v != defaults[k]}
             return read_back(nwbfile, name=name, asked=asked, names=names)
         items = find_items(nwbfile, io)
-        table = choose(items, "spikes", chosen["units"], name=name)
-        potential = choose(items, "lfp", chosen["lfp"], name=name)
-        moved = choose(items, "behavior", chosen["behavior"], name=name)
-        trials = choose(items, "trials", None if how["trials"] else False, name=name)
+        table, potential, moved, trials = (
+            choose(items, role, options[argument], name) for role, argument in ARGUMENTS.items()
+        )
         if table is None and potential is None:
             held = "; ".join(map(str, items)) or "no recording at all"
             raise DataError(
                 f"{name} has neither units with spike times nor an ElectricalSeries to make a "
                 f"session of. It holds: {held}. Check that it is the file that is meant."
             )
+        if options["derive"] and moved is None:
+            raise ConfigError(
+                f"derive={options['derive']!r} needs positions: there is no behavior."
+            )
         coords: dict[str, Any] = {}
         notes: Notes = [("pynwb", name, f"pynwb says of the file: {text}") for text in warned]
-        chain = LFPFilter(how["band_hz"], how["line_hz"], how["reference"])
-        grid = Grid(
-            how["bin_size_s"] or BIN_SIZE_S, how["start_s"], how["stop_s"], how["max_gap_s"]
-        )
-        spikes = spikes_of(table, coords)
-        lfp = lfp_of(potential, coords, chain, name, notes)
-        behavior = behavior_of(moved, how["derive"], how["smooth_s"])
-        if how["derive"] and behavior is None:
-            raise ConfigError(
-                f"derive={how['derive']!r} needs positions, and there is no behavior."
-            )
-        intervals = Intervals(
-            times_of(trials and trials.container),
-            how["trials"] == "only",
-            times_of(nwbfile.invalid_times),
-        )
         used = ", ".join(each.path for each in (table, potential, moved) if each is not None)
-        start = nwbfile.session_start_time
-        file = Path(name).name
-        who = getattr(nwbfile.subject, "subject_id", None)
-        day = nwbfile.session_id or nwbfile.identifier
+        file, start, who = Path(name).name, nwbfile.session_start_time, nwbfile.subject
+        about = {f"subject_{key}": getattr(who, key, None) for key in ("age", "sex", "species")}
+        found = {
+            "subject": getattr(who, "subject_id", None),
+            "session": nwbfile.session_id or nwbfile.identifier,
+        }
         attrs = {
-            "subject": names["subject"] or _safe(who, "subject"),
-            "session": names["session"] or _safe(day, "session"),
+            **{key: names[key] or _safe(text, key) for key, text in found.items()},
             "source": f"NWB: {file}",
             "history": f"read {used} of {name if is_remote(path) else file}",
             "nwb_identifier": str(nwbfile.identifier),
             "session_start_time": start.isoformat() if start is not None else "",
-            **_about_subject(nwbfile),
+            **{key: str(value) for key, value in about.items() if value},
         }
         return assemble(
-            grid, spikes, lfp, behavior, intervals,
+            Grid(*(options[key] for key in Grid._fields)),
+            table and _spikes(table, coords),
+            potential and _potential(potential, coords, options, notes),
+            moved and _behavior(moved, options["derive"], options["smooth_s"]),
+            Intervals(_times(trials and trials.container), _times(nwbfile.invalid_times)),
             attrs=attrs, coords=coords, notes=notes, progress=progress,
         )  # fmt: skip
-
-
-def _about_subject(nwbfile: Any) -> dict[str, str]:
-    known = {key: getattr(nwbfile.subject, key, None) for key in ("age", "sex", "species")}
-    return {f"subject_{key}": str(value) for key, value in known.items() if value}
 
 
 def _safe(text: str | None, default: str) -> str:
     """A name that the schema takes: it becomes a folder's name."""
     return re.sub(r"[^A-Za-z0-9_.\-]+", "_", text or "").lstrip(".-")[:128] or default
+
+
+def _spikes(item: Item, coords: dict[str, Any]) -> Spikes:
+    """Spike times, and the columns of the table as coordinates."""
+    table = item.container
+    ends = np.asarray(table.spike_times_index.data[:], np.int64)
+    flat = np.asarray(table.spike_times.data[:])
+    flat = flat if flat.dtype == np.float32 else flat.astype(np.float64)
+    if (np.diff(ends, prepend=0) < 0).any() or ends[-1] != flat.size:
+        raise DataError(
+            f"The index of its spike times does not fit {item.path}: it ends at {ends[-1]}, and "
+            f"there are {flat.size} spikes. Copy the file again, or pass units=False."
+        )
+    for column in table.columns:
+        if (values := _plain_column(column, len(table))) is not None:
+            # the name becomes that of a folder, and xarray keeps none with a blank in it
+            label = re.sub(r"[/\\\s\0]", "_", column.name).lstrip(".")[:100] or "column"
+            label = f"unit_{label}" if label in _TAKEN else label
+            coords[label + "_" * (label in coords)] = ("unit", values)
+    observed = None
+    if table.obs_intervals is not None:  # where it is empty, nothing is said
+        spans = [np.reshape(table["obs_intervals"][row], (-1, 2)) for row in range(len(table))]
+        spans = [merged(each.astype(np.float64)) for each in spans]
+        observed = [each if len(each) else None for each in spans] if any(map(len, spans)) else None
+    return Spikes(np.split(flat, ends[:-1]), list(map(str, table.id[:])), observed)
+
+
+def _plain_column(column: Any, rows: int) -> np.ndarray | None:
+    """(rows,) numbers or text of a column that holds one for each row, otherwise None."""
+    from hdmf.common import VectorData
+
+    if type(column) is not VectorData or np.shape(column.data) != (rows,):
+        return None
+    values = np.asarray(column.data[:])
+    texts = all(isinstance(each, (str, bytes)) for each in values.tolist())
+    return values if values.dtype.kind in "biuf" else values.astype(str) if texts else None
+
+
+def _potential(
+    item: Item, coords: dict[str, Any], options: Mapping[str, Any], notes: Notes
+) -> Potential:
+    """The channels that are not marked as bad, where they are, in uV."""
+    series, table = item.container, item.container.electrodes.table
+    rows = np.asarray(series.electrodes.data[:], np.int64)
+    plain = {key: _plain_column(table[key], len(table)) for key in table.colnames}
+    columns = {key: values[rows] for key, values in plain.items() if values is not None}
+    names = columns.get("channel_name", np.array([""]))
+    if len(set(names)) < len(set(rows)) or not all(names):
+        # which do not tell them apart, as of two probes
+        names = np.array([f"ch{each:02d}" for each in np.asarray(table.id[:])[rows]])
+    bad = np.zeros(len(rows), bool)
+    for pattern, words in _MARKS.items():
+        for key in columns:
+            if re.fullmatch(pattern, key):
+                bad |= np.isin(np.char.lower(columns[key].astype(str)), words)
+    if bad.any():
+        text = f"dropped channel {', '.join(names[bad])}: marked bad in the electrodes table."
+        notes.append(("bad channels", item.path, text, int(bad.sum())))
+        if bad.all():
+            raise DataError(f"Of {item.path} every electrode is {text} Leave it out: lfp=False.")
+    coords |= {key: ("channel", columns[key][~bad]) for key in _LOCATIONS if key in columns}
+    factors, reference = series.channel_conversion, options["reference"]
+    factors = 1.0 if factors is None else np.asarray(factors[:], np.float64)
+    stream = _stream(item, 1e6, factors, columns=np.flatnonzero(~bad))
+    if reference is None and item.is_raw and stream.used.size > 1:
+        reference = "car"  # raw voltage shares its noise; who extracted LFP has dealt with that
+    chain = LFPFilter(options["band_hz"], options["line_hz"], reference)
+    return Potential(stream, list(names[~bad]), chain)
+
+
+def _stream(
+    item: Item, unit: float = 1.0, factors: float | np.ndarray = 1.0, **more: Any
+) -> Stream:
+    """The samples of a series, in a unit that is a part of its own."""
+    series = item.container
+    return make_stream(
+        item.path, series.data, rate_hz=series.rate, timestamps=series.timestamps,
+        start_s=float(series.starting_time or 0.0), scale=float(series.conversion) * factors * unit,
+        offset=float(series.offset) * unit, **more,
+    )  # fmt: skip
+
+
+def _behavior(item: Item, derive: Derive | None, smooth_s: float) -> Behavior:
+    """A series with the names of its columns."""
+    from pynwb.behavior import CompassDirection, SpatialSeries
+
+    series, width = item.container, (*item.shape, 1)[1]
+    names = [f"{series.name}_{column}" for column in range(width)]
+    if width == 1 or (isinstance(series, SpatialSeries) and width <= 3):
+        names = [series.name] if width == 1 else list("xyz"[:width])
+    circular = isinstance(series.parent, CompassDirection)
+    return Behavior(_stream(item), names, series.name, item.unit, circular, derive, smooth_s)
+
+
+def _times(table: Any) -> np.ndarray | None:
+    """(k, 2) starts and stops, seconds, of a table of intervals."""
+    if table is None:
+        return None
+    return np.array([table[key].data[:] for key in ("start_time", "stop_time")], np.float64).T

@@ -202,3 +202,6 @@ def _check_nwb(hdf5: Any, name: str) -> None:
     if "nwb_version" not in hdf5.attrs:
         found = ", ".join(list(hdf5)[:8]) or "nothing"
         raise DataError(f"{name} is HDF5 but not NWB: no nwb_version, it holds {found}. {cure}")
+    if "units/spike_times" in hdf5 and "units/spike_times_index" not in hdf5:
+        what = "which tells the unit of each spike"
+        raise DataError(f"units of {name} has no spike_times_index, {what}. Write it. {cure}")

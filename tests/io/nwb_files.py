@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 from pynwb import NWBHDF5IO, NWBFile
 from pynwb.behavior import CompassDirection, Position
@@ -14,15 +15,18 @@ from pynwb.testing.mock.file import mock_NWBFile
 SECONDS = 10.0
 
 
-def start_file(**more) -> NWBFile:
-    """An empty file of subject rat1, session day_1."""
-    subject = more.pop("subject", Subject(subject_id="rat1", sex="U", species="Rattus norvegicus"))
-    return mock_NWBFile(subject=subject, session_id=more.pop("session_id", "day_1"), **more)
+def start_file(*, session_id="day_1", subject="rat1") -> NWBFile:
+    """An empty file of a subject and session."""
+    about = Subject(subject_id=subject, sex="U", species="Rattus norvegicus")
+    return mock_NWBFile(subject=about, session_id=session_id)
 
 
-def tones(seconds=SECONDS, rate_hz=1000.0, channels=3, start_s=0.0) -> np.ndarray:
+def tones(seconds=SECONDS, rate_hz=1000.0, channels=3) -> np.ndarray:
     """(n, channels): channel c is a sine of 5 (c + 1) Hz, in uV, of amplitude 100."""
-    times = start_s + np.arange(round(seconds * rate_hz)) / rate_hz
+    return tones_at(np.arange(round(seconds * rate_hz)) / rate_hz, channels)
+
+
+def tones_at(times, channels=3) -> np.ndarray:
     return 100 * np.sin(2 * np.pi * 5 * np.outer(times, np.arange(1, channels + 1)))
 
 
@@ -32,15 +36,9 @@ def add_lfp(nwbfile, data=None, *, inside=LFP, name="lfp", rate_hz=1000.0, **mor
     width = np.shape(data)[1]
     if nwbfile.electrodes is None:
         mock_ElectrodesTable(n_rows=width, nwbfile=nwbfile)
-    series = mock_ElectricalSeries(
-        name=name,
-        data=data,
-        rate=None if "timestamps" in more else rate_hz,
-        electrodes=nwbfile.create_electrode_table_region(
-            region=list(range(width)), description="all"
-        ),
-        **more,
-    )
+    region = nwbfile.create_electrode_table_region(region=list(range(width)), description="all")
+    more = {"rate": None if "timestamps" in more else rate_hz, "electrodes": region, **more}
+    series = mock_ElectricalSeries(name=name, data=data, **more)
     if inside is None:
         nwbfile.add_acquisition(series)
     else:
@@ -60,18 +58,25 @@ def add_position(nwbfile, data=None, *, name="position", rate_hz=50.0, kind=Posi
     if kind.__name__ not in module.data_interfaces:
         module.add(kind(name=kind.__name__))
     module[kind.__name__].add_spatial_series(series)
-    return series
+
+
+def compass(nwbfile, data, **more):
+    add_position(nwbfile, data, name="head", kind=CompassDirection, **more)
 
 
 def add_units(nwbfile, times=None, *, ids=None, **columns):
     """Units with the given spike times; ``columns`` are lists of a value each."""
-    times = spike_trains() if times is None else times
-    for name in columns:
-        if name != "obs_intervals":
-            nwbfile.add_unit_column(name=name, description=name)
-    for index, each in enumerate(times):
+    for name in columns.keys() - {"obs_intervals"}:
+        nwbfile.add_unit_column(name=name, description=name)
+    for index, each in enumerate(spike_trains() if times is None else times):
         row = {name: values[index] for name, values in columns.items()}
         nwbfile.add_unit(spike_times=np.asarray(each, float), id=ids and ids[index], **row)
+
+
+def with_units(times=None, **columns) -> NWBFile:
+    nwbfile = start_file()
+    add_units(nwbfile, times, **columns)
+    return nwbfile
 
 
 def spike_trains(units=4, seconds=SECONDS, seed=0) -> list[np.ndarray]:
@@ -82,20 +87,22 @@ def spike_trains(units=4, seconds=SECONDS, seed=0) -> list[np.ndarray]:
     return trains
 
 
-def compass(nwbfile, data, **more):
-    return add_position(nwbfile, data, name="head", kind=CompassDirection, **more)
-
-
 def write(nwbfile, path: Path) -> Path:
     with NWBHDF5IO(path=path, mode="w") as io:
         io.write(nwbfile)
     return path
 
 
+def change(path: Path, how) -> Path:
+    """The file, after a function has had its way with it as an h5py.File."""
+    with h5py.File(path, "a") as file:
+        how(file)
+    return path
+
+
 def whole_file(path: Path, **lfp) -> Path:
     """A file with units, LFP, position and trials."""
-    nwbfile = start_file()
-    add_units(nwbfile)
+    nwbfile = with_units()
     add_lfp(nwbfile, **lfp)
     add_position(nwbfile)
     nwbfile.add_trial(start_time=1.0, stop_time=4.0)
