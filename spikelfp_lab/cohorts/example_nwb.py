@@ -45,12 +45,9 @@ def write_example_nwb(
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> import spikelfp_lab as sl
     >>> with TemporaryDirectory() as folder:
-    ...     path = write_example_nwb(f"{folder}/day.nwb", duration_s=5, n_channels=3)
-    ...     table = sl.describe_nwb(path)
-    >>> table["role"].tolist()
-    ['behavior', 'lfp', 'spikes']
+    ...     write_example_nwb(f"{folder}/day.nwb", duration_s=5, n_channels=3).name
+    'day.nwb'
     """
     from pynwb import NWBHDF5IO, NWBFile
     from pynwb.behavior import Position, SpatialSeries
@@ -65,42 +62,29 @@ def write_example_nwb(
         session_start_time=datetime(2020, 1, index % 28 + 1, tzinfo=UTC),
         subject=Subject(subject_id="I", species="Macaca mulatta", sex="U", age="P5Y"),
     )
+    site = {"description": "simulated sites", "location": "motor cortex"}
     device = nwbfile.create_device(name="array")
-    group = nwbfile.create_electrode_group(
-        name="array", description="simulated sites", location="motor cortex", device=device
-    )
+    group = nwbfile.create_electrode_group(name="array", device=device, **site)
     nwbfile.add_electrode_column(name="is_bad", description="whether the electrode is broken")
-    for channel in range(n_channels):
-        nwbfile.add_electrode(
-            group=group, location="motor cortex", is_bad=channel == n_channels - 1
-        )
-    region = nwbfile.create_electrode_table_region(
-        region=list(range(n_channels)), description="all sites"
-    )
+    for bad in [False] * (n_channels - 1) + [True]:
+        nwbfile.add_electrode(group=group, location=site["location"], is_bad=bad)
     for times in raw.spike_times:
         nwbfile.add_unit(spike_times=times, obs_intervals=[[0.0, float(duration_s)]])
     lfp = ElectricalSeries(
-        name="lfp",
-        data=raw.lfp,
-        electrodes=region,
-        rate=float(LFP_RATE_HZ),
-        starting_time=float(raw.lfp_times[0]),
-        conversion=1e-6,
-    )
-    container: Any = LFP(name="LFP")
-    nwbfile.create_processing_module(name="ecephys", description="LFP").add(container)
-    container.add_electrical_series(lfp)
+        name="lfp", data=raw.lfp, conversion=1e-6,
+        electrodes=nwbfile.create_electrode_table_region(list(range(n_channels)), "all sites"),
+        rate=float(LFP_RATE_HZ), starting_time=float(raw.lfp_times[0]),
+    )  # fmt: skip
     hand = SpatialSeries(
-        name="hand",
-        data=np.cumsum(raw.velocity, axis=0) / BEHAVIOR_RATE_HZ,
-        rate=float(BEHAVIOR_RATE_HZ),
-        starting_time=float(raw.behavior_times[0]),
-        unit="cm",
+        name="hand", data=np.cumsum(raw.velocity, axis=0) / BEHAVIOR_RATE_HZ, unit="cm",
+        rate=float(BEHAVIOR_RATE_HZ), starting_time=float(raw.behavior_times[0]),
         reference_frame="where the hand began",
-    )
-    nwbfile.create_processing_module(name="behavior", description="the hand").add(
-        Position(spatial_series=hand)
-    )
+    )  # fmt: skip
+    potentials: Any = LFP(name="LFP")
+    nwbfile.create_processing_module(name="ecephys", description="LFP").add(potentials)
+    potentials.add_electrical_series(lfp)  # its electrodes are looked up from its place
+    behavior: Any = nwbfile.create_processing_module(name="behavior", description="the hand")
+    behavior.add(Position(spatial_series=hand))
     with nwb_file(path, overwrite=overwrite) as partial, NWBHDF5IO(path=partial, mode="w") as io:
         io.write(container=nwbfile)
     return Path(path)

@@ -22,6 +22,7 @@ from scipy import io
 import spikelfp_lab as sl
 from spikelfp_lab import ModelConfig
 from spikelfp_lab.cohorts import flint, makin
+from spikelfp_lab.cohorts._published import kept_session
 from spikelfp_lab.io.store import save_cohort, save_session
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import iterate_sessions
@@ -82,8 +83,8 @@ def _open_flint(path: Path) -> None:
 
 def _open_makin(path: Path, *, broadband: bool) -> None:
     # as makin.session does once the files are there, so that no download is begun when they are not
-    (job,) = makin._jobs([MAKIN], broadband, None, "sorted", "cursor", 0.01)
-    _session(makin.prepare(job))
+    options = path.parent / MAKIN, broadband, False, "sorted", 0.01, False
+    _session(kept_session(path.parent / "prepared" / "a.zarr", makin._build, *options))
 
 
 def _load(path: Path) -> None:
