@@ -43,12 +43,16 @@ _RATS, _MICE = "Figure2_source_data/Figure", "Figure6_source_data/mouse"
 _PATHS = {
     "rat_a": f"{_RATS}2_source_data_wake.mat",
     "rat_b": f"{_RATS}_supplement_5_source_data_wake.mat",
-    "mouse1_s1": f"{_MICE}1_session1/Features_data.mat",
-    "mouse1_s3": f"{_MICE}1_session3/Features_data_fw.mat",
-    "mouse2_s1": f"{_MICE}2_session1/Features_data.mat",
-    "mouse2_s2": f"{_MICE}2_session2/Features_data.mat",
-    "mouse2_s3": f"{_MICE}2_session3/Features_data.mat",
-    "mouse2_s4": f"{_MICE}2_session4/Features_data_fw.mat",
+} | {
+    f"mouse{mouse}_s{day}": f"{_MICE}{mouse}_session{day}/Features_data{end}.mat"
+    for mouse, day, end in (
+        (1, 1, ""),
+        (1, 3, "_fw"),
+        (2, 1, ""),
+        (2, 2, ""),
+        (2, 3, ""),
+        (2, 4, "_fw"),
+    )
 }
 _SHA256 = (
     "d2b55add7e75573d95cadd02942729a23995349268cf03b831e0e3144965cad1",
@@ -74,10 +78,7 @@ _KINDS = {
 
 
 def cohort(
-    *,
-    recordings: Sequence[str] | None = None,
-    features: Features = "FPAuhf",
-    progress: bool = True,
+    *, recordings: Sequence[str] | None = None, features: Features = "FPAuhf", progress: bool = True
 ) -> xr.DataTree:
     """Open recordings as a cohort, downloading (2-4 MB each) those that are not in the cache.
 
@@ -97,10 +98,8 @@ def cohort(
 
     Raises
     ------
-    ConfigError
-        For an unknown or repeated name, or features that a recording does not have.
-    DataError
-        For a file that cannot be downloaded, is damaged or is not the expected one.
+    ConfigError, DataError
+        For unknown names and features; when a download fails, or a file is not the expected one.
 
     Examples
     --------
@@ -165,18 +164,12 @@ features='FPAuhf'.
         subject, number = recording.split("_")
         streams, behavior, note, coords = _mouse(path, features)
     built = build_session(
-        subject=subject,
-        session=number,
-        source="cao2021",
-        bin_size_s=BIN_SIZE_S,
+        subject=subject, session=number, source="cao2021", bin_size_s=BIN_SIZE_S,
         history=f"{RECORDINGS[recording][0]} of {BASE_URL}",
-        variable_attrs={
-            "lfp": {"kind": _KINDS[features]},
-            "behavior": behavior,
-            "time": {"note": note},
-        },
+        variable_attrs={"lfp": {"kind": _KINDS[features]}, "behavior": behavior,
+                        "time": {"note": note}},
         **streams,
-    )
+    )  # fmt: skip
     return drop_bad_channels(built.assign_coords(coords))
 
 
@@ -184,9 +177,8 @@ def _check(recording: str, features: str) -> None:
     published.check_option("recording", recording, tuple(RECORDINGS), of="cao2021")
     published.check_option("features", features, tuple(_KINDS), of="cao2021")
     if features == "theta" and recording.startswith("rat"):
-        raise ConfigError(
-            f"{recording!r} has no theta features, only the mice have. Use features='FPAuhf'."
-        )
+        what = f"{recording!r} has no theta features, only the mice have"
+        raise ConfigError(f"{what}. Use features='FPAuhf'.")
 
 
 def _fetched(recording: str) -> Path:

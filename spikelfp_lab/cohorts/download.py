@@ -56,16 +56,14 @@ def fetch(files: Sequence[RemoteFile], *, progress: bool = True) -> None:
     free = shutil.disk_usage(folder).free
     text = f"{needed / 1e9:.1f} GB to download ({len(missing)} files) into {folder}"
     if needed + _SPARE_BYTES > free:
-        raise DataError(
-            f"{text}, where {free / 1e9:.1f} GB are free. Choose fewer sessions, leave out the "
-            "broadband recordings (broadband=False), or set SPIKELFP_DATA to a larger disk."
-        )
+        cure = "Choose fewer sessions, leave out broadband, or set SPIKELFP_DATA to a larger disk."
+        raise DataError(f"{text}, where {free / 1e9:.1f} GB are free. {cure}")
     if progress:
         tqdm.write(text, file=sys.stderr)
     for file in missing:
         what = f"could not be downloaded from {file.url}"
         cure = f"Call again to go on, or get it by other means and put it at {file.path}."
-        resume = partial(_download, file=file, progress=progress)
+        resume: Any = partial(_download, file=file, progress=progress)
         with reading(file.path.name, what, cure):
             name, path = file.path.name, file.path.parent
             pooch.retrieve(file.url, file.hash, fname=name, path=path, downloader=resume)

@@ -12,14 +12,9 @@ from spikelfp_lab.io.nwb_write import nwb_file
 
 
 def write_example_nwb(
-    path: str | os.PathLike,
-    *,
-    index: int = 1,
-    duration_s: float = 120.0,
-    n_channels: int = 16,
-    seed: int = 0,
-    overwrite: bool = False,
-) -> Path:
+    path: str | os.PathLike, *, index: int = 1, duration_s: float = 120.0, n_channels: int = 16,
+    seed: int = 0, overwrite: bool = False,
+) -> Path:  # fmt: skip
     """Write one recording of the simulator at its native rates, for trying out what reads NWB.
 
     Parameters

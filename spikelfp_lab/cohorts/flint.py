@@ -6,9 +6,8 @@ Experiments and Models (Walker and Kording, *PLoS ONE* 2013),
 https://crcns.org/data-sets/movements/dream. An account (free) is needed for the download, the data
 are for scientific use and may not be passed on, so nothing is downloaded here.
 
-The layout was followed from its public description and from how published code reads it. The
-files themselves could not be opened where this was written: the tests read small files made in
-the same layout. A file that departs from it is refused with the place named.
+The layout was followed from its public description and from published code, and tested on small
+files made so; a file that departs from it is refused with the place named.
 
 ``Flint_2012_e1.mat`` to ``e5.mat``, a day each, MATLAB 5: ``Subject`` (a struct for each session)
 -> ``Trial`` (structs) with ``Time`` (s, 100 Hz), ``TargetPos`` (NaN when no target is shown),
@@ -53,14 +52,10 @@ _MIN_BINS = 20  # a shorter run of trials cannot be filtered, its LFP is NaN
 
 
 def cohort(
-    *,
-    folder: str | os.PathLike | None = None,
-    sessions: Sequence[str] | None = None,
-    protocol: Literal["paper"] | None = None,
-    bin_size_s: float = 0.01,
-    n_jobs: int | None = None,
-    progress: bool = True,
-) -> xr.DataTree:
+    *, folder: str | os.PathLike | None = None, sessions: Sequence[str] | None = None,
+    protocol: Literal["paper"] | None = None, bin_size_s: float = 0.01,
+    n_jobs: int | None = None, progress: bool = True,
+) -> xr.DataTree:  # fmt: skip
     """Open sessions as a cohort; once prepared, they are kept as Zarr in the cache folder.
 
     Parameters
@@ -76,10 +71,8 @@ def cohort(
         :func:`spikelfp_lab.signal.lfp_to_rate`, with a common average reference.
     bin_size_s : float
         Seconds a bin, a whole multiple of 0.01.
-    n_jobs : int, optional
-        Processes, see :func:`spikelfp_lab.io.prepare_sessions`; each holds a file in memory.
-    progress : bool
-        Whether to show a progress bar.
+    n_jobs, progress
+        As for :func:`spikelfp_lab.io.prepare_sessions`; each process holds a file in memory.
 
     Returns
     -------
@@ -88,10 +81,8 @@ def cohort(
 
     Raises
     ------
-    ConfigError
-        For an unknown or repeated name, or an option that does not exist.
-    DataError
-        When files are missing (which, where to get them), damaged or depart from the layout.
+    ConfigError, DataError
+        For unknown names and options; for files that are missing, damaged or of another layout.
 
     Examples
     --------
@@ -106,16 +97,13 @@ give the folder where it is as folder=.
     published.check_names("session", names, SESSIONS, of="flint")
     published.check_option("protocol", protocol, (None, "paper"), of="flint")
     if not 0 < bin_size_s <= 1 or abs(bin_size_s / _STEP_S - round(bin_size_s / _STEP_S)) > 1e-6:
-        raise ConfigError(
-            f"bin_size_s is {bin_size_s}: give a whole multiple of {_STEP_S}, up to 1."
-        )
+        raise ConfigError(f"bin_size_s is {bin_size_s}: give a multiple of {_STEP_S}, up to 1.")
     where = cache_folder("flint") if folder is None else Path(folder).expanduser()
     paths = [where / f"Flint_2012_{name.split('_')[0]}.mat" for name in names]
     if missing := sorted({path.name for path in paths if not path.is_file()}):
-        raise DataError(
-            f"Not in {where}: {', '.join(missing)}. The download needs an account (free): see "
-            f"{ADDRESS}. Put what is missing there, or give the folder where it is as folder=."
-        )
+        what = f"Not in {where}: {', '.join(missing)}. The download needs an account (free): see"
+        cure = "Put what is missing there, or give the folder where it is as folder=."
+        raise DataError(f"{what} {ADDRESS}. {cure}")
     jobs = []
     for name, path in zip(names, paths, strict=True):
         parts = (protocol or "ours", "continuous" if protocol else "trials")
@@ -160,8 +148,11 @@ def _build(path: Path, name: str, paper: bool, bin_size_s: float) -> xr.Dataset:
     # each 10 ms step on the grid of the first trial, and the sample that lies there
     at = [round((one.time[0] - start_s) / _STEP_S) + np.arange(one.time.size) for one in read]
     steps, sample = np.unique(np.concatenate(at), return_index=True)
-    clock, members = _clock(steps, round(bin_size_s / _STEP_S), start_s)
-    first = sample[members[:, 0]]
+    # bins that are there whole, and which of the steps (n, size) they are
+    size = round(bin_size_s / _STEP_S)
+    bins, begin, count = np.unique(steps // size, return_index=True, return_counts=True)
+    bins, members = bins[count == size], begin[count == size][:, None] + np.arange(size)
+    clock, first = start_s + (bins * size + (size - 1) / 2) * _STEP_S, sample[members[:, 0]]
     # velocity at the steps, at most half a step from the samples
     moved = [
         np.stack([np.interp(start_s + its * _STEP_S, one.time, axis) for axis in one.velocity.T], 1)
@@ -191,28 +182,13 @@ def _build(path: Path, name: str, paper: bool, bin_size_s: float) -> xr.Dataset:
             "behavior": {"kind": "hand velocity", "units": "unit of the file"},
         },
     )  # fmt: skip
-    built = built.assign_coords(
-        target_x=("time", target[:, 0]),
-        target_y=("time", target[:, 1]),
-        good=("time", np.array([one.good for one in read])[which]),
-        **refractory_coords(spikes, clock),
-    )
+    coords = {f"target_{axis}": ("time", its) for axis, its in zip("xy", target.T, strict=True)}
+    coords["good"] = ("time", np.array([one.good for one in read])[which])
+    built = built.assign_coords(coords | refractory_coords(spikes, clock))
     built = drop_bad_channels(built)
-    if not paper:
-        return built
-    return paper_protocol.within_fences(
-        paper_protocol.z_scored(paper_protocol.drop_slow_units(built))
-    )
-
-
-def _clock(steps: np.ndarray, size: int, start_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Centers (n,) of the bins that are there whole, and which of the steps (n, size) they are."""
-    bins, first, count = np.unique(steps // size, return_index=True, return_counts=True)
-    whole = count == size
-    if whole.sum() < 2:
-        raise DataError(f"No two bins of {size * _STEP_S:g} s fit in the trials: take smaller.")
-    clock = start_s + (bins[whole] * size + (size - 1) / 2) * _STEP_S
-    return clock, first[whole][:, None] + np.arange(size)
+    if paper:
+        built = paper_protocol.z_scored(paper_protocol.drop_slow_units(built))
+    return paper_protocol.within_fences(built) if paper else built
 
 
 class _Trial(NamedTuple):
@@ -254,9 +230,8 @@ def _stitched(read: list[_Trial], rows: list[int], start_s: float, count: int) -
     raw = np.full((count, len(rows)), np.nan, np.float32)
     covered = np.zeros(count, dtype=bool)
     for trial in read:
-        at = round((trial.time[0] - start_s) * _LFP_RATE_HZ) + np.arange(
-            _PER_STEP * trial.time.size
-        )
+        first = round((trial.time[0] - start_s) * _LFP_RATE_HZ)
+        at = first + np.arange(_PER_STEP * trial.time.size)
         inside = (at >= 0) & (at < count)
         covered[at[inside]] = True
         for column, row in enumerate(rows):
@@ -294,14 +269,11 @@ def _trial(struct: Any, where: str) -> _Trial:
     refuse_if(not off <= 0.5 * _STEP_S, where, what)
     shapes = velocity.shape, target.shape
     what = f"HandVel and TargetPos have the shapes {shapes}; ({time.size}, 3) is needed"
-    refuse_if(
-        any(len(one) != 2 or one[0] != time.size or one[1] < 2 for one in shapes), where, what
-    )
+    wrong = any(len(one) != 2 or one[0] != time.size or one[1] < 2 for one in shapes)
+    refuse_if(wrong, where, what)
     neurons = struct.Neuron.ravel()
-    spikes, lfp = (
-        [np.asarray(getattr(one, name), float).ravel() for one in neurons]
-        for name in ("Spike", "LFP")
-    )
+    spikes = [np.asarray(one.Spike, float).ravel() for one in neurons]
+    lfp = [np.asarray(one.LFP, float).ravel() for one in neurons]
     needed = time.size * _PER_STEP
     wrong = [one.size for one in lfp if one.size and abs(one.size - needed) > _PER_STEP]
     refuse_if(wrong, where, f"LFP has {wrong[:1]} samples, and {needed} are needed")

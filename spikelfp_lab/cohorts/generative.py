@@ -3,12 +3,12 @@
 **Behavior.** 2-D random-target reaching: targets uniform in a square workspace, minimum-jerk
 reaches, dwells between them; the next target is shown when the dwell begins.
 
-**Latents** z(t), ten of them, each brought to about mean 0 and SD 1 by fixed scales: hand velocity
-(2), speed, position (2), upcoming target (2) and three Ornstein-Uhlenbeck states that behavior
-does not show. Neural activity at time t expresses z(t + lead).
+**Latents** z(t), brought to about mean 0 and SD 1 by fixed scales: hand velocity (2), speed,
+position (2), upcoming target (2) and three Ornstein-Uhlenbeck states that behavior does not show.
+Neural activity at time t expresses z(t + lead).
 
-**Spikes.** Unit u fires as a Poisson process of rate r_u exp(w_u . z) / mean(exp(w_u . z)):
-log-linear, with mean rate r_u. Units, their w_u and r_u are drawn anew in every session.
+**Spikes.** Unit u fires as a Poisson process of rate r_u exp(w_u . z) / mean(exp(w_u . z)), of mean
+r_u. Units, their w_u and r_u are drawn anew in every session.
 
 **LFP** of channel c, in uV at 1 kHz::
 
@@ -103,15 +103,10 @@ class Recording(NamedTuple):
 
 
 def recording(
-    index: int = 1,
-    subject: str = "I",
-    duration_s: float = 480.0,
-    seed: int = 0,
-    n_channels: int | None = None,
-    n_units: int | None = None,
-    drift: float = 0.1,
+    index: int = 1, subject: str = "I", duration_s: float = 480.0, seed: int = 0,
+    n_channels: int | None = None, n_units: int | None = None, drift: float = 0.1,
     parameters: SimulationParameters = DEFAULT_PARAMETERS,
-) -> Recording:
+) -> Recording:  # fmt: skip
     """Simulate one recording at its native rates; arguments and errors as in ``simulated.session``.
 
     Examples
@@ -189,7 +184,8 @@ def _spikes(
     drawn = int(rng.integers(p.n_units[0], p.n_units[1] + 1))
     units = drawn if n_units is None else n_units
     tuning = rng.standard_normal((units, len(LATENT_NAMES))) * _by_latent(p.tuning)
-    mean_rate_hz = np.exp(rng.uniform(*np.log(p.mean_rate_hz), units))
+    low, high = np.log(p.mean_rate_hz)
+    mean_rate_hz = np.exp(rng.uniform(low, high, units))
     # The rate is held for 5 ms, far less than any latent needs to change; within those 5 ms the
     # times are uniform, which makes this an exact Poisson process of that rate.
     hold = LFP_RATE_HZ // 200
@@ -232,16 +228,14 @@ def _lfp(
     n = len(latents)
     hz = fft.rfftfreq(fft.next_fast_len(n, real=True), 1 / LFP_RATE_HZ)
     background = (p.background_knee_hz**2 + hz**2) ** (-p.background_exponent / 4)
-    bands = (("beta", *p.beta_hz, p.beta_uv), ("gamma", *p.gamma_hz, p.gamma_uv))
-    rhythms = {
-        band: (np.exp(-((hz - center) ** 2) / (4 * width**2)), level_uv)
-        for band, center, width, level_uv in bands
-    }
+    rhythms = {}
+    for band, (mid, sd), level_uv in (
+        ("beta", p.beta_hz, p.beta_uv),
+        ("gamma", p.gamma_hz, p.gamma_uv),
+    ):
+        rhythms[band] = np.exp(-((hz - mid) ** 2) / (4 * sd**2)), level_uv
     sources = [_colored_noise(rng, n, background) for _ in range(p.background_sources)]
-    fluctuation = {
-        band: np.float32(p.envelope_noise) * _ornstein_uhlenbeck(rng, n, p.envelope_noise_tau_s)
-        for band in rhythms
-    }
+    slow = {band: _ornstein_uhlenbeck(rng, n, p.envelope_noise_tau_s) for band in rhythms}
     line = np.sin(2 * np.pi * 60 * times) + 0.3 * np.sin(2 * np.pi * 180 * times)
     line = line.astype(np.float32)
     lfp = np.empty((n, len(sites["mixing"])), np.float32)
@@ -252,7 +246,8 @@ def _lfp(
             total += np.sqrt(p.background_shared) * weight * source
         total *= p.background_uv
         for band, (rhythm, level_uv) in rhythms.items():
-            envelope = p.envelope_gain * (latents @ sites[band][channel]) + fluctuation[band]
+            envelope = p.envelope_gain * (latents @ sites[band][channel])
+            envelope += np.float32(p.envelope_noise) * slow[band]
             total += level_uv * np.exp(envelope) * _colored_noise(rng, n, rhythm)
         total += sites["line_uv"][channel] * line
         total += p.sensor_uv * rng.standard_normal(n, dtype=np.float32)

@@ -5,8 +5,8 @@ cortex electrophysiology*, Zenodo, https://doi.org/10.5281/zenodo.3854034 (CC BY
 (37 of indy, 10 of loco) with spikes and kinematics; 30 of indy have a broadband recording too,
 each in a record of its own (1 to 30 GB).
 
-The layouts were followed from their public descriptions and from how published code reads them,
-and tested on small files made so. A file that departs from them is refused.
+The layouts were followed from their public descriptions and from published code, and tested on
+small files made so. A file that departs from them is refused.
 
 - ``*.mat``: MATLAB 7.3. ``t`` (s, 250 Hz), ``cursor_pos`` and ``target_pos`` (mm), ``finger_pos``
   (cm; z, -x, -y and, in some, three angles), ``chan_names``, ``spikes``: a cell of channels by
@@ -79,15 +79,10 @@ _BROADBAND_RATE_HZ = 24414.0625  # as reported; the timestamps decide
 
 
 def cohort(
-    *,
-    sessions: Sequence[str] | None = None,
-    broadband: bool = True,
-    protocol: Literal["paper"] | None = None,
-    units: Literal["sorted", "threshold"] = "sorted",
-    bin_size_s: float = 0.01,
-    n_jobs: int | None = None,
-    progress: bool = True,
-) -> xr.DataTree:
+    *, sessions: Sequence[str] | None = None, broadband: bool = True,
+    protocol: Literal["paper"] | None = None, units: Literal["sorted", "threshold"] = "sorted",
+    bin_size_s: float = 0.01, n_jobs: int | None = None, progress: bool = True,
+) -> xr.DataTree:  # fmt: skip
     """Open sessions as a cohort; what is not in the cache folder is downloaded and prepared.
 
     The space that is needed is checked before the first download; interrupted ones go on. Where
@@ -107,10 +102,8 @@ def cohort(
         The sorted units, or all threshold crossings of a channel.
     bin_size_s : float
         Seconds a bin, from 0.002 to 1.
-    n_jobs : int, optional
-        Processes, see :func:`spikelfp_lab.io.prepare_sessions`.
-    progress : bool
-        Whether to show progress bars.
+    n_jobs, progress
+        As for :func:`spikelfp_lab.io.prepare_sessions`.
 
     Returns
     -------
@@ -119,10 +112,8 @@ def cohort(
 
     Raises
     ------
-    ConfigError
-        For an unknown or repeated name, or an option that does not exist.
-    DataError
-        For a file that cannot be downloaded, is damaged or departs from the layout.
+    ConfigError, DataError
+        For unknown names and options; when a download fails; for damaged files or another layout.
 
     Examples
     --------
@@ -189,10 +180,9 @@ def _remote(file: Path) -> RemoteFile:
     for found in listed:
         if found.path.name == file.name:
             return found
-    raise DataError(
-        f"{file.name} is in none of the Zenodo records {', '.join(map(str, sorted(set(records))))}."
-        f" Put it into {file.parent} by other means."
-    )
+    numbers = ", ".join(map(str, sorted(set(records))))
+    what = f"{file.name} is in none of the Zenodo records {numbers}"
+    raise DataError(f"{what}. Put it into {file.parent} by other means.")
 
 
 def _build(
@@ -209,8 +199,7 @@ def _build(
         changes = np.flatnonzero((shown[1:] != shown[:-1]).any(axis=1)) + 1
         what = f"'target_pos' changes {changes.size} times, so it does not say when the task ran"
         refuse_if(changes.size < 2, path, what)
-        start_s, stop_s = t[changes[[0, -1]]].tolist()
-        clock = session_clock(start_s, stop_s, bin_size_s=bin_size_s)
+        clock = session_clock(*t[changes[[0, -1]]].tolist(), bin_size_s=bin_size_s)
         unit_names, times = _spike_times(file, units)
     if paper:
         velocity = paper_protocol.makin_velocity(position, t, bin_size_s=bin_size_s)
@@ -236,11 +225,11 @@ def _build(
             "behavior": {"kind": "cursor velocity", "units": "mm/s"},
         },
     )  # fmt: skip
-    built = built.assign_coords(
-        target_x=("time", target[:, 0], {"units": "mm"}),
-        target_y=("time", target[:, 1], {"units": "mm"}),
-        **refractory_coords(times, clock),
-    )
+    axes = {
+        f"target_{axis}": ("time", its, {"units": "mm"})
+        for axis, its in zip("xy", target.T, strict=True)
+    }
+    built = built.assign_coords(axes | refractory_coords(times, clock))
     built = drop_bad_channels(built)
     return paper_protocol.z_scored(paper_protocol.drop_slow_units(built)) if paper else built
 
@@ -300,25 +289,14 @@ def _lfp(
         what = f"'data' of the broadband has the shape {data.shape}, and {len(names)} electrodes"
         refuse_if(data.shape[1:] != (len(names),), path, what)
         volts = np.asarray(data.attrs["conversion"], float).item()
-        refuse_if(not volts > 0, path, f"'conversion' of the broadband is {volts} V a count")
-        # for the paper: a decimation by 32, as wide as that allows, and without the offset: the
-        # chain's high-pass takes 0.2 % at the paper's edge of 0.05 Hz, one far lower would cost
-        # its length
+        chain: dict[str, Any] = {"timestamps": timestamps, "rate_hz": _BROADBAND_RATE_HZ}
+        chain |= {"scale": 1e6 * volts, "progress": progress}
+        if not paper:
+            return broadband_to_lfp(data, clock=clock, **chain), names
+        # a decimation by 32, as wide as that allows, and without the offset: the chain's high-pass
+        # takes 0.2 % at the paper's edge of 0.05 Hz, one far lower would cost its length
         rate_hz = _BROADBAND_RATE_HZ / 32
-        chain: dict[str, Any] = {"clock": clock}
-        if paper:
-            chain = {"to_rate_hz": rate_hz, "band_hz": (0.01, rate_hz / 2), "line_hz": None}
-            chain["reference"] = "none"
-        raw, times = broadband_to_lfp(
-            data,
-            timestamps=timestamps,
-            rate_hz=_BROADBAND_RATE_HZ,
-            scale=1e6 * volts,
-            progress=progress,
-            **chain,
-        )
-    if paper:
-        step_s, total = raw.shape[0] / rate_hz, raw
-        raw = paper_protocol.makin_lfp(total, rate_hz=rate_hz, to_rate_hz=1 / bin_size_s)
-        times = times[0] + np.arange(raw.shape[0]) * (step_s / raw.shape[0])
-    return (raw, times), names
+        chain |= {"to_rate_hz": rate_hz, "band_hz": (0.01, rate_hz / 2)}
+        raw, times = broadband_to_lfp(data, line_hz=None, reference="none", **chain)
+    lfp = paper_protocol.makin_lfp(raw, rate_hz=rate_hz, to_rate_hz=1 / bin_size_s)
+    return (lfp, times[0] + np.arange(len(lfp)) * (len(raw) / rate_hz / len(lfp))), names

@@ -55,17 +55,14 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
         return cohort
     folder = Path(name_or_folder)
     if not folder.is_dir():
-        raise DataError(
-            f"Unknown cohort {str(name_or_folder)!r}: it is neither a folder nor one of "
-            f"{', '.join(map(repr, DATASETS))}. Check the spelling or the path."
-        )
+        known = ", ".join(map(repr, DATASETS))
+        what = f"Unknown cohort {str(name_or_folder)!r}: it is neither a folder nor one of {known}"
+        raise DataError(f"{what}. Check the spelling or the path.")
     if folder.suffix == ".zarr":
         raise DataError(f"{folder} is a single session. Open it with open_session.")
     paths = _visible(folder, ".zarr") + _visible(folder, ".nwb")
     if not paths:
-        raise DataError(
-            f"No .zarr or .nwb session in {folder} or its folders. Save some with save_session."
-        )
+        raise DataError(f"No .zarr or .nwb session in {folder} or its folders.")
     n_jobs, progress = options.pop("n_jobs", None), options.pop("progress", True)
     if options and not any(map(is_nwb, paths)):
         raise ConfigError(f"Saved sessions take no options, got {', '.join(options)}.")
@@ -75,10 +72,8 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
     first: dict[str, Path] = {}
     for path, name in zip(paths, map(session_name, sessions), strict=True):
         if (other := first.setdefault(name, path)) is not path:
-            raise DataError(
-                f"{other} and {path} hold sessions of the same name, {name}. Move one of them out "
-                "of the folder, or give each its own attrs 'subject' and 'session'."
-            )
+            what = f"{other} and {path} hold sessions of the same name, {name}"
+            raise DataError(f"{what}. Move one away, or give each its own subject and session.")
     return cohort_from_sessions(sessions)
 
 

@@ -15,8 +15,7 @@ from spikelfp_lab.sessions.windows import bins_in, channel_statistics
 from spikelfp_lab.signal.lfp import bridge, flat_channels, referenced
 
 LINE_HZ, LOW_HZ, HIGH_HZ, ORDER = 60.0, 0.05, 50.0, 2
-MIN_UNIT_RATE_HZ = 1.0
-WINDOW_S = 10.0
+MIN_UNIT_RATE_HZ, WINDOW_S = 1.0, 10.0
 _WITHOUT = "Open the session without protocol='paper'."
 
 
@@ -47,10 +46,8 @@ def makin_velocity(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gradient (m, columns) of a position (n, columns), resampled by FFT, and its times (m,)."""
     if not np.isfinite(position).all() or np.diff(times).max() > 1.5 * np.median(np.diff(times)):
-        raise DataError(
-            "The position has gaps, which the paper's resampling would spread over the session. "
-            + _WITHOUT
-        )
+        what = "The position has gaps, which the paper's resampling would spread over the session"
+        raise DataError(f"{what}. {_WITHOUT}")
     period_s = (times[-1] - times[0]) / (times.size - 1)  # of all samples: single times are rounded
     velocity = np.gradient(position, period_s, axis=0)
     count = int((times[-1] - times[0]) / bin_size_s)
@@ -73,10 +70,8 @@ def drop_slow_units(session: xr.Dataset) -> xr.Dataset:
     duration_s = session.sizes["time"] * session.attrs["bin_size_s"]
     keep = session["spikes"].values.sum(axis=0, dtype=np.int64) / duration_s >= MIN_UNIT_RATE_HZ
     if not keep.any():
-        raise DataError(
-            f"All {keep.size} units of session {session.attrs['session']} fire less than once a "
-            f"second, and the paper's protocol leaves those out. {_WITHOUT}"
-        )
+        what = f"All {keep.size} units of session {session.attrs['session']} fire below 1 Hz"
+        raise DataError(f"{what}, and the paper's protocol leaves those out. {_WITHOUT}")
     note = f"{int((~keep).sum())} units under {MIN_UNIT_RATE_HZ:g} Hz left out"
     return add_history(session.isel(unit=np.flatnonzero(keep)), note)
 
@@ -90,18 +85,16 @@ def within_fences(session: xr.Dataset) -> xr.Dataset:
     length = bins_in(WINDOW_S, bin_size_s=session.attrs["bin_size_s"])
     count = session.sizes["time"] // length
     if count < 1:
-        raise DataError(
-            f"Session {session.attrs['session']} is shorter than {WINDOW_S:g} s, one window of "
-            f"the paper's protocol. {_WITHOUT}"
-        )
+        what = f"Session {session.attrs['session']} is shorter than {WINDOW_S:g} s, one window"
+        raise DataError(f"{what} of the paper's protocol. {_WITHOUT}")
     windows = session["behavior"].values[: count * length].reshape(count, -1)
     spread = np.nanstd(windows.astype(np.float64), axis=1, ddof=1)
     low, high = np.percentile(spread, [25, 75])
     keep = spread <= high + 1.5 * (high - low)
-    return add_history(
-        session.isel(time=np.flatnonzero(np.repeat(keep, length))),
-        f"{int((~keep).sum())} of {count} windows of {WINDOW_S:g} s beyond Tukey's fence left out",
+    note = (
+        f"{int((~keep).sum())} of {count} windows of {WINDOW_S:g} s beyond Tukey's fence left out"
     )
+    return add_history(session.isel(time=np.flatnonzero(np.repeat(keep, length))), note)
 
 
 def _filtered(raw: np.ndarray, filters: list) -> np.ndarray:

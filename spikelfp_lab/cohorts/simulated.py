@@ -35,8 +35,7 @@ def cohort(
     progress : bool
         Whether to show a progress bar.
     **options
-        ``duration_s``, ``seed``, ``n_channels``, ``n_units``, ``drift`` and ``parameters`` of
-        :func:`session`.
+        As for :func:`session`.
 
     Returns
     -------
@@ -64,16 +63,10 @@ def cohort(
 
 
 def session(
-    index: int = 1,
-    *,
-    subject: str = "I",
-    duration_s: float = 480.0,
-    seed: int = 0,
-    n_channels: int | None = None,
-    n_units: int | None = None,
-    drift: float = 0.1,
+    index: int = 1, *, subject: str = "I", duration_s: float = 480.0, seed: int = 0,
+    n_channels: int | None = None, n_units: int | None = None, drift: float = 0.1,
     parameters: SimulationParameters = DEFAULT_PARAMETERS,
-) -> xr.Dataset:
+) -> xr.Dataset:  # fmt: skip
     """Simulate one session and align it to a clock of 10 ms bins.
 
     Parameters

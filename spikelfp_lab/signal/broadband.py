@@ -24,20 +24,12 @@ _NOTCH_S = 1.0  # length of a notch's impulse response: 40 dB within 0.12 Hz of 
 
 
 def broadband_to_lfp(
-    data: Any,
-    *,
-    rate_hz: float | None = None,
-    timestamps: Any = None,
-    start_s: float = 0.0,
-    clock: np.ndarray | None = None,
-    to_rate_hz: float | None = None,
-    band_hz: tuple[float, float] = (0.05, 50.0),
-    line_hz: float | None = 60.0,
-    reference: Reference = "car",
-    scale: float | np.ndarray = 1.0,
-    channels: Any = None,
+    data: Any, *, rate_hz: float | None = None, timestamps: Any = None, start_s: float = 0.0,
+    clock: np.ndarray | None = None, to_rate_hz: float | None = None,
+    band_hz: tuple[float, float] = (0.05, 50.0), line_hz: float | None = 60.0,
+    reference: Reference = "car", scale: float | np.ndarray = 1.0, channels: Any = None,
     progress: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Bring broadband voltage to the clock of a session: LFP in its band, at the true times.
 
     For recordings of any length, on disk or in memory; memory does not grow with it. In order: FIR
@@ -60,7 +52,7 @@ def broadband_to_lfp(
     to_rate_hz : float, optional
         In place of a clock: samples a second, from the first raw sample on. 100 by default.
     band_hz : (float, float)
-        Edges of the band in Hz. An upper edge above half of the new rate is lowered to it.
+        Edges in Hz; the upper one is lowered to half of the new rate.
     line_hz : float or None
         Mains: notched, with harmonics, where the low-pass would let them through.
     reference : "car", "none" or "bipolar"
@@ -93,18 +85,14 @@ def broadband_to_lfp(
     """
     data = data if hasattr(data, "shape") else np.asarray(data)
     if len(data.shape) != 2 or 0 in data.shape or np.dtype(data.dtype).kind not in "iuf":
-        raise DataError(
-            "broadband_to_lfp needs samples by channels, (n, C), of whole or real numbers, and got "
-            f"{data.dtype} of shape {tuple(data.shape)}. Give a single channel as data[:, None]."
-        )
+        what = f"not {data.dtype} of shape {tuple(data.shape)}"
+        raise DataError(f"Give numbers, samples by channels (n, C), {what}.")
     columns = np.arange(data.shape[1])
     scale = np.broadcast_to(np.asarray(scale, np.float32), columns.shape)
     columns = columns if channels is None else np.atleast_1d(columns[channels])
     if columns.size < (1 if reference == "none" else 2):
-        raise DataError(
-            f"The reference {reference!r} of {columns.size} channels leaves nothing: give two or "
-            "more, or reference='none'."
-        )
+        what = f"The reference {reference!r} of {columns.size} channels leaves nothing"
+        raise DataError(f"{what}: give two or more, or reference='none'.")
     if timestamps is not None:
         timeline = timeline_from_timestamps(timestamps, data.shape[0], rate_hz=rate_hz)
     elif rate_hz is not None:
@@ -112,43 +100,34 @@ def broadband_to_lfp(
     else:
         raise ConfigError("Give rate_hz or timestamps: when the samples were taken is not known.")
     if len(timeline.gaps_s):
-        lost = float(np.diff(timeline.gaps_s, axis=1).sum())
-        warnings.warn(
-            f"The timestamps have {len(timeline.gaps_s)} gap(s), {lost:.3f} s in all, the first "
-            f"after {timeline.gaps_s[0, 0]:.3f} s: the LFP is missing there (NaN; in a session, a "
-            "straight line over gaps of at most its max_gap_s).",
-            SpikeLFPWarning,
-            stacklevel=2,
-        )
+        gaps, lost = timeline.gaps_s, float(np.diff(timeline.gaps_s, axis=1).sum())
+        text = f"The timestamps have {len(gaps)} gap(s), {lost:.3f} s in all, the first after "
+        text += f"{gaps[0, 0]:.3f} s: the LFP is missing there (NaN; in a session, a straight line "
+        text += "over gaps of at most its max_gap_s)."
+        warnings.warn(text, SpikeLFPWarning, stacklevel=2)
     raw_hz, (first_s, last_s) = 1.0 / timeline.period_s, timeline.knot_times_s[[0, -1]]
-    if clock is None:
-        to_rate_hz = 100.0 if to_rate_hz is None else to_rate_hz
-    elif to_rate_hz is None:
-        clock, to_rate_hz, wanted = _without_gaps(np.asarray(clock, np.float64))
-    else:
+    times, wanted = np.empty(0), np.ones(0, bool)
+    if clock is not None and to_rate_hz is not None:
         raise ConfigError("Give a clock or to_rate_hz, not both: a clock has its own rate.")
-    low, high = slow.checked_band(
-        band_hz, line_hz, reference, rate_hz=raw_hz, to_rate_hz=to_rate_hz
-    )
+    if clock is not None:
+        times, to_rate_hz, wanted = _without_gaps(np.asarray(clock, np.float64))
+    to_rate_hz = 100.0 if to_rate_hz is None else to_rate_hz
+    rates = {"rate_hz": raw_hz, "to_rate_hz": to_rate_hz}
+    low, high = slow.checked_band(band_hz, line_hz, reference, **rates)
     if clock is None:
         count = int(np.ceil((last_s - first_s + timeline.period_s) * to_rate_hz - 1e-9))
-        clock, wanted = first_s + np.arange(count) / to_rate_hz, np.ones(count, bool)
-    factor, taps, kernel = _design(raw_hz, high=high, line_hz=line_hz)
+        times, wanted = first_s + np.arange(count) / to_rate_hz, np.ones(count, bool)
+    factor, taps, kernel = _design(raw_hz, high, line_hz)
     reach = taps.size // 2 + (kernel.size - 1) // _PHASES * factor  # raw rows on either side
     if timeline.n_rows < reach + 2:
-        raise DataError(
-            f"{data.shape[0]} samples of {data.shape[1]} channels at {raw_hz:g} Hz are too short a "
-            f"stretch to filter: give at least {reach + 2}. If these are channels by samples, "
-            "transpose them."
-        )
-    rows = timeline.rows_at(clock)
+        what = f"{data.shape[0]} samples of {data.shape[1]} channels are too short a stretch"
+        raise DataError(f"{what}: give {reach + 2}. If it is channels by samples, transpose it.")
+    rows = timeline.rows_at(times)
     inside = np.flatnonzero(np.isfinite(rows))
     if not inside.size:
-        raise DataError(
-            f"The clock, {clock[0]:g} s to {clock[-1]:g} s, does not overlap the recording, "
-            f"{first_s:g} s to {last_s:g} s. Check the units (seconds) and the offset of both."
-        )
-    lfp = np.full((clock.size, columns.size), np.nan, np.float32)
+        what = f"The clock, {times[0]:g} to {times[-1]:g} s, does not overlap the recording"
+        raise DataError(f"{what}, {first_s:g} to {last_s:g} s. Check units (seconds) and offset.")
+    lfp = np.full((times.size, columns.size), np.nan, np.float32)
     part = lfp[inside[0] : inside[-1] + 1]
     positions = np.clip(rows[inside[0] : inside[-1] + 1], 0, timeline.n_rows - 1)
     reader, step = _Reader(data, columns, timeline, reach), raw_hz / to_rate_hz
@@ -156,21 +135,19 @@ def broadband_to_lfp(
     _high_pass_in_place(part, missing, rate_hz=to_rate_hz, low=low)
     part[missing] = np.nan
     if not wanted.all():
-        lfp, clock = lfp[wanted], clock[wanted]
+        lfp, times = lfp[wanted], times[wanted]
     lfp *= scale[columns]
     if reference != "none":
         lfp[:, slow.flat_channels(lfp)] = np.nan
-    return slow.referenced(lfp, reference), clock
+    return slow.referenced(lfp, reference), times
 
 
 def _without_gaps(clock: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
     """A clock whose gaps are filled, so that the high-pass is right; its rate; what is wanted."""
     step = np.diff(clock)
     if clock.ndim != 1 or clock.size < 2 or not (np.isfinite(step) & (step > 0)).all():
-        raise DataError(
-            f"The clock (shape {clock.shape}) is not a row of two or more increasing, finite times"
-            " in seconds. Give bin centers, as from spikelfp_lab.sessions.session_clock."
-        )
+        what = f"The clock (shape {clock.shape}) is not a row of two or more increasing, finite"
+        raise DataError(f"{what} times in seconds.")
     usual = float(np.median(step))
     index = np.append(0, np.cumsum(np.maximum(1, np.rint(step / usual)))).astype(np.int64)
     wanted = np.isin(np.arange(index[-1] + 1), index)
@@ -178,7 +155,7 @@ def _without_gaps(clock: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
 
 
 def _design(
-    rate_hz: float, *, high: float, line_hz: float | None
+    rate_hz: float, high: float, line_hz: float | None
 ) -> tuple[int, np.ndarray, np.ndarray]:
     """Flat to 0.9 of the upper edge, 65 dB and more down from 1.1 of it; nothing aliases.
 

@@ -19,11 +19,9 @@ DEFAULT_BANDS_HZ: Mapping[str, tuple[float, float]] = MappingProxyType(
 
 
 def band_power(
-    lfp: xr.DataArray,
-    *,
-    bands_hz: Mapping[str, tuple[float, float]] = DEFAULT_BANDS_HZ,
+    lfp: xr.DataArray, *, bands_hz: Mapping[str, tuple[float, float]] = DEFAULT_BANDS_HZ,
     smooth_s: float = 0.1,
-) -> xr.DataArray:
+) -> xr.DataArray:  # fmt: skip
     """Log power of every channel in every band, bin by bin.
 
     Band-pass (Butterworth, order 3, zero phase), squared Hilbert envelope, moving average over
@@ -60,17 +58,11 @@ def band_power(
     (['ch00_beta'], 1.0)
     """
     if lfp.dims != ("time", "channel") or "time" not in lfp.coords or lfp.sizes["time"] < 2:
-        raise DataError(
-            f"band_power needs an LFP of dims (time, channel) with a time coordinate in seconds, "
-            f"got dims {lfp.dims}. Pass session['lfp']."
-        )
+        raise DataError(f"Give an LFP of dims (time, channel) with its times, not {lfp.dims}.")
     rate_hz = 1.0 / float(np.median(np.diff(lfp["time"].values)))
     fitting = {name: band for name, band in bands_hz.items() if 0 < band[0] < band[1] < rate_hz / 2}
     if not fitting:
-        raise DataError(
-            f"No band of {dict(bands_hz)} lies below {rate_hz / 2:g} Hz, half the rate of this LFP."
-            " Give bands_hz that do."
-        )
+        raise DataError(f"No band lies below {rate_hz / 2:g} Hz, half the rate of this LFP.")
     values, smooth = lfp.values, max(1, round(smooth_s * rate_hz))
     power = np.full((*lfp.shape, len(fitting)), np.nan, np.float32)
     for start, stop, channels in _stretches(lfp, values):
@@ -129,14 +121,9 @@ def _label(channel: object) -> str:
 
 
 def mains_left(
-    data: Any,
-    *,
-    rate_hz: float,
-    channels: np.ndarray | None = None,
-    reference: Reference = "none",
-    high_hz: float = 50.0,
-    line_hz: float | None = 60.0,
-) -> dict[int, np.ndarray]:
+    data: Any, *, rate_hz: float, channels: np.ndarray | None = None,
+    reference: Reference = "none", high_hz: float = 50.0, line_hz: float | None = 60.0,
+) -> dict[int, np.ndarray]:  # fmt: skip
     """Mains (50 or 60 Hz) that a filter leaves in an LFP, measured at its native rate.
 
     Sixteen windows of 4 s of ``data`` (n, C) are read. ``high_hz`` is the upper edge of the band,

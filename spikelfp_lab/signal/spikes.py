@@ -44,17 +44,12 @@ def bin_spikes(
     clock = np.asarray(clock, np.float64)
     step, tolerance = np.diff(clock), 1e-3 * bin_size_s
     if clock.ndim != 1 or not clock.size or not bin_size_s > 0:
-        raise DataError(
-            f"bin_spikes needs a clock of bin centers (T,), got shape {clock.shape}, and a "
-            f"bin_size_s above 0, got {bin_size_s}."
-        )
+        what = f"not a clock of shape {clock.shape} and bin_size_s {bin_size_s}"
+        raise DataError(f"Give bin centers (T,) and a bin_size_s above 0, {what}.")
     if not (step > bin_size_s - tolerance).all():
         first = int(np.argmin(step > bin_size_s - tolerance))
-        raise DataError(
-            f"The clock's bins overlap or run backward at bin {first}: {clock[first]} s is followed"
-            f" by {clock[first + 1]} s with bins of {bin_size_s} s. Give increasing bin centers at "
-            "least one bin apart."
-        )
+        what = f"{clock[first]} s is followed by {clock[first + 1]} s with bins of {bin_size_s} s"
+        raise DataError(f"The clock's bins overlap or run backward at bin {first}: {what}.")
     left, right = clock - bin_size_s / 2, clock + bin_size_s / 2
     touching = np.flatnonzero(step < bin_size_s + tolerance)
     right[touching] = left[touching + 1]
@@ -71,8 +66,6 @@ def bin_spikes(
         counts[:, unit] = stop - first
     highest = int(counts.max(initial=0))
     if highest > np.iinfo(np.uint16).max:
-        raise DataError(
-            f"A bin of {bin_size_s} s holds {highest} spikes of one unit. Are the spike times in "
-            "seconds?"
-        )
+        what = f"A bin of {bin_size_s} s holds {highest} spikes of one unit"
+        raise DataError(f"{what}. Are the spike times in seconds?")
     return counts.astype(np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16)

@@ -90,10 +90,8 @@ def timeline_from_timestamps(
     (1000, [[4.99, 7.0]], 800.0)
     """
     if np.shape(timestamps) != (n_samples,) or n_samples < 2:
-        raise DataError(
-            f"timestamps has shape {np.shape(timestamps)} for {n_samples} samples: give one "
-            "timestamp for each, (n,), n at least 2; or give rate_hz and start_s instead."
-        )
+        what = f"timestamps has shape {np.shape(timestamps)} for {n_samples} samples"
+        raise DataError(f"{what}: give one timestamp for each, (n,), n at least 2, or rate_hz.")
     period = usual_period(read_times(timestamps, 0, min(_BLOCK, n_samples)))
     spans: list[list[int]] = []
     knots, gaps = [], []
@@ -118,16 +116,12 @@ def timeline_from_timestamps(
             recorded_s += float(times[end - 1] - times[begin])
             steps += end - begin - 1
     if recorded_s <= 0:
-        raise DataError(
-            f"The timestamps stand still at {times[0]} s or have a gap after every sample: they are"
-            " no clock of this recording. Give rate_hz instead."
-        )
+        what = f"The timestamps stand still at {times[0]} s or have a gap after every sample"
+        raise DataError(f"{what}: they are no clock. Give rate_hz instead.")
     period = recorded_s / steps
     if rate_hz is not None and not 0.99 < period * rate_hz < 1.01:
-        raise DataError(
-            f"The timestamps tell {1 / period:g} samples a second, rate_hz says {rate_hz:g}. Are "
-            "the timestamps in seconds? Leave out the one that is wrong."
-        )
+        what = f"The timestamps tell {1 / period:g} samples a second, rate_hz says {rate_hz:g}"
+        raise DataError(f"{what}. Are the timestamps in seconds? Leave out the one that is wrong.")
     rows, seconds = np.concatenate(knots).T
     seconds = np.maximum.accumulate(seconds) + 1e-9 * period * np.arange(seconds.size)
     return Timeline(np.array(spans), rows, seconds, period, np.array(gaps).reshape(-1, 2))
@@ -152,15 +146,12 @@ def read_times(timestamps: Any, start: int, stop: int, what: str = "") -> np.nda
     """Timestamps of samples start to stop, float64, finite and not decreasing."""
     times, of = np.asarray(timestamps[start:stop], np.float64), f" of {what}" * bool(what)
     if (bad := np.flatnonzero(~np.isfinite(times))).size:
-        raise DataError(
-            f"The timestamp of sample {start + bad[0]}{of} is {times[bad[0]]}: give each one in"
-            " seconds: repair the timestamps, or drop those samples."
-        )
+        what = f"The timestamp of sample {start + bad[0]}{of} is {times[bad[0]]}"
+        raise DataError(f"{what}: give it one in seconds, or drop the sample.")
     if (bad := np.flatnonzero(np.diff(times) < 0) + 1).size:
-        raise DataError(
-            f"Time runs backward at sample {start + bad[0]}{of}: {times[bad[0] - 1]:.6f} s is "
-            f"followed by {times[bad[0]]:.6f} s. Sort them, or open their parts as sessions."
-        )
+        both = f"{times[bad[0] - 1]:.6f} s is followed by {times[bad[0]]:.6f} s"
+        what = f"Time runs backward at sample {start + bad[0]}{of}: {both}"
+        raise DataError(f"{what}. Sort them, or open their parts as sessions of their own.")
     return times
 
 
@@ -194,17 +185,17 @@ def _gaps(
     limit += 1e-3 * period + 1e-12 * float(np.abs(total).max()) + 4 * np.spacing(stamps[-1])
     at = int(np.argmin(jump))
     if jump[at] < -max(1.5 * period, 4e-3, limit):
-        raise DataError(
-            f"The clock stands still at sample {offset + firsts[at]} ({stamps[at]:.6f} s): it "
-            f"falls {-jump[at]:.3g} s behind the samples, which are {period:.3g} s apart. {_CURE}"
-        )
+        what = f"The clock stands still at sample {offset + firsts[at]} ({stamps[at]:.6f} s): it"
+        raise DataError(f"{what} falls {-jump[at]:.3g} s behind {period:.3g} s a sample. {_CURE}")
     high = np.flatnonzero(jump > limit)
     groups = np.split(high, np.flatnonzero(np.diff(high) >= width) + 1)
     cuts = np.array([each[np.argmax(jump[each])] for each in groups if each.size], int)
     dense = cuts[:-15][cuts[15:] - cuts[:-15] <= 32 * width]
     if dense.size:
-        at = dense[0]
-        raise _another_rate(offset + int(firsts[at]), stamps[at], period, stamps[at : at + 64])
+        at = int(dense[0])
+        raise _another_rate(
+            offset + int(firsts[at]), float(stamps[at]), period, stamps[at : at + 64]
+        )
     return cuts
 
 
@@ -221,11 +212,9 @@ def _jitter(values: np.ndarray) -> float:
 
 
 def _another_rate(sample: int, time_s: float, period: float, stamps: np.ndarray) -> DataError:
-    step = np.median(np.diff(stamps))
-    return DataError(
-        f"The clock breaks at sample {sample} ({time_s:.6f} s): samples are {step:.4g} s apart "
-        f"there, and {period:.4g} s elsewhere. {_CURE}"
-    )
+    apart = f"{np.median(np.diff(stamps)):.4g} s apart there, and {period:.4g} s elsewhere"
+    what = f"The clock breaks at sample {sample} ({time_s:.6f} s): samples are {apart}"
+    return DataError(f"{what}. {_CURE}")
 
 
 def _fit(
