@@ -82,27 +82,10 @@ def cohort(
 ) -> xr.DataTree:
     """Open recordings as a cohort, downloading (2-4 MB each) those that are not in the cache.
 
-    Parameters
-    ----------
-    recordings : sequence of str or None
-        Names of ``RECORDINGS``. None is all that have the features: eight, or six with "theta".
-    features : "FPAuhf" or "theta"
-        See :func:`session`.
-    progress : bool
-        Whether to show a progress bar.
+    ``recordings`` are names of ``RECORDINGS``; None is all that have the features: eight, or six
+    with "theta", see :func:`session`. A ConfigError for unknown names and features; a DataError
+    when a download fails, or a file is not the expected one.
 
-    Returns
-    -------
-    xr.DataTree
-        Leaves such as ``ratA/s1`` and ``mouse2/s4``.
-
-    Raises
-    ------
-    ConfigError, DataError
-        For unknown names and features; when a download fails, or a file is not the expected one.
-
-    Examples
-    --------
     >>> cohort(recordings=["rat_c"])
     Traceback (most recent call last):
         ...
@@ -119,41 +102,26 @@ mouse1_s1, mouse1_s3, mouse2_s1, mouse2_s2, mouse2_s3, mouse2_s4.
 
 
 def session(recording: str, *, features: Features = "FPAuhf") -> xr.Dataset:
-    """Open one recording as a session in bins of 100 ms.
+    """Open one recording, such as "rat_a" or "mouse2_s1", as a session in bins of 100 ms.
 
-    Parameters
-    ----------
-    recording : str
-        A name of ``RECORDINGS``, such as "rat_a" or "mouse2_s1".
-    features : "FPAuhf" or "theta"
-        What stands as ``lfp``. "FPAuhf" is the amplitude of the ultra-high-frequency field
-        potential: close to multi-unit activity and no LFP in the narrow sense, which
-        ``lfp.attrs["kind"]`` says. "theta" (mice only) is LFP proper: amplitude, cos phase and
-        sin phase of the demodulated theta rhythm of 64 channels, 192 features.
+    ``features`` are what stands as ``lfp``. "FPAuhf" is the amplitude of the ultra-high-frequency
+    field potential: close to multi-unit activity and no LFP in the narrow sense, which
+    ``lfp.attrs["kind"]`` says. "theta" (mice only) is LFP proper: amplitude, cos phase and sin
+    phase of the demodulated theta rhythm of 64 channels, 192 features.
 
-    Returns
-    -------
-    xr.Dataset
-        Rats: ``behavior`` is the cos and sin of the angle on the circular track. Bins whose speed
-        or position is NaN are left out, which leaves a gap in ``time``. Mice: ``behavior`` is the
-        position along the arm in the file's own unit; ``trial`` is the file's trial number, trials
-        in the order they were run, with coordinates ``correct`` and ``side_chosen`` (time). 1 s on
-        the clock stands for each pause between trials. Position is nearly the same ramp in every
-        trial, so a model that sees a whole trial can tell position from the time in it: compare
-        with that control.
+    Rats: ``behavior`` is the cos and sin of the angle on the circular track. Bins whose speed or
+    position is NaN are left out, which leaves a gap in ``time``. Mice: ``behavior`` is the position
+    along the arm in the file's own unit; ``trial`` is the file's trial number, trials in the order
+    they were run, with coordinates ``correct`` and ``side_chosen`` (time). 1 s on the clock stands
+    for each pause between trials. Position is nearly the same ramp in every trial, so a model that
+    sees a whole trial can tell position from the time in it: compare with that control.
 
-    Raises
-    ------
-    ConfigError, DataError
-        As for :func:`cohort`. A SpikeLFPWarning names channels and units that are dropped.
+    Errors as for :func:`cohort`; a SpikeLFPWarning names channels and units that are dropped.
 
-    Examples
-    --------
     >>> session("rat_a", features="theta")
     Traceback (most recent call last):
         ...
-    spikelfp_lab.errors.ConfigError: 'rat_a' has no theta features, only the mice have. Use \
-features='FPAuhf'.
+    spikelfp_lab.errors.ConfigError: 'rat_a' has no theta features, only the mice have.
     """
     _check(recording, features)
     path = _fetched(recording)
@@ -177,8 +145,7 @@ def _check(recording: str, features: str) -> None:
     published.check_option("recording", recording, tuple(RECORDINGS), of="cao2021")
     published.check_option("features", features, tuple(_KINDS), of="cao2021")
     if features == "theta" and recording.startswith("rat"):
-        what = f"{recording!r} has no theta features, only the mice have"
-        raise ConfigError(f"{what}. Use features='FPAuhf'.")
+        raise ConfigError(f"{recording!r} has no theta features, only the mice have.")
 
 
 def _fetched(recording: str) -> Path:

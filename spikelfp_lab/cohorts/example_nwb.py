@@ -17,28 +17,11 @@ def write_example_nwb(
 ) -> Path:  # fmt: skip
     """Write one recording of the simulator at its native rates, for trying out what reads NWB.
 
-    Parameters
-    ----------
-    path : path
-        A file to be made, ending in ``.nwb``.
-    index, duration_s, n_channels, seed
-        As in :func:`spikelfp_lab.cohorts.simulated.session`; ``duration_s`` in seconds.
-    overwrite : bool
-        Replace a file that is there already.
+    ``path`` ends in ``.nwb``; ``index``, ``duration_s`` (s), ``n_channels`` and ``seed`` are as in
+    :func:`spikelfp_lab.cohorts.simulated.session`. Gives the path: ``Units``; an ``LFP`` of
+    ``ElectricalSeries`` (V, 1 kHz) whose last electrode is marked bad; a ``Position`` with the
+    hand's ``SpatialSeries`` (cm, 100 Hz). A DataError when the file exists, but for ``overwrite``.
 
-    Returns
-    -------
-    Path
-        Where it was written: ``Units``; an ``LFP`` of ``ElectricalSeries`` (V, 1 kHz) whose last
-        electrode is marked bad; a ``Position`` with the hand's ``SpatialSeries`` (cm, 100 Hz).
-
-    Raises
-    ------
-    DataError, ConfigError
-        When the path does not end in ``.nwb``, or exists; if an option is out of its range.
-
-    Examples
-    --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     write_example_nwb(f"{folder}/day.nwb", duration_s=5, n_channels=3).name
@@ -52,11 +35,10 @@ def write_example_nwb(
     raw = recording(index, duration_s=duration_s, n_channels=n_channels, seed=seed)
     nwbfile: Any = NWBFile(
         session_description="simulated reaching: a recording of spikelfp_lab's generative model",
-        identifier=f"simulated-{seed}-s{index:02d}",
-        session_id=f"s{index:02d}",
+        identifier=f"simulated-{seed}-s{index:02d}", session_id=f"s{index:02d}",
         session_start_time=datetime(2020, 1, index % 28 + 1, tzinfo=UTC),
         subject=Subject(subject_id="I", species="Macaca mulatta", sex="U", age="P5Y"),
-    )
+    )  # fmt: skip
     site = {"description": "simulated sites", "location": "motor cortex"}
     device = nwbfile.create_device(name="array")
     group = nwbfile.create_electrode_group(name="array", device=device, **site)

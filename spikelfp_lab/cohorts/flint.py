@@ -58,40 +58,21 @@ def cohort(
 ) -> xr.DataTree:  # fmt: skip
     """Open sessions as a cohort; once prepared, they are kept as Zarr in the cache folder.
 
-    Parameters
-    ----------
-    folder : path or None
-        Where the files are; None for the folder ``flint`` in that of ``SPIKELFP_DATA``.
-    sessions : sequence of str or None
-        Names of ``SESSIONS``; None for all 12. Only their files are needed.
-    protocol : "paper" or None
-        "paper" for that of Erturk et al. (2025): common average reference and 50 Hz low-pass,
-        units under 1 Hz left out, z-scores of the whole session (test windows included), windows
-        of 10 s beyond Tukey's fence left out, no ``trial``. Ours otherwise: see
-        :func:`spikelfp_lab.signal.lfp_to_rate`, with a common average reference.
-    bin_size_s : float
-        Seconds a bin, a whole multiple of 0.01.
-    n_jobs, progress
-        As for :func:`spikelfp_lab.io.prepare_sessions`; each process holds a file in memory.
+    ``folder`` is where the files are; None for ``flint`` in that of ``SPIKELFP_DATA``. ``sessions``
+    are names of ``SESSIONS``, None for all 12; only their files are needed. ``protocol="paper"`` is
+    that of Erturk et al. (2025): common average reference and 50 Hz low-pass, units under 1 Hz left
+    out, z-scores of the whole session (test windows included), windows of 10 s beyond Tukey's fence
+    left out, no ``trial``; ours: :func:`spikelfp_lab.signal.lfp_to_rate` and a common average
+    reference. ``bin_size_s`` is a whole multiple of 0.01. A process holds a whole file in memory.
 
-    Returns
-    -------
-    xr.DataTree
-        Leaves such as ``C/e1_1``, see :func:`session`.
+    A ConfigError for unknown names and options; a DataError for files that are missing (which, and
+    where to get them), damaged or of another layout.
 
-    Raises
-    ------
-    ConfigError, DataError
-        For unknown names and options; for files that are missing, damaged or of another layout.
-
-    Examples
-    --------
-    >>> cohort(sessions=["e1_1"], folder="nowhere")
+    >>> cohort(sessions=["e6_1"])
     Traceback (most recent call last):
         ...
-    spikelfp_lab.errors.DataError: Not in nowhere: Flint_2012_e1.mat. The download needs an \
-account (free): see https://crcns.org/data-sets/movements/dream. Put what is missing there, or \
-give the folder where it is as folder=.
+    spikelfp_lab.errors.ConfigError: No session 'e6_1' in flint. There are: e1_1, e2_1, e2_2, \
+e3_1, e3_2, e3_3, e3_4, e4_1, e4_2, e4_3, e5_1, e5_2.
     """
     names = SESSIONS if sessions is None else sessions
     published.check_names("session", names, SESSIONS, of="flint")
@@ -114,30 +95,12 @@ give the folder where it is as folder=.
 
 
 def session(name: str, **options: Any) -> xr.Dataset:
-    """Open one session: its trials one after the other, on their own clock.
+    """Open one session: its trials one after the other, on their own clock; see :func:`cohort`.
 
-    Parameters
-    ----------
-    name : str
-        A name of ``SESSIONS``, such as "e3_2".
-    **options
-        As for :func:`cohort`, errors too.
-
-    Returns
-    -------
-    xr.Dataset
-        ``behavior`` is the velocity of the hand (``vx``, ``vy``) in the unit of the file. Time that
-        lies in no trial is a gap. Trials that follow each other are filtered as one stretch; the
-        LFP of a trial without any is NaN. Coordinates ``target_x``, ``target_y`` (NaN when no
-        target is shown) and ``good`` (time).
-
-    Examples
-    --------
-    >>> session("e6_1")
-    Traceback (most recent call last):
-        ...
-    spikelfp_lab.errors.ConfigError: No session 'e6_1' in flint. There are: e1_1, e2_1, e2_2, \
-e3_1, e3_2, e3_3, e3_4, e4_1, e4_2, e4_3, e5_1, e5_2.
+    ``behavior`` is the velocity of the hand (``vx``, ``vy``) in the unit of the file. Time that
+    lies in no trial is a gap. Trials that follow each other are filtered as one stretch; the LFP of
+    a trial without any is NaN. Coordinates ``target_x``, ``target_y`` (NaN when no target is shown)
+    and ``good`` (time).
     """
     return cohort(sessions=[name], **{"progress": False, **options})[f"C/{name}"].to_dataset()
 

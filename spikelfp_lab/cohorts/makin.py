@@ -88,35 +88,16 @@ def cohort(
     The space that is needed is checked before the first download; interrupted ones go on. Where
     a prepared session is kept, the original files are not needed.
 
-    Parameters
-    ----------
-    sessions : sequence of str or None
-        Names of ``SESSIONS``. None is all of them, or with ``protocol="paper"`` those with
-        broadband: with ``broadband=True`` that is hundreds of GB, so name a few.
-    broadband : bool
-        Whether to make ``lfp`` of the broadband recording, where there is one.
-    protocol : "paper" or None
-        "paper" for the filters of Erturk et al. (2025), units under 1 Hz left out, and z-scores
-        over the whole session, test windows included. Ours: see ``signal.broadband_to_lfp``.
-    units : "sorted" or "threshold"
-        The sorted units, or all threshold crossings of a channel.
-    bin_size_s : float
-        Seconds a bin, from 0.002 to 1.
-    n_jobs, progress
-        As for :func:`spikelfp_lab.io.prepare_sessions`.
+    ``sessions`` are names of ``SESSIONS``; None is all of them, or with ``protocol="paper"`` those
+    with broadband: with ``broadband=True`` that is hundreds of GB, so name a few. ``broadband`` is
+    whether to make ``lfp`` of the broadband recording, where there is one. ``protocol="paper"``
+    takes the filters of Erturk et al. (2025), leaves out units under 1 Hz, and z-scores over the
+    whole session, test windows included; ours: see ``signal.broadband_to_lfp``. ``units`` are the
+    "sorted" ones, or of all "threshold" crossings of a channel. ``bin_size_s`` is 0.002 to 1.
 
-    Returns
-    -------
-    xr.DataTree
-        Leaves such as ``indy/20160622_01``, see :func:`session`.
+    A ConfigError for unknown names and options; a DataError when a download fails, and for files
+    that are damaged or depart from the layout.
 
-    Raises
-    ------
-    ConfigError, DataError
-        For unknown names and options; when a download fails; for damaged files or another layout.
-
-    Examples
-    --------
     >>> cohort(units="best")
     Traceback (most recent call last):
         ...
@@ -143,24 +124,12 @@ def cohort(
 
 
 def session(name: str, **options: Any) -> xr.Dataset:
-    """Open one session, from the first change of the target to the last.
+    """Open one session, from the first change of the target to the last; see :func:`cohort`.
 
-    Parameters
-    ----------
-    name : str
-        A name of ``SESSIONS``, such as "indy_20160622_01".
-    **options
-        As for :func:`cohort`, errors too.
+    ``behavior`` is the velocity of the cursor (``vx``, ``vy``) in mm/s: the displacement over a bin
+    by its length. Coordinates ``target_x`` and ``target_y`` (time) in mm. LFP in uV, common average
+    reference; NaN where the broadband recording does not reach.
 
-    Returns
-    -------
-    xr.Dataset
-        ``behavior`` is the velocity of the cursor (``vx``, ``vy``) in mm/s: the displacement over a
-        bin by its length. Coordinates ``target_x`` and ``target_y`` (time) in mm. LFP in uV, common
-        average reference; NaN where the broadband recording does not reach.
-
-    Examples
-    --------
     >>> session("indy_20160622_01", bin_size_s=0)
     Traceback (most recent call last):
         ...

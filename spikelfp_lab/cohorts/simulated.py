@@ -24,31 +24,11 @@ from spikelfp_lab.signal import bin_spikes, lfp_to_rate
 def cohort(
     *, subjects: Sequence[str] = ("I",), n_sessions: int = 7, progress: bool = True, **options: Any
 ) -> xr.DataTree:
-    """Simulate sessions s01, s02, ... of each subject.
+    """Simulate sessions s01, s02, ... of each subject (one set of electrode sites each).
 
-    Parameters
-    ----------
-    subjects : sequence of str
-        One set of electrode sites each.
-    n_sessions : int
-        Sessions of each subject. A session is the same however many are asked for.
-    progress : bool
-        Whether to show a progress bar.
-    **options
-        As for :func:`session`.
+    ``n_sessions`` of each subject: a session is the same however many are asked for. Other options
+    and errors as for :func:`session`.
 
-    Returns
-    -------
-    xr.DataTree
-        Leaves ``subject/session``, each a valid session.
-
-    Raises
-    ------
-    ConfigError
-        If there are no or repeated subjects, or an option is out of its range.
-
-    Examples
-    --------
     >>> tree = cohort(n_sessions=2, duration_s=10, n_units=4, n_channels=3, progress=False)
     >>> [leaf.path for leaf in tree.leaves]
     ['/I/s01', '/I/s02']
@@ -71,10 +51,8 @@ def session(
 
     Parameters
     ----------
-    index : int
-        1 for s01, 2 for s02, ...
-    subject : str
-        Whose electrode sites record.
+    index, subject : int, str
+        1 for s01, 2 for s02, ...; whose electrode sites record.
     duration_s : float
         Length in seconds; learning needs 8 minutes or more.
     seed : int
@@ -89,11 +67,11 @@ def session(
     Returns
     -------
     xr.Dataset
-        A session whose ``behavior`` is hand velocity ("vx", "vy") in cm/s. The truth is kept: as
-        coordinates ``latent_truth`` (time, latent_truth_dim), the latents that neural activity
-        expresses in that bin, i.e. behavior's of 100 ms later; ``spike_tuning`` (unit, .),
-        ``mean_rate_hz`` (unit); ``lfp_mixing``, ``beta_weight`` and ``gamma_weight`` (channel, .);
-        and in ``attrs["generative_parameters"]``, a JSON text, everything else.
+        ``behavior`` is hand velocity ("vx", "vy") in cm/s. The truth is kept: as coordinates
+        ``latent_truth`` (time, latent_truth_dim), the latents that neural activity expresses in
+        that bin, i.e. behavior's of 100 ms later; ``spike_tuning`` (unit, .), ``mean_rate_hz``
+        (unit); ``lfp_mixing``, ``beta_weight`` and ``gamma_weight`` (channel, .); and in
+        ``attrs["generative_parameters"]``, a JSON text, everything else.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import requests
 from scipy import io
 
 from spikelfp_lab.cohorts import cao2021
-from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
+from spikelfp_lab.errors import DataError, SpikeLFPWarning
 from spikelfp_lab.sessions import usable_runs, validate_session
 
 _DATA = os.environ.get("SPIKELFP_DATA", str(Path(__file__).parents[3] / "shared" / "data"))
@@ -113,12 +113,14 @@ def test_theta_features(real):
     np.testing.assert_allclose(cos.values**2 + sin.values**2, 1.0, atol=1e-5)
 
 
-def test_bins_with_nan_speed_or_position_leave_a_gap(put):
+def test_bad_bins_leave_a_gap_and_bad_channels_are_dropped_by_name(put):
     content = _rat()
-    content["Speed"][10] = np.nan
-    content["Position"][20:22] = np.nan
+    content["Speed"][10] = content["Position"][20:22] = content["FPAuhf"][:, 2] = np.nan
+    content["Spikes"][:, 1] = 0
     put("rat_b", content)
-    session = cao2021.session("rat_b")
+    with pytest.warns(SpikeLFPWarning, match="fpa002"):
+        session = cao2021.cohort(recordings=["rat_b"], progress=False)["ratB/s1"]
+    assert session.sizes["channel"] == 4 and session.sizes["unit"] == 3
     assert session.sizes["time"] == 47 and np.sum(np.diff(session["time"]) > 0.15) == 2
     assert session["time"].values[10] == pytest.approx(1.15)
     assert "3 bins" in session["time"].attrs["note"]
@@ -130,16 +132,6 @@ def test_position_as_a_fraction_or_in_centimeters(put, length):
     put("rat_b", _rat(Position=position * length))
     cos = cao2021.session("rat_b")["behavior"].values[:, 0]
     np.testing.assert_allclose(cos, np.cos(2 * np.pi * position[:, 0]), atol=1e-5)
-
-
-def test_bad_channels_are_dropped_by_name(put):
-    content = _rat()
-    content["FPAuhf"][:, 2] = np.nan
-    content["Spikes"][:, 1] = 0
-    put("rat_b", content)
-    with pytest.warns(SpikeLFPWarning, match="fpa002"):
-        tree = cao2021.cohort(recordings=["rat_b"], progress=False)
-    assert tree["ratB/s1"].sizes["channel"] == 4 and tree["ratB/s1"].sizes["unit"] == 3
 
 
 @pytest.mark.parametrize(
@@ -190,19 +182,3 @@ def test_a_failed_or_wrong_download_names_address_target_and_cure(
         cao2021.cohort(recordings=["rat_b"], progress=False)
     assert cao2021.BASE_URL in str(caught.value) and str(tmp_path) in str(caught.value)
     assert not list(tmp_path.rglob("*.mat"))
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"recordings": "rat_a"},
-        {"recordings": []},
-        {"recordings": ["rat_a", "rat_a"]},
-        {"recordings": ["cat_a"]},
-        {"recordings": ["rat_a"], "features": "theta"},
-        {"features": "gamma"},
-    ],
-)
-def test_bad_options_are_one_clear_error(options):
-    with pytest.raises(ConfigError):
-        cao2021.cohort(**options, progress=False)

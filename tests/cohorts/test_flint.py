@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import io
 
 from spikelfp_lab.cohorts import flint
-from spikelfp_lab.errors import ConfigError, SpikeLFPError, SpikeLFPWarning
+from spikelfp_lab.errors import SpikeLFPError, SpikeLFPWarning
 from spikelfp_lab.sessions import split_session, usable_runs, validate_session, window_starts
 from tests.io.matlab_files import cursor_velocity, struct_array, write_flint
 
@@ -111,7 +111,6 @@ def test_sessions_are_named_by_file_and_number_and_kept(folder, monkeypatch):
     assert tree["C/e5_2"].sizes["time"] == 1200
     monkeypatch.setattr(flint, "_build", pytest.fail)
     assert flint.cohort(folder=folder, sessions=names, progress=False).identical(tree)
-    assert len(set(flint.SESSIONS)) == 12 and set(flint.HELD_OUT) < set(flint.SESSIONS)
 
 
 def test_the_protocol_of_the_paper(folder):
@@ -157,24 +156,6 @@ def test_missing_files_are_listed_with_where_to_get_and_where_to_put_them(folder
     assert "e1.mat" not in text and flint.ADDRESS in text and str(folder) in text
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"sessions": "e1_1"},
-        {"sessions": []},
-        {"sessions": ["e1_1", "e1_1"]},
-        {"sessions": ["e1_2"]},
-        {"protocol": "papers"},
-        {"bin_size_s": 0.015},
-        {"bin_size_s": 0},
-        {"bin_size_s": float("nan")},
-    ],
-)
-def test_bad_options_are_one_clear_error(folder, options):
-    with pytest.raises(ConfigError):
-        flint.cohort(folder=folder, progress=False, **options)
-
-
 # --- files that are not as published
 
 
@@ -203,14 +184,11 @@ MALFORMED = {
     "Time runs backwards": (_set("Time", lambda t: t[::-1].copy()), "Trial 2 of e1_1"),
     "Time jumps back to the first trial": (_set("Time", lambda t: t - 4), "backwards in e1_1"),
     "Time at 50 Hz": (_set("Time", lambda t: t[0] + 2 * (t - t[0])), "samples 0.01 s apart"),
-    "Time is text": (_set("Time", "noon"), "could not convert"),
     "HandVel too short": (_set("HandVel", lambda v: v[:-3]), "((47, 3), (50, 3))"),
-    "HandVel has one axis": (_set("HandVel", lambda v: v[:, :1]), "(50, 1)"),
     "TargetPos transposed": (_set("TargetPos", lambda v: v.T), "(3, 50)"),
     "Neuron is no struct": (_set("Neuron", np.ones((3, 1))), "no attribute 'Spike'"),
     "another number of neurons": (_set("Neuron", lambda n: n[:-1]), "zip()"),
     "no Neuron": (_set("Neuron", None), "Trial 1 of e1_1"),
-    "no Condition": (_set("Condition", None), "no attribute 'Condition'"),
     "LFP at 1 kHz": (_neuron("LFP", lambda v: v[::2]), "LFP has [500] samples"),
     "LFP is text": (_neuron("LFP", lambda v: "loud"), "Trial 2 of e1_1"),
     "NaN spike": (_neuron("Spike", lambda v: np.array([[np.nan]])), "Unit 0"),
@@ -226,11 +204,8 @@ def test_a_file_that_departs_from_the_layout_is_one_clear_error(folder, change, 
     assert not list(folder.parent.rglob("*.zarr"))
 
 
-def test_files_of_another_kind_or_without_sessions_or_lfp_are_named(folder):
+def test_files_without_sessions_or_lfp_are_named(folder):
     path = folder / "Flint_2012_e1.mat"
-    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
-    with pytest.raises(SpikeLFPError, match="and MATLAB 5 is expected"):
-        _open(folder)
     for content, match in (
         ({"Something": np.ones(3)}, "lacks Subject"),
         ({"Subject": np.zeros((1, 1 << 20))}, "no attribute 'Trial'"),
@@ -245,12 +220,3 @@ def test_files_of_another_kind_or_without_sessions_or_lfp_are_named(folder):
     path.rename(folder / "Flint_2012_e3.mat")
     with pytest.raises(SpikeLFPError, match=r"Flint_2012_e3\.mat is not as published .*index 1"):
         _open(folder, "e3_2")
-
-
-@pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
-def test_a_truncated_file_is_one_clear_error(folder, share):
-    path = _write(folder, trials=2)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(SpikeLFPError, match=path.name):
-        _open(folder)
