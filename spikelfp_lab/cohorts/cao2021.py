@@ -68,7 +68,7 @@ RECORDINGS = {name: (path, sha) for (name, path), sha in zip(_PATHS.items(), _SH
 """Name -> path in the authors' repository and SHA-256 of the file."""
 
 # Trials are not contiguous in life; the true pauses are not in the files, so this stands for them.
-_PAUSE_BETWEEN_TRIALS_S = 1.0
+_PAUSE_S = 1.0
 
 Features = Literal["FPAuhf", "theta"]
 _KINDS = {
@@ -163,12 +163,8 @@ def _fetched(recording: str) -> Path:
     return target
 
 
-Opened = tuple[dict[str, Any], dict[str, str], str, dict[str, Any]]
-"""Streams for build_session, attributes of behavior, a note on time, more coordinates."""
-
-
-def _rat(path: Path) -> Opened:
-    """A rat's file."""
+def _rat(path: Path) -> tuple[dict[str, Any], dict[str, str], str, dict[str, Any]]:
+    """A rat's file: streams, attributes of behavior, a note on time, more coordinates."""
     content = read_matlab5(path, ["Spikes", "FPAuhf", "Position", "Speed", "trackLen"])
     position, speed = (content[name].astype(float).ravel() for name in ("Position", "Speed"))
     # The position of rat A is a fraction of the track (0 to 1), whatever trackLen suggests; in a
@@ -189,8 +185,10 @@ def _rat(path: Path) -> Opened:
     return streams, {"kind": "cos and sin of the angle on the circular track"}, note, {}
 
 
-def _mouse(path: Path, features: Features) -> Opened:
-    """A mouse's file, trials in the order of their numbers."""
+def _mouse(
+    path: Path, features: Features
+) -> tuple[dict[str, Any], dict[str, str], str, dict[str, Any]]:
+    """A mouse's file, as :func:`_rat` gives it, trials in the order of their numbers."""
     signals = ["FPAuhf"] if features == "FPAuhf" else ["dLFPTheta_amp", "dLFPTheta_phase"]
     # Each variable is a cell of two: correct trials, incorrect trials.
     content = read_matlab5(path, ["Spike", "post", "TrNm", "dcs", *signals])
@@ -202,25 +200,24 @@ def _mouse(path: Path, features: Features) -> Opened:
     trial = np.concatenate(numbers)[order]
     correct = np.repeat([True, False], [cell.size for cell in numbers])[order]
     stacked = {name: np.concatenate(list(cell.ravel()))[order] for name, cell in content.items()}
-    values, prefixes, width = stacked[signals[0]], ["fpa"], 3
+    values = stacked[signals[0]]
+    names = [f"fpa{channel:03d}" for channel in range(values.shape[1])]
     if features == "theta":
-        phase = stacked["dLFPTheta_phase"]
+        phase, channels = stacked["dLFPTheta_phase"], range(values.shape[1])
         values = np.concatenate([values, np.cos(phase), np.sin(phase)], axis=1)
-        prefixes, width = ["theta_amp", "theta_cos", "theta_sin"], 2
-    per_prefix = range(values.shape[1] // len(prefixes))
+        names = [f"theta_{part}{n:02d}" for part in ("amp", "cos", "sin") for n in channels]
     pauses = np.concatenate([[0], np.cumsum(trial[1:] != trial[:-1])])
-    clock = (np.arange(trial.size) + 0.5) * BIN_SIZE_S + pauses * _PAUSE_BETWEEN_TRIALS_S
+    clock = (np.arange(trial.size) + 0.5) * BIN_SIZE_S + pauses * _PAUSE_S
     streams = {
         "clock": clock,
         "spikes": stacked["Spike"],
         "lfp": (values, clock),
-        "channel_names": [f"{prefix}{n:0{width}d}" for prefix in prefixes for n in per_prefix],
+        "channel_names": names,
         "behavior": (stacked["post"], clock),
         "behavior_names": ("position",),
         "trial": trial,
     }
     attrs = {"kind": "position along the center arm", "units": "unit of the file"}
-    note = "pauses between trials are not known; "
-    note += f"{_PAUSE_BETWEEN_TRIALS_S:g} s stands for each"
+    note = f"pauses between trials are not known; {_PAUSE_S:g} s stands for each"
     sides = stacked["dcs"].astype(np.int64).ravel()
     return streams, attrs, note, {"correct": ("time", correct), "side_chosen": ("time", sides)}

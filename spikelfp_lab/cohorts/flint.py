@@ -145,7 +145,7 @@ def _build(path: Path, name: str, paper: bool, bin_size_s: float) -> xr.Dataset:
             "behavior": {"kind": "hand velocity", "units": "unit of the file"},
         },
     )  # fmt: skip
-    coords = {f"target_{axis}": ("time", its) for axis, its in zip("xy", target.T, strict=True)}
+    coords: dict = {"target_x": ("time", target[:, 0]), "target_y": ("time", target[:, 1])}
     coords["good"] = ("time", np.array([one.good for one in read])[which])
     built = built.assign_coords(coords | refractory_coords(spikes, clock))
     built = drop_bad_channels(built)
@@ -155,14 +155,14 @@ def _build(path: Path, name: str, paper: bool, bin_size_s: float) -> xr.Dataset:
 
 
 class _Trial(NamedTuple):
-    """A trial as it is in the file, one row a sample."""
+    """A trial as it is in the file: a row a sample, and a list with one array a row of Neuron."""
 
     time: np.ndarray  # (T,) s
     velocity: np.ndarray  # (T, 2)
     target: np.ndarray  # (T, 2)
     good: bool
-    spikes: list[np.ndarray]  # (n_u,) s, for each row of Neuron
-    lfp: list[np.ndarray]  # (20 T,) for each row of Neuron, empty where there is none
+    spikes: list[np.ndarray]  # (n_u,) s
+    lfp: list[np.ndarray]  # (20 T,), empty where there is none
 
 
 def _lfp(
@@ -223,10 +223,8 @@ def _read_trials(path: Path, name: str) -> list[_Trial]:
 
 def _trial(struct: Any, where: str) -> _Trial:
     """One trial, its arrays as long as each other; LFP up to 10 ms too long or short is fitted."""
-    time, velocity, target = (
-        np.asarray(getattr(struct, name), float) for name in ("Time", "HandVel", "TargetPos")
-    )
-    time = time.ravel()
+    time = np.asarray(struct.Time, float).ravel()
+    velocity, target = np.asarray(struct.HandVel, float), np.asarray(struct.TargetPos, float)
     off = np.abs(time - time[0] - np.arange(time.size) * _STEP_S).max()
     what = f"Time is {off:.3g} s away from a row of samples {_STEP_S:g} s apart"
     refuse_if(not off <= 0.5 * _STEP_S, where, what)

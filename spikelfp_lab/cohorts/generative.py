@@ -167,14 +167,11 @@ def _behavior(
         velocity[go:stop] = (there - here) * (30 * s**2 - 60 * s**3 + 30 * s**4) / reach_s
         here, start = there, stop
     speed = np.hypot(velocity[:, 0], velocity[:, 1])
-    latents = [
-        velocity / p.velocity_scale_cm_s,
-        (speed - p.speed_mean_cm_s) / p.speed_scale_cm_s,
-        position / p.position_scale_cm,
-        target / p.position_scale_cm,
-        *(_ornstein_uhlenbeck(rng, n, tau_s) for tau_s in p.internal_tau_s),
-    ]
-    return np.column_stack(latents).astype(np.float32), velocity.astype(np.float32)
+    moved = velocity / p.velocity_scale_cm_s, (speed - p.speed_mean_cm_s) / p.speed_scale_cm_s
+    places = position / p.position_scale_cm, target / p.position_scale_cm
+    internal = [_ornstein_uhlenbeck(rng, n, tau_s) for tau_s in p.internal_tau_s]
+    latents = np.column_stack([*moved, *places, *internal])
+    return latents.astype(np.float32), velocity.astype(np.float32)
 
 
 def _spikes(
@@ -228,12 +225,10 @@ def _lfp(
     n = len(latents)
     hz = fft.rfftfreq(fft.next_fast_len(n, real=True), 1 / LFP_RATE_HZ)
     background = (p.background_knee_hz**2 + hz**2) ** (-p.background_exponent / 4)
-    rhythms = {}
-    for band, (mid, sd), level_uv in (
-        ("beta", p.beta_hz, p.beta_uv),
-        ("gamma", p.gamma_hz, p.gamma_uv),
-    ):
-        rhythms[band] = np.exp(-((hz - mid) ** 2) / (4 * sd**2)), level_uv
+    bands = (("beta", *p.beta_hz, p.beta_uv), ("gamma", *p.gamma_hz, p.gamma_uv))
+    rhythms = {
+        band: (np.exp(-((hz - middle) ** 2) / (4 * sd**2)), uv) for band, middle, sd, uv in bands
+    }
     sources = [_colored_noise(rng, n, background) for _ in range(p.background_sources)]
     slow = {band: _ornstein_uhlenbeck(rng, n, p.envelope_noise_tau_s) for band in rhythms}
     line = np.sin(2 * np.pi * 60 * times) + 0.3 * np.sin(2 * np.pi * 180 * times)
@@ -245,10 +240,10 @@ def _lfp(
         for weight, source in zip(sites["shared"][channel], sources, strict=True):
             total += np.sqrt(p.background_shared) * weight * source
         total *= p.background_uv
-        for band, (rhythm, level_uv) in rhythms.items():
+        for band, (rhythm, uv) in rhythms.items():
             envelope = p.envelope_gain * (latents @ sites[band][channel])
             envelope += np.float32(p.envelope_noise) * slow[band]
-            total += level_uv * np.exp(envelope) * _colored_noise(rng, n, rhythm)
+            total += uv * np.exp(envelope) * _colored_noise(rng, n, rhythm)
         total += sites["line_uv"][channel] * line
         total += p.sensor_uv * rng.standard_normal(n, dtype=np.float32)
         lfp[:, channel] = total

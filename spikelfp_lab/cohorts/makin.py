@@ -39,21 +39,25 @@ from spikelfp_lab.signal.spikes import bin_spikes
 RECORD = 3854034
 """The Zenodo record of the 47 ``.mat`` files."""
 
-_EARLY = "20160407_02 20160411_01 20160411_02 20160418_01 20160419_01 20160420_01 20160426_01"
-_BROADBAND = (
+_DAYS = (
+    "20160407_02 20160411_01 20160411_02 20160418_01 20160419_01 20160420_01 20160426_01 "
     "20160622_01 20160624_03 20160627_01 20160630_01 20160915_01 20160916_01 20160921_01 "
     "20160927_04 20160927_06 20160930_02 20160930_05 20161005_06 20161006_02 20161007_02 "
     "20161011_03 20161013_03 20161014_04 20161017_02 20161024_03 20161025_04 20161026_03 "
     "20161027_03 20161206_02 20161207_02 20161212_02 20161220_02 20170123_02 20170124_01 "
-    "20170127_03 20170131_02"
+    "20170127_03 20170131_02 20170210_03 20170213_02 20170214_02 20170215_02 20170216_02 "
+    "20170217_02 20170227_04 20170228_02 20170301_05 20170302_02"
 )
-_LOCO = (
-    "20170210_03 20170213_02 20170214_02 20170215_02 20170216_02 20170217_02 20170227_04 "
-    "20170228_02 20170301_05 20170302_02"
+SESSIONS: tuple[str, ...] = tuple(
+    f"{'indy' if day < '20170201' else 'loco'}_{day}" for day in _DAYS.split()
 )
+"""All sessions, monkey by monkey in order of time."""
 
-BROADBAND_SESSIONS: tuple[str, ...] = tuple(f"indy_{day}" for day in _BROADBAND.split())
+BROADBAND_SESSIONS = SESSIONS[7:37]
 """Sessions with a broadband recording, those of the paper."""
+
+HELD_OUT = tuple(BROADBAND_SESSIONS[index] for index in (0, 3, 4, 15, 27))
+"""Sessions that no model of the paper was pre-trained on."""
 
 BROADBAND_RECORDS: tuple[int, ...] = (
     *(1488440, 1486147, 1484824, 1473703, 1467953, 1467050, 1451793, 1433942, 1432818, 1421880),
@@ -61,16 +65,6 @@ BROADBAND_RECORDS: tuple[int, ...] = (
     *(1321264, 1321256, 1303720, 1302866, 1302832, 1301045, 1167965, 1163026, 1161225, 854733),
 )
 """Zenodo records of the broadband recordings; which session one holds, its file list says."""
-
-SESSIONS: tuple[str, ...] = (
-    *(f"indy_{day}" for day in _EARLY.split()),
-    *BROADBAND_SESSIONS,
-    *(f"loco_{day}" for day in _LOCO.split()),
-)
-"""All sessions, monkey by monkey in order of time."""
-
-HELD_OUT: tuple[str, ...] = tuple(BROADBAND_SESSIONS[index] for index in (0, 3, 4, 15, 27))
-"""Sessions that no model of the paper was pre-trained on."""
 
 _MAX_GAP_S, _RATE_HZ = 0.25, 250.0
 _FARTHEST = 1e9  # in any unit of length
@@ -161,9 +155,9 @@ def _build(
     path, raw = place.with_suffix(".mat"), place.with_suffix(".nwb")
     with _matlab.open_hdf5(path) as file:
         t = _matlab.matrix(file, "t", columns=(1,))[:, 0]
-        position, target = (_matlab.matrix(file, f"{name}_pos", columns=(2,))
-                            for name in ("cursor", "target"))  # fmt: skip
-        _check_samples(path, t, position, target)
+        position = _matlab.matrix(file, "cursor_pos", columns=(2,))
+        target = _matlab.matrix(file, "target_pos", columns=(2,))
+        _check_samples(path, t, cursor_pos=position, target_pos=target)
         shown = np.nan_to_num(target, nan=np.inf)  # a target that is not shown stays the same
         changes = np.flatnonzero((shown[1:] != shown[:-1]).any(axis=1)) + 1
         what = f"'target_pos' changes {changes.size} times, so it does not say when the task ran"
@@ -194,23 +188,21 @@ def _build(
             "behavior": {"kind": "cursor velocity", "units": "mm/s"},
         },
     )  # fmt: skip
-    axes = {
-        f"target_{axis}": ("time", its, {"units": "mm"})
-        for axis, its in zip("xy", target.T, strict=True)
-    }
-    built = built.assign_coords(axes | refractory_coords(times, clock))
+    coords: dict = {"target_x": ("time", target[:, 0], {"units": "mm"})}
+    coords["target_y"] = ("time", target[:, 1], {"units": "mm"})
+    built = built.assign_coords(coords | refractory_coords(times, clock))
     built = drop_bad_channels(built)
     return paper_protocol.z_scored(paper_protocol.drop_slow_units(built)) if paper else built
 
 
-def _check_samples(path: Path, t: np.ndarray, position: np.ndarray, target: np.ndarray) -> None:
+def _check_samples(path: Path, t: np.ndarray, **positions: np.ndarray) -> None:
     """Times in seconds, increasing by 4 ms but for pauses, each with positions that are some."""
-    steps, span_s = np.diff(t), t[-1] - t[0]
-    right = (steps > 0).all() and abs(np.median(steps) * _RATE_HZ - 1) < 0.01
+    step_s, span_s = np.median(np.diff(t)), t[-1] - t[0]
+    right = (np.diff(t) > 0).all() and abs(step_s * _RATE_HZ - 1) < 0.01
     right = right and span_s < _LONGEST_PAUSES * t.size / _RATE_HZ
-    what = f"'t' has {t.size} samples from {t[0]:g} to {t[-1]:g} s, {np.median(steps):g} s apart"
+    what = f"'t' has {t.size} samples from {t[0]:g} to {t[-1]:g} s, {step_s:g} s apart"
     refuse_if(not right, path, f"{what}; they must increase, by {1 / _RATE_HZ:g} s")
-    for name, values in (("cursor_pos", position), ("target_pos", target)):
+    for name, values in positions.items():
         far = np.fmax.reduce(np.abs(values), axis=None, initial=0.0)  # infinite in float32
         what = f"{name!r} has {len(values)} positions, up to {far:g}, for {t.size} samples of 't'"
         refuse_if(len(values) != t.size or far > _FARTHEST, path, what)

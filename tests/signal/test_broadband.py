@@ -1,7 +1,5 @@
 """Broadband to LFP: what passes, what does not, when, and that chunks leave no trace."""
 
-from types import SimpleNamespace
-
 import h5py
 import numpy as np
 import pytest
@@ -91,46 +89,17 @@ def test_any_number_type_and_a_large_offset(dtype):
 # --- time
 
 
-class _Virtual(SimpleNamespace):
-    """Stands for a dataset of any length whose rows are computed when they are read."""
-
-    def __getitem__(self, rows):
-        return self.make(np.arange(*rows.indices(self.shape[0])))
-
-
-SLOW_HZ = RATE_HZ / 10  # an hour is read in a second then; all ratios are those of RATE_HZ
-
-
-def _hour(*, true_rate_hz=2441.43378, jitter=0.0, gap_s=0.0):
-    """An hour of one channel, a 20 Hz cosine of true time, and its timestamps."""
-    n = int(3600 * true_rate_hz)
-
-    def when(rows):
-        return 100.0 + rows / true_rate_hz + gap_s * (rows > n // 2)
-
-    def wave(rows):
-        return np.cos(2 * np.pi * 20 * when(rows)).astype(np.float32)[:, None]
-
-    def stamp(rows):
-        wobble = np.sin(rows * 12.9898) * 43758.5453
-        return when(rows) + jitter * (wobble - np.floor(wobble) - 0.5) / true_rate_hz
-
-    data = _Virtual(shape=(n, 1), dtype=np.dtype(np.float32), make=wave)
-    return data, _Virtual(shape=(n,), dtype=np.dtype(np.float64), ndim=1, make=stamp), when(n - 1)
-
-
 @pytest.mark.parametrize("jitter, gap_s", [(0.0, 0.0), (0.6, 0.0), (0.3, 3.7)])
 @pytest.mark.filterwarnings("ignore:.*1 gap:spikelfp_lab.errors.SpikeLFPWarning")
 def test_timestamps_are_right_to_half_a_raw_sample_after_an_hour(jitter, gap_s):
-    data, timestamps, end_s = _hour(jitter=jitter, gap_s=gap_s)
-    read, inner = [], data.make
-    data.make = lambda rows: (read.append(rows.size), inner(rows))[1]
-    lfp, times = to_lfp(
-        data, clock=np.arange(end_s - 8.0, end_s - 0.1, 0.01), timestamps=timestamps
-    )
-    late = -np.angle(_amplitude(lfp, times, 20.0)[0]) / (2 * np.pi * 20) % 0.05
-    assert min(late, 0.05 - late) < 0.5 / SLOW_HZ
-    assert sum(read) < 12 * SLOW_HZ  # only what the clock needs, a margin of each chunk twice
+    rate_hz, true_hz = RATE_HZ / 10, 2441.43378  # an hour takes a second then
+    rows = np.arange(int(3600 * true_hz))
+    true_s = 100.0 + rows / true_hz + gap_s * (rows > rows.size // 2)
+    data = np.cos(2 * np.pi * 20 * true_s).astype(np.float32)[:, None]
+    stamps = true_s + jitter * np.random.default_rng(0).uniform(-0.5, 0.5, rows.size) / true_hz
+    clock = np.arange(true_s[-1] - 8.0, true_s[-1] - 0.1, 0.01)
+    found = _amplitude(*to_lfp(data, clock=clock, timestamps=stamps, rate_hz=rate_hz), 20.0)[0]
+    assert abs(np.angle(found)) / (2 * np.pi * 20) < 0.5 / rate_hz
 
 
 def test_a_clock_with_gaps_gives_what_the_whole_clock_gives():
@@ -144,13 +113,12 @@ def test_a_clock_with_gaps_gives_what_the_whole_clock_gives():
     np.testing.assert_allclose(lfp, whole[kept], atol=1e-4 * np.nanstd(whole))
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.float32])
-def test_a_gap_is_nan_and_what_follows_is_in_time(dtype):
+def test_a_gap_is_nan_and_what_follows_is_in_time():
     true_s = np.arange(40_000) / 2000
     kept = (true_s < 6.0) | (true_s >= 8.5)
     data = 1000 * np.sin(2 * np.pi * 10 * true_s[kept])[:, None]  # 0 at the edges of the gap
     with pytest.warns(SpikeLFPWarning, match=r"1 gap\(s\), 2.5.* s in all, the first after 6.0"):
-        lfp, times = to_lfp(data.astype(dtype), timestamps=true_s[kept], scale=1e-3)
+        lfp, times = to_lfp(data.astype(np.int16), timestamps=true_s[kept], scale=1e-3)
     assert times.size == 2000
     missing = np.isnan(lfp[:, 0])
     assert np.flatnonzero(missing).tolist() == list(range(600, 851))  # as lfp_to_rate rounds
@@ -218,14 +186,11 @@ _GOOD, _TIMES = np.zeros((5000, 2), np.int16), np.arange(5000) / 1000
     "data, options, message",
     [
         (np.zeros(5000), {}, "samples by channels"),
-        (_GOOD.astype(object), {}, "object"),
         ([["a", "b"]] * 10, {}, "numbers"),
         (_GOOD.T, {}, "transpose"),
         (_GOOD, {"rate_hz": 90.0}, "check rate_hz"),
         (_GOOD, {"rate_hz": np.nan}, "rate_hz"),
         (_GOOD, {"to_rate_hz": -1.0}, "to_rate_hz"),
-        (_GOOD, {"band_hz": (60.0, 90.0)}, "no pass band"),
-        (_GOOD, {"band_hz": (0.0, 50.0)}, "no pass band"),
         (_GOOD, {"line_hz": 0.0}, "line_hz"),
         (_GOOD, {"clock": np.arange(100.0, 200.0, 0.01)}, "does not overlap"),
         (_GOOD, {"clock": np.array([1.0, 0.5])}, "increasing"),

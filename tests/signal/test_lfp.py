@@ -32,15 +32,8 @@ def test_line_noise_and_fast_rhythms_do_not_alias(frequency_hz, alias_hz):
     assert _gain_db(frequency_hz, rate_hz=1000.0, seen_at_hz=alias_hz) < -40
 
 
-def test_european_line_noise_inside_the_band_is_notched():
-    raw = np.sin(2 * np.pi * 50 * np.arange(40_000) / 1000)[:, None]
-    lfp = lfp_to_rate(raw, rate_hz=1000.0, to_rate_hz=200.0, band_hz=(0.05, 90.0), line_hz=50.0)
-    assert np.abs(lfp[2000:-2000]).max() < 0.01
-
-
-@pytest.mark.parametrize("rate_hz", [500.0, 1000.0, 2000.0])
-def test_zero_delay(rate_hz):
-    time = np.arange(int(20 * rate_hz)) / rate_hz
+def test_zero_delay():
+    time, rate_hz = np.arange(20_000) / 1000, 1000.0
     pulse = np.exp(-((time - 10.0) ** 2) / (2 * 0.02**2))
     lfp = lfp_to_rate(pulse[:, None], rate_hz=rate_hz)[:, 0]
     assert np.argmax(lfp) == 1000
@@ -72,7 +65,6 @@ def test_missing_samples_and_offsets_spoil_nothing_else():
     "raw, options, message",
     [
         (np.zeros(5000), {}, "samples by channels"),
-        (np.zeros((5000, 0)), {}, "samples by channels"),
         (np.zeros((5000, 1)), {"to_rate_hz": 2000.0}, "Lower to_rate_hz"),
         (np.zeros((5000, 1)), {"band_hz": (60.0, 90.0)}, "no pass band"),
         (np.zeros((50, 1)), {}, "too short"),

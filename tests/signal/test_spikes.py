@@ -23,7 +23,7 @@ def test_counts_are_conserved(units, bin_size_s, start):
     assert counts.sum(axis=0).tolist() == inside
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(times=_times, bin_size_s=_bins)
 def test_a_gap_in_the_clock_loses_only_what_lies_in_it(times, bin_size_s):
     clock = (np.arange(100) + 0.5) * bin_size_s
