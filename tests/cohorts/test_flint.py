@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import io
 
 from spikelfp_lab.cohorts import flint
-from spikelfp_lab.errors import SpikeLFPError, SpikeLFPWarning
+from spikelfp_lab.errors import SpikeLFPError
 from spikelfp_lab.sessions import split_session, usable_runs, validate_session, window_starts
 from tests.io.matlab_files import cursor_velocity, struct_array, write_flint
 
@@ -137,15 +137,6 @@ def test_the_protocol_of_the_paper(folder):
     ]
     assert [part.size for part in starts] == [18, 2, 2]
     assert all((part % 500 == 0).all() for part in starts)
-
-
-def test_units_without_a_spike_are_dropped_by_name(folder):
-    def silence(_session, _trial, fields):
-        fields["Neuron"]["Spike"][3, 0] = np.empty((0, 0))
-
-    _write(folder, change=silence)
-    with pytest.warns(SpikeLFPWarning, match="u003"):
-        assert _open(folder).sizes["unit"] == 4
 
 
 def test_missing_files_are_listed_with_where_to_get_and_where_to_put_them(folder):
