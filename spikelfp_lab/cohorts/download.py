@@ -6,9 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pooch
@@ -63,10 +61,20 @@ def fetch(files: Sequence[RemoteFile], *, progress: bool = True) -> None:
     for file in missing:
         what = f"could not be downloaded from {file.url}"
         cure = f"Call again to go on, or get it by other means and put it at {file.path}."
-        resume: Any = partial(_download, file=file, progress=progress)
         with reading(file.path.name, what, cure):
-            name, path = file.path.name, file.path.parent
-            pooch.retrieve(file.url, file.hash, fname=name, path=path, downloader=resume)
+            for left in reversed(range(_ATTEMPTS)):
+                try:
+                    _append(file, progress=progress)
+                    break
+                except _LOST:
+                    if not left:
+                        raise
+            kind, _, known = file.hash.partition(":")
+            found = pooch.file_hash(str(file.part), alg=kind)
+            if found != known:
+                file.part.unlink()
+                raise ValueError(f"its hash is {found}, not {known}")
+            os.replace(file.part, file.path)
 
 
 def size_of(url: str) -> int:
@@ -88,31 +96,15 @@ def record_files(record: int, folder: Path) -> list[RemoteFile]:
             answer.raise_for_status()
             write_whole(kept, json.dumps(answer.json()["files"], indent=1).encode())
         return [
-            RemoteFile(
-                url=f"{ZENODO}/records/{record}/files/{quote(entry['key'])}?download=1",
-                path=folder / Path(entry["key"]).name,
-                hash=f"md5:{entry['checksum'].removeprefix('md5:')}",
-                size=int(entry["size"]),
-            )
+            RemoteFile(f"{ZENODO}/records/{record}/files/{quote(entry['key'])}?download=1",
+                       folder / Path(entry["key"]).name, entry["checksum"], int(entry["size"]))
             for entry in json.loads(kept.read_text())
-        ]
-
-
-def _download(url: str, output: Any, _pooch: Any, *, file: RemoteFile, progress: bool) -> None:
-    """A downloader for pooch that asks, some times, only for the bytes that are not there yet."""
-    need_https(url)
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            _append(file, progress=progress)
-            break
-        except _LOST:
-            if attempt == _ATTEMPTS:
-                raise
-    os.replace(file.part, output)
+        ]  # fmt: skip
 
 
 def _append(file: RemoteFile, *, progress: bool) -> None:
     """Append what is missing; from the start if the server gives the whole file anyway."""
+    need_https(file.url)
     start, total = _size(file.part), file.size
     if start and start >= total:  # whole, or wrong, which its hash will tell
         return
@@ -120,8 +112,8 @@ def _append(file: RemoteFile, *, progress: bool) -> None:
     with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
         answer.raise_for_status()
         start = start if answer.status_code == 206 else 0
-        bar = tqdm(desc=file.path.name, total=total, initial=start, unit="B", unit_scale=True,
-                   disable=not progress)  # fmt: skip
+        shown = {"desc": file.path.name, "unit": "B", "unit_scale": True, "disable": not progress}
+        bar = tqdm(total=total, initial=start, **shown)
         with bar, file.part.open("ab" if start else "wb") as out:
             for chunk in answer.iter_content(_CHUNK_BYTES):
                 out.write(chunk)
