@@ -12,45 +12,20 @@ from spikelfp_lab.io.nwb_write import nwb_file
 
 
 def write_example_nwb(
-    path: str | os.PathLike,
-    *,
-    index: int = 1,
-    duration_s: float = 120.0,
-    n_channels: int = 16,
-    seed: int = 0,
-    overwrite: bool = False,
-) -> Path:
+    path: str | os.PathLike, *, index: int = 1, duration_s: float = 120.0, n_channels: int = 16,
+    seed: int = 0, overwrite: bool = False,
+) -> Path:  # fmt: skip
     """Write one recording of the simulator at its native rates, for trying out what reads NWB.
 
-    Parameters
-    ----------
-    path : path
-        A file to be made, ending in ``.nwb``.
-    index, duration_s, n_channels, seed
-        As in :func:`spikelfp_lab.cohorts.simulated.session`; ``duration_s`` in seconds.
-    overwrite : bool
-        Replace a file that is there already.
+    ``path`` ends in ``.nwb``; ``index``, ``duration_s`` (s), ``n_channels`` and ``seed`` are as in
+    :func:`spikelfp_lab.cohorts.simulated.session`. Gives the path: ``Units``; an ``LFP`` of
+    ``ElectricalSeries`` (V, 1 kHz) whose last electrode is marked bad; a ``Position`` with the
+    hand's ``SpatialSeries`` (cm, 100 Hz). A DataError when the file exists, but for ``overwrite``.
 
-    Returns
-    -------
-    Path
-        Where it was written: ``Units``; an ``LFP`` of ``ElectricalSeries`` (V, 1 kHz) whose last
-        electrode is marked bad; a ``Position`` with the hand's ``SpatialSeries`` (cm, 100 Hz).
-
-    Raises
-    ------
-    DataError, ConfigError
-        When the path does not end in ``.nwb``, or exists; if an option is out of its range.
-
-    Examples
-    --------
     >>> from tempfile import TemporaryDirectory
-    >>> import spikelfp_lab as sl
     >>> with TemporaryDirectory() as folder:
-    ...     path = write_example_nwb(f"{folder}/day.nwb", duration_s=5, n_channels=3)
-    ...     table = sl.describe_nwb(path)
-    >>> table["role"].tolist()
-    ['behavior', 'lfp', 'spikes']
+    ...     write_example_nwb(f"{folder}/day.nwb", duration_s=5, n_channels=3).name
+    'day.nwb'
     """
     from pynwb import NWBHDF5IO, NWBFile
     from pynwb.behavior import Position, SpatialSeries
@@ -60,47 +35,33 @@ def write_example_nwb(
     raw = recording(index, duration_s=duration_s, n_channels=n_channels, seed=seed)
     nwbfile: Any = NWBFile(
         session_description="simulated reaching: a recording of spikelfp_lab's generative model",
-        identifier=f"simulated-{seed}-s{index:02d}",
-        session_id=f"s{index:02d}",
+        identifier=f"simulated-{seed}-s{index:02d}", session_id=f"s{index:02d}",
         session_start_time=datetime(2020, 1, index % 28 + 1, tzinfo=UTC),
         subject=Subject(subject_id="I", species="Macaca mulatta", sex="U", age="P5Y"),
-    )
+    )  # fmt: skip
+    site = {"description": "simulated sites", "location": "motor cortex"}
     device = nwbfile.create_device(name="array")
-    group = nwbfile.create_electrode_group(
-        name="array", description="simulated sites", location="motor cortex", device=device
-    )
+    group = nwbfile.create_electrode_group(name="array", device=device, **site)
     nwbfile.add_electrode_column(name="is_bad", description="whether the electrode is broken")
-    for channel in range(n_channels):
-        nwbfile.add_electrode(
-            group=group, location="motor cortex", is_bad=channel == n_channels - 1
-        )
-    region = nwbfile.create_electrode_table_region(
-        region=list(range(n_channels)), description="all sites"
-    )
+    for bad in [False] * (n_channels - 1) + [True]:
+        nwbfile.add_electrode(group=group, location=site["location"], is_bad=bad)
     for times in raw.spike_times:
         nwbfile.add_unit(spike_times=times, obs_intervals=[[0.0, float(duration_s)]])
     lfp = ElectricalSeries(
-        name="lfp",
-        data=raw.lfp,
-        electrodes=region,
-        rate=float(LFP_RATE_HZ),
-        starting_time=float(raw.lfp_times[0]),
-        conversion=1e-6,
-    )
-    container: Any = LFP(name="LFP")
-    nwbfile.create_processing_module(name="ecephys", description="LFP").add(container)
-    container.add_electrical_series(lfp)
+        name="lfp", data=raw.lfp, conversion=1e-6,
+        electrodes=nwbfile.create_electrode_table_region(list(range(n_channels)), "all sites"),
+        rate=float(LFP_RATE_HZ), starting_time=float(raw.lfp_times[0]),
+    )  # fmt: skip
     hand = SpatialSeries(
-        name="hand",
-        data=np.cumsum(raw.velocity, axis=0) / BEHAVIOR_RATE_HZ,
-        rate=float(BEHAVIOR_RATE_HZ),
-        starting_time=float(raw.behavior_times[0]),
-        unit="cm",
+        name="hand", data=np.cumsum(raw.velocity, axis=0) / BEHAVIOR_RATE_HZ, unit="cm",
+        rate=float(BEHAVIOR_RATE_HZ), starting_time=float(raw.behavior_times[0]),
         reference_frame="where the hand began",
-    )
-    nwbfile.create_processing_module(name="behavior", description="the hand").add(
-        Position(spatial_series=hand)
-    )
+    )  # fmt: skip
+    potentials: Any = LFP(name="LFP")
+    nwbfile.create_processing_module(name="ecephys", description="LFP").add(potentials)
+    potentials.add_electrical_series(lfp)  # its electrodes are looked up from its place
+    behavior: Any = nwbfile.create_processing_module(name="behavior", description="the hand")
+    behavior.add(Position(spatial_series=hand))
     with nwb_file(path, overwrite=overwrite) as partial, NWBHDF5IO(path=partial, mode="w") as io:
         io.write(container=nwbfile)
     return Path(path)

@@ -6,9 +6,8 @@ Experiments and Models (Walker and Kording, *PLoS ONE* 2013),
 https://crcns.org/data-sets/movements/dream. An account (free) is needed for the download, the data
 are for scientific use and may not be passed on, so nothing is downloaded here.
 
-The layout was followed from its public description and from how published code reads it. The
-files themselves could not be opened where this was written: the tests read small files made in
-the same layout. A file that departs from it is refused with the place named.
+The layout was followed from its public description and from published code, and tested on small
+files made so; a file that departs from it is refused with the place named.
 
 ``Flint_2012_e1.mat`` to ``e5.mat``, a day each, MATLAB 5: ``Subject`` (a struct for each session)
 -> ``Trial`` (structs) with ``Time`` (s, 100 Hz), ``TargetPos`` (NaN when no target is shown),
@@ -19,26 +18,21 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from spikelfp_lab._guard import reading
-from spikelfp_lab.cohorts import paper_protocol as _paper
-from spikelfp_lab.cohorts._flint_layout import (
-    LFP_PER_STEP,
-    LFP_RATE_HZ,
-    STEP_S,
-    Trial,
-    read_trials,
-)
+from spikelfp_lab.cohorts import _published as published
+from spikelfp_lab.cohorts import paper_protocol
+from spikelfp_lab.cohorts._published import refuse_if
 from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.io.prepare import LOADER_VERSION, cache_folder, cached_session, prepare_sessions
+from spikelfp_lab.io._matlab import read_matlab5
+from spikelfp_lab.io.prepare import cache_folder
 from spikelfp_lab.sessions import refractory_coords
 from spikelfp_lab.sessions.align import build_session
-from spikelfp_lab.sessions.schema import add_history, drop_bad_channels
-from spikelfp_lab.sessions.tree import cohort_from_sessions
+from spikelfp_lab.sessions.schema import drop_bad_channels
 from spikelfp_lab.signal.lfp import lfp_to_rate
 from spikelfp_lab.signal.spikes import bin_spikes
 
@@ -53,50 +47,27 @@ HELD_OUT: tuple[str, ...] = ("e1_1", "e4_1", "e5_2")
 
 ADDRESS = "https://crcns.org/data-sets/movements/dream"
 
+_STEP_S, _LFP_RATE_HZ, _PER_STEP = 0.01, 2000.0, 20
 _MIN_BINS = 20  # a shorter run of trials cannot be filtered, its LFP is NaN
 
 
 def cohort(
-    *,
-    folder: str | os.PathLike | None = None,
-    sessions: Sequence[str] | None = None,
-    protocol: Literal["paper"] | None = None,
-    trials: bool = True,
-    bin_size_s: float = 0.01,
-    n_jobs: int | None = None,
-    progress: bool = True,
-) -> xr.DataTree:
+    *, folder: str | os.PathLike | None = None, sessions: Sequence[str] | None = None,
+    protocol: Literal["paper"] | None = None, bin_size_s: float = 0.01,
+    n_jobs: int | None = None, progress: bool = True,
+) -> xr.DataTree:  # fmt: skip
     """Open sessions as a cohort; once prepared, they are kept as Zarr in the cache folder.
 
-    Parameters
-    ----------
-    folder : path or None
-        Where ``Flint_2012_e1.mat`` to ``e5.mat`` are. None is the folder ``flint`` in that of
-        ``SPIKELFP_DATA``.
-    sessions : sequence of str or None
-        Names of ``SESSIONS``; None for all 12. Only their files are needed.
-    protocol, trials, bin_size_s
-        See :func:`session`.
-    n_jobs : int, optional
-        Processes that prepare sessions, see
-        :func:`spikelfp_lab.sessions.prepare_sessions`. Each holds a whole file in memory.
-    progress : bool
-        Whether to show a progress bar.
+    ``folder`` is where the files are; None for ``flint`` in that of ``SPIKELFP_DATA``. ``sessions``
+    are names of ``SESSIONS``, None for all 12; only their files are needed. ``protocol="paper"`` is
+    that of Erturk et al. (2025): common average reference and 50 Hz low-pass, units under 1 Hz left
+    out, z-scores of the whole session (test windows included), windows of 10 s beyond Tukey's fence
+    left out, no ``trial``; ours: :func:`spikelfp_lab.signal.lfp_to_rate` and a common average
+    reference. ``bin_size_s`` is a whole multiple of 0.01. A process holds a whole file in memory.
 
-    Returns
-    -------
-    DataTree with leaves such as ``C/e1_1``
+    A ConfigError for unknown names and options; a DataError for files that are missing (which, and
+    where to get them), damaged or of another layout.
 
-    Raises
-    ------
-    ConfigError
-        For an unknown or repeated name, or an option that does not exist.
-    DataError
-        When files are missing (which, where to get them and where to put them), damaged or depart
-        from the layout.
-
-    Examples
-    --------
     >>> cohort(sessions=["e6_1"])
     Traceback (most recent call last):
         ...
@@ -104,221 +75,116 @@ def cohort(
 e3_1, e3_2, e3_3, e3_4, e4_1, e4_2, e4_3, e5_1, e5_2.
     """
     names = SESSIONS if sessions is None else sessions
-    if isinstance(names, str) or not names or len(set(names)) < len(names):
-        raise ConfigError(
-            f"sessions must be a sequence of different names, got {names!r}; there are "
-            f"{', '.join(SESSIONS)}."
-        )
-    where = _checked(names, folder, protocol, bin_size_s)
-    jobs = [(name, where, protocol, trials, bin_size_s) for name in names]
-    return cohort_from_sessions(
-        prepare_sessions(prepare, jobs, n_jobs=n_jobs, label="Opening flint", progress=progress)
-    )
-
-
-def session(
-    name: str,
-    *,
-    folder: str | os.PathLike | None = None,
-    protocol: Literal["paper"] | None = None,
-    trials: bool = True,
-    bin_size_s: float = 0.01,
-) -> xr.Dataset:
-    """Open one session: its trials one after the other, on their own clock.
-
-    Parameters
-    ----------
-    name : str
-        A name of ``SESSIONS``, such as "e3_2".
-    folder : path or None
-        See :func:`cohort`.
-    protocol : "paper" or None
-        "paper" for that of Erturk et al. (2025): common average reference and 50 Hz low-pass,
-        units under 1 Hz left out, z-scores of the whole session (test windows included), windows
-        of 10 s beyond Tukey's fence left out, no ``trial``. Ours otherwise: see
-        :func:`spikelfp_lab.signal.lfp_to_rate`, with a common average reference.
-    trials : bool
-        Whether to keep the coordinate ``trial``, over whose changes no window goes. Without it,
-        windows go on from a trial to the next where no time lies between them.
-    bin_size_s : float
-        Seconds a bin, a whole multiple of 0.01.
-
-    Returns
-    -------
-    Dataset
-        ``behavior`` is the velocity of the hand (``vx``, ``vy``) in the unit of the file. Time that
-        lies in no trial is a gap. Trials that follow each other are filtered as one stretch; the
-        LFP of a trial without any is NaN. Coordinates ``target_x``, ``target_y`` (NaN when no
-        target is shown) and ``good`` (time).
-
-    Raises
-    ------
-    ConfigError, DataError
-        As for :func:`cohort`.
-
-    Examples
-    --------
-    >>> session("e1_1", folder="nowhere")
-    Traceback (most recent call last):
-        ...
-    spikelfp_lab.errors.DataError: Not in nowhere: Flint_2012_e1.mat. The download needs an \
-account (free): see https://crcns.org/data-sets/movements/dream. Put what is missing there, or \
-give the folder where it is as folder=.
-    """
-    where = _checked([name], folder, protocol, bin_size_s)
-    return prepare(name, where, protocol, trials, bin_size_s)
-
-
-def prepare(
-    name: str, folder: Path, protocol: str | None, trials: bool, bin_size_s: float
-) -> xr.Dataset:
-    """The session of the file in ``folder``, kept as Zarr in the cache folder once made.
-
-    What :func:`cohort` runs in parallel processes.
-    """
-    path = folder / _file_name(name)
-    parts = (
-        *(name, protocol or "ours", "trials" if trials and protocol is None else "continuous"),
-        *(
-            f"{bin_size_s * 1000:g}ms",
-            f"{path.stat().st_size:x}",
-            f"{path.stat().st_mtime_ns:x}",
-            f"v{LOADER_VERSION}",
-        ),
-    )
-    kept = cache_folder("flint") / "prepared" / f"{'-'.join(parts)}.zarr"
-    return cached_session(kept, partial(_build, name, path, protocol, trials, bin_size_s))
-
-
-def _file_name(name: str) -> str:
-    return f"Flint_2012_{name.split('_')[0]}.mat"
-
-
-def _checked(
-    names: Sequence[str], folder: str | os.PathLike | None, protocol: str | None, bin_size_s: float
-) -> Path:
-    """The folder, once all options are right and all files are there."""
-    for name in names:
-        if name not in SESSIONS:
-            raise ConfigError(f"No session {name!r} in flint. There are: {', '.join(SESSIONS)}.")
-    if protocol not in (None, "paper"):
-        raise ConfigError(f"No protocol {protocol!r} in flint. There are: None, paper.")
-    if not 0 < bin_size_s <= 1 or abs(bin_size_s / STEP_S - _steps_a_bin(bin_size_s)) > 1e-6:
-        raise ConfigError(
-            f"bin_size_s is {bin_size_s}: give a whole multiple of {STEP_S} s, at most 1, since "
-            "the hand was sampled at 100 Hz."
-        )
+    published.check_names("session", names, SESSIONS, of="flint")
+    published.check_option("protocol", protocol, (None, "paper"), of="flint")
+    if not 0 < bin_size_s <= 1 or abs(bin_size_s / _STEP_S - round(bin_size_s / _STEP_S)) > 1e-6:
+        raise ConfigError(f"bin_size_s is {bin_size_s}: give a multiple of {_STEP_S}, up to 1.")
     where = cache_folder("flint") if folder is None else Path(folder).expanduser()
-    files = sorted({_file_name(name) for name in names})
-    missing = [file for file in files if not (where / file).is_file()]
-    if missing:
-        raise DataError(
-            f"Not in {where}: {', '.join(missing)}. The download needs an account (free): see "
-            f"{ADDRESS}. Put what is missing there, or give the folder where it is as folder=."
-        )
-    return where
+    paths = [where / f"Flint_2012_{name.split('_')[0]}.mat" for name in names]
+    if missing := sorted({path.name for path in paths if not path.is_file()}):
+        what = f"Not in {where}: {', '.join(missing)}. The download needs an account (free): see"
+        cure = "Put what is missing there, or give the folder where it is as folder=."
+        raise DataError(f"{what} {ADDRESS}. {cure}")
+    jobs = []
+    for name, path in zip(names, paths, strict=True):
+        parts = (protocol or "ours", "continuous" if protocol else "trials")
+        parts += (f"{bin_size_s * 1000:g}ms", f"{path.stat().st_size:x}")
+        kept = published.kept_at("flint", name, *parts, f"{path.stat().st_mtime_ns:x}")
+        jobs.append((kept, _build, path, name, protocol == "paper", bin_size_s))
+    return published.kept_cohort("flint", jobs, n_jobs=n_jobs, progress=progress)
 
 
-def _steps_a_bin(bin_size_s: float) -> int:
-    return max(round(bin_size_s / STEP_S), 1)
+def session(name: str, **options: Any) -> xr.Dataset:
+    """Open one session: its trials one after the other, on their own clock; see :func:`cohort`.
+
+    ``behavior`` is the velocity of the hand (``vx``, ``vy``) in the unit of the file. Time that
+    lies in no trial is a gap. Trials that follow each other are filtered as one stretch; the LFP of
+    a trial without any is NaN. Coordinates ``target_x``, ``target_y`` (NaN when no target is shown)
+    and ``good`` (time).
+    """
+    return cohort(sessions=[name], **{"progress": False, **options})[f"C/{name}"].to_dataset()
 
 
-def _build(
-    name: str, path: Path, protocol: str | None, trials: bool, bin_size_s: float
-) -> xr.Dataset:
-    with reading(path, "is not as published", "Move it away and get it again."):
-        return _assembled(name, path, protocol, trials, bin_size_s)
-
-
-def _assembled(
-    name: str, path: Path, protocol: str | None, trials: bool, bin_size_s: float
-) -> xr.Dataset:
-    paper = protocol == "paper"
-    read = read_trials(path, name)
+def _build(path: Path, name: str, paper: bool, bin_size_s: float) -> xr.Dataset:
+    read = _read_trials(path, name)
     start_s = float(read[0].time[0])
     # each 10 ms step on the grid of the first trial, and the sample that lies there
-    steps, sample = np.unique(np.concatenate([_steps(t, start_s) for t in read]), return_index=True)
-    clock, members = _clock(steps, _steps_a_bin(bin_size_s), start_s)
-    first = sample[members[:, 0]]
-
-    velocity = np.concatenate([_on_grid(trial, start_s) for trial in read])[sample]
-    target = np.concatenate([trial.target for trial in read])[first].astype(np.float32)
-    number = np.repeat([trial.number for trial in read], [trial.time.size for trial in read])[first]
-    good = np.repeat([trial.good for trial in read], [trial.time.size for trial in read])[first]
-    spikes = [np.concatenate(unit) for unit in zip(*(trial.spikes for trial in read), strict=True)]
+    at = [round((one.time[0] - start_s) / _STEP_S) + np.arange(one.time.size) for one in read]
+    steps, sample = np.unique(np.concatenate(at), return_index=True)
+    # bins that are there whole, and which of the steps (n, size) they are
+    size = round(bin_size_s / _STEP_S)
+    bins, begin, count = np.unique(steps // size, return_index=True, return_counts=True)
+    bins, members = bins[count == size], begin[count == size][:, None] + np.arange(size)
+    clock, first = start_s + (bins * size + (size - 1) / 2) * _STEP_S, sample[members[:, 0]]
+    # velocity at the steps, at most half a step from the samples
+    moved = [
+        np.stack([np.interp(start_s + its * _STEP_S, one.time, axis) for axis in one.velocity.T], 1)
+        for one, its in zip(read, at, strict=True)
+    ]
+    velocity = np.concatenate(moved)[sample][members].mean(axis=1)
+    target = np.concatenate([one.target for one in read])[first].astype(np.float32)
+    which = np.repeat(np.arange(len(read)), [one.time.size for one in read])[first]
+    spikes = [np.concatenate(unit) for unit in zip(*(one.spikes for one in read), strict=True)]
     lfp, channels = _lfp(read, clock, bin_size_s=bin_size_s, paper=paper)
+    history = f"{path.name} of {ADDRESS}, session {name.split('_')[1]} of the file"
+    empty = [not any(lfp.size for lfp in one.lfp) for one in read]
+    if any(empty):
+        numbers = ", ".join(str(number) for number, none in enumerate(empty, 1) if none)
+        history += f"\nno LFP in trial {numbers}"
     built = build_session(
         clock,
-        bin_size_s=bin_size_s,
-        subject="C",
-        session=name,
-        source="flint",
+        bin_size_s=bin_size_s, subject="C", session=name, source="flint", history=history,
         spikes=bin_spikes(spikes, clock, bin_size_s=bin_size_s),
-        lfp=(lfp, clock),
-        channel_names=channels,
-        behavior=(velocity[members].mean(axis=1), clock),
-        behavior_names=("vx", "vy"),
-        trial=number if trials and not paper else None,
+        lfp=(lfp, clock), channel_names=channels,
+        behavior=(velocity, clock), behavior_names=("vx", "vy"),
+        trial=None if paper else which + 1,
         max_gap_s=1.2 * bin_size_s,  # so that nothing is bridged
-        history=f"{path.name} of {ADDRESS}, session {name.split('_')[1]} of the file",
-        attrs={"protocol": protocol or "ours"},
+        attrs={"protocol": "paper" if paper else "ours"},
         variable_attrs={
             "lfp": {"kind": "LFP", "units": "unit of the file"},
             "behavior": {"kind": "hand velocity", "units": "unit of the file"},
         },
-    ).assign_coords(
-        target_x=("time", target[:, 0]), target_y=("time", target[:, 1]), good=("time", good)
-    )
-    without = [str(trial.number) for trial in read if not any(lfp.size for lfp in trial.lfp)]
-    if without:
-        built = add_history(built, f"no LFP in trial {', '.join(without)}")
-    built = drop_bad_channels(built.assign_coords(refractory_coords(spikes, clock)))
+    )  # fmt: skip
+    coords: dict = {"target_x": ("time", target[:, 0]), "target_y": ("time", target[:, 1])}
+    coords["good"] = ("time", np.array([one.good for one in read])[which])
+    built = built.assign_coords(coords | refractory_coords(spikes, clock))
+    built = drop_bad_channels(built)
     if paper:
-        built = _paper.within_fences(_paper.z_scored(_paper.drop_slow_units(built)))
-    return built
+        built = paper_protocol.z_scored(paper_protocol.drop_slow_units(built))
+    return paper_protocol.within_fences(built) if paper else built
 
 
-def _steps(trial: Trial, start_s: float) -> np.ndarray:
-    """(T,) whole steps of 10 ms from the start of the session to each sample."""
-    return round((trial.time[0] - start_s) / STEP_S) + np.arange(trial.time.size)
+class _Trial(NamedTuple):
+    """A trial as it is in the file: a row a sample, and a list with one array a row of Neuron."""
 
-
-def _on_grid(trial: Trial, start_s: float) -> np.ndarray:
-    """(T, 2) velocity at the steps, at most half a step from the samples."""
-    times = start_s + _steps(trial, start_s) * STEP_S
-    return np.stack([np.interp(times, trial.time, axis) for axis in trial.velocity.T], axis=1)
-
-
-def _clock(steps: np.ndarray, size: int, start_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Centers (n,) of the bins that are there whole, and which of the steps (n, size) they are."""
-    bins, first, count = np.unique(steps // size, return_index=True, return_counts=True)
-    whole = count == size
-    if whole.sum() < 2:
-        raise DataError(f"No two bins of {size * STEP_S:g} s fit in the trials; take smaller ones.")
-    clock = start_s + (bins[whole] * size + (size - 1) / 2) * STEP_S
-    return clock, first[whole][:, None] + np.arange(size)
+    time: np.ndarray  # (T,) s
+    velocity: np.ndarray  # (T, 2)
+    target: np.ndarray  # (T, 2)
+    good: bool
+    spikes: list[np.ndarray]  # (n_u,) s
+    lfp: list[np.ndarray]  # (20 T,), empty where there is none
 
 
 def _lfp(
-    read: list[Trial], clock: np.ndarray, *, bin_size_s: float, paper: bool
+    read: list[_Trial], clock: np.ndarray, *, bin_size_s: float, paper: bool
 ) -> tuple[np.ndarray, list[str]]:
     """LFP (n, C) on the clock, and names of its channels, the rows of Neuron that have any."""
-    rows = [row for row in range(len(read[0].lfp)) if any(trial.lfp[row].size for trial in read)]
+    rows = [row for row in range(len(read[0].lfp)) if any(one.lfp[row].size for one in read)]
     if not rows:
         raise DataError("No neuron of the session has LFP in any trial; is it the original file?")
     result = np.full((clock.size, len(rows)), np.nan, np.float32)
+    bring = paper_protocol.flint_lfp if paper else partial(lfp_to_rate, reference="car")
     cuts = np.flatnonzero(np.diff(clock) > 1.5 * bin_size_s) + 1
     for run in np.split(np.arange(clock.size), cuts):
-        if run.size < _MIN_BINS:
-            continue
-        count = round(run.size * bin_size_s * LFP_RATE_HZ)
-        raw = _stitched(read, rows, float(clock[run[0]]), count)
-        bring = _paper.flint_lfp if paper else partial(lfp_to_rate, reference="car")
-        result[run] = bring(raw, rate_hz=LFP_RATE_HZ, to_rate_hz=1 / bin_size_s)[: run.size]
+        if run.size >= _MIN_BINS:
+            count = round(run.size * bin_size_s * _LFP_RATE_HZ)
+            raw = _stitched(read, rows, float(clock[run[0]]), count)
+            brought = bring(raw, rate_hz=_LFP_RATE_HZ, to_rate_hz=1 / bin_size_s)
+            result[run] = brought[: run.size]
     return result, [f"ch{row:03d}" for row in rows]
 
 
-def _stitched(read: list[Trial], rows: list[int], start_s: float, count: int) -> np.ndarray:
+def _stitched(read: list[_Trial], rows: list[int], start_s: float, count: int) -> np.ndarray:
     """(count, C) raw LFP of trials that follow each other, so that filters do not ring at each.
 
     NaN where a trial has none. The few samples between two trials that are not exactly one step
@@ -327,17 +193,52 @@ def _stitched(read: list[Trial], rows: list[int], start_s: float, count: int) ->
     raw = np.full((count, len(rows)), np.nan, np.float32)
     covered = np.zeros(count, dtype=bool)
     for trial in read:
-        first = round((trial.time[0] - start_s) * LFP_RATE_HZ)
-        last = first + trial.time.size * LFP_PER_STEP
-        inside = slice(max(first, 0), min(last, count))
-        if inside.start >= inside.stop:
-            continue
-        covered[inside] = True
+        first = round((trial.time[0] - start_s) * _LFP_RATE_HZ)
+        at = first + np.arange(_PER_STEP * trial.time.size)
+        inside = (at >= 0) & (at < count)
+        covered[at[inside]] = True
         for column, row in enumerate(rows):
             if trial.lfp[row].size:
-                part = trial.lfp[row][inside.start - first : inside.stop - first]
-                raw[inside, column] = part
+                raw[at[inside], column] = trial.lfp[row][inside]
     between, there = np.flatnonzero(~covered), np.flatnonzero(covered)
-    for column in range(len(rows) if between.size else 0):
-        raw[between, column] = np.interp(between, there, raw[there, column])
+    if between.size:
+        raw[between] = np.stack([np.interp(between, there, one) for one in raw[there].T], axis=1)
     return raw
+
+
+def _read_trials(path: Path, name: str) -> list[_Trial]:
+    """The trials of a session, such as "e3_2", in order of time."""
+    subjects = read_matlab5(path, ["Subject"])["Subject"].ravel()
+    index = int(name.split("_")[1]) - 1
+    trials = []
+    for number, struct in enumerate(subjects[index].Trial.ravel(), 1):
+        where = f"Trial {number} of {name}, {path}"
+        with reading(where, "is not as published", published.CURE):
+            trials.append(_trial(struct, where))
+    time = np.concatenate([one.time for one in trials])
+    back = time[1:][np.diff(time) <= 0]
+    refuse_if(back.size, path, f"time runs backwards in {name}, at {back[:3]} s")
+    return trials
+
+
+def _trial(struct: Any, where: str) -> _Trial:
+    """One trial, its arrays as long as each other; LFP up to 10 ms too long or short is fitted."""
+    time = np.asarray(struct.Time, float).ravel()
+    velocity, target = np.asarray(struct.HandVel, float), np.asarray(struct.TargetPos, float)
+    off = np.abs(time - time[0] - np.arange(time.size) * _STEP_S).max()
+    what = f"Time is {off:.3g} s away from a row of samples {_STEP_S:g} s apart"
+    refuse_if(not off <= 0.5 * _STEP_S, where, what)
+    shapes = velocity.shape, target.shape
+    what = f"HandVel and TargetPos have the shapes {shapes}; ({time.size}, 3) is needed"
+    wrong = any(len(one) != 2 or one[0] != time.size or one[1] < 2 for one in shapes)
+    refuse_if(wrong, where, what)
+    neurons = struct.Neuron.ravel()
+    spikes = [np.asarray(one.Spike, float).ravel() for one in neurons]
+    lfp = [np.asarray(one.LFP, float).ravel() for one in neurons]
+    needed = time.size * _PER_STEP
+    wrong = [one.size for one in lfp if one.size and abs(one.size - needed) > _PER_STEP]
+    refuse_if(wrong, where, f"LFP has {wrong[:1]} samples, and {needed} are needed")
+    lfp = [np.pad(one, (0, max(needed - one.size, 0)), "edge") if one.size else one for one in lfp]
+    good = "".join(map(str, np.ravel(struct.Condition))).strip().lower() == "good"
+    columns = velocity[:, :2], target[:, :2]
+    return _Trial(time, *columns, good, spikes, [one[:needed] for one in lfp])

@@ -34,27 +34,19 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
     Returns
     -------
     xr.DataTree
-        Leaves ``subject/session``, the dataset of each a session.
+        Leaves ``subject/session``, each a session; a SpikeLFPWarning for each session of a data set
+        in which :func:`spikelfp_lab.check_quality` finds something wrong.
 
     Raises
     ------
-    DataError
-        For a name that is neither a data set nor a folder, or a folder without sessions.
-    ConfigError
-        For options that a folder of ``.zarr`` sessions does not take.
-
-    Warns
-    -----
-    SpikeLFPWarning
-        For each session in which :func:`spikelfp_lab.check_quality` finds something wrong.
+    DataError, ConfigError
+        For an unknown name, a folder without sessions, options that ``.zarr`` does not take.
 
     Examples
     --------
-    >>> try:
-    ...     open_cohort("simulatde")
-    ... except DataError as error:
-    ...     print("'simulated', 'cao2021'" in str(error))
-    True
+    >>> tree = open_cohort("simulated", n_sessions=1, duration_s=10, progress=False)
+    >>> tree["I/s01"]["lfp"].shape
+    (1000, 32)
     """
     if name_or_folder in DATASETS:
         cohort = import_module(f"spikelfp_lab.cohorts.{name_or_folder}").cohort(**options)
@@ -63,51 +55,40 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
         return cohort
     folder = Path(name_or_folder)
     if not folder.is_dir():
-        raise DataError(
-            f"Unknown cohort {str(name_or_folder)!r}: it is neither a folder nor one of "
-            f"{', '.join(map(repr, DATASETS))}. Check the spelling or the path."
-        )
+        known = ", ".join(map(repr, DATASETS))
+        what = f"Unknown cohort {str(name_or_folder)!r}: it is neither a folder nor one of {known}"
+        raise DataError(f"{what}. Check the spelling or the path.")
     if folder.suffix == ".zarr":
         raise DataError(f"{folder} is a single session. Open it with open_session.")
     paths = _visible(folder, ".zarr") + _visible(folder, ".nwb")
     if not paths:
-        raise DataError(
-            f"No .zarr or .nwb session in {folder} or its folders. Save some with save_session."
-        )
+        raise DataError(f"No .zarr or .nwb session in {folder} or its folders.")
     n_jobs, progress = options.pop("n_jobs", None), options.pop("progress", True)
-    if options and not any(is_nwb(path) for path in paths):
+    if options and not any(map(is_nwb, paths)):
         raise ConfigError(f"Saved sessions take no options, got {', '.join(options)}.")
-    sessions = prepare_sessions(
-        _open_one,
-        [(path, options | {"progress": False} if is_nwb(path) else {}) for path in paths],
-        n_jobs=n_jobs,
-        label=f"Opening {folder.name}",
-        progress=progress,
-    )
+    label, for_nwb = f"Opening {folder.name}", options | {"progress": False}
+    jobs = [(path, for_nwb if is_nwb(path) else {}) for path in paths]
+    sessions = prepare_sessions(_open, jobs, n_jobs=n_jobs, label=label, progress=progress)
     first: dict[str, Path] = {}
-    for path, session in zip(paths, sessions, strict=True):
-        if (other := first.setdefault(session_name(session), path)) is not path:
-            raise DataError(
-                f"{other} and {path} hold sessions of the same name, {session_name(session)}. Move "
-                "one of them out of the folder, or give each its own attrs 'subject' and "
-                "'session'."
-            )
+    for path, name in zip(paths, map(session_name, sessions), strict=True):
+        if (other := first.setdefault(name, path)) is not path:
+            what = f"{other} and {path} hold sessions of the same name, {name}"
+            raise DataError(f"{what}. Move one away, or give each its own subject and session.")
     return cohort_from_sessions(sessions)
 
 
-def _open_one(path: Path, options: dict[str, Any]) -> xr.Dataset:
+def _open(path: Path, options: dict[str, Any]) -> xr.Dataset:
     return open_session(path, **options)
 
 
 def _visible(folder: Path, suffix: str) -> list[Path]:
+    """Files of that kind in the folder and one level down, none that a killed process left."""
     for left in [*folder.glob(f".*{suffix}.*.tmp"), *folder.glob(f"*/.*{suffix}.*.tmp")]:
-        # of a process that was killed: it may hold the session that it was about to replace
-        place = left.with_name(left.name.removeprefix(".").rsplit(".", 2)[0])
-        settle(place)
-    found = [*folder.glob("*"), *folder.glob("*/*")]
+        # it may hold the session that it was about to replace
+        settle(left.with_name(left.name.removeprefix(".").rsplit(".", 2)[0]))
     return sorted(
         path
-        for path in found
+        for path in [*folder.glob("*"), *folder.glob("*/*")]
         if path.suffix.lower() == suffix
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.parent.suffix != ".zarr"

@@ -12,87 +12,42 @@ from scipy import signal
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.sessions.schema import add_history
 from spikelfp_lab.sessions.windows import bins_in, channel_statistics
-from spikelfp_lab.signal.lfp import flat_channels, referenced
+from spikelfp_lab.signal.lfp import bridge, flat_channels, referenced
 
 LINE_HZ, LOW_HZ, HIGH_HZ, ORDER = 60.0, 0.05, 50.0, 2
-MIN_UNIT_RATE_HZ = 1.0
-WINDOW_S = 10.0
-
-_CHANNELS_AT_ONCE = 8  # float64 copies of a whole session are large
+MIN_UNIT_RATE_HZ, WINDOW_S = 1.0, 10.0
+_WITHOUT = "Open the session without protocol='paper'."
 
 
 def makin_lfp(raw: np.ndarray, *, rate_hz: float, to_rate_hz: float) -> np.ndarray:
     """Notch at 60 Hz and harmonics, 0.05 to 50 Hz, common average reference, FFT resampling.
 
-    Parameters
-    ----------
-    raw : np.ndarray
-        (n, C), already decimated to a few hundred Hz. Missing samples are NaN: they are bridged by
-        a straight line while filtering, and NaN again in the result.
-    rate_hz, to_rate_hz : float
-        Samples a second, before and after.
-
-    Returns
-    -------
-    np.ndarray
-        (m, C) float32, m = round(n * to_rate_hz / rate_hz); sample i lies at i / m of the length.
+    ``raw`` (n, C) is decimated to a few hundred Hz. Missing samples are NaN: they are bridged by a
+    straight line while filtering, and NaN again in the result (m, C), float32, with
+    m = round(n * to_rate_hz / rate_hz); sample i lies at i / m of the length.
     """
-    notches = [
-        signal.tf2sos(*signal.iirnotch(line, 30, fs=rate_hz))
-        for line in np.arange(LINE_HZ, rate_hz / 2, LINE_HZ)
-    ]
-    high_pass = signal.butter(ORDER, LOW_HZ, "highpass", fs=rate_hz, output="sos")
-    filters = [*notches, high_pass, _low_pass(rate_hz)]
-    missing = ~np.isfinite(raw)
-    filtered = _average_referenced(_filtered(_bridged(raw, missing), filters))
-    return _resampled(filtered, missing, rate_hz=rate_hz, to_rate_hz=to_rate_hz)
+    lines = np.arange(LINE_HZ, rate_hz / 2, LINE_HZ)
+    filters = [signal.tf2sos(*signal.iirnotch(line, 30, fs=rate_hz)) for line in lines]
+    filters.append(signal.butter(ORDER, LOW_HZ, "highpass", fs=rate_hz, output="sos"))
+    filters.append(signal.butter(ORDER, HIGH_HZ, "lowpass", fs=rate_hz, output="sos"))
+    filtered = _average_referenced(_filtered(_bridged(raw), filters))
+    return _resampled(filtered, ~np.isfinite(raw), rate_hz=rate_hz, to_rate_hz=to_rate_hz)
 
 
 def flint_lfp(raw: np.ndarray, *, rate_hz: float, to_rate_hz: float) -> np.ndarray:
-    """Common average reference, 50 Hz low-pass, FFT resampling.
-
-    Parameters
-    ----------
-    raw, rate_hz, to_rate_hz
-        As for :func:`makin_lfp`.
-
-    Returns
-    -------
-    np.ndarray
-        As from :func:`makin_lfp`.
-    """
-    missing = ~np.isfinite(raw)
-    filtered = _filtered(_average_referenced(_bridged(raw, missing).copy()), [_low_pass(rate_hz)])
-    return _resampled(filtered, missing, rate_hz=rate_hz, to_rate_hz=to_rate_hz)
+    """Common average reference, 50 Hz low-pass, FFT resampling; as :func:`makin_lfp` else."""
+    low_pass = signal.butter(ORDER, HIGH_HZ, "lowpass", fs=rate_hz, output="sos")
+    filtered = _filtered(_average_referenced(_bridged(raw)), [low_pass])
+    return _resampled(filtered, ~np.isfinite(raw), rate_hz=rate_hz, to_rate_hz=to_rate_hz)
 
 
 def makin_velocity(
     position: np.ndarray, times: np.ndarray, *, bin_size_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient of a position, resampled by FFT.
-
-    Parameters
-    ----------
-    position, times : np.ndarray
-        (n, columns) without NaN, and (n,) seconds, uniform.
-    bin_size_s : float
-        Seconds a sample of the result.
-
-    Returns
-    -------
-    velocity, times : np.ndarray
-        (m, columns) in the unit of ``position`` a second, and (m,) seconds.
-
-    Raises
-    ------
-    DataError
-        When a position is missing, or the times have a gap.
-    """
+    """Gradient (m, columns) of a position (n, columns), resampled by FFT, and its times (m,)."""
     if not np.isfinite(position).all() or np.diff(times).max() > 1.5 * np.median(np.diff(times)):
-        raise DataError(
-            "The position has gaps, which the paper's resampling would spread over the session. "
-            "Open the session without protocol='paper'."
-        )
+        what = "The position has gaps, which the paper's resampling would spread over the session"
+        raise DataError(f"{what}. {_WITHOUT}")
     period_s = (times[-1] - times[0]) / (times.size - 1)  # of all samples: single times are rounded
     velocity = np.gradient(position, period_s, axis=0)
     count = int((times[-1] - times[0]) / bin_size_s)
@@ -101,108 +56,56 @@ def makin_velocity(
 
 
 def z_scored(session: xr.Dataset) -> xr.Dataset:
-    """LFP and behavior in standard deviations of the whole session, test windows included.
-
-    Parameters
-    ----------
-    session : xr.Dataset
-        A session; not changed.
-
-    Returns
-    -------
-    xr.Dataset
-    """
+    """LFP and behavior in standard deviations of the whole session, test windows included."""
     everything = np.ones(session.sizes["time"], dtype=bool)
-    for name in ("lfp", "behavior"):
-        if name in session:
-            mean, std = channel_statistics(session[name].values, everything)
-            scored = session[name].copy(data=(session[name].values - mean) / std)
-            session = session.assign({name: scored.assign_attrs(units="z")})
+    for name in [each for each in ("lfp", "behavior") if each in session]:
+        mean, std = channel_statistics(session[name].values, everything)
+        scored = session[name].copy(data=(session[name].values - mean) / std)
+        session = session.assign({name: scored.assign_attrs(units="z")})
     return add_history(session, "z-scored over the whole session (protocol of the paper)")
 
 
 def drop_slow_units(session: xr.Dataset) -> xr.Dataset:
-    """Leave out units under 1 Hz.
-
-    Parameters
-    ----------
-    session : xr.Dataset
-        A session with spikes; not changed.
-
-    Returns
-    -------
-    xr.Dataset
-        Its history says how many.
-
-    Raises
-    ------
-    DataError
-        When no unit would be left.
-    """
+    """Leave out units under 1 Hz; a DataError when no unit would be left."""
     duration_s = session.sizes["time"] * session.attrs["bin_size_s"]
     keep = session["spikes"].values.sum(axis=0, dtype=np.int64) / duration_s >= MIN_UNIT_RATE_HZ
     if not keep.any():
-        raise DataError(
-            f"All {keep.size} units of session {session.attrs['session']} fire less than once a "
-            "second, and the paper's protocol leaves those out. Open it without protocol='paper'."
-        )
-    return add_history(
-        session.isel(unit=np.flatnonzero(keep)),
-        f"{int((~keep).sum())} units under {MIN_UNIT_RATE_HZ:g} Hz left out",
-    )
+        what = f"All {keep.size} units of session {session.attrs['session']} fire below 1 Hz"
+        raise DataError(f"{what}, and the paper's protocol leaves those out. {_WITHOUT}")
+    note = f"{int((~keep).sum())} units under {MIN_UNIT_RATE_HZ:g} Hz left out"
+    return add_history(session.isel(unit=np.flatnonzero(keep)), note)
 
 
 def within_fences(session: xr.Dataset) -> xr.Dataset:
     """Leave out windows of 10 s whose velocity varies more than Tukey's fence.
 
-    Parameters
-    ----------
-    session : xr.Dataset
-        A session with behavior; not changed.
-
-    Returns
-    -------
-    xr.Dataset
-        Whole windows of 10 s, from the first bin on, whose standard deviation (over bins and
-        axes) is at most Q3 + 1.5 (Q3 - Q1) of all windows.
-
-    Raises
-    ------
-    DataError
-        When the session is shorter than 10 s.
+    Whole windows from the first bin on, whose SD (over bins and axes) is at most
+    Q3 + 1.5 (Q3 - Q1) of all windows; a DataError when the session is shorter than one.
     """
     length = bins_in(WINDOW_S, bin_size_s=session.attrs["bin_size_s"])
     count = session.sizes["time"] // length
     if count < 1:
-        raise DataError(
-            f"Session {session.attrs['session']} is shorter than {WINDOW_S:g} s, one window of "
-            "the paper's protocol. Open it without protocol='paper'."
-        )
+        what = f"Session {session.attrs['session']} is shorter than {WINDOW_S:g} s, one window"
+        raise DataError(f"{what} of the paper's protocol. {_WITHOUT}")
     windows = session["behavior"].values[: count * length].reshape(count, -1)
     spread = np.nanstd(windows.astype(np.float64), axis=1, ddof=1)
     low, high = np.percentile(spread, [25, 75])
     keep = spread <= high + 1.5 * (high - low)
-    inside = np.flatnonzero(np.repeat(keep, length))
-    return add_history(
-        session.isel(time=inside),
-        f"{int((~keep).sum())} of {count} windows of {WINDOW_S:g} s beyond Tukey's fence left out",
+    note = (
+        f"{int((~keep).sum())} of {count} windows of {WINDOW_S:g} s beyond Tukey's fence left out"
     )
-
-
-def _low_pass(rate_hz: float) -> np.ndarray:
-    return np.asarray(signal.butter(ORDER, HIGH_HZ, "lowpass", fs=rate_hz, output="sos"))
+    return add_history(session.isel(time=np.flatnonzero(np.repeat(keep, length))), note)
 
 
 def _filtered(raw: np.ndarray, filters: list) -> np.ndarray:
-    """(n, C) float32: filters run forward and backward, a few channels at a time in float64."""
+    """(n, C) float32: forward and backward, eight channels at a time in float64."""
     result = np.empty(raw.shape, np.float32)
-    for first in range(0, raw.shape[1], _CHANNELS_AT_ONCE):
-        part = slice(first, first + _CHANNELS_AT_ONCE)
-        block = raw[:, part].astype(np.float64)
+    for first in range(0, raw.shape[1], 8):
+        block = raw[:, first : first + 8].astype(np.float64)
         block -= block.mean(axis=0)
         for sections in filters:
             block = signal.sosfiltfilt(sections, block, axis=0)
-        result[:, part] = block
+        result[:, first : first + 8] = block
     return result
 
 
@@ -226,14 +129,8 @@ def _resampled(
     return result
 
 
-def _bridged(raw: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """A straight line where samples are missing, zeros for a channel without any."""
-    if not missing.any():
-        return raw
-    filled, index = raw.copy(), np.arange(raw.shape[0])
-    for channel in np.flatnonzero(missing.any(axis=0)):
-        holes = missing[:, channel]
-        filled[holes, channel] = (
-            0.0 if holes.all() else np.interp(index[holes], index[~holes], raw[~holes, channel])
-        )
+def _bridged(raw: np.ndarray) -> np.ndarray:
+    """A copy with a straight line where samples are missing."""
+    filled = raw.copy()
+    bridge(filled.T, ~np.isfinite(filled.T))
     return filled

@@ -7,19 +7,14 @@ The recordings (spike times in seconds, LFP in uV at 1 kHz, hand velocity at 100
 import dataclasses
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from spikelfp_lab.cohorts.generative import (
-    BIN_SIZE_S,
-    DEFAULT_PARAMETERS,
-    LATENT_NAMES,
-    LFP_RATE_HZ,
-    SimulationParameters,
-    recording,
-)
+from spikelfp_lab.cohorts import generative
+from spikelfp_lab.cohorts.generative import BIN_SIZE_S, DEFAULT_PARAMETERS, SimulationParameters
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.tree import cohort_from_sessions
@@ -27,43 +22,13 @@ from spikelfp_lab.signal import bin_spikes, lfp_to_rate
 
 
 def cohort(
-    *,
-    subjects: Sequence[str] = ("I",),
-    n_sessions: int = 7,
-    duration_s: float = 480.0,
-    seed: int = 0,
-    n_channels: int | None = None,
-    n_units: int | None = None,
-    drift: float = 0.1,
-    parameters: SimulationParameters = DEFAULT_PARAMETERS,
-    progress: bool = True,
+    *, subjects: Sequence[str] = ("I",), n_sessions: int = 7, progress: bool = True, **options: Any
 ) -> xr.DataTree:
-    """Simulate sessions s01, s02, ... of each subject.
+    """Simulate sessions s01, s02, ... of each subject (one set of electrode sites each).
 
-    Parameters
-    ----------
-    subjects : sequence of str
-        One set of electrode sites each.
-    n_sessions : int
-        Sessions of each subject. A session is the same however many are asked for.
-    duration_s : float
-        Length of each session in seconds.
-    seed, n_channels, n_units, drift, parameters
-        See :func:`session`.
-    progress : bool
-        Whether to show a progress bar.
+    ``n_sessions`` of each subject: a session is the same however many are asked for. Other options
+    and errors as for :func:`session`.
 
-    Returns
-    -------
-    DataTree with leaves ``subject/session``, each a valid session
-
-    Raises
-    ------
-    ConfigError
-        If there are no or repeated subjects, or an option is out of its range.
-
-    Examples
-    --------
     >>> tree = cohort(n_sessions=2, duration_s=10, n_units=4, n_channels=3, progress=False)
     >>> [leaf.path for leaf in tree.leaves]
     ['/I/s01', '/I/s02']
@@ -74,48 +39,26 @@ def cohort(
         raise ConfigError(f"n_sessions is {n_sessions}: ask for at least one.")
     wanted = [(subject, index) for subject in subjects for index in range(1, n_sessions + 1)]
     bar = tqdm(wanted, desc="Simulating sessions", unit="session", disable=not progress)
-    return cohort_from_sessions(
-        session(
-            index,
-            subject=subject,
-            duration_s=duration_s,
-            seed=seed,
-            n_channels=n_channels,
-            n_units=n_units,
-            drift=drift,
-            parameters=parameters,
-        )
-        for subject, index in bar
-    )
+    return cohort_from_sessions(session(index, subject=name, **options) for name, index in bar)
 
 
 def session(
-    index: int = 1,
-    *,
-    subject: str = "I",
-    duration_s: float = 480.0,
-    seed: int = 0,
-    n_channels: int | None = None,
-    n_units: int | None = None,
-    drift: float = 0.1,
+    index: int = 1, *, subject: str = "I", duration_s: float = 480.0, seed: int = 0,
+    n_channels: int | None = None, n_units: int | None = None, drift: float = 0.1,
     parameters: SimulationParameters = DEFAULT_PARAMETERS,
-) -> xr.Dataset:
+) -> xr.Dataset:  # fmt: skip
     """Simulate one session and align it to a clock of 10 ms bins.
 
     Parameters
     ----------
-    index : int
-        1 for s01, 2 for s02, ...
-    subject : str
-        Whose electrode sites record.
+    index, subject : int, str
+        1 for s01, 2 for s02, ...; whose electrode sites record.
     duration_s : float
         Length in seconds; learning needs 8 minutes or more.
     seed : int
         Of everything random. The same arguments give the same session, bit for bit.
-    n_channels : int or None
-        LFP channels, up to 96; None for the default of ``parameters`` (32).
-    n_units : int or None
-        Units; None draws 40 to 90.
+    n_channels, n_units : int or None
+        LFP channels, up to 96, None for 32; units, None to draw 40 to 90.
     drift : float
         Fraction of the electrodes' mixing renewed from a session to the next, 0 to 1.
     parameters : SimulationParameters
@@ -123,12 +66,12 @@ def session(
 
     Returns
     -------
-    Dataset
-        A session whose ``behavior`` is hand velocity ("vx", "vy") in cm/s. The truth is kept: as
-        coordinates ``latent_truth`` (time, latent_truth_dim), the latents that neural activity
-        expresses in that bin, i.e. behavior's of 100 ms later; ``spike_tuning`` (unit, .),
-        ``mean_rate_hz`` (unit); ``lfp_mixing``, ``beta_weight`` and ``gamma_weight`` (channel, .);
-        and in ``attrs["generative_parameters"]``, a JSON text, everything else.
+    xr.Dataset
+        ``behavior`` is hand velocity ("vx", "vy") in cm/s. The truth is kept: as coordinates
+        ``latent_truth`` (time, latent_truth_dim), the latents that neural activity expresses in
+        that bin, i.e. behavior's of 100 ms later; ``spike_tuning`` (unit, .), ``mean_rate_hz``
+        (unit); ``lfp_mixing``, ``beta_weight`` and ``gamma_weight`` (channel, .); and in
+        ``attrs["generative_parameters"]``, a JSON text, everything else.
 
     Raises
     ------
@@ -138,63 +81,37 @@ def session(
     Examples
     --------
     >>> one = session(duration_s=10, n_units=5, n_channels=4)
-    >>> {name: int(size) for name, size in one["spikes"].sizes.items()}
-    {'time': 1000, 'unit': 5}
-    >>> one["behavior"].behavior_dim.values.tolist()
-    ['vx', 'vy']
+    >>> one["spikes"].shape, one["behavior"].behavior_dim.values.tolist()
+    ((1000, 5), ['vx', 'vy'])
     """
-    raw = recording(
-        index,
-        subject=subject,
-        duration_s=duration_s,
-        seed=seed,
-        n_channels=n_channels,
-        n_units=n_units,
-        drift=drift,
-        parameters=parameters,
+    raw = generative.recording(
+        index, subject, duration_s, seed, n_channels, n_units, drift, parameters
     )
-    clock = session_clock(0.0, duration_s, bin_size_s=BIN_SIZE_S)
-    rate_hz = 1 / BIN_SIZE_S
-    lfp = lfp_to_rate(raw.lfp, rate_hz=LFP_RATE_HZ, to_rate_hz=rate_hz)
-    options = {
-        "index": index,
-        "duration_s": duration_s,
-        "seed": seed,
-        "drift": drift,
-        "n_channels": raw.lfp.shape[1],
-        "n_units": len(raw.spike_times),
-        "parameters": dataclasses.asdict(parameters),
-    }
+    clock, rate_hz = session_clock(0.0, duration_s, bin_size_s=BIN_SIZE_S), 1 / BIN_SIZE_S
+    lfp = lfp_to_rate(raw.lfp, rate_hz=generative.LFP_RATE_HZ, to_rate_hz=rate_hz)
+    options = {"index": index, "duration_s": duration_s, "seed": seed, "drift": drift}
+    options |= {"n_channels": raw.lfp.shape[1], "n_units": len(raw.spike_times)}
+    options |= {"parameters": dataclasses.asdict(parameters)}
+    kind = "standardized latents that neural activity expresses in the bin"
     aligned = build_session(
         clock,
         spikes=bin_spikes(raw.spike_times, clock, bin_size_s=BIN_SIZE_S),
         lfp=(lfp, raw.lfp_times[0] + np.arange(len(lfp)) * BIN_SIZE_S),
-        behavior=(raw.velocity, raw.behavior_times),
-        behavior_names=("vx", "vy"),
-        latent_truth=(raw.latents, raw.lfp_times),
-        latent_names=LATENT_NAMES,
-        subject=subject,
-        session=f"s{index:02d}",
-        source="simulated",
-        bin_size_s=BIN_SIZE_S,
+        behavior=(raw.velocity, raw.behavior_times), behavior_names=("vx", "vy"),
+        latent_truth=(raw.latents, raw.lfp_times), latent_names=generative.LATENT_NAMES,
+        subject=subject, session=f"s{index:02d}", source="simulated", bin_size_s=BIN_SIZE_S,
         history=f"simulated with seed {seed}, LFP filtered and resampled to {rate_hz:g} Hz",
         attrs={"generative_parameters": json.dumps(options)},
         variable_attrs={
             "lfp": {"kind": "LFP", "units": "uV"},
             "behavior": {"kind": "hand velocity", "units": "cm/s"},
-            "latent_truth": {
-                "kind": "standardized latents that neural activity expresses in the bin",
-                "lead_s": parameters.lead_s,
-            },
+            "latent_truth": {"kind": kind, "lead_s": parameters.lead_s},
         },
-    )
-    truth = "latent_truth_dim"
+    )  # fmt: skip
     return aligned.assign_coords(
-        {
-            "spike_tuning": (("unit", truth), raw.spike_tuning),
-            "mean_rate_hz": ("unit", raw.mean_rate_hz),
-            "lfp_mixing": (("channel", truth), raw.mixing),
-            "beta_weight": (("channel", truth), raw.beta_weight),
-            "gamma_weight": (("channel", truth), raw.gamma_weight),
-        }
+        mean_rate_hz=("unit", raw.mean_rate_hz),
+        spike_tuning=(("unit", "latent_truth_dim"), raw.spike_tuning),
+        lfp_mixing=(("channel", "latent_truth_dim"), raw.mixing),
+        beta_weight=(("channel", "latent_truth_dim"), raw.beta_weight),
+        gamma_weight=(("channel", "latent_truth_dim"), raw.gamma_weight),
     )

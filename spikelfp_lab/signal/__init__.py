@@ -5,11 +5,5 @@ from spikelfp_lab.signal.lfp import lfp_to_rate
 from spikelfp_lab.signal.power import DEFAULT_BANDS_HZ, band_power, mains_left
 from spikelfp_lab.signal.spikes import bin_spikes
 
-__all__ = [
-    "DEFAULT_BANDS_HZ",
-    "band_power",
-    "bin_spikes",
-    "broadband_to_lfp",
-    "lfp_to_rate",
-    "mains_left",
-]
+__all__ = ["DEFAULT_BANDS_HZ", "band_power", "bin_spikes", "broadband_to_lfp", "lfp_to_rate",
+           "mains_left"]  # fmt: skip

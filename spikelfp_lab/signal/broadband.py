@@ -6,45 +6,30 @@ the band's own low-pass with its notches. The high-pass is run on the (small) re
 """
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import signal
 from tqdm.auto import tqdm
 
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.signal.lfp import (
-    Reference,
-    bridge,
-    checked_band,
-    flat_channels,
-    high_pass,
-    referenced,
-)  # fmt: skip
+from spikelfp_lab.signal import lfp as slow
+from spikelfp_lab.signal.lfp import Reference
 from spikelfp_lab.signal.timeline import Timeline, timeline_from_timestamps, uniform_timeline
 
 _CHUNK_S = 4.0  # read at a time, or 16 times the reach of the filters where that is longer
 _OUTPUTS_AT_ONCE = 4  # of the decimation: a few share one matrix product (measured: 4 is fastest)
 _PHASES = 64  # of the kernel in its table, between which it is interpolated: an error of -94 dB
 _NOTCH_S = 1.0  # length of a notch's impulse response: 40 dB within 0.12 Hz of its frequency
-_VALUES_AT_ONCE = 2**20  # high-passed at a time
 
 
 def broadband_to_lfp(
-    data: Any,
-    *,
-    rate_hz: float | None = None,
-    timestamps: Any = None,
-    start_s: float = 0.0,
-    clock: np.ndarray | None = None,
-    to_rate_hz: float | None = None,
-    band_hz: tuple[float, float] = (0.05, 50.0),
-    line_hz: float | None = 60.0,
-    reference: Reference = "car",
-    scale: float | np.ndarray = 1.0,
-    channels: Any = None,
+    data: Any, *, rate_hz: float | None = None, timestamps: Any = None, start_s: float = 0.0,
+    clock: np.ndarray | None = None, to_rate_hz: float | None = None,
+    band_hz: tuple[float, float] = (0.05, 50.0), line_hz: float | None = 60.0,
+    reference: Reference = "car", scale: float | np.ndarray = 1.0, channels: Any = None,
     progress: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Bring broadband voltage to the clock of a session: LFP in its band, at the true times.
 
     For recordings of any length, on disk or in memory; memory does not grow with it. In order: FIR
@@ -67,7 +52,7 @@ def broadband_to_lfp(
     to_rate_hz : float, optional
         In place of a clock: samples a second, from the first raw sample on. 100 by default.
     band_hz : (float, float)
-        Edges of the band in Hz. An upper edge above half of the new rate is lowered to it.
+        Edges in Hz; the upper one is lowered to half of the new rate.
     line_hz : float or None
         Mains: notched, with harmonics, where the low-pass would let them through.
     reference : "car", "none" or "bipolar"
@@ -88,121 +73,95 @@ def broadband_to_lfp(
     Raises
     ------
     DataError, ConfigError
-        If data, rates, times, channels or options cannot be used; the message says which. Gaps
-        of the timestamps are a SpikeLFPWarning.
+        If data, rates, times or options cannot be used. Gaps of timestamps are a SpikeLFPWarning.
 
     Examples
     --------
     >>> voltage = 1000 * np.sin(2 * np.pi * 20 * np.arange(500_000) / 25_000)
     >>> lfp, times_s = broadband_to_lfp(
-    ...     voltage.astype(np.int16)[:, None], rate_hz=25_000.0, scale=0.1, reference="none",
-    ...     progress=False)
+    ...     voltage.astype(np.int16)[:, None], rate_hz=25_000.0, reference="none", progress=False)
     >>> lfp.shape, times_s[:3].tolist()
     ((2000, 1), [0.0, 0.01, 0.02])
-    >>> bool(np.abs(lfp[50:-50, 0] - 100 * np.sin(2 * np.pi * 20 * times_s[50:-50])).max() < 1)
-    True
     """
-    data, columns = _checked_data(data, channels)
-    scale = np.asarray(scale, np.float32)
-    if scale.shape not in ((), (1,), (data.shape[1],)) or not np.isfinite(scale).all():
-        raise DataError(
-            f"scale has shape {scale.shape} for {data.shape[1]} channels, or is not finite: give "
-            "one number, or one for each channel of the data."
-        )
-    if reference not in ("car", "none", "bipolar"):
-        raise ConfigError(f"No reference {reference!r}. There are: car, none, bipolar.")
-    if reference != "none" and columns.size < 2:
-        raise DataError(
-            f"The reference {reference!r} of one channel leaves nothing: give two or more, or "
-            "reference='none'."
-        )
+    data = data if hasattr(data, "shape") else np.asarray(data)
+    if len(data.shape) != 2 or 0 in data.shape or np.dtype(data.dtype).kind not in "iuf":
+        what = f"not {data.dtype} of shape {tuple(data.shape)}"
+        raise DataError(f"Give numbers, samples by channels (n, C), {what}.")
+    columns = np.arange(data.shape[1])
+    scale = np.broadcast_to(np.asarray(scale, np.float32), columns.shape)
+    columns = columns if channels is None else np.atleast_1d(columns[channels])
+    if columns.size < (1 if reference == "none" else 2):
+        what = f"The reference {reference!r} of {columns.size} channels leaves nothing"
+        raise DataError(f"{what}: give two or more, or reference='none'.")
     if timestamps is not None:
         timeline = timeline_from_timestamps(timestamps, data.shape[0], rate_hz=rate_hz)
-        if len(timeline.gaps_s):
-            lost = float(np.diff(timeline.gaps_s, axis=1).sum())
-            warnings.warn(
-                f"The timestamps have {len(timeline.gaps_s)} gap(s), {lost:.3f} s in all, the "
-                f"first after {timeline.gaps_s[0, 0]:.3f} s: the LFP is missing there "
-                "(NaN; in a session, a straight line over gaps of at most its max_gap_s).",
-                SpikeLFPWarning,
-                stacklevel=2,
-            )
     elif rate_hz is not None:
         timeline = uniform_timeline(data.shape[0], rate_hz=rate_hz, start_s=start_s)
     else:
         raise ConfigError("Give rate_hz or timestamps: when the samples were taken is not known.")
-    times, wanted, to_rate_hz = _output_times(timeline, clock, to_rate_hz)
-    raw_hz = 1.0 / timeline.period_s
-    if to_rate_hz >= raw_hz:
-        raise DataError(
-            f"Broadband cannot go from {raw_hz:g} Hz to {to_rate_hz:g} Hz: the new rate must be "
-            "lower. Check rate_hz (and that timestamps are in seconds), or lower to_rate_hz."
-        )
-    low, high = checked_band(band_hz, line_hz, rate_hz=raw_hz, to_rate_hz=to_rate_hz)
-    filters = _design(raw_hz, high=high, line_hz=line_hz)
-    if timeline.n_rows < filters.reach + 2:
-        raise DataError(
-            f"{data.shape[0]} samples of {data.shape[1]} channels at {raw_hz:g} Hz are too short a "
-            f"stretch to filter: give at least {filters.reach + 2}. If these are channels by "
-            "samples, transpose them."
-        )
+    if len(timeline.gaps_s):
+        gaps, lost = timeline.gaps_s, float(np.diff(timeline.gaps_s, axis=1).sum())
+        text = f"The timestamps have {len(gaps)} gap(s), {lost:.3f} s in all, the first after "
+        text += f"{gaps[0, 0]:.3f} s: the LFP is missing there (NaN; in a session, a straight line "
+        text += "over gaps of at most its max_gap_s)."
+        warnings.warn(text, SpikeLFPWarning, stacklevel=2)
+    raw_hz, (first_s, last_s) = 1.0 / timeline.period_s, timeline.knot_times_s[[0, -1]]
+    times, wanted = np.empty(0), np.ones(0, bool)
+    if clock is not None and to_rate_hz is not None:
+        raise ConfigError("Give a clock or to_rate_hz, not both: a clock has its own rate.")
+    if clock is not None:
+        times, to_rate_hz, wanted = _without_gaps(np.asarray(clock, np.float64))
+    to_rate_hz = 100.0 if to_rate_hz is None else to_rate_hz
+    rates = {"rate_hz": raw_hz, "to_rate_hz": to_rate_hz}
+    low, high = slow.checked_band(band_hz, line_hz, reference, **rates)
+    if clock is None:
+        count = int(np.ceil((last_s - first_s + timeline.period_s) * to_rate_hz - 1e-9))
+        times, wanted = first_s + np.arange(count) / to_rate_hz, np.ones(count, bool)
+    factor, taps, kernel = _design(raw_hz, high, line_hz)
+    reach = taps.size // 2 + (kernel.size - 1) // _PHASES * factor  # raw rows on either side
+    if timeline.n_rows < reach + 2:
+        what = f"{data.shape[0]} samples of {data.shape[1]} channels are too short a stretch"
+        raise DataError(f"{what}: give {reach + 2}. If it is channels by samples, transpose it.")
     rows = timeline.rows_at(times)
     inside = np.flatnonzero(np.isfinite(rows))
     if not inside.size:
-        raise DataError(
-            f"The clock, {times[0]:g} s to {times[-1]:g} s, does not overlap the recording, "
-            f"{timeline.knot_times_s[0]:g} s to {timeline.knot_times_s[-1]:g} s. Check the units "
-            "(seconds) and the offset of both."
-        )
-    part = slice(int(inside[0]), int(inside[-1]) + 1)
+        what = f"The clock, {times[0]:g} to {times[-1]:g} s, does not overlap the recording"
+        raise DataError(f"{what}, {first_s:g} to {last_s:g} s. Check units (seconds) and offset.")
     lfp = np.full((times.size, columns.size), np.nan, np.float32)
-    reader = _Reader(data, columns, timeline)
-    positions = np.clip(rows[part], 0, timeline.n_rows - 1)
-    missing = _filter(
-        lfp[part], positions, reader, filters, step=raw_hz / to_rate_hz, progress=progress
-    )
-    _high_pass_in_place(lfp[part], missing, rate_hz=to_rate_hz, low=low)
-    lfp[part][missing] = np.nan
+    part = lfp[inside[0] : inside[-1] + 1]
+    positions = np.clip(rows[inside[0] : inside[-1] + 1], 0, timeline.n_rows - 1)
+    reader, step = _Reader(data, columns, timeline, reach), raw_hz / to_rate_hz
+    missing = _filter(part, positions, reader, factor, taps, kernel, step, progress)
+    _high_pass_in_place(part, missing, rate_hz=to_rate_hz, low=low)
+    part[missing] = np.nan
     if not wanted.all():
         lfp, times = lfp[wanted], times[wanted]
-    lfp *= np.broadcast_to(scale, data.shape[1])[columns]
+    lfp *= scale[columns]
     if reference != "none":
-        lfp[:, flat_channels(lfp)] = np.nan
-    return referenced(lfp, reference), times
+        lfp[:, slow.flat_channels(lfp)] = np.nan
+    return slow.referenced(lfp, reference), times
 
 
-def _checked_data(data: Any, channels: Any) -> tuple[Any, np.ndarray]:
-    """The data, as something with rows, and the columns that are used."""
-    if not hasattr(data, "shape") or not hasattr(data, "dtype"):
-        data = np.asarray(data)
-    if len(data.shape) != 2 or 0 in data.shape or np.dtype(data.dtype).kind not in "iuf":
-        raise DataError(
-            "broadband_to_lfp needs samples by channels, (n, C), of whole or real numbers, and got "
-            f"{data.dtype} of shape {tuple(data.shape)}. Give a single channel as data[:, None]."
-        )
-    if channels is None:
-        return data, np.arange(data.shape[1])
-    try:
-        columns = np.atleast_1d(np.arange(data.shape[1])[channels])
-    except IndexError as error:
-        raise DataError(
-            f"channels {channels} do not fit data of {data.shape[1]} channels ({error})."
-        ) from error
-    if columns.ndim != 1 or not columns.size:
-        raise DataError(f"channels {channels} chooses no channel of {data.shape[1]}.")
-    return data, columns
+def _without_gaps(clock: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """A clock whose gaps are filled, so that the high-pass is right; its rate; what is wanted."""
+    step = np.diff(clock)
+    if clock.ndim != 1 or clock.size < 2 or not (np.isfinite(step) & (step > 0)).all():
+        what = f"The clock (shape {clock.shape}) is not a row of two or more increasing, finite"
+        raise DataError(f"{what} times in seconds.")
+    usual = float(np.median(step))
+    index = np.append(0, np.cumsum(np.maximum(1, np.rint(step / usual)))).astype(np.int64)
+    wanted = np.isin(np.arange(index[-1] + 1), index)
+    return np.interp(np.arange(wanted.size), index, clock), 1.0 / usual, wanted
 
 
-class _Filters(NamedTuple):
-    factor: int  # raw rows an inner sample
-    taps: np.ndarray  # (n,) float32 of the decimation, n odd, symmetric
-    kernel: np.ndarray  # (_PHASES * half + 1,) float32, right half of the band's low-pass
-    half: int  # inner samples the kernel reaches to either side
-    reach: int  # raw rows that an output needs on either side of its own
+def _design(
+    rate_hz: float, high: float, line_hz: float | None
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """Flat to 0.9 of the upper edge, 65 dB and more down from 1.1 of it; nothing aliases.
 
-
-def _design(rate_hz: float, *, high: float, line_hz: float | None) -> _Filters:
-    """Flat to 0.9 of the upper edge, 65 dB and more down from 1.1 of it; nothing aliases."""
+    The factor of the decimation, raw rows an inner sample; its taps (n,) float32, n odd, symmetric;
+    the right half of the band's low-pass (_PHASES * half + 1,) float32, _PHASES an inner sample.
+    """
     factor = max(1, int(rate_hz / (8 * high)))
     inner_hz = rate_hz / factor
     taps = np.ones(1)
@@ -226,17 +185,15 @@ def _design(rate_hz: float, *, high: float, line_hz: float | None) -> _Filters:
         kernel = np.pad(kernel, width * _PHASES) - taken
     # ends in zeros: whether the last sample within reach counts must not hang on rounding
     kernel = np.pad(kernel, _PHASES)[kernel.size // 2 + _PHASES :].astype(np.float32)
-    taps = (taps / taps.sum()).astype(np.float32)
-    half = (kernel.size - 1) // _PHASES
-    return _Filters(factor, taps, kernel, half, taps.size // 2 + half * factor)
+    return factor, (taps / taps.sum()).astype(np.float32), kernel
 
 
 def _filter(
-    result: np.ndarray, rows: np.ndarray, reader: "_Reader", filters: _Filters,
-    *, step: float, progress: bool,
+    result: np.ndarray, rows: np.ndarray, reader: "_Reader", factor: int, taps: np.ndarray,
+    kernel: np.ndarray, step: float, progress: bool,
 ) -> np.ndarray:  # fmt: skip
     """Fill the result (m, C) at raw rows (fractions), ``step`` apart; say what is missing in it."""
-    factor, taps, kernel, half, reach = filters
+    half, reach = (kernel.size - 1) // _PHASES, reader.reach
     # inner samples are counted from one grid for all chunks, so that these leave no trace
     anchor = max(0, int(rows[0]) - reach) - reach
     inner_at = (rows - anchor - taps.size // 2) / factor
@@ -248,10 +205,9 @@ def _filter(
     starts = range(0, rows.size, chunk)
     for begin in tqdm(starts, desc="Broadband to LFP", unit="chunk", disable=not progress):
         part = slice(begin, min(begin + chunk, rows.size))
-        low = first[begin]
-        count = int(first[part.stop - 1] + 2 * half - low)
-        start = anchor + int(low) * factor
-        raw, lost = reader.whole(start, start + (count - 1) * factor + taps.size, reach)
+        low = int(first[begin])
+        start, count = anchor + low * factor, int(first[part.stop - 1]) + 2 * half - low
+        raw, lost = reader.whole(start, start + (count - 1) * factor + taps.size)
         offset = raw[0].astype(reader.exact) if offset is None else offset
         block = np.empty(raw.shape, np.float32)
         np.subtract(raw, offset, out=block, casting="same_kind")
@@ -291,27 +247,26 @@ def _decimated(rows: np.ndarray, taps: np.ndarray, factor: int) -> np.ndarray:
 class _Reader:
     """Rows of the timeline out of the recording."""
 
-    def __init__(self, data: Any, columns: np.ndarray, timeline: Timeline):
-        self.data, self.timeline, self.size = data, timeline, columns.size
+    def __init__(self, data: Any, columns: np.ndarray, timeline: Timeline, reach: int):
+        self.data, self.timeline, self.reach, self.size = data, timeline, reach, columns.size
         whole = np.array_equal(columns, np.arange(data.shape[1]))
         self._columns = slice(None) if whole else columns
         as_32 = np.result_type(data.dtype, np.float32) == np.float32
         self.exact = np.float32 if as_32 else np.float64
 
-    def whole(self, start: int, stop: int, reach: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def whole(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Rows without holes, mirrored beyond the recording, and where the holes were, if any.
 
         Up to ``2 * reach`` missing rows become a straight line. More of them hold the row before,
         and the one after in the last ``reach``, so that a filter sees nothing of the other side.
         """
-        last = self.timeline.n_rows - 1
+        last, reach = self.timeline.n_rows - 1, self.reach
         index = last - np.abs(last - np.abs(np.arange(start, stop)))
         low, high = int(index.min()), int(index.max()) + 1
         rows = self._read(low, high)
         with np.errstate(all="ignore"):
-            whole = rows.dtype.kind != "f" or np.isfinite(rows.sum())  # NaN survives a sum
-        if whole:
-            return (rows if len(rows) == index.size else rows[index - low]), None
+            if rows.dtype.kind != "f" or np.isfinite(rows.sum()):  # NaN survives a sum
+                return (rows if len(rows) == index.size else rows[index - low]), None
         first = max(0, low - 2 * reach)
         rows = self._read(first, min(last + 1, high + 2 * reach)).astype(self.exact)
         missing = ~np.isfinite(rows)
@@ -331,64 +286,27 @@ class _Reader:
         """Rows as they are, NaN where no sample was taken."""
         spans = self.timeline.spans
         touched = spans[(spans[:, 0] < stop) & (spans[:, 0] + spans[:, 2] > first)].tolist()
-        rows = None
+        rows = np.empty((0, 0))
         for row, sample, count in touched:
             begin, end = max(first, row), min(stop, row + count)
-            here = slice(sample + begin - row, sample + end - row)
-            try:
-                samples = np.asarray(self.data[here])[:, self._columns]
-            except OSError as error:
-                raise DataError(
-                    f"Samples {here.start} to {here.stop} cannot be read ({error}): the file may "
-                    "be truncated. Get it again, or pass the part before them."
-                ) from error
+            samples = self.data[sample + begin - row : sample + end - row]
+            samples = np.asarray(samples)[:, self._columns]
             if len(samples) == stop - first:
                 return samples
-            if rows is None:
+            if not rows.size:
                 rows = np.full((stop - first, self.size), np.nan, self.exact)
             rows[begin - first : end - first] = samples
-        return np.full((stop - first, self.size), np.nan, self.exact) if rows is None else rows
-
-
-def _output_times(
-    timeline: Timeline, clock: np.ndarray | None, to_rate_hz: float | None
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Times on a grid without gaps, which of them are wanted, and their rate."""
-    if clock is None:
-        rate = 100.0 if to_rate_hz is None else float(to_rate_hz)
-        if not (np.isfinite(rate) and rate > 0):
-            raise DataError(f"to_rate_hz is {rate}: give a positive number of samples a second.")
-        start, stop = timeline.knot_times_s[[0, -1]]
-        count = int(np.ceil((stop - start + timeline.period_s) * rate - 1e-9))
-        return start + np.arange(count) / rate, np.ones(count, bool), rate
-    if to_rate_hz is not None:
-        raise ConfigError("Give a clock or to_rate_hz, not both: a clock has its own rate.")
-    clock = np.asarray(clock, np.float64)
-    good = clock.ndim == 1 and clock.size > 1 and np.isfinite(clock).all()
-    if not good or (np.diff(clock) <= 0).any():
-        raise DataError(
-            f"The clock (shape {clock.shape}) is not a row of two or more increasing, finite times"
-            " in seconds. Give bin centers, as from spikelfp_lab.sessions.session_clock."
-        )
-    # gaps are filled, so that the high-pass runs on a uniform clock
-    step = float(np.median(np.diff(clock)))
-    index = np.cumsum(np.maximum(1, np.rint(np.diff(clock, prepend=clock[0] - step) / step)))
-    index = index.astype(np.int64) - 1
-    wanted = np.zeros(index[-1] + 1, bool)
-    wanted[index] = True
-    return np.interp(np.arange(wanted.size), index, clock), wanted, 1.0 / step
+        return rows if rows.size else np.full((stop - first, self.size), np.nan, self.exact)
 
 
 def _high_pass_in_place(
     lfp: np.ndarray, missing: np.ndarray, *, rate_hz: float, low: float
 ) -> None:
-    """A few channels at a time, so that memory beside the result does not grow with it."""
-    at_once = max(1, _VALUES_AT_ONCE // len(lfp))
+    """One channel at a time, so that memory beside the result does not grow with it."""
     # a recording too short for the transients of the edges is mirrored until it is long enough
     extra = max(0, int(2 * rate_hz / low) - len(lfp) + 1)
-    for first in range(0, lfp.shape[1], at_once):
-        columns = slice(first, first + at_once)
-        block = np.array(lfp[:, columns].T, order="C")
-        bridge(block, missing[:, columns].T)
+    for channel, holes in zip(lfp.T, missing.T, strict=True):
+        block = channel[None].copy()
+        slow.bridge(block, holes[None])
         block = np.pad(block, ((0, 0), (extra, extra)), mode="reflect")
-        lfp[:, columns] = high_pass(block, rate_hz=rate_hz, low=low)[:, extra : extra + len(lfp)].T
+        channel[:] = slow.high_pass(block, rate_hz=rate_hz, low=low)[0, extra : extra + len(lfp)]

@@ -23,6 +23,7 @@ def bin_spikes(
     clock : (T,) float64, seconds
         Bin centers, increasing; may have gaps.
     bin_size_s : float
+        Seconds a bin.
 
     Returns
     -------
@@ -41,46 +42,30 @@ def bin_spikes(
            [2, 0]], dtype=uint8)
     """
     clock = np.asarray(clock, np.float64)
-    if clock.ndim != 1 or clock.size == 0:
-        raise DataError(f"bin_spikes needs a clock of bin centers (T,), got shape {clock.shape}.")
-    left, right = _edges(clock, bin_size_s)
+    step, tolerance = np.diff(clock), 1e-3 * bin_size_s
+    if clock.ndim != 1 or not clock.size or not bin_size_s > 0:
+        what = f"not a clock of shape {clock.shape} and bin_size_s {bin_size_s}"
+        raise DataError(f"Give bin centers (T,) and a bin_size_s above 0, {what}.")
+    if not (step > bin_size_s - tolerance).all():
+        first = int(np.argmin(step > bin_size_s - tolerance))
+        what = f"{clock[first]} s is followed by {clock[first + 1]} s with bins of {bin_size_s} s"
+        raise DataError(f"The clock's bins overlap or run backward at bin {first}: {what}.")
+    left, right = clock - bin_size_s / 2, clock + bin_size_s / 2
+    touching = np.flatnonzero(step < bin_size_s + tolerance)
+    right[touching] = left[touching + 1]
+    # the last digits that adding up a clock loses, and those of times in 32 bits
+    far = max(abs(clock[0]), abs(clock[-1]))
+    rounding = 1e-9 + 4 * np.spacing(far), np.spacing(np.float32(far)) / 2
     counts = np.empty((clock.size, len(spike_times)), np.int64)
-    for unit, times in enumerate(spike_times):
-        given = np.asarray(times)
+    for unit, given in enumerate(map(np.asarray, spike_times)):
         times = np.sort(given.astype(np.float64).ravel())
         if not np.isfinite(times).all():
-            raise DataError(
-                f"Unit {unit} has spike times that are NaN or infinite. Remove them first."
-            )
-        # the last digits that adding up a clock loses, and those of times in 32 bits
-        far = max(abs(clock[0]), abs(clock[-1]))
-        slack = 1e-9 + 4 * np.spacing(far)
-        slack += np.spacing(np.float32(far)) / 2 if given.dtype == np.float32 else 0.0
+            raise DataError(f"Unit {unit} has spike times that are NaN or infinite. Remove them.")
+        slack = rounding[0] + (rounding[1] if given.dtype == np.float32 else 0.0)
         first, stop = np.searchsorted(times, left - slack), np.searchsorted(times, right - slack)
         counts[:, unit] = stop - first
     highest = int(counts.max(initial=0))
     if highest > np.iinfo(np.uint16).max:
-        raise DataError(
-            f"A bin of {bin_size_s} s holds {highest} spikes of one unit. Are the spike times in "
-            "seconds?"
-        )
+        what = f"A bin of {bin_size_s} s holds {highest} spikes of one unit"
+        raise DataError(f"{what}. Are the spike times in seconds?")
     return counts.astype(np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16)
-
-
-def _edges(clock: np.ndarray, bin_size_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Left and right edges (T,) of the bins, equal to the last bit where two bins touch."""
-    if bin_size_s <= 0:
-        raise DataError(f"bin_size_s is {bin_size_s}: it must be a positive number of seconds.")
-    step = np.diff(clock)
-    tolerance = 1e-3 * bin_size_s
-    if not (step > bin_size_s - tolerance).all():
-        first = int(np.flatnonzero(~(step > bin_size_s - tolerance))[0])
-        raise DataError(
-            f"The clock's bins overlap or run backward at bin {first}: {clock[first]} s is followed"
-            f" by {clock[first + 1]} s with bins of {bin_size_s} s. Give increasing bin centers at "
-            "least one bin apart."
-        )
-    left, right = clock - bin_size_s / 2, clock + bin_size_s / 2
-    touching = step < bin_size_s + tolerance
-    right[:-1][touching] = left[1:][touching]
-    return left, right

@@ -26,17 +26,6 @@ class Timeline:
 
     Samples that were never taken have rows too. Between knots time is linear in the row.
 
-    Parameters
-    ----------
-    spans : (k, 3) int array
-        Of each stretch of samples without a gap: its first row, its first sample, its length.
-    knot_rows, knot_times_s : (n,) float64
-        Rows and their times in seconds, both increasing.
-    period_s : float
-        Seconds a sample, on average.
-    gaps_s : (k - 1, 2) float64
-        Time of the last sample before and of the first one after each gap, in seconds.
-
     Examples
     --------
     >>> line = uniform_timeline(1000, rate_hz=500.0, start_s=3.0)
@@ -44,11 +33,11 @@ class Timeline:
     (1000, [3.0, 4.0])
     """
 
-    spans: np.ndarray
-    knot_rows: np.ndarray
-    knot_times_s: np.ndarray
-    period_s: float
-    gaps_s: np.ndarray
+    spans: np.ndarray  # (k, 3) of each stretch without a gap: first row, first sample, length
+    knot_rows: np.ndarray  # (n,) increasing
+    knot_times_s: np.ndarray  # (n,) s, increasing
+    period_s: float  # s a sample, on average
+    gaps_s: np.ndarray  # (k - 1, 2) s, the last sample before and the first one after each gap
 
     @property
     def n_rows(self) -> int:
@@ -71,20 +60,12 @@ class Timeline:
 
 
 def uniform_timeline(n_samples: int, *, rate_hz: float, start_s: float = 0.0) -> Timeline:
-    """The timeline of samples taken at an exact rate, from ``start_s`` on.
-
-    Examples
-    --------
-    >>> uniform_timeline(100, rate_hz=50.0).rows_at(np.array([1.0, 9.0])).tolist()
-    [50.0, nan]
-    """
+    """The timeline of samples taken at an exact rate, from ``start_s`` on."""
     if not (np.isfinite([rate_hz, start_s]).all() and rate_hz > 0):
         raise DataError(
-            f"rate_hz is {rate_hz} and start_s is {start_s}: give a positive number of samples a "
-            "second and a start in seconds."
+            f"rate_hz is {rate_hz}, start_s {start_s}: give a rate above 0 and seconds."
         )
-    rows = np.array([0.0, max(n_samples - 1, 1)])
-    spans = np.array([[0, 0, n_samples]])
+    rows, spans = np.array([0.0, max(n_samples - 1, 1)]), np.array([[0, 0, n_samples]])
     return Timeline(spans, rows, start_s + rows / rate_hz, 1.0 / rate_hz, np.empty((0, 2)))
 
 
@@ -108,32 +89,24 @@ def timeline_from_timestamps(
     >>> line.n_rows, line.gaps_s.tolist(), float(line.rows_at(np.array([8.0])).round(6)[0])
     (1000, [[4.99, 7.0]], 800.0)
     """
-    if np.ndim(timestamps) != 1 or np.shape(timestamps)[0] != n_samples or n_samples < 2:
-        raise DataError(
-            f"timestamps has shape {np.shape(timestamps)} for {n_samples} samples: give one "
-            "timestamp for each, (n,), n at least 2; or give rate_hz and start_s instead."
-        )
+    if np.shape(timestamps) != (n_samples,) or n_samples < 2:
+        what = f"timestamps has shape {np.shape(timestamps)} for {n_samples} samples"
+        raise DataError(f"{what}: give one timestamp for each, (n,), n at least 2, or rate_hz.")
     period = usual_period(read_times(timestamps, 0, min(_BLOCK, n_samples)))
     spans: list[list[int]] = []
-    knots: list[np.ndarray] = []
-    gaps: list[tuple[float, float]] = []
-    shift = 0  # rows that gaps have added so far
-    recorded_s, steps = 0.0, 0
+    knots, gaps = [], []
+    shift, steps, recorded_s = 0, 0, 0.0  # shift: rows that gaps have added so far
     for start in range(0, n_samples, _BLOCK):
         stop, first = min(start + _BLOCK, n_samples), max(0, start - _MARGIN)
         times = read_times(timestamps, first, min(stop + _MARGIN, n_samples))
         middles, stamps, firsts = _ticks(times)
         cuts = firsts[_gaps(middles, stamps, firsts, period, first)]
-        inside = (middles >= start - first) & (middles < stop - first)
-        middles, stamps = middles[inside], stamps[inside]
-        cuts = cuts[(cuts >= start - first) & (cuts < stop - first)]
-        edges = [start - first, *cuts[cuts > start - first].tolist(), stop - first]
-        for begin, end in pairwise(edges):
+        cuts = cuts[(cuts >= start - first) & (cuts < stop - first)].tolist()
+        for begin, end in pairwise(sorted({start - first, *cuts, stop - first})):
             if begin in cuts:
-                before, after = float(times[begin - 1]), float(times[begin])
-                missing = max(1, round((after - before) / period) - 1)
+                gaps.append((float(times[begin - 1]), float(times[begin])))
+                missing = max(1, round((gaps[-1][1] - gaps[-1][0]) / period) - 1)
                 shift += min(missing, max(1, round(_LONGEST_GAP_S / period)))
-                gaps.append((before, after))
             if begin in cuts or not spans:
                 spans.append([first + begin + shift, first + begin, 0])
             spans[-1][2] += end - begin
@@ -143,16 +116,12 @@ def timeline_from_timestamps(
             recorded_s += float(times[end - 1] - times[begin])
             steps += end - begin - 1
     if recorded_s <= 0:
-        raise DataError(
-            f"The timestamps stand still at {times[0]} s or have a gap after every sample: they are"
-            " no clock of this recording. Give rate_hz instead."
-        )
+        what = f"The timestamps stand still at {times[0]} s or have a gap after every sample"
+        raise DataError(f"{what}: they are no clock. Give rate_hz instead.")
     period = recorded_s / steps
     if rate_hz is not None and not 0.99 < period * rate_hz < 1.01:
-        raise DataError(
-            f"The timestamps tell {1 / period:g} samples a second, rate_hz says {rate_hz:g}. Are "
-            "the timestamps in seconds? Leave out the one that is wrong."
-        )
+        what = f"The timestamps tell {1 / period:g} samples a second, rate_hz says {rate_hz:g}"
+        raise DataError(f"{what}. Are the timestamps in seconds? Leave out the one that is wrong.")
     rows, seconds = np.concatenate(knots).T
     seconds = np.maximum.accumulate(seconds) + 1e-9 * period * np.arange(seconds.size)
     return Timeline(np.array(spans), rows, seconds, period, np.array(gaps).reshape(-1, 2))
@@ -176,18 +145,13 @@ def usual_period(times: np.ndarray) -> float:
 def read_times(timestamps: Any, start: int, stop: int, what: str = "") -> np.ndarray:
     """Timestamps of samples start to stop, float64, finite and not decreasing."""
     times, of = np.asarray(timestamps[start:stop], np.float64), f" of {what}" * bool(what)
-    if not np.isfinite(times).all():
-        bad = int(np.flatnonzero(~np.isfinite(times))[0])
-        raise DataError(
-            f"The timestamp of sample {start + bad}{of} is {times[bad]}: every sample needs a time "
-            "in seconds. Repair the timestamps, or drop those samples."
-        )
-    if (np.diff(times) < 0).any():
-        bad = int(np.flatnonzero(np.diff(times) < 0)[0]) + 1
-        raise DataError(
-            f"Time runs backward at sample {start + bad}{of}: {times[bad - 1]:.6f} s is followed "
-            f"by {times[bad]:.6f} s. Sort them, or open their parts as sessions of their own."
-        )
+    if (bad := np.flatnonzero(~np.isfinite(times))).size:
+        what = f"The timestamp of sample {start + bad[0]}{of} is {times[bad[0]]}"
+        raise DataError(f"{what}: give it one in seconds, or drop the sample.")
+    if (bad := np.flatnonzero(np.diff(times) < 0) + 1).size:
+        both = f"{times[bad[0] - 1]:.6f} s is followed by {times[bad[0]]:.6f} s"
+        what = f"Time runs backward at sample {start + bad[0]}{of}: {both}"
+        raise DataError(f"{what}. Sort them, or open their parts as sessions of their own.")
     return times
 
 
@@ -219,20 +183,19 @@ def _gaps(
     jump = np.append(0.0, after - (total[index] - total[first]) / (index - first))
     # for the digits that sums and stamps lose
     limit += 1e-3 * period + 1e-12 * float(np.abs(total).max()) + 4 * np.spacing(stamps[-1])
-    back = np.flatnonzero(jump < -max(1.5 * period, 4e-3, limit))
-    if back.size:
-        at = int(back[np.argmin(jump[back])])
-        raise DataError(
-            f"The clock stands still at sample {offset + firsts[at]} ({stamps[at]:.6f} s): it "
-            f"falls {-jump[at]:.3g} s behind the samples, which are {period:.3g} s apart. {_CURE}"
-        )
+    at = int(np.argmin(jump))
+    if jump[at] < -max(1.5 * period, 4e-3, limit):
+        what = f"The clock stands still at sample {offset + firsts[at]} ({stamps[at]:.6f} s): it"
+        raise DataError(f"{what} falls {-jump[at]:.3g} s behind {period:.3g} s a sample. {_CURE}")
     high = np.flatnonzero(jump > limit)
     groups = np.split(high, np.flatnonzero(np.diff(high) >= width) + 1)
     cuts = np.array([each[np.argmax(jump[each])] for each in groups if each.size], int)
-    dense = np.flatnonzero(cuts[15:] - cuts[: max(len(cuts) - 15, 0)] <= 32 * width)
+    dense = cuts[:-15][cuts[15:] - cuts[:-15] <= 32 * width]
     if dense.size:
-        at = int(cuts[dense[0]])
-        raise _another_rate(offset + int(firsts[at]), stamps[at], period, stamps[at : at + 64])
+        at = int(dense[0])
+        raise _another_rate(
+            offset + int(firsts[at]), float(stamps[at]), period, stamps[at : at + 64]
+        )
     return cuts
 
 
@@ -249,11 +212,9 @@ def _jitter(values: np.ndarray) -> float:
 
 
 def _another_rate(sample: int, time_s: float, period: float, stamps: np.ndarray) -> DataError:
-    step = np.median(np.diff(stamps))
-    return DataError(
-        f"The clock breaks at sample {sample} ({time_s:.6f} s): samples are {step:.4g} s apart "
-        f"there, and {period:.4g} s elsewhere. {_CURE}"
-    )
+    apart = f"{np.median(np.diff(stamps)):.4g} s apart there, and {period:.4g} s elsewhere"
+    what = f"The clock breaks at sample {sample} ({time_s:.6f} s): samples are {apart}"
+    return DataError(f"{what}. {_CURE}")
 
 
 def _fit(
@@ -270,16 +231,15 @@ def _fit(
     promise = max(1e-3, 0.5 * period)
     width = min(_SMOOTH, len(off))
     worst = float(np.abs(uniform_filter1d(off, width, mode="nearest")).max())
-    if worst > min(max(0.25 * period, 6 * _jitter(off) / np.sqrt(width)), promise):
-        if len(stamps) >= 2 * _PIECE:
-            half = len(stamps) // 2
-            middle = int(np.ceil(middles[half] - 0.5 * (middles[half] - middles[half - 1])))
-            one = _fit(middles[:half], stamps[:half], begin, middle, times, period, offset)
-            two = _fit(middles[half:], stamps[half:], middle, end, times, period, offset)
-            return np.concatenate([one, two])
-        if worst > 4 * promise:
-            raise _another_rate(offset + begin, stamps[0], period, stamps)
-    if abs(slope / period - 1) > max(_STEADY, 4 * promise / (period * (end - begin))):
+    bent = worst > min(max(0.25 * period, 6 * _jitter(off) / np.sqrt(width)), promise)
+    if bent and len(stamps) >= 2 * _PIECE:
+        half = len(stamps) // 2
+        middle = int(np.ceil(middles[half] - 0.5 * (middles[half] - middles[half - 1])))
+        one = _fit(middles[:half], stamps[:half], begin, middle, times, period, offset)
+        two = _fit(middles[half:], stamps[half:], middle, end, times, period, offset)
+        return np.concatenate([one, two])
+    steady = abs(slope / period - 1) <= max(_STEADY, 4 * promise / (period * (end - begin)))
+    if (bent and worst > 4 * promise) or not steady:
         raise _another_rate(offset + begin, stamps[0], period, stamps)
     ends = np.array([begin, end - 1], float)
     return np.column_stack([ends, stamps.mean() + slope * (ends - middles.mean())])

@@ -12,32 +12,31 @@ import requests
 from scipy import io
 
 from spikelfp_lab.cohorts import cao2021
-from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
+from spikelfp_lab.errors import DataError, SpikeLFPWarning
 from spikelfp_lab.sessions import usable_runs, validate_session
 
-_BESIDE_THE_REPOSITORY = Path(__file__).parents[3] / "shared" / "data"
-
-
-def _data_folder():
-    given = os.environ.get("SPIKELFP_DATA")
-    return Path(given) if given else _BESIDE_THE_REPOSITORY
-
-
-def _needs(recording):
-    there = (_data_folder() / "cao2021" / cao2021.RECORDINGS[recording][0]).exists()
-    return pytest.mark.skipif(
-        not there, reason=f"{recording} is not in {_data_folder()}; set SPIKELFP_DATA"
-    )
+_DATA = os.environ.get("SPIKELFP_DATA", str(Path(__file__).parents[3] / "shared" / "data"))
 
 
 @pytest.fixture
 def real(monkeypatch):
-    monkeypatch.setenv("SPIKELFP_DATA", str(_data_folder()))
+    """Open a real recording, or skip."""
+    monkeypatch.setenv("SPIKELFP_DATA", _DATA)
+
+    def opened(name, **options):
+        path = Path(_DATA, "cao2021", cao2021.RECORDINGS[name][0])
+        if not path.exists():
+            pytest.skip(f"no {path}; set SPIKELFP_DATA")
+        session = cao2021.session(name, **options)
+        validate_session(session)
+        return session
+
+    return opened
 
 
 @pytest.fixture
-def registry(tmp_path, monkeypatch):
-    """A cache folder of our own, and a function that puts a made-up recording in it."""
+def put(tmp_path, monkeypatch):
+    """Put a made-up recording in a cache folder of our own."""
     monkeypatch.setenv("SPIKELFP_DATA", str(tmp_path))
     monkeypatch.setattr(cao2021, "RECORDINGS", dict(cao2021.RECORDINGS))
 
@@ -67,31 +66,22 @@ def _rat(n=50, **changes):
     }
 
 
-def _cells(*parts):
-    cell = np.empty((1, len(parts)), object)
-    for index, part in enumerate(parts):
-        cell[0, index] = part
-    return cell
+def _mouse(correct, incorrect):
+    """Each variable a cell of two: 25 bins a trial, correct and incorrect ones."""
+    trials = [np.repeat(numbers, 25)[:, None] for numbers in (correct, incorrect)]
+    names = {"Spike": 3, "FPAuhf": 2, "post": 1, "dcs": 1}
+    content = {}
+    for name, columns in names.items():
+        content[name] = np.empty((1, 2), object)
+        content[name][0, :] = [np.ones((len(t), columns)) * np.arange(len(t))[:, None] % 5
+                               for t in trials]  # fmt: skip
+    content["TrNm"] = np.empty((1, 2), object)
+    content["TrNm"][0, :] = trials
+    return content
 
 
-def _mouse(correct=(1, 3), incorrect=(2,)):
-    rng = np.random.default_rng(0)
-    sizes = [25 * len(correct), 25 * len(incorrect)]
-    return {
-        "Spike": _cells(*(rng.poisson(1.0, (n, 3)).astype(np.uint8) for n in sizes)),
-        "FPAuhf": _cells(*(rng.random((n, 2)) for n in sizes)),
-        "dLFPTheta_amp": _cells(*(rng.random((n, 2)) for n in sizes)),
-        "dLFPTheta_phase": _cells(*(rng.uniform(-3, 3, (n, 2)) for n in sizes)),
-        "post": _cells(*(rng.random((n, 1)) for n in sizes)),
-        "TrNm": _cells(*(np.repeat(t, 25)[:, None] for t in (correct, incorrect))),
-        "dcs": _cells(*(np.zeros((n, 1), np.uint8) for n in sizes)),
-    }
-
-
-@_needs("rat_a")
 def test_rat_a(real):
-    session = cao2021.session("rat_a")
-    validate_session(session)
+    session = real("rat_a")
     assert dict(session["spikes"].sizes) == {"time": 2650, "unit": 77}
     assert session.sizes["channel"] == 128
     assert session["behavior"].behavior_dim.values.tolist() == ["cos_position", "sin_position"]
@@ -103,16 +93,10 @@ def test_rat_a(real):
 
 
 @pytest.mark.parametrize(
-    "name, trials, units",
-    [
-        pytest.param("mouse1_s1", 104, 56, marks=_needs("mouse1_s1")),
-        pytest.param("mouse2_s1", 60, 24, marks=_needs("mouse2_s1")),
-        pytest.param("mouse2_s2", 52, 17, marks=_needs("mouse2_s2")),
-    ],
+    "name, trials, units", [("mouse1_s1", 104, 56), ("mouse2_s1", 60, 24), ("mouse2_s2", 52, 17)]
 )
 def test_mice(real, name, trials, units):
-    session = cao2021.session(name)
-    validate_session(session)
+    session = real(name)
     assert session.sizes["unit"] == units and session.sizes["channel"] == 64
     numbers, sizes = np.unique(session["trial"].values, return_counts=True)
     assert numbers.size == trials and set(sizes.tolist()) == {25}
@@ -122,134 +106,79 @@ def test_mice(real, name, trials, units):
         assert (session[coordinate].groupby("trial").std() == 0).all()
 
 
-@_needs("mouse2_s2")
 def test_theta_features(real):
-    session = cao2021.session("mouse2_s2", features="theta")
-    assert session.sizes["channel"] == 192
-    assert "theta" in session["lfp"].attrs["kind"]
-    cos = session["lfp"].sel(channel="theta_cos05").values
-    sin = session["lfp"].sel(channel="theta_sin05").values
-    np.testing.assert_allclose(cos**2 + sin**2, 1.0, atol=1e-5)
+    lfp = real("mouse2_s2", features="theta")["lfp"]
+    assert lfp.sizes["channel"] == 192 and "theta" in lfp.attrs["kind"]
+    cos, sin = lfp.sel(channel="theta_cos05"), lfp.sel(channel="theta_sin05")
+    np.testing.assert_allclose(cos.values**2 + sin.values**2, 1.0, atol=1e-5)
 
 
-@_needs("rat_a")
-@_needs("mouse2_s1")
-def test_cohort(real):
-    tree = cao2021.cohort(recordings=("rat_a", "mouse2_s1"), progress=False)
-    assert [leaf.path for leaf in tree.leaves] == ["/ratA/s1", "/mouse2/s1"]
-    assert {"rat_a", "mouse2_s1"} <= set(cao2021.available())
-
-
-def test_bins_with_nan_speed_or_position_leave_a_gap(registry):
+def test_bad_bins_leave_a_gap_and_bad_channels_are_dropped_by_name(put):
     content = _rat()
-    content["Speed"][10] = np.nan
-    content["Position"][20:22] = np.nan
-    registry("rat_b", content)
-    session = cao2021.session("rat_b")
-    assert session.sizes["time"] == 47
+    content["Speed"][10] = content["Position"][20:22] = content["FPAuhf"][:, 2] = np.nan
+    content["Spikes"][:, 1] = 0
+    put("rat_b", content)
+    with pytest.warns(SpikeLFPWarning, match="fpa002"):
+        session = cao2021.cohort(recordings=["rat_b"], progress=False)["ratB/s1"]
+    assert session.sizes["channel"] == 4 and session.sizes["unit"] == 3
+    assert session.sizes["time"] == 47 and np.sum(np.diff(session["time"]) > 0.15) == 2
     assert session["time"].values[10] == pytest.approx(1.15)
-    assert np.sum(np.diff(session["time"]) > 0.15) == 2
-    assert np.isfinite(session["behavior"]).all()
     assert "3 bins" in session["time"].attrs["note"]
 
 
 @pytest.mark.parametrize("length", [1.0, 290.0])
-def test_position_as_a_fraction_or_in_centimeters(registry, length):
+def test_position_as_a_fraction_or_in_centimeters(put, length):
     position = np.linspace(0, 0.99, 50)[:, None]
-    registry("rat_b", _rat(Position=position * length))
+    put("rat_b", _rat(Position=position * length))
     cos = cao2021.session("rat_b")["behavior"].values[:, 0]
     np.testing.assert_allclose(cos, np.cos(2 * np.pi * position[:, 0]), atol=1e-5)
 
 
-def test_bad_channels_are_dropped_by_name(registry):
-    content = _rat()
-    content["FPAuhf"][:, 2] = np.nan
-    content["Spikes"][:, 1] = 0
-    registry("rat_b", content)
-    with pytest.warns(SpikeLFPWarning, match="fpa002"):
-        session = cao2021.session("rat_b")
-    assert session.sizes["channel"] == 4 and session.sizes["unit"] == 3
-
-
-def test_trials_come_in_the_order_they_were_run(registry):
-    registry("mouse1_s3", _mouse(correct=(1, 3), incorrect=(2,)))
+@pytest.mark.parametrize(
+    "correct, incorrect, trials, right",
+    [
+        ((1, 3), (2,), [1, 2, 3], [True, False, True]),
+        ((1, 2), (1, 2), [1, 2, 3, 4], [True, True, False, False]),  # numbers that restart
+    ],
+)
+def test_trials_come_in_the_order_they_were_run(put, correct, incorrect, trials, right):
+    put("mouse1_s3", _mouse(correct, incorrect))
     session = cao2021.session("mouse1_s3")
-    assert session["trial"].values[::25].tolist() == [1, 2, 3]
-    assert session["correct"].values[::25].tolist() == [True, False, True]
-
-
-def test_trial_numbers_that_restart_are_made_unique(registry):
-    registry("mouse1_s3", _mouse(correct=(1, 2), incorrect=(1, 2)))
-    session = cao2021.session("mouse1_s3")
-    assert session["trial"].values[::25].tolist() == [1, 2, 3, 4]
-    assert session["correct"].values[::25].tolist() == [True, True, False, False]
-
-
-def test_a_truncated_file_is_refused_and_kept(registry, monkeypatch):
-    path = registry("rat_b", _rat())
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    monkeypatch.setattr(requests.Session, "send", _no_network)
-    with pytest.raises(DataError, match=r"SHA-256 .* Move it away"):
-        cao2021.session("rat_b")
-    assert path.read_bytes() == whole[: len(whole) // 2]
+    assert session["trial"].values[::25].tolist() == trials
+    assert session["correct"].values[::25].tolist() == right
 
 
 @pytest.mark.parametrize("content", [b"", b"not MATLAB" * 100, {"Spikes": np.ones((3, 3))}])
-def test_a_file_that_cannot_be_read_is_one_clear_error(registry, content):
-    path = registry("rat_b", content)
+def test_a_file_that_cannot_be_read_is_one_clear_error(put, content):
+    path = put("rat_b", content)
     with warnings.catch_warnings(), pytest.raises(DataError, match=path.name):
         warnings.simplefilter("ignore")
         cao2021.session("rat_b")
 
 
-def _no_network(*_args, **_options):
-    raise requests.ConnectionError("no network")
+def test_a_file_with_another_hash_is_refused_and_kept(put):
+    path = put("rat_b", _rat())
+    path.write_bytes(half := path.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"SHA-256 .* Move it away"):
+        cao2021.session("rat_b")
+    assert path.read_bytes() == half
 
 
-def test_a_missing_file_without_network_names_address_target_and_cure(tmp_path, monkeypatch):
-    monkeypatch.setenv("SPIKELFP_DATA", str(tmp_path))
-    monkeypatch.setattr(requests.Session, "send", _no_network)
-    assert cao2021.available() == ()
-    with pytest.raises(DataError) as caught:
-        cao2021.cohort(recordings=["rat_b"], progress=False)
-    text = str(caught.value)
-    assert cao2021.BASE_URL in text and str(tmp_path) in text and "SPIKELFP_DATA" in text
-
-
-def test_a_download_of_other_content_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("SPIKELFP_DATA", str(tmp_path))
-
+@pytest.mark.parametrize("online, reason", [(False, "no network"), (True, "hash")])
+def test_a_failed_or_wrong_download_names_address_target_and_cure(
+    tmp_path, monkeypatch, online, reason
+):
     def send(_session, request, **_options):
+        if not online:
+            raise requests.ConnectionError("no network")
         response = requests.Response()
         response.status_code, response.request, response.url = 200, request, request.url
-        response.headers["content-length"] = "5"
-        response.raw = BytesIO(b"wrong")
+        response.headers["content-length"], response.raw = "5", BytesIO(b"wrong")
         return response
 
+    monkeypatch.setenv("SPIKELFP_DATA", str(tmp_path))
     monkeypatch.setattr(requests.Session, "send", send)
-    with pytest.raises(DataError, match=r"hash.*by other means"):
-        cao2021.session("rat_b")
-    assert cao2021.available() == ()
-
-
-def test_the_files_come_by_https_from_one_place_and_are_known_by_their_hashes():
-    assert cao2021.BASE_URL.startswith("https://raw.githubusercontent.com/")
-    for path, sha256 in cao2021.RECORDINGS.values():
-        assert len(sha256) == 64 and ".." not in path and not path.startswith("/")
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"recordings": "rat_a"},
-        {"recordings": []},
-        {"recordings": ["rat_a", "rat_a"]},
-        {"recordings": ["cat_a"]},
-        {"recordings": ["rat_a"], "features": "theta"},
-        {"features": "gamma"},
-    ],
-)
-def test_bad_options_are_one_clear_error(options):
-    with pytest.raises(ConfigError):
-        cao2021.cohort(**options, progress=False)
+    with pytest.raises(DataError, match=rf"{reason}.*by other means") as caught:
+        cao2021.cohort(recordings=["rat_b"], progress=False)
+    assert cao2021.BASE_URL in str(caught.value) and str(tmp_path) in str(caught.value)
+    assert not list(tmp_path.rglob("*.mat"))

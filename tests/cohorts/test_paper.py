@@ -11,26 +11,23 @@ from spikelfp_lab.sessions import build_session, session_clock, validate_session
 from tests.factories import make_session
 
 
-def _gain(bring, frequency_hz, rate_hz, **options):
+def _gain(bring, frequency_hz, rate_hz):
     """Of a wave in the first of nine channels, whose average takes a ninth of it: the others' waves
-    cancel.
-    """
+    cancel."""
     time = np.arange(round(20 * rate_hz)) / rate_hz
     raw = np.zeros((time.size, 9), np.float32)
     raw[:, 0] = np.sin(2 * np.pi * frequency_hz * time)
     raw[:, 1:] = np.sin(2 * np.pi * 7 * time)[:, None] * np.tile([1, -1], 4)
-    lfp = bring(raw, rate_hz=rate_hz, to_rate_hz=100.0, **options)[200:-200, 0]
+    lfp = bring(raw, rate_hz=rate_hz, to_rate_hz=100.0)[200:-200, 0]
     at = np.exp(2j * np.pi * frequency_hz * (np.arange(lfp.size) + 200) / 100)
     return np.vdot(at, lfp) / lfp.size * 2j / (8 / 9)
 
 
 @pytest.mark.parametrize("frequency_hz", [1.0, 10.0, 25.0, 45.0])
 def test_both_chains_are_butterworth_of_order_2_without_a_shift(frequency_hz):
-    rate_hz = 24414.0625 / 32
     expected = 1 / (1 + (frequency_hz / 50) ** 4)  # run forward and backward
-    makin = _gain(_paper.makin_lfp, frequency_hz, rate_hz)
-    flint = _gain(_paper.flint_lfp, frequency_hz, 2000.0)
-    assert abs(makin - expected) < 0.03 and abs(flint - expected) < 0.03
+    assert abs(_gain(_paper.makin_lfp, frequency_hz, 24414.0625 / 32) - expected) < 0.03
+    assert abs(_gain(_paper.flint_lfp, frequency_hz, 2000.0) - expected) < 0.03
 
 
 def test_the_line_and_the_offset_are_gone_and_the_average_is_zero():
@@ -48,8 +45,7 @@ def test_the_line_and_the_offset_are_gone_and_the_average_is_zero():
 
 @pytest.mark.parametrize("bring", [_paper.makin_lfp, _paper.flint_lfp])
 def test_missing_samples_are_missing_again_and_harm_nothing_else(bring):
-    time = np.arange(10_000) / 1000
-    raw = np.sin(2 * np.pi * 5 * time)[:, None] * np.array([1.0, 2.0, 3.0])
+    raw = np.sin(2 * np.pi * 5 * np.arange(10_000) / 1000)[:, None] * np.array([1.0, 2.0, 3.0])
     holed = raw.copy()
     holed[4000:4500] = np.nan
     whole, found = (bring(each, rate_hz=1000.0, to_rate_hz=100.0) for each in (raw, holed))
@@ -59,11 +55,7 @@ def test_missing_samples_are_missing_again_and_harm_nothing_else(bring):
 
 
 @settings(max_examples=20, deadline=None)
-@given(
-    scale=st.floats(0.01, 1e4),
-    offset=st.floats(-100, 100),
-    seed=st.integers(0, 99),
-)
+@given(scale=st.floats(0.01, 1e4), offset=st.floats(-100, 100), seed=st.integers(0, 99))
 def test_z_scores_do_not_depend_on_the_unit(scale, offset, seed):
     session = make_session(seed=seed, nan_behavior=(3, 4))
     other = session.assign(lfp=session["lfp"] * np.float32(scale) + np.float32(offset))
@@ -75,54 +67,38 @@ def test_z_scores_do_not_depend_on_the_unit(scale, offset, seed):
     np.testing.assert_allclose(np.nanstd(scored["behavior"], axis=0), 1, atol=1e-4)
 
 
+def _session(spikes, velocity=None):
+    """Bins of 100 ms."""
+    clock = session_clock(0.0, len(spikes) * 0.1, bin_size_s=0.1)
+    behavior = None if velocity is None else (velocity, clock)
+    return build_session(
+        clock, bin_size_s=0.1, subject="C", session="s01", source="tests", spikes=spikes,
+        behavior=behavior, behavior_names=("vx", "vy"),
+    )  # fmt: skip
+
+
 def test_units_of_exactly_one_spike_a_second_stay():
     counts = np.zeros((100, 3), np.uint8)
     counts[:10, 0], counts[:9, 1], counts[:50, 2] = 1, 1, 1
-    session = build_session(
-        session_clock(0.0, 10.0, bin_size_s=0.1),
-        bin_size_s=0.1,
-        subject="I",
-        session="s01",
-        source="tests",
-        spikes=counts,
-    )
+    session = _session(counts)
     assert _paper.drop_slow_units(session)["unit"].values.tolist() == ["u000", "u002"]
     with pytest.raises(DataError, match="All 1 units"):
         _paper.drop_slow_units(session.isel(unit=[1]))
 
 
-def _with_spreads(spreads):
-    """A session of windows of 10 s whose velocity varies by so much each."""
-    wave = np.sin(2 * np.pi * np.arange(100) / 10)[None, :] * np.asarray(spreads)[:, None]
-    values = np.stack([wave.ravel(), wave.ravel()], axis=1)
-    clock = session_clock(0.0, values.shape[0] * 0.1 + 3.0, bin_size_s=0.1)  # and 3 s more
-    values = np.concatenate([values, np.full((clock.size - len(values), 2), 99.0)])
-    return build_session(
-        clock,
-        bin_size_s=0.1,
-        subject="C",
-        session="s01",
-        source="tests",
-        spikes=np.ones((clock.size, 1)),
-        behavior=(values, clock),
-        behavior_names=("vx", "vy"),
-    )
-
-
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0.1, 10.0), min_size=1, max_size=20))
 def test_windows_beyond_the_fence_are_left_out_whole(spreads):
-    kept = _paper.within_fences(_with_spreads(spreads))
+    wave = np.sin(2 * np.pi * np.arange(100) / 10)[None, :] * np.asarray(spreads)[:, None]
+    values = np.append(wave.ravel(), np.full(30, 99.0))  # and 3 s more
+    kept = _paper.within_fences(_session(np.ones((values.size, 1)), np.stack([values, values], 1)))
     low, high = np.percentile(spreads, [25, 75])
     fence = high + 1.5 * (high - low)
     sure = [i for i, spread in enumerate(spreads) if abs(spread - fence) > 1e-3 * fence]
-    windows = np.unique((kept["time"].values // 10).astype(int), return_counts=True)
-    assert set(windows[1].tolist()) == {100}
+    windows, sizes = np.unique((kept["time"].values // 10).astype(int), return_counts=True)
+    assert set(sizes.tolist()) == {100}
     for index in sure:
-        assert (index in windows[0]) == (spreads[index] <= fence)
-
-
-def test_less_than_a_window_is_named():
+        assert (index in windows) == (spreads[index] <= fence)
     with pytest.raises(DataError, match="shorter than 10 s"):
         _paper.within_fences(make_session(bins=400))
 
@@ -134,24 +110,11 @@ def test_velocity_is_resampled_from_the_first_time_on():
     assert times[0] == 7.0 and np.diff(times) == pytest.approx(0.01, rel=2e-3)
     expected = 2 * np.pi * np.stack([np.cos(2 * np.pi * times), -np.sin(2 * np.pi * times)], axis=1)
     np.testing.assert_allclose(velocity[20:-20], expected[20:-20], atol=0.05)
-
-
-@pytest.mark.parametrize("gap", ["position", "time"])
-def test_a_gap_in_the_position_is_refused(gap):
-    time, position = 7.0 + np.arange(2500) / 250, np.ones((2500, 2))
-    if gap == "position":
-        position[8] = np.nan
-    else:
-        time[1000:] += 1.0
-    with pytest.raises(DataError, match="The position has gaps"):
-        _paper.makin_velocity(position, time, bin_size_s=0.01)
-
-
-def test_a_rounded_time_stamp_does_not_stretch_the_velocity():
-    times = np.arange(15_000) / 250
-    position = np.stack([np.sin(times), np.cos(times)], axis=1)
-    exact = _paper.makin_velocity(position, times, bin_size_s=0.01)
-    times[1] += 1e-5
-    rounded = _paper.makin_velocity(position, times, bin_size_s=0.01)
-    np.testing.assert_allclose(rounded[1], exact[1], atol=1e-6)
-    np.testing.assert_allclose(rounded[0], exact[0], atol=1e-6)
+    time[1] += 1e-5  # a rounded time stamp does not stretch it
+    rounded = _paper.makin_velocity(position, time, bin_size_s=0.01)
+    np.testing.assert_allclose(rounded[1], times, atol=1e-6)
+    np.testing.assert_allclose(rounded[0], velocity, atol=1e-6)
+    late = np.where(np.arange(2500) < 1000, time, time + 1)
+    for gaps in ((np.where(time[:, None] == time[8], np.nan, position), time), (position, late)):
+        with pytest.raises(DataError, match="The position has gaps"):
+            _paper.makin_velocity(*gaps, bin_size_s=0.01)

@@ -19,6 +19,7 @@ from scipy import io
 
 import spikelfp_lab as sl
 from spikelfp_lab.cohorts import flint, makin
+from spikelfp_lab.cohorts._published import kept_session
 from spikelfp_lab.io.store import save_cohort, save_session
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import iterate_sessions
@@ -64,8 +65,9 @@ def open_flint(path: Path) -> None:
 
 def open_makin(path: Path, *, broadband: bool) -> None:
     # as makin.session does once the files are there, so that no download is begun when they are not
-    (job,) = makin._jobs([MAKIN], broadband, None, "sorted", "cursor", 0.01)
-    sl.validate_session(makin.prepare(job))
+    options = path.parent / MAKIN, broadband, False, "sorted", 0.01, False
+    kept = path.parent / "prepared" / "a.zarr"
+    sl.validate_session(kept_session(kept, makin._build, *options))
 
 
 def open_model(path: Path, *, load: Callable[[Path], Autoencoder]) -> None:

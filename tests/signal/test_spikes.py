@@ -17,13 +17,13 @@ _bins = st.sampled_from([0.001, 0.01, 0.02, 0.05, 0.1, 1 / 3])
 @given(units=st.lists(_times, min_size=1, max_size=4), bin_size_s=_bins, start=st.floats(-1, 3))
 def test_counts_are_conserved(units, bin_size_s, start):
     clock = start + (np.arange(200) + 0.5) * bin_size_s
-    counts = bin_spikes(units, clock, bin_size_s=bin_size_s)
+    counts = bin_spikes([times[::-1] for times in units], clock, bin_size_s=bin_size_s)
     first, last = clock[0] - bin_size_s / 2, clock[-1] + bin_size_s / 2
     inside = [int(((times >= first - 1e-9) & (times < last - 1e-9)).sum()) for times in units]
     assert counts.sum(axis=0).tolist() == inside
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(times=_times, bin_size_s=_bins)
 def test_a_gap_in_the_clock_loses_only_what_lies_in_it(times, bin_size_s):
     clock = (np.arange(100) + 0.5) * bin_size_s
@@ -32,16 +32,6 @@ def test_a_gap_in_the_clock_loses_only_what_lies_in_it(times, bin_size_s):
     # the bin before the gap ends where it would have ended: its own right edge
     np.testing.assert_allclose(
         bin_spikes([times], clock[kept], bin_size_s=bin_size_s)[:, 0], whole[kept, 0], atol=1
-    )
-
-
-@settings(max_examples=50, deadline=None)
-@given(times=_times, seed=st.integers(0, 99))
-def test_order_of_the_spikes_does_not_matter(times, seed):
-    clock = (np.arange(100) + 0.5) * 0.1
-    shuffled = np.random.default_rng(seed).permutation(times)
-    np.testing.assert_array_equal(
-        bin_spikes([times], clock, bin_size_s=0.1), bin_spikes([shuffled], clock, bin_size_s=0.1)
     )
 
 
@@ -65,17 +55,12 @@ def test_spikes_on_edges_stay_in_the_bin_that_begins_there(rate_hz, start_s, bin
     np.testing.assert_array_equal(counts[:, 0], round(rate_hz * bin_size_s))
 
 
-def test_a_count_above_255_widens_the_type():
+def test_a_count_above_255_widens_the_type_and_units_may_be_silent_or_none():
     clock = np.array([0.5, 1.5])
     assert bin_spikes([np.full(255, 0.5)], clock, bin_size_s=1.0).dtype == np.uint8
-    wide = bin_spikes([np.full(256, 0.5)], clock, bin_size_s=1.0)
-    assert wide.dtype == np.uint16 and wide[0, 0] == 256
-
-
-def test_no_units_and_empty_units():
-    clock = np.array([0.5, 1.5])
+    wide = bin_spikes([np.full(256, 0.5), np.array([])], clock, bin_size_s=1.0)
+    assert wide.dtype == np.uint16 and wide.tolist() == [[256, 0], [0, 0]]
     assert bin_spikes([], clock, bin_size_s=1.0).shape == (2, 0)
-    assert bin_spikes([np.array([])], clock, bin_size_s=1.0).sum() == 0
 
 
 @pytest.mark.parametrize(
