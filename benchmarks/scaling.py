@@ -74,7 +74,7 @@ def measure(sessions: int, units: int, minutes: float) -> tuple[float, ...]:
     start = wait()
     cohort = Shards(
         named,
-        lambda name, one: prepare(one, name, modality="spikes", train=train, device=device),
+        lambda one, name: prepare(one, name, modality="spikes", train=train, device=device),
         modality="spikes",
         train=train,
         processes=processes,
@@ -84,7 +84,7 @@ def measure(sessions: int, units: int, minutes: float) -> tuple[float, ...]:
         add_to_vocabulary(model, known)
     prepared = wait() - start
 
-    objective = MaskedReconstruction(cohort, mask=preset.mask, train=train)
+    objective = MaskedReconstruction(cohort, preset.mask)
     optimizer = make_optimizer(model, train)
     times = []
     for step in range(STEPS):

@@ -45,7 +45,7 @@ def dense(model: Autoencoder, values: torch.Tensor) -> torch.Tensor:
     tokens = model.tokenizer(values, "I/s01")
     n_tokens = tokens.shape[1]
     patches = n_tokens // values.shape[1]
-    positions = model.positions(values.shape[1], patches, values.device)
+    positions = torch.arange(values.shape[1], device=values.device).repeat_interleave(patches)
     space = model.tokenizer.space[0].repeat(values.shape[1], 1)
     dropped = torch.rand(len(values), n_tokens, 1) < MASK.ratio
     latents = model.transformer(

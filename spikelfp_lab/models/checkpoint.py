@@ -7,18 +7,17 @@ Format 2 keeps the labels of each session's units and channels; format 1 (versio
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from spikelfp_lab._files import flush, put, settle, workspace
-from spikelfp_lab.errors import CheckpointError
+from spikelfp_lab._files import settle, whole_folder
+from spikelfp_lab.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from spikelfp_lab.models.autoencoder import Autoencoder
@@ -31,17 +30,12 @@ CURE = "Copy the folder again, or train and save the model again."
 def save(model: Autoencoder, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a model to the folder ``path``; behind :meth:`Autoencoder.save`."""
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise CheckpointError(f"{path} exists: choose another folder, or pass overwrite=True")
-    if path.exists() and not is_model(path):
-        raise CheckpointError(f"{path} is not a saved model, so it is not overwritten")
-    with workspace(path) as folder:
-        temporary = folder / "partial"
-        temporary.mkdir()
+    if path.exists() and not (overwrite and is_model(path)):
+        cure = ", or pass overwrite=True" if is_model(path) else ": this is not a saved model"
+        raise CheckpointError(f"{path} exists; choose another folder{cure}")
+    with whole_folder(path, overwrite=overwrite) as partial:
         for name, content in contents(model).items():
-            (temporary / name).write_bytes(content)
-        flush(temporary)
-        put(temporary, path, overwrite=overwrite)
+            (partial / name).write_bytes(content)
     return path
 
 
@@ -74,11 +68,7 @@ def is_model(path: Path) -> bool:
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The config and the weights of a checkpoint."""
-    if not is_model(path):
-        raise CheckpointError(
-            f"{path} is not a saved model: it needs config.json and model.safetensors. "
-            "Give the folder that save wrote."
-        )
+    settle(path)
     config = json.loads((path / "config.json").read_bytes())
     if config["format_version"] not in (1, FORMAT_VERSION):
         raise CheckpointError(
@@ -88,23 +78,27 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return config, safetensors.torch.load_file(path / "model.safetensors")
 
 
-def build(make: Callable[[], Autoencoder], weights: Mapping[str, Tensor]) -> Autoencoder:
-    """The model that a file describes, made once its weights are known to have these shapes."""
-    with torch.device("meta"):  # where numbers take no memory
-        outline = make()
-    parameters = dict(outline.named_parameters())
-    for name, wanted in outline.state_dict().items():
-        found = weights.get(name, wanted)
-        if found.shape != wanted.shape or found.is_floating_point() != wanted.is_floating_point():
-            raise ValueError(
-                f"{name} is {found.dtype} of shape {tuple(found.shape)}, "
-                f"where {tuple(wanted.shape)} is declared"
-            )
-        if name in parameters and name in weights and not bool(torch.isfinite(found).all()):
+def build(
+    make: Callable[[], Autoencoder], weights: dict[str, Tensor], *, optional: tuple[str, ...] = ()
+) -> Autoencoder:
+    """The model that a file describes, made once its weights are known to fit: a damaged file may
+    declare one that no memory holds. Names that begin like ``optional`` need not be there.
+    """
+    try:
+        with torch.device("meta"):  # where numbers take no memory
+            outline = make()
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    parameters, declared = dict(outline.named_parameters()), outline.state_dict()
+    odd = sorted(name for name in {*declared} ^ {*weights} if not name.startswith(optional))
+    if odd:
+        raise ValueError(f"{odd[:3]} are missing, or there and not declared")
+    for name, found in weights.items():
+        shape = tuple(declared[name].shape)
+        if found.shape != shape or not found.is_floating_point():
+            raise ValueError(f"{name} is {found.dtype} of {tuple(found.shape)}, declared {shape}")
+        if name in parameters and not bool(torch.isfinite(found).all()):
             raise ValueError(f"{name} holds numbers that are NaN or infinite")
-    return make()
-
-
-def history_of(config: Mapping[str, Any]) -> pd.DataFrame:
-    """The tidy record of the training."""
-    return pd.DataFrame(dict(config["history"]))
+    model = make()
+    model.load_state_dict(weights, strict=False)
+    return model.eval()

@@ -15,16 +15,8 @@ from tqdm.auto import tqdm
 from spikelfp_lab.errors import CheckpointError, ConfigError, SpikeLFPWarning
 from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality
 from spikelfp_lab.models.device import autocast, on_device, pick_device
-from spikelfp_lab.models.labels import in_order_of
-from spikelfp_lab.sessions import (
-    TRAIN,
-    as_dataset,
-    channel_statistics,
-    observed_mask,
-    session_name,
-    split_session,
-    usable_runs,
-)
+from spikelfp_lab.models.inputs import in_order_of, values_of, z_scoring
+from spikelfp_lab.sessions import as_dataset, session_name, usable_runs
 
 
 def encode(
@@ -34,19 +26,15 @@ def encode(
     as_session: str | None = None,
     layer: int | None = None,
     window_s: float | None = None,
-    batch: int | None = None,
     device: str | torch.device = "auto",
     missing: Literal["nan", "silence"] = "nan",
     progress: bool = True,
 ) -> xr.DataArray:
     """Latents of a session.
 
-    A model of both modalities reads the session's spikes, its LFP, or both, whichever it has: leave
-    one out to see what the other gives.
-
-    The session is read in windows that overlap by half; each bin's latent is the mean of those
-    windows' latents, weighted by a triangle that is highest at a window's center, so there is no
-    seam where windows meet. No window crosses a gap or a trial's edge.
+    A model of both modalities reads the session's spikes, its LFP, or both, whichever it has. The
+    session is read in windows that overlap by half; a bin's latent is the mean of its windows',
+    weighted by a triangle, so that there is no seam. No window crosses a gap or a trial's edge.
 
     Parameters
     ----------
@@ -56,16 +44,12 @@ def encode(
     session : Dataset or DataTree leaf
         A session with the model's modality.
     as_session : str, optional
-        Encode as if the data came from this session of the model's vocabulary: its tables are used,
-        no training takes place. An LFP session that the model does not know is z-scored by
-        statistics of its own training time.
+        Encode as if the data came from this session of the model's vocabulary. LFP of a session
+        that the model does not know is z-scored by statistics of its own training time.
     layer : int, optional
         Latents after so many blocks, from 0 (the tokens); by default after the last.
     window_s : float, optional
         Length of a window, seconds; by default what the model was trained on.
-    batch : int, optional
-        Windows at a time; by default 64 on a GPU and 4 on a CPU, where more take no less time and
-        several times the memory.
     device : str
         "auto", "cpu" or "cuda".
     missing : {"nan", "silence"}
@@ -86,7 +70,7 @@ def encode(
     CheckpointError
         Unknown session, other units or channels (those that the model knows by label are put in
         its order; under ``as_session`` units are matched by place), another bin size, or a session
-        without the model's modality; the message says how to go on.
+        without the model's modality.
     ConfigError
         The model has no such layer.
 
@@ -116,33 +100,32 @@ def encode(
     if not np.isclose(bin_size, model.bin_size_s, rtol=1e-3):
         raise CheckpointError(
             f"the model was trained on bins of {model.bin_size_s} s, session {own_name} has "
-            f"{bin_size} s. "
-            "Open the session with the model's bin size."
+            f"{bin_size} s. Open the session with the model's bin size."
         )
-    train = model.info.get("train", {})
-    window_s = window_s or train.get("window_s", 2.0)
+    used = {"scheme": "blocks", "window_s": 2.0, "seed": 0}
+    split = {key: value for key, value in model.info.get("train", {}).items() if key in used}
+    used |= split | ({"window_s": window_s} if window_s else {})
     if modality == "spikes" or own_name in model.sessions or as_session is None:
         known = own_name if own_name in model.sessions else name
         mean, std = (t.cpu().numpy() for t in model.statistics(known))
     else:
-        mean, std = _own_statistics(session, raw, train, window_s, model, name)
+        mean, std = z_scoring(session, raw, **used)
 
     place = pick_device(device)
     values = torch.as_tensor((raw - mean) / std, dtype=torch.float32, device=place)
-    length = max(2, round(window_s / bin_size))
+    length = max(2, round(used["window_s"] / bin_size))
     needed = [variable for variable in VARIABLES[modality] if variable in session]
+    usable = session
     if "lfp" in needed and missing == "silence":
         lfp = slice(raw.shape[1] - session.sizes["channel"], None)
         values[:, lfp] = values[:, lfp].nan_to_num()
         nothing = session["lfp"].isnull().all("channel")
         usable = session.assign(lfp=session["lfp"].fillna(0.0).where(~nothing))
-    else:
-        usable = session
-        if "lfp" in needed:
-            _warn_missing(session, own_name)
+    elif "lfp" in needed:
+        _warn_missing(session, own_name)
     total = torch.zeros(len(raw), model.config.width, device=place)
     weight = torch.zeros(len(raw), 1, device=place)
-    batch = batch or (64 if place.type == "cuda" else 4)
+    batch = 64 if place.type == "cuda" else 4  # on a CPU, more take no less time
     with on_device(model, place), torch.inference_mode(), autocast(place):
         chunks = [
             (size, chunk)
@@ -153,26 +136,18 @@ def encode(
         for size, chunk in bar:
             triangle = 1.0 - (torch.arange(size, device=place) - (size - 1) / 2).abs() / size
             index = torch.as_tensor(chunk, device=place)[:, None] + torch.arange(size, device=place)
-            latents = model.latents(
-                values[index], name, modality=modality, every_layer=layer is not None
-            )
-            latents = latents if layer is None else latents[layer]
-            latents = latents.float() * triangle[:, None]
+            every = layer is not None
+            latents = model.latents(values[index], name, modality=modality, every_layer=every)
+            latents = (latents[layer] if every else latents).float() * triangle[:, None]
             total.index_add_(0, index.flatten(), latents.flatten(0, 1))
             weight.index_add_(0, index.flatten(), triangle.repeat(len(chunk))[:, None])
+    origin = {"session": own_name, "encoded_as": name, "modality": modality}
     return xr.DataArray(
         (total / torch.where(weight > 0, weight, torch.nan)).cpu().numpy(),
         dims=("time", "latent"),
         coords={"time": session["time"], "latent": np.arange(model.config.width)},
         name="latents",
-        attrs={
-            "session": own_name,
-            "encoded_as": name,
-            "modality": modality,
-            "digest": model.digest(),
-            # how time was split in training: what a read-out must keep to
-            **{key: train[key] for key in ("scheme", "window_s", "seed") if key in train},
-        },
+        attrs=origin | {"digest": model.digest()} | split,
     )
 
 
@@ -182,72 +157,40 @@ def _values(
     """What the model reads of the session, (time, unit or channel), and as which modality; columns
     it does without are 0.
     """
-    present = [variable for variable in VARIABLES[model.modality] if variable in session]
-    if not present:
+    wanted = VARIABLES[model.modality]
+    arrays = {variable: values_of(session, variable) for variable in wanted if variable in session}
+    if not arrays:
         raise CheckpointError(
             f"the model reads {model.modality!r}, which session {own_name} does not have; "
             f"it has {sorted(map(str, session.data_vars))}"
         )
-    arrays = {variable: session[variable].to_numpy() for variable in present}
-    if "spikes" in arrays and (observed := observed_mask(session)) is not None:
-        arrays["spikes"] = np.where(observed, arrays["spikes"], np.float32(np.nan))
-    if model.modality != "both":
-        model.check_session(name, arrays[present[0]].shape[1])
-        return arrays[present[0]], model.modality
-    known = model.sessions.get(name, (0, 0))
-    assert isinstance(known, tuple)
-    units, channels = (
-        arrays[variable].shape[1] if variable in arrays else size
-        for variable, size in zip(("spikes", "lfp"), known, strict=True)
-    )
-    model.check_session(name, (units, channels))
-    length = session.sizes["time"]
-    spikes = arrays.get("spikes", np.zeros((length, units), np.uint8))
-    lfp = arrays.get("lfp", np.zeros((length, channels), np.float32))
-    modality: Modality = "both" if len(present) == 2 else "spikes" if "spikes" in arrays else "lfp"
-    return np.concatenate([spikes, lfp], axis=1), modality
+    modality: Modality = model.modality if len(arrays) == len(wanted) else next(iter(arrays))
+    if isinstance(known := model.sessions.get(name), tuple):
+        for variable, size in zip(wanted, known, strict=True):
+            arrays.setdefault(variable, np.zeros((session.sizes["time"], size), np.float32))
+    parts = [arrays[variable] for variable in wanted if variable in arrays]
+    sizes = tuple(part.shape[1] for part in parts)
+    model.check_session(name, sizes if model.modality == "both" else sizes[0])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1), modality
 
 
 def _warn_missing(session: xr.Dataset, name: str) -> None:
     """Say it when NaN in some channels costs more than a tenth of the latents."""
     empty = np.isnan(session["lfp"].to_numpy())  # (T, C)
-    lost = np.asarray(empty.any(axis=1) & ~empty.all(axis=1))
+    lost = empty.any(axis=1) & ~empty.all(axis=1)
     if lost.mean() <= 0.1:
         return
-    share = empty[lost].mean(axis=0)
-    worst = np.argsort(-share, kind="stable")[: min(6, int((share > 0).sum()))]
-    labels = ", ".join(
-        f"{session['channel'].to_numpy()[i]} ({100 * share[i]:.0f} %)" for i in worst
-    )
+    share = 100 * empty[lost].mean(axis=0)
+    worst = [i for i in np.argsort(-share, kind="stable")[:6] if share[i] > 0]
+    labels = ", ".join(f"{session['channel'].to_numpy()[i]} ({share[i]:.0f} %)" for i in worst)
     warnings.warn(
-        f"session {name}: {int((share > 0).sum())} of {len(share)} channels are NaN in bins where "
+        f"session {name}: {(share > 0).sum()} of {len(share)} channels are NaN in bins where "
         f"others are not, so the latents of {lost.sum()} of {len(lost)} bins "
-        f"({100 * lost.mean():.0f}"
-        f" %) are NaN: {labels} of these. encode(..., missing='silence') silences them there.",
+        f"({100 * lost.mean():.0f} %) are NaN: {labels} of these. "
+        "encode(..., missing='silence') silences them there.",
         SpikeLFPWarning,
         stacklevel=3,
     )
-
-
-def _own_statistics(
-    session: xr.Dataset,
-    raw: np.ndarray,
-    train: dict,
-    window_s: float,
-    model: Autoencoder,
-    name: str,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and SD (C,) of the session's own potentials; 0 and 1 for counts."""
-    mean, std = np.zeros(raw.shape[1], np.float32), np.ones(raw.shape[1], np.float32)
-    size = model.sessions[name]
-    channels = slice(0 if isinstance(size, int) else size[0], None)
-    scheme = train.get("scheme", "blocks")
-    use = np.ones(len(raw), bool)
-    if scheme != "paper":
-        split = split_session(session, scheme=scheme, window_s=window_s, seed=train.get("seed", 0))
-        use = split.to_numpy() == TRAIN
-    mean[channels], std[channels] = channel_statistics(raw[:, channels], use)
-    return mean, std
 
 
 def _cover(runs: np.ndarray, length: int) -> list[tuple[int, np.ndarray]]:
@@ -255,10 +198,10 @@ def _cover(runs: np.ndarray, length: int) -> list[tuple[int, np.ndarray]]:
     shorter than a window is one window.
     """
     by_size: dict[int, list[int]] = {}
-    for start, stop in runs:
-        size = min(length, int(stop - start))
-        starts = np.arange(start, stop - size + 1, max(1, size // 2))
+    for start, stop in runs.tolist():
+        size = min(length, stop - start)
+        starts = by_size.setdefault(size, [])
+        starts += range(start, stop - size + 1, max(1, size // 2))
         if starts[-1] + size < stop:  # one more, flush with the end
-            starts = np.append(starts, stop - size)
-        by_size.setdefault(size, []).extend(starts.tolist())
+            starts.append(stop - size)
     return [(size, np.array(starts)) for size, starts in by_size.items()]

@@ -20,20 +20,11 @@ from spikelfp_lab.models.device import pick_device
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together; by default the only one.
+    """This process, of ``rank``, among the ``count`` that train together; by default the only one.
 
-    Every process calls :meth:`sum`, :meth:`any` and :meth:`together` the same number of times and
-    in the same order: each waits for the others there.
+    Every process calls :meth:`sum`, :meth:`gather`, :meth:`any` and :meth:`together` equally often
+    and in the same order: each waits for the others there.
 
-    Attributes
-    ----------
-    device : torch.device
-        Of this process.
-    rank, count : int
-        Which process this is, from 0, of how many.
-
-    Examples
-    --------
     >>> alone = Processes(torch.device("cpu"))
     >>> alone.is_main, alone.sum(torch.ones(2)).tolist(), list(alone.own(3))
     (True, [1.0, 1.0], [0, 1, 2])
@@ -48,16 +39,8 @@ class Processes:
     def join(cls, device: str | torch.device = "auto") -> Self:
         """Join the others that ``torchrun`` started, if it started more than one.
 
-        Parameters
-        ----------
-        device : str or torch.device
-            "auto" and "cuda" are, for each process, the GPU of its place on its machine.
-
-        Raises
-        ------
-        ConfigError
-            Accelerate is not installed, a machine has fewer GPUs than processes, or all processes
-            are sent to one GPU.
+        "auto" and "cuda" are, for each process, the GPU of its place on its machine. A ConfigError
+        without Accelerate, or without a GPU for each process.
         """
         place = pick_device(device)
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -71,13 +54,8 @@ class Processes:
             ) from error
         if place.type == "cuda":
             place = _own_gpu(place)
-        try:
-            accelerator = Accelerator(cpu=place.type == "cpu")
-        except ValueError as error:  # Accelerate is set up once a process
-            raise ConfigError(_OTHER_DEVICE.format(place.type)) from error
-        if accelerator.device.type != place.type:
-            raise ConfigError(_OTHER_DEVICE.format(place.type))
-        return cls(place, accelerator.process_index, accelerator.num_processes, accelerator.reduce)  # type: ignore[arg-type]
+        all_ = Accelerator(cpu=place.type == "cpu")
+        return cls(place, all_.process_index, all_.num_processes, all_.reduce)  # type: ignore[arg-type]
 
     @property
     def is_main(self) -> bool:
@@ -85,22 +63,17 @@ class Processes:
         return self.rank == 0
 
     def own(self, shards: int) -> range:
-        """This process's part of so many shards; a :class:`ConfigError` unless all processes get
-        the same number.
-        """
+        """This process's part of so many shards, which all processes must share evenly."""
         if shards % self.count:
             raise ConfigError(
                 f"{self.count} processes cannot share TrainConfig(shards={shards}) evenly: set "
-                f"shards to {self.count} or a multiple of it, and batch to a "
-                f"multiple of shards, or start a number of processes that divides {shards}"
+                f"shards to {self.count} or a multiple of it, and batch to a multiple of shards"
             )
         each = shards // self.count
         return range(self.rank * each, (self.rank + 1) * each)
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over processes of a tensor of the same shape in each, the same to the last bit in
-        all of them.
-        """
+        """The sum over processes of a tensor of the same shape in each, equal to the last bit."""
         if self.reduce is None:
             return tensor
         return self.reduce(tensor.to(self.device), "sum").to(tensor.device)
@@ -133,24 +106,12 @@ class Processes:
             )
 
 
-_OTHER_DEVICE = (
-    "this process has trained on another kind of device than {0!r} before: under torchrun, give "
-    "all calls of a script the same device"
-)  # fmt: skip
-
-
 def _own_gpu(asked: torch.device) -> torch.device:
     """The GPU of this process's place on its machine."""
     place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if asked.index not in (None, place):
+    if place >= gpus or asked.index not in (None, place):
         raise ConfigError(
-            f"device {str(asked)!r} sends all processes to one GPU: under torchrun use "
-            "device='auto'"
-        )
-    if place >= gpus:
-        raise ConfigError(
-            f"torchrun started process {place} of this machine, which has {gpus} "
-            f"GPU{'s' * (gpus > 1)}: "
-            "set --nproc-per-node to the number of GPUs, or train with device='cpu'"
+            f"process {place} of this machine, which has {gpus} GPUs, cannot train on {asked}: set "
+            "--nproc-per-node to the number of GPUs and device='auto', or device='cpu'"
         )
     return torch.device("cuda", place)

@@ -222,7 +222,7 @@ def test_a_read_only_folder_is_known_before_a_training_starts(read_only, study, 
     assert (
         again.model(single(again, "lfp", "I/s03", 0)).digest() == finished
     )  # what is finished can be used, without a word
-    monkeypatch.setattr("spikelfp_lab.training.pretraining.fit", never)
+    monkeypatch.setattr("spikelfp_lab.training.loop.fit", never)
     with pytest.raises(DataError, match=r"nothing may be written.*Choose another folder"):
         again.model(pretrained(again, "spikes", 0))
 
