@@ -52,10 +52,9 @@ def dense(model: Autoencoder, values: torch.Tensor) -> torch.Tensor:
         torch.where(dropped, model.predictor.mask_token + space, tokens), positions
     )
     states = model.predictor.transformer(model.predictor.narrow(latents), positions)
-    predicted = model.predictor.read_out.shared(states)
-    wanted = model.tokenizer.patches(values, "I/s01", fill=0.0).flatten(1, 2)
-    patch = torch.arange(n_tokens).expand(len(values), -1) % patches
-    return model.mean_loss(predicted, wanted, "I/s01", patch, use=dropped)
+    index = torch.arange(n_tokens).expand(len(values), -1)
+    use = model.tokenizer.spread(dropped.unflatten(1, (-1, patches)).squeeze(-1), "I/s01")
+    return model.mean_loss(model.predictor.read_out, states, values, "I/s01", index, use)
 
 
 STEPS = {"dense": dense, "visible only": visible_only, "half predicted": half_predicted}

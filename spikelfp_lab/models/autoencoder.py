@@ -7,15 +7,12 @@ masked pass (arXiv 2512.12461, section 3):
 
 1. a random 60 % of the tokens are dropped: the encoder never sees them, nor does the tokenizer's
    convolution see their values
-2. values (B, T, C) -> visible tokens (B, 0.4 * N, d), N = T * P
-3. visible tokens -> transformer -> latents
-4. a mask token plus its space row stands in for each dropped one; in the predictor these attend to
+2. values (B, T, C) -> visible tokens (B, 0.4 * N, d), N = T * P -> transformer -> latents
+3. a mask token plus its space row stands in for each dropped one; in the predictor these attend to
    the latents
-5. a linear layer gives S values for each dropped token: log-rates of spike counts, or potentials
-6. loss on these, padding left out
+4. a linear layer gives S values for each dropped token: log-rates of spike counts, or potentials
+5. loss on these, padding left out
 """
-
-from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
@@ -24,7 +21,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from spikelfp_lab._guard import reading
@@ -37,11 +34,8 @@ from spikelfp_lab.models.transformer import OutputLayer, Predictor, Transformer
 Modality = Literal["spikes", "lfp", "both"]
 Size = int | tuple[int, int]  # units, or channels, or both
 
-VARIABLES: dict[Modality, tuple[str, ...]] = {
-    "spikes": ("spikes",),
-    "lfp": ("lfp",),
-    "both": ("spikes", "lfp"),
-}
+VARIABLES: dict[str, tuple[Modality, ...]]
+VARIABLES = {"spikes": ("spikes",), "lfp": ("lfp",), "both": ("spikes", "lfp")}
 """What a model of each modality reads of a session."""
 DIMS = {"spikes": "unit", "lfp": "channel"}
 
@@ -89,11 +83,9 @@ class Autoencoder(nn.Module):
         self.config, self.bin_size_s = config, bin_size_s
         self.modality: Modality = modality
         self.tokenizer = TOKENIZERS[modality](config)
-        self.transformer = Transformer(
-            config.width, config.layers, config.heads, config.mlp_ratio, config.dropout
-        )
+        self.transformer = Transformer(config, config.width, config.layers)
         patch = self.tokenizer.patch
-        self.read_out = OutputLayer(config.width, patch, affine=config.affine_space)
+        self.read_out = OutputLayer(config, config.width, patch)
         self.predictor = Predictor(config, patch) if config.predictor_layers else None
         self.behavior_head: nn.Linear | None = None
         if n_behavior:
@@ -118,11 +110,10 @@ class Autoencoder(nn.Module):
         return total.hexdigest()[:12]
 
     def __repr__(self) -> str:
-        millions, made_by = (
-            sum(p.numel() for p in self.parameters()) / 1e6,
-            self.info.get("made_by"),
+        millions = sum(p.numel() for p in self.parameters()) / 1e6
+        what = (
+            f"{self.modality}, {millions:.2f} M parameters, {self.info.get('made_by', 'untrained')}"
         )
-        what = f"{self.modality}, {millions:.2f} M parameters, {made_by or 'untrained'}"
         return f"<Autoencoder of {what}; sessions: {', '.join(self.sessions)}>"
 
     @property
@@ -204,7 +195,7 @@ class Autoencoder(nn.Module):
         name: str,
         *,
         mask: MaskConfig,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
         targets: Tensor | None = None,
     ) -> Tensor:
         """Masked-autoencoding loss, (), of a batch of counts or z-scored potentials (B, T, C).
@@ -214,38 +205,30 @@ class Autoencoder(nn.Module):
         not ``values`` (an augmented input); ``generator`` draws the mask.
         """
         assert self.predictor is not None
-        session, table, hidden = self.tokenizer.index(name), self.tokenizer.rows(name), None
+        table, hidden = self.tokenizer.rows(name), torch.zeros_like(values, dtype=torch.bool)
         if mask.units:
             draw = torch.rand(values.shape, generator=generator, device=values.device)
             hidden = draw < mask.units
         patches, unseen = len(table), hidden
         visible, dropped = self.draw_mask(values, name, mask=mask, generator=generator)
-        predict = dropped[:, : max(1, round(dropped.shape[1] * mask.predicted))]
         if self.modality != "spikes":  # a convolution would carry dropped tokens into visible ones
-            n_tokens = visible.shape[1] + dropped.shape[1]
-            gone = values.new_zeros((len(values), n_tokens), dtype=torch.bool)
-            gone = gone.scatter(1, dropped, True).unflatten(1, (-1, patches))
-            gone = self.tokenizer.spread(gone, name)
-            unseen = gone if hidden is None else gone | hidden
-        latents = self.transformer(
-            self.tokenizer(values, name, hidden=unseen, keep=visible), visible // patches
-        )
+            seen = values.new_zeros((len(values), values.shape[1] * patches), dtype=torch.bool)
+            seen = seen.scatter(1, visible, True).unflatten(1, (-1, patches))
+            unseen = hidden | ~self.tokenizer.spread(seen, name)
+        tokens = self.tokenizer(values, name, hidden=unseen, keep=visible)
+        latents = self.transformer(tokens, visible // patches)
+        predict = dropped[:, : max(1, round(dropped.shape[1] * mask.predicted))]
         masks = self.predictor.mask_token + row_by_patch(table, predict % patches)
         states = self.predictor(masks, predict // patches, latents, visible // patches)
-        predicted = self.predictor.read_out(states, session, predict % patches)
 
-        wanted = self.tokenizer.patches(values if targets is None else targets, name, fill=0.0)
-        wanted = wanted.flatten(1, 2)
-        loss = self.mean_loss(predicted, take(wanted, predict), name, predict % patches)
-        if hidden is None:
+        wanted = values if targets is None else targets
+        loss = self.mean_loss(self.predictor.read_out, states, wanted, name, predict)
+        if not mask.units:
             return loss
-        place = visible % patches
-        direct = self.read_out(latents, session, place)
-        asked = take(self.tokenizer.patches(hidden, name, fill=False).flatten(1, 2), visible)
-        return loss + self.mean_loss(direct, take(wanted, visible), name, place, use=asked)
+        return loss + self.mean_loss(self.read_out, latents, wanted, name, visible, use=hidden)
 
     def draw_mask(
-        self, values: Tensor, name: str, *, mask: MaskConfig, generator: torch.Generator | None
+        self, values: Tensor, name: str, *, mask: MaskConfig, generator: Generator | None
     ) -> tuple[Tensor, Tensor]:
         """Which tokens of a batch (B, T, C) are visible, (B, K), and which are dropped, (B, N - K):
         their places in time-major order, in a random order, which attention does not mind.
@@ -260,11 +243,9 @@ class Autoencoder(nn.Module):
         """Loss of a linear read-out of token latents (B, T, P, d) against ``wanted`` (B, T, C),
         nothing dropped: the first term of Eq. 1.
         """
-        place = torch.arange(latents.shape[2], device=wanted.device).repeat(latents.shape[1])
-        place = place.expand(len(latents), -1)
-        predicted = self.read_out(latents.flatten(1, 2), self.tokenizer.index(name), place)
-        wanted = self.tokenizer.patches(wanted, name, fill=0.0).flatten(1, 2)
-        return self.mean_loss(predicted, wanted, name, place)
+        tokens = latents.flatten(1, 2)
+        index = torch.arange(tokens.shape[1], device=wanted.device).expand(len(tokens), -1)
+        return self.mean_loss(self.read_out, tokens, wanted, name, index)
 
     def behavior_loss(self, latents: Tensor, wanted: Tensor) -> Tensor:
         """Squared error of the read-out of behavior from latents (B, T, d), against ``wanted`` (B,
@@ -276,26 +257,35 @@ class Autoencoder(nn.Module):
         return (error * known).sum() / (known.sum() * wanted.shape[-1]).clamp(min=1)
 
     def mean_loss(
-        self, predicted: Tensor, wanted: Tensor, name: str, patch: Tensor, use: Tensor | None = None
+        self,
+        read_out: OutputLayer,
+        states: Tensor,
+        wanted: Tensor,
+        name: str,
+        index: Tensor,
+        use: Tensor | None = None,
     ) -> Tensor:
-        """Mean over the real entries (B, N, S) of tokens of patches ``patch`` (B, N), padding and
-        what was not observed left out, and where ``use`` is False.
+        """Mean over the entries of tokens at ``index`` (B, N), read out of their states (B, N,
+        width), against ``wanted`` (B, T, C); padding, what was not observed, and where ``use`` is
+        False left out.
 
         Poisson negative log-likelihood of log-rates for counts (their constant left out), nats;
         squared error for potentials, in variances; of both modalities, the sum of the two means.
         """
-        predicted, device = predicted.float(), wanted.device
-        columns = torch.ones(1, 1, self.n_inputs(name), dtype=torch.bool, device=device)
-        real = self.tokenizer.patches(columns, name, fill=False)[0, 0]  # (P, S)
-        real = real[patch] & wanted.isfinite()
-        real, wanted = real if use is None else real & use, wanted.nan_to_num()
-        counts = self.tokenizer.counts(name, device)[patch].unsqueeze(-1)
+        place = index % len(self.tokenizer.rows(name))
+        predicted = read_out(states, self.tokenizer.index(name), place).float()
+        use = wanted.isfinite() if use is None else use & wanted.isfinite()
+        wanted, use = (
+            take(self.tokenizer.patches(each, name, fill=0).flatten(1, 2), index)
+            for each in (wanted.nan_to_num(), use)
+        )
+        counts = self.tokenizer.counts(name, wanted.device)[place].unsqueeze(-1)
         losses = []
         if self.modality != "lfp":  # log-rate 0, whose exponential is finite, for a potential
             loss = F.poisson_nll_loss(predicted * counts, wanted, log_input=True, reduction="none")
-            losses.append((loss, real & counts))
+            losses.append((loss, use & counts))
         if self.modality != "spikes":
-            losses.append((F.mse_loss(predicted, wanted, reduction="none"), real & ~counts))
+            losses.append((F.mse_loss(predicted, wanted, reduction="none"), use & ~counts))
         means = [(loss * asked).sum() / asked.sum().clamp(min=1) for loss, asked in losses]
         return torch.stack(means).sum()
 
@@ -305,8 +295,8 @@ class Autoencoder(nn.Module):
         if name not in known:
             add = "finetune(model, session)" if self.predictor else "distill(session, teacher)"
             raise CheckpointError(
-                f"session {name!r} is not in this model's vocabulary {list(known)}. Add it by {add} "
-                f"or encode it with a known one's tables, as_session={next(iter(known), None)!r}."
+                f"session {name!r} is not in this model's vocabulary {list(known)}. Add it by "
+                f"{add}, or encode it with known tables, as_session={next(iter(known), None)!r}."
             )
         if known[name] != size:
             raise CheckpointError(

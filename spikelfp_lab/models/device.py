@@ -1,7 +1,5 @@
 """Which device to use, chosen once."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -2,8 +2,6 @@
 length.
 """
 
-from __future__ import annotations
-
 import warnings
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """What a model reads of a session: values, their z-scoring, and identity by label."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

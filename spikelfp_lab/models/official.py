@@ -1,7 +1,5 @@
 """The authors' published checkpoints, read into our model without running code from the file."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ Only the unit (or channel) axis is patched: T steps and P patches give T * P tok
 order, token ``t * P + p``. What is session-specific lives in the *space tables*: one learned row
 for each session and patch. All else is shared between sessions (arXiv 2512.12461, section 3)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

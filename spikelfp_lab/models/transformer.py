@@ -3,8 +3,6 @@ what reads its latents: read-outs and the predictor of dropped tokens.
 
 Time enters through the rotary position alone: all patches of a time step share its position."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -86,13 +84,13 @@ class GatedMLP(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each normalized in front and added to what came in."""
 
-    def __init__(self, width: int, heads: int, ratio: int, dropout: float):
+    def __init__(self, config: ModelConfig, width: int):
         super().__init__()
         self.norm1 = nn.RMSNorm(width, eps=NORM_EPS)
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, config.heads)
         self.norm2 = nn.RMSNorm(width, eps=NORM_EPS)
-        self.mlp = GatedMLP(width, ratio)
-        self.dropout = nn.Dropout(dropout)
+        self.mlp = GatedMLP(width, config.mlp_ratio)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, turn: Tensor, context: Context = None) -> Tensor:
         x = x + self.dropout(self.attention(self.norm1(x), turn, context))
@@ -100,16 +98,16 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of blocks and a final norm; ``ratio`` is the hidden width of the MLPs / width."""
+    """A stack of blocks and a final norm."""
 
-    def __init__(self, width: int, layers: int, heads: int, ratio: int = 4, dropout: float = 0.0):
+    def __init__(self, config: ModelConfig, width: int, layers: int):
         super().__init__()
-        self.head_width = width // heads
-        self.blocks = nn.ModuleList(Block(width, heads, ratio, dropout) for _ in range(layers))
+        self.head_width = width // config.heads
+        self.blocks = nn.ModuleList(Block(config, width) for _ in range(layers))
         self.norm = nn.RMSNorm(width, eps=NORM_EPS)
 
     def forward(
-        self, x: Tensor, positions: Tensor, *, context: Context = None, every_layer: bool = False
+        self, x: Tensor, positions: Tensor, context: Context = None, *, every_layer: bool = False
     ) -> Tensor:
         """Tokens (B, N, d) at integer time steps ``positions`` (N,) or (B, N) -> (B, N, d).
 
@@ -132,10 +130,10 @@ class OutputLayer(nn.Module):
     its own.
     """
 
-    def __init__(self, width: int, patch: int, *, affine: bool):
+    def __init__(self, config: ModelConfig, width: int, patch: int):
         super().__init__()
         self.shared = nn.Linear(width, patch)
-        self.affine = affine
+        self.affine = config.affine_space
         self.own = nn.ParameterList()  # one (P, width, S) table a session, in the order of sessions
 
     def add_session(self, patches: int) -> None:
@@ -156,18 +154,17 @@ class Predictor(nn.Module):
 
     def __init__(self, config: ModelConfig, patch: int):
         super().__init__()
-        width, layers, heads = config.predictor_width, config.predictor_layers, config.heads
+        width = config.predictor_width
         self.mask_token = nn.Parameter(0.02 * torch.randn(config.width))
         self.narrow = nn.Linear(config.width, width)
-        self.transformer = Transformer(width, layers, heads, config.mlp_ratio, config.dropout)
-        self.read_out = OutputLayer(width, patch, affine=config.affine_space)
+        self.transformer = Transformer(config, width, config.predictor_layers)
+        self.read_out = OutputLayer(config, width, patch)
 
     def forward(self, masks: Tensor, at: Tensor, latents: Tensor, latents_at: Tensor) -> Tensor:
         """Mask tokens (B, K, d) at time steps ``at`` (B, K) and latents of visible tokens -> (B, K,
         width).
         """
-        context = (self.narrow(latents), latents_at)
-        return self.transformer(self.narrow(masks), at, context=context)
+        return self.transformer(self.narrow(masks), at, (self.narrow(latents), latents_at))
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Batches: the windows of one session, on the device, so that nothing is padded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 

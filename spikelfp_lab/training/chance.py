@@ -7,8 +7,6 @@ shown counts on and beat that too, so it must also explain half as much again as
 networks of the same shape with random weights.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

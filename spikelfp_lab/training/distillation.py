@@ -3,8 +3,6 @@
 The loss is Eq. 1 of arXiv 2512.12461, ``squared error(LFP, linear(z_lfp)) + 5 * (1 - mean
 cos(z_lfp[t], z_spike[t]))``, or Eq. 3, where behavior takes the place of the LFP."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -5,8 +5,6 @@ stopping. Random numbers are seeded anew at every step from (seed, step, shard),
 is written at every validation, so that a run killed at any moment and started again ends, on the
 CPU, with the same weights bit for bit; with another number of processes, the same to rounding."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence

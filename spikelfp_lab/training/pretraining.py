@@ -2,8 +2,6 @@
 3).
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from functools import partial

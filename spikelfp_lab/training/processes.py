@@ -3,8 +3,6 @@
 ``torchrun`` starts the processes, Hugging Face Accelerate connects them. Without ``torchrun`` there
 is one process, for which all of this does nothing and nothing further is imported."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Folders of trainings: what is finished is found, what is not goes on, what differs is refused."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -7,8 +7,6 @@ is drawn depends on (seed, step, shard) alone, which lets a killed run go on exa
 stopped: one process takes all shards in turn, several take some each, and their gradients are
 summed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 

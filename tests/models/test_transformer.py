@@ -1,6 +1,7 @@
 import torch
 from torch.nn import functional as F
 
+from spikelfp_lab import ModelConfig
 from spikelfp_lab.models.transformer import Attention, Transformer, rotary, rotate
 
 
@@ -18,7 +19,7 @@ def test_rotation_keeps_lengths_and_sees_only_relative_time():
 
 def test_output_follows_a_permutation_of_the_tokens_and_no_shift_of_all_positions():
     torch.manual_seed(0)
-    model = Transformer(32, 2, 4).eval()
+    model = Transformer(ModelConfig(heads=4), 32, 2).eval()
     x, positions, order = torch.randn(2, 12, 32), torch.arange(12), torch.randperm(12)
     out, close = model(x, positions), {"atol": 1e-5, "rtol": 1e-5}
     torch.testing.assert_close(out[:, order], model(x[:, order], positions[order]), **close)
