@@ -15,7 +15,7 @@ masked pass (arXiv 2512.12461, section 3):
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from spikelfp_lab._guard import reading
 from spikelfp_lab.configs import MaskConfig, ModelConfig
-from spikelfp_lab.errors import CheckpointError, ConfigError
+from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models import checkpoint
 from spikelfp_lab.models.tokenizers import TOKENIZERS, row_by_patch, take
 from spikelfp_lab.models.transformer import OutputLayer, Predictor, Transformer
@@ -89,7 +89,7 @@ class Autoencoder(nn.Module):
         self.predictor = Predictor(config, patch) if config.predictor_layers else None
         self.behavior_head: nn.Linear | None = None
         if n_behavior:
-            self.add_behavior(n_behavior)
+            self.behavior_head = nn.Linear(config.width, n_behavior)
         self.history = pd.DataFrame()
         self.info: dict = {}
         self.labels: dict[str, dict[str, list[str]]] = {}  # session -> "unit", "channel" -> labels
@@ -126,9 +126,12 @@ class Autoencoder(nn.Module):
         size = self.tokenizer.sizes[name]
         return size if isinstance(size, int) else sum(size)
 
-    def add_behavior(self, n_behavior: int) -> None:
-        """Give the model a linear read-out of behavior, to be trained with it."""
-        self.behavior_head = nn.Linear(self.config.width, n_behavior)
+    def add_behavior(self, axes: Sequence[str]) -> None:
+        """Give the model a linear read-out of behavior, if it has none, to be trained with it."""
+        head = self.behavior_head or nn.Linear(self.config.width, len(axes))
+        if head.out_features != len(axes):
+            raise DataError(f"the model reads out {head.out_features} axes of behavior, not {axes}")
+        self.behavior_head = head
 
     def add_session(self, name: str, size: Size) -> None:
         """Give a new session tables of its own; a known name raises :class:`CheckpointError`."""
@@ -156,19 +159,11 @@ class Autoencoder(nn.Module):
         modality: Modality | None = None,
         every_layer: bool = False,
     ) -> Tensor:
-        """Latents of the tokens of every time step, (B, T, P, d).
+        """Latents of the tokens of values (B, T, C) of a session: (B, T, P, d).
 
-        Parameters
-        ----------
-        values : Tensor, (B, T, C)
-        name : str
-            Session they were recorded in.
-        steps : Tensor of int64, (B, K), optional
-            Time steps that are shown; the result is (B, K, P, d).
-        modality : {"spikes", "lfp"}, optional
-            Of a model of both: show the tokens of this one alone.
-        every_layer : bool
-            The latents after 0, 1, ... all blocks, (layers + 1, B, T, P, d).
+        Of the time ``steps`` (B, K) alone: (B, K, P, d), the others are not seen. Of one
+        ``modality`` of a model of both: its tokens alone. With ``every_layer``: after 0, 1, ... all
+        blocks, (layers + 1, B, T, P, d).
         """
         batch, time, _ = values.shape
         patches, device, hidden = len(self.tokenizer.rows(name)), values.device, None
@@ -309,20 +304,8 @@ class Autoencoder(nn.Module):
 def load(path: str | Path) -> Autoencoder:
     """Read a model that :meth:`Autoencoder.save` wrote, here or in version 0.1.0.
 
-    Parameters
-    ----------
-    path : str or Path
-        The folder.
-
-    Returns
-    -------
-    Autoencoder
-        On the CPU, in eval mode.
-
-    Raises
-    ------
-    CheckpointError
-        Missing, damaged, or of another format. Nothing in the files is executed.
+    Gives an Autoencoder on the CPU, in eval mode. Raises CheckpointError where the folder is
+    missing, damaged, or of another format. Nothing in the files is executed.
     """
     path = Path(path)
     with reading(path, checkpoint.DAMAGED, checkpoint.CURE, kind=CheckpointError):

@@ -30,15 +30,14 @@ def encode(
 ) -> xr.DataArray:
     """Latents of a session.
 
-    A model of both modalities reads the session's spikes, its LFP, or both, whichever it has. The
-    session is read in windows that overlap by half; a bin's latent is the mean of its windows',
-    weighted by a triangle, so that there is no seam. No window crosses a gap or a trial's edge.
+    It is read in windows that overlap by half; a bin's latent is the mean of its windows', weighted
+    by a triangle, so that there is no seam. No window crosses a gap or a trial's edge. A model of
+    both modalities reads spikes, LFP, or both, whichever the session has.
 
     Parameters
     ----------
     model : Autoencoder
-        From :func:`~spikelfp_lab.pretrain`, :func:`~spikelfp_lab.distill`, ... or
-        :func:`~spikelfp_lab.load`.
+        From ``pretrain``, ``distill``, ... or ``load``.
     session : Dataset or DataTree leaf
         A session with the model's modality.
     as_session : str, optional
@@ -59,18 +58,15 @@ def encode(
     Returns
     -------
     DataArray, (time, latent) float32
-        On the session's clock; NaN where the session has no usable data. ``attrs``: ``session``
-        (of the data), ``encoded_as``, ``modality``, ``digest`` (of the model), and ``scheme``,
-        ``window_s``, ``seed`` of the training's split, which ``decode`` then uses.
+        On the session's clock; NaN where the session has no usable data. ``attrs``: ``session``,
+        ``encoded_as``, ``modality``, ``digest`` (of the model), and ``scheme``, ``window_s``,
+        ``seed`` of the training's split, which ``decode`` then uses.
 
     Raises
     ------
-    CheckpointError
-        Unknown session, other units or channels (those that the model knows by label are put in
-        its order; under ``as_session`` units are matched by place), another bin size, or a session
-        without the model's modality.
-    ConfigError
-        The model has no such layer.
+    CheckpointError, ConfigError
+        Unknown session, other labels of units or channels (their order may differ), another bin
+        size or modality; no such layer.
 
     Examples
     --------

@@ -46,8 +46,7 @@ def in_order_of(
     """The session with units and channels in the order of the model's session ``name``.
 
     Channels are matched by label; units too, but only within their own session (``own_name``, by
-    default ``name``): another session's units are others, whatever they are called. Without
-    labels (models of version 0.1.0 and the authors'), by place, which is said once a model.
+    default ``name``). Without labels (models of 0.1.0 and the authors'), by place, which is said.
     """
     found, known = labels_of(session), model.labels.get(name) or {}
     for variable in VARIABLES[model.modality] if name in model.sessions else ():

@@ -35,8 +35,7 @@ def load_official(
     """Read a checkpoint of the code that the method's authors published.
 
     Sizes and sessions are read off the parameters. Tokens and latents are those of the authors'
-    code, but for the latents' scale: their pooling over P patches divides by P + 1, ours by P. What
-    else a checkpoint has (decoders, mask tokens) is named in ``info["left_out"]``.
+    code, but for the latents' scale: their pooling over P patches divides by P + 1, ours by P.
 
     Parameters
     ----------
@@ -51,15 +50,13 @@ def load_official(
     Returns
     -------
     Autoencoder
-        On the CPU, in eval mode, of modality "lfp" or "spikes": ``encode(model, session,
-        as_session=name)`` reads a session of yours, z-scored by its own statistics.
+        On the CPU, in eval mode, for ``encode(model, session, as_session=name)``; what else the
+        file had is named in ``info["left_out"]``.
 
     Raises
     ------
-    CheckpointError
-        Missing, damaged, not of this layout, or it holds objects other than tensors.
-    ConfigError
-        ``sizes`` names an unknown session, or a size that does not fit its number of patches.
+    CheckpointError, ConfigError
+        Missing, damaged, not of this layout, or objects other than tensors; ``sizes`` do not fit.
 
     References
     ----------

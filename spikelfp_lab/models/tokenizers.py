@@ -38,8 +38,7 @@ def map_by_patch(tokens: Tensor, maps: Tensor, patch: Tensor) -> Tensor:
 class Tokenizer(nn.Module):
     """What all tokenizers share: patching, padding and the space tables.
 
-    With ``affine`` each session and patch has a learned (d, d) map too, started at the identity, in
-    front of its space row; the paper has the row alone.
+    When affine, each session and patch has a (d, d) map too, started at the identity.
     """
 
     def __init__(self, patch: int, width: int, affine: bool):
@@ -92,10 +91,8 @@ class Tokenizer(nn.Module):
 
 class SpikeTokenizer(Tokenizer):
     """Counts -> tokens: a table over the counts 0 ... ``max_count`` (larger ones clamped) and
-    padding, d / S numbers a unit; a token is the concatenation of its S units' rows.
-
-    The table is applied as a one-hot product, whose backward is much faster on the CPU than that
-    of a look-up.
+    padding, d / S numbers a unit, concatenated. It is applied as a one-hot product, whose backward
+    is much faster on the CPU than that of a look-up.
     """
 
     def __init__(self, config: ModelConfig):
@@ -121,12 +118,10 @@ class SpikeTokenizer(Tokenizer):
 
 
 class LFPTokenizer(Tokenizer):
-    """Z-scored potentials -> tokens: a causal, dilated convolution, S channels in and d numbers
-    out, shared by all patches.
+    """Z-scored potentials -> tokens: a causal, dilated convolution of all patches.
 
     As in the authors' code it runs along the token axis, patches interleaved: tap k of token n
-    reads token n - k * dilation. With one patch that is a convolution over time; with more, taps
-    reach the neighboring patches of the same and the steps before."""
+    reads token n - k * dilation, with several patches those beside it too."""
 
     def __init__(self, config: ModelConfig):
         super().__init__(config.channel_patch, config.width, config.affine_space)
@@ -144,11 +139,10 @@ class LFPTokenizer(Tokenizer):
 
 
 class BothTokenizer(nn.Module):
-    """Spikes and LFP side by side: the tokens of a time step are those of its units' patches, then
-    those of its channels'.
+    """Spikes and LFP side by side: a time step's tokens are those of its units, then its channels.
 
-    Values are (B, T, U + C), counts first; a session's size is the pair (U, C). Each modality has
-    the tokenizer, and the tables, that it has alone; the narrower patch is padded to the wider."""
+    Values are (B, T, U + C), counts first; a session's size is the pair (U, C). The narrower patch
+    is padded to the wider."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()

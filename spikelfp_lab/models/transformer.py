@@ -31,10 +31,9 @@ def rotary(positions: Tensor, head_width: int) -> Tensor:
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
     """Rotate each head of ``x`` (B, N, heads, head_width); number ``i`` of its first half and of
-    its second are a plane (half-split convention).
+    its second are a plane, and come out side by side, the same for queries and keys.
 
-    One complex product is half the memory traffic of cosines and sines on the halves. It leaves the
-    numbers of a plane side by side, the same for queries and keys, so that their products stay."""
+    One complex product is half the memory traffic of cosines and sines on the halves."""
     first, second = x.float().unflatten(-1, (2, -1)).unbind(-2)
     if torch.compiler.is_compiling():  # which makes one kernel of this, but none of complex numbers
         cos, sin = turn.unbind(-1)
@@ -109,11 +108,10 @@ class Transformer(nn.Module):
     def forward(
         self, x: Tensor, positions: Tensor, context: Context = None, *, every_layer: bool = False
     ) -> Tensor:
-        """Tokens (B, N, d) at integer time steps ``positions`` (N,) or (B, N) -> (B, N, d).
+        """Tokens (B, N, d) at time steps ``positions`` (N,) or (B, N) -> (B, N, d).
 
-        With ``context``, other tokens (B, M, d) and their positions, attention goes to these
-        instead. With ``every_layer`` the result is what would come out after 0, 1, ... all blocks,
-        (layers + 1, B, N, d), each under the final norm."""
+        With ``context``, other tokens and their positions, attention goes to these instead. With
+        ``every_layer``: after 0, 1, ... all blocks, (layers + 1, B, N, d), each normalized."""
         x = x.to(self.norm.weight.dtype)  # products may be in bf16, what they are added to is not
         turn = rotary(positions, self.head_width)
         other = None if context is None else (context[0], rotary(context[1], self.head_width))
@@ -126,9 +124,7 @@ class Transformer(nn.Module):
 
 
 class OutputLayer(nn.Module):
-    """Linear read-out of S values for each token; when affine, each session and patch adds a map of
-    its own.
-    """
+    """Linear read-out of S values for each token; when affine, with a map a session and patch."""
 
     def __init__(self, config: ModelConfig, width: int, patch: int):
         super().__init__()
@@ -161,18 +157,14 @@ class Predictor(nn.Module):
         self.read_out = OutputLayer(config, width, patch)
 
     def forward(self, masks: Tensor, at: Tensor, latents: Tensor, latents_at: Tensor) -> Tensor:
-        """Mask tokens (B, K, d) at time steps ``at`` (B, K) and latents of visible tokens -> (B, K,
-        width).
-        """
+        """Mask tokens (B, K, d) at time steps, and latents at theirs -> (B, K, width)."""
         return self.transformer(self.narrow(masks), at, (self.narrow(latents), latents_at))
 
 
 @contextmanager
 def compiled(model: nn.Module, enabled: bool = True) -> Iterator[None]:
-    """Within this context all blocks of ``model`` are compiled by :func:`torch.compile`, once for
-    all.
-
-    Blocks alone: what is around them differs from session to session. Their weights stay in place.
+    """Within this context all blocks of ``model`` are compiled, once for all; no more than the
+    blocks, since what is around them differs from session to session.
     """
     blocks = [part for part in model.modules() if isinstance(part, Block)] if enabled else []
     for block in blocks:

@@ -60,9 +60,7 @@ def split_options(train: TrainConfig) -> dict:
 def windows_of(
     session: xr.Dataset, train: TrainConfig, variables: Sequence[str], part: str = "train"
 ) -> np.ndarray:
-    """First bins of every window, or of validation windows that do not overlap, in which none of
-    the variables is missing.
-    """
+    """First bins of all windows without NaN; of validation windows, that do not overlap."""
     check_variables(session, variables)
     split, stride = split_session(session, **split_options(train)), 1 if part == "train" else None
     length = bins_in(train.window_s, bin_size_s=session.attrs["bin_size_s"])
@@ -91,8 +89,7 @@ def prepare(
 ) -> SessionWindows:
     """Split a session, z-score its LFP on training time, and find its windows.
 
-    No window is missing (NaN) ``finite`` variables. With ``behavior`` that is a target, (time,
-    axis), z-scored by training time; NaN where it is not known.
+    No window lacks (NaN) ``finite`` variables. ``behavior`` becomes a target, z-scored too.
     """
     variables = VARIABLES[modality]
     check_variables(session, (*variables, *(["behavior"] if behavior else [])))
@@ -132,7 +129,7 @@ def prepare(
 
 
 def behavior_axes(sessions: Mapping[str, xr.Dataset]) -> tuple[str, ...]:
-    """Names of the behavior that all of the sessions have; a difference is a :class:`DataError`."""
+    """Names of the behavior that all of the sessions have."""
     axes = {
         tuple(map(str, session["behavior_dim"].to_numpy())) if "behavior" in session else ()
         for session in sessions.values()
@@ -160,10 +157,8 @@ def add_to_vocabulary(model: Autoencoder, known: KnownSession) -> None:
 
 
 def augment(values: Tensor, train: TrainConfig, counts: int = 0) -> Tensor:
-    """Silence random units (channels) of each window and add noise, as
-    :class:`~spikelfp_lab.TrainConfig` says; the first ``counts`` of values (B, T, C) get no noise.
-
-    Random numbers come from torch's global generator, which the training loop seeds at each step.
+    """Silence random units (channels) of each window of values (B, T, C) and add noise, but not to
+    the first ``counts``, as :class:`~spikelfp_lab.TrainConfig` says.
     """
     batch, _, columns = values.shape
     if train.drop_inputs:

@@ -28,9 +28,8 @@ MOST_WINDOWS = 512  # of training time
 
 
 def hidden_r2(model: Autoencoder, windows: SessionWindows) -> float:
-    """Explained variance of hidden counts on validation time, the median over units.
-
-    0 is each unit's mean rate. ``model`` is on the windows' device, in eval mode.
+    """Explained variance of hidden counts on validation time, the median over units; 0 is each
+    unit's mean rate. ``model`` is on the windows' device, in eval mode.
     """
     tiles = windows.train[np.flatnonzero(np.diff(windows.train // windows.length, prepend=-1))]
     some = np.linspace(0, len(tiles) - 1, min(MOST_WINDOWS, len(tiles))).round().astype(int)
@@ -78,9 +77,7 @@ def _collect(
 
 
 def _median_r2(fitted: tuple[Tensor, ...], tested: tuple[Tensor, ...], penalty: float) -> float:
-    """Median over units of 1 - error / error of the mean rate, where there are spikes to
-    explain.
-    """
+    """Median over units of 1 - error / error of the mean rate, where there are spikes."""
     center, scale = fitted[0].mean(0), fitted[0].std(0) + 1e-9
     (x, counts, hidden), (x_val, counts_val, hidden_val) = (
         ((latents - center) / scale, *rest) for latents, *rest in (fitted, tested)

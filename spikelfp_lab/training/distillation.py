@@ -41,9 +41,7 @@ def alignment(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def center_latents(latents: np.ndarray, use: np.ndarray, how: str) -> np.ndarray:
-    """Latents (time, latent) less their mean over the time in ``use``; "scale": over their SD too;
-    "none": as they are.
-    """
+    """Latents (time, latent) less their mean in ``use``; "scale": over their SD too."""
     if how == "none":
         return latents
     mean = np.nanmean(latents[use], axis=0)
@@ -71,12 +69,10 @@ def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarra
 
 
 class Distillation(Objective):
-    """The objective of a student: align with the teacher, and reconstruct LFP (or regress
-    behavior).
+    """Align with the teacher, and reconstruct LFP (or regress behavior).
 
     On validation windows there is also the alignment that remains once each side's mean is taken
-    away, which is what ranks students of Eq. 1. Those of Eq. 3, which have labels, are ranked by
-    the error of behavior, as supervised models without a teacher are.
+    away: it ranks students of Eq. 1. Those of Eq. 3 are ranked by the error of behavior.
     """
 
     def terms(
@@ -135,21 +131,14 @@ def distill(
     overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> Autoencoder:
-    """Train an LFP student to reproduce the latents of a frozen spike teacher.
-
-    The teacher reads each session once, in eval mode and unmasked; its latents are kept. Of several
-    processes each encodes its own sessions. The student starts from random weights.
+    """Train an LFP student, from random weights, to reproduce the latents of a spike teacher.
 
     Parameters
     ----------
     sessions : Dataset, DataTree, or mapping of str to Dataset
-        Sessions with spikes and LFP that the teacher knows. One is the paper's default, several its
-        extension A.12.
+        Sessions with spikes and LFP that the teacher knows: one, or several (A.12 of the paper).
     teacher : Autoencoder, or mapping of str to Autoencoder or DataArray
-        A spike model, see :func:`~spikelfp_lab.pretrain` and :func:`~spikelfp_lab.finetune`. Or,
-        for each session, the model that was trained on it or the latents to reproduce themselves,
-        (time, latent) on its clock; those of :func:`~spikelfp_lab.encode` say in their attributes
-        how time was split.
+        A spike model; or for each session its model, or latents (time, latent) on its clock.
     preset : {"smoke", "demo", "paper"}
         Where configs come from that are not given.
     model : ModelConfig, optional
@@ -159,32 +148,22 @@ def distill(
     shuffle_teacher : bool
         The control of a teacher whose latents are shuffled in time, in stretches of a window.
     force : bool
-        Distill from a teacher that is no better than chance too (a control), which is refused
-        otherwise: one from whose latents a linear read-out tells hidden spike counts no better
-        than each unit's mean rate does, or the latents of random weights
-        (:mod:`spikelfp_lab.training.chance`), and that, if it learned behavior, gives none.
-        Latents in place of a model are taken as they are.
+        Distill from a teacher that is no better than chance too (a control), see
+        :mod:`spikelfp_lab.training.chance`. Latents in place of a model are taken as they are.
     device, progress, folder, overwrite, callbacks
         As in :func:`~spikelfp_lab.pretrain`.
 
     Returns
     -------
     Autoencoder
-        An LFP model with its best weights (best alignment of centered latents on validation
-        windows).
+        An LFP model with its best weights (alignment of centered latents on validation windows).
 
     Raises
     ------
-    CheckpointError
-        The teacher does not know a session.
-    DataError
-        The teacher is no spike model or was trained on another split, widths or, with
-        ``layers="all"``, depths differ, latents are on another clock, a session lacks LFP, spikes,
-        or, with ``target="behavior"``, behavior, or the teacher is no better than chance and
-        ``force`` is not given.
-    ConfigError
-        Latents as a teacher, with ``layers="all"`` or ``frozen=False``, which need the model; or
-        ``train.shards`` does not fit the number of processes that ``torchrun`` started.
+    CheckpointError, DataError, ConfigError
+        The teacher does not know a session; it is no spike model, no better than chance, of another
+        split, width, depth or clock, or a session lacks what is learned; or latents are given where
+        the model is needed (``layers="all"``, ``frozen=False``).
 
     Examples
     --------
@@ -192,8 +171,7 @@ def distill(
     >>> cohort = sl.open_cohort("simulated", n_sessions=1, duration_s=30, progress=False)
     >>> quick = sl.TrainConfig(steps=2, batch=2, window_s=0.5, val_every=2)
     >>> teacher = sl.pretrain(cohort, "spikes", train=quick, progress=False)
-    >>> student = sl.distill(cohort["I/s01"], teacher, train=quick, force=True, progress=False)
-    >>> student.modality
+    >>> sl.distill(cohort, teacher, train=quick, force=True, progress=False).modality
     'lfp'
     """
     named, configs = iterate_sessions(sessions), preset_configs(preset, "distill")
@@ -206,23 +184,26 @@ def distill(
     progress = progress and Processes.join(device).is_main
 
     def ready(session: xr.Dataset, name: str, device: torch.device) -> SessionWindows:
-        one = teachers[name]
-        if isinstance(one, Autoencoder) and not force:
-            refuse_chance(one, session, name, train=train, device=device)
-        options: dict[str, Any] = {"device": device, "progress": progress}
-        latents = _latents(session, name, one, goal.layers, options)
+        one, options = teachers[name], {"device": device, "progress": progress, "as_session": name}
+        if isinstance(one, Autoencoder):
+            if not force:
+                refuse_chance(one, session, name, train=train, device=device)
+            layers = [None] if goal.layers == "last" else range(1, one.config.layers + 1)
+            each = [encode(one, session, layer=layer, **options).to_numpy() for layer in layers]
+            latents = each[0] if goal.layers == "last" else np.stack(each, 1)
+        else:
+            latents = one.transpose("time", ...).to_numpy()
         # As a variable of the session, so that no window is missing any of them.
         flat = latents.reshape(len(latents), -1)
         taught = session.assign(teacher=(("time", "teacher_latent"), flat))
-        options = {"device": device, "behavior": behavior, "finite": ("teacher",)}
-        windows = prepare(taught, name, modality="lfp", train=train, **options)
+        learned: dict[str, Any] = {"behavior": behavior, "finite": ("teacher",)}
+        windows = prepare(taught, name, modality="lfp", train=train, device=device, **learned)
         use = split_session(session, **split_options(train)).to_numpy()
         if shuffle_teacher:  # within each part of the split, so that it leaks nothing either
             latents = latents.copy()
             for part in np.unique(use):
-                rows = np.flatnonzero((use == part) & np.isfinite(flat).all(axis=1))
-                mixed = shuffle_latents(latents[rows], window=windows.length, seed=train.seed)
-                latents[rows] = mixed
+                rows, window = (use == part) & np.isfinite(flat).all(axis=1), windows.length
+                latents[rows] = shuffle_latents(latents[rows], window=window, seed=train.seed)
         targets = {"teacher": center_latents(latents, use == TRAIN, goal.center)}
         if not goal.frozen:
             targets["spikes"] = values_of(session, "spikes")
@@ -236,24 +217,15 @@ def distill(
     first, *others = infos.values()
     digests = {name: _digest(one) for name, one in teachers.items()}
     own = {"shuffle_teacher": shuffle_teacher}
-    return carry_out(
-        "distill",
-        named,
-        "lfp",
-        make,
-        partial(Distillation, goal=goal),
-        {"distill": goal, "train": train},
-        own | {"model": shape.to_dict(), "teacher": digests},
-        own | {"teacher": infos if any(other != first for other in others) else first},
-        ready=ready,
-        teacher=None if goal.frozen else next(iter(teachers.values())),  # one model, as checked
-        behavior=behavior,
-        device=device,
-        progress=progress,
-        folder=folder,
-        overwrite=overwrite,
-        callbacks=callbacks,
-    )
+    recipe = own | {"model": shape.to_dict(), "teacher": digests}
+    info = own | {"teacher": infos if any(other != first for other in others) else first}
+    options: dict[str, Any] = {"device": device, "progress": progress, "folder": folder}
+    options |= {"overwrite": overwrite, "callbacks": callbacks, "behavior": behavior}
+    if not goal.frozen:  # one model, as checked
+        options["teacher"] = next(iter(teachers.values()))
+    goals, learn = {"distill": goal, "train": train}, partial(Distillation, goal=goal)
+    given = (named, "lfp", make, learn, goals, recipe, info)
+    return carry_out("distill", *given, ready=ready, **options)
 
 
 def _digest(teacher: Teacher) -> str:
@@ -261,19 +233,6 @@ def _digest(teacher: Teacher) -> str:
     if isinstance(teacher, Autoencoder):
         return teacher.digest()
     return hashlib.sha256(np.ascontiguousarray(teacher.to_numpy()).tobytes()).hexdigest()[:12]
-
-
-def _latents(
-    session: xr.Dataset, name: str, teacher: Teacher, layers: str, options: dict[str, Any]
-) -> np.ndarray:
-    """What is to be reproduced: (time, latent), or (time, layer, latent) for all layers."""
-    if not isinstance(teacher, Autoencoder):
-        return teacher.transpose("time", ...).to_numpy()
-    options = {"as_session": name} | options
-    if layers == "last":
-        return encode(teacher, session, **options).to_numpy()
-    each = range(1, teacher.config.layers + 1)
-    return np.stack([encode(teacher, session, layer=n, **options).to_numpy() for n in each], 1)
 
 
 def _check(
@@ -285,10 +244,6 @@ def _check(
 ) -> None:
     """Refuse what would leak or make no sense, before anything is trained."""
 
-    def require(condition: bool, message: str) -> None:
-        if not condition:
-            raise DataError(message)
-
     several = len(set(map(id, teachers.values()))) > 1
     latents = not all(isinstance(one, Autoencoder) for one in teachers.values())
     if (latents and goal.layers == "all") or ((latents or several) and not goal.frozen):
@@ -296,27 +251,30 @@ def _check(
             "layers='all' and frozen=False need the teacher itself, one model for all"
         )
     for name, session in named.items():
-        one = teachers.get(name)
+        one, wrong = teachers.get(name), ""
         if one is None or (isinstance(one, Autoencoder) and name not in one.sessions):
             known = list(teachers if one is None else one.sessions)
             cure = "teacher = finetune(teacher, session) first"
             raise CheckpointError(f"the teacher does not know {[name]}, only {known}: {cure}")
         if isinstance(one, Autoencoder):
             width, split, depth = one.config.width, one.info.get("train", {}), one.config.layers
-            text = f"the teacher reads {one.modality!r}; distillation needs a teacher of spikes"
-            require(one.modality == "spikes", text)
-            text = f"layers='all' aligns {model.layers} layers of the student with {depth}: give"
-            require(goal.layers == "last" or depth == model.layers, f"{text} it as many")
+            if one.modality != "spikes":
+                wrong = (
+                    f"the teacher reads {one.modality!r}, not what it needs, a teacher of spikes"
+                )
+            if goal.layers == "all" and depth != model.layers:
+                wrong = f"layers='all' aligns {model.layers} layers with the teacher's {depth}"
         else:
             width, split, bin_size_s = one.sizes["latent"], one.attrs, session.attrs["bin_size_s"]
-            text = f"the latents to reproduce are not on the clock of session {name}"
-            require(same_clock(one["time"], session["time"], bin_size_s=bin_size_s), text)
-        text = f"the student is {model.width} wide, the teacher {width}: give ModelConfig(width="
-        require(width == model.width, f"{text}{width}), the same width")
+            if not same_clock(one["time"], session["time"], bin_size_s=bin_size_s):
+                wrong = f"the latents to reproduce are not on the clock of session {name}"
+        if width != model.width:
+            wrong = f"the student is {model.width} wide: give it the teacher's same width, {width}"
         for key in ("scheme", "seed"):
-            theirs, own = split.get(key, getattr(train, key)), getattr(train, key)
-            text = (
-                f"the teacher's time was split with {key}={theirs!r}, the student's with {own!r}: "
-                f"it knows what the student is tested on. Give TrainConfig({key}={theirs!r})."
-            )
-            require(theirs == own, text)
+            if split.get(key, getattr(train, key)) != getattr(train, key):
+                wrong = (
+                    f"the teacher's time was split with {key}={split[key]!r}, the student's with "
+                    f"{getattr(train, key)!r}, which is tested on what the teacher knows"
+                )
+        if wrong:
+            raise DataError(wrong)

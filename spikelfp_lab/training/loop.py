@@ -7,6 +7,7 @@ CPU, with the same weights bit for bit; with another number of processes, the sa
 
 import copy
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -36,6 +37,7 @@ from spikelfp_lab.training.processes import Processes
 from spikelfp_lab.training.runs import STATE, State, kept
 from spikelfp_lab.training.shards import Shards
 
+EXTREME = "Look for extreme values in the data, or lower TrainConfig.lr."
 Callback = Callable[[pd.DataFrame], None]
 Sessions = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset]
 TEACHER = "teacher"  # part of a student under this name while both are trained
@@ -90,8 +92,7 @@ class Objective:
 
 
 def learning_rate(step: int, train: TrainConfig) -> float:
-    """Learning rate of a step: a linear rise over the warm-up, then half a cosine down to
-    ``final_lr``.
+    """A linear rise over the warm-up, then half a cosine down to ``final_lr``.
 
     >>> round(learning_rate(99, TrainConfig(steps=1000, warmup=0.1, lr=1e-3)), 6)
     0.001
@@ -120,8 +121,7 @@ def looks_each_step(device: torch.device) -> bool:
 
 
 def sum_gradients(model: torch.nn.Module, loss: Tensor, processes: Processes) -> Tensor:
-    """Give every process the sum of all processes' gradients, and return that of ``loss``, (), all
-    in one tensor.
+    """Give every process the sum of all gradients, and return that of ``loss``, in one tensor.
 
     A parameter that has a gradient in no process keeps none: AdamW must leave the tables of
     sessions that were not drawn alone."""
@@ -149,29 +149,13 @@ def fit(
 ) -> Autoencoder:
     """Train ``model``, on its device, in place; return it with its best weights and its history.
 
-    Parameters
-    ----------
-    model : Autoencoder
-    objective : Objective
-    cohort : Shards
-        What the objective draws from, with the config of the training.
-    label : str
-        In front of the progress bar.
-    folder : Path, optional
-        Where the state of an unfinished run is kept, from which it goes on.
-    callbacks : sequence of functions
-        Called with the tidy history after each validation; one may raise :class:`StopTraining`. A
-        callback that has a method ``watch(model, *, step, steps)`` gives by it a context manager,
-        within which training takes place. Of several processes the first alone calls them.
+    The objective draws from ``cohort``, which has the config. ``folder`` keeps the state of an
+    unfinished run, from which it goes on. Callbacks get the tidy history after each validation, in
+    the first process alone; one may raise :class:`StopTraining`. One with a method ``watch(model,
+    *, step, steps)`` gives a context manager by it, within which training takes place.
 
-    Raises
-    ------
-    DataError
-        The loss or its gradient is no longer finite; says at which step and in which session. On
-        the CPU it is raised before that gradient is applied, on a GPU at the next validation. The
-        model has its best weights then, and ``folder`` the state of the last validation.
-    CheckpointError
-        The processes go on from different steps, since they do not see one ``folder``.
+    A loss or gradient that is not finite is a DataError that names step and session: on the CPU
+    before it is applied, on a GPU at the next validation. The model has its best weights then.
     """
     device, train, processes = next(model.parameters()).device, cohort.train, cohort.processes
     optimizer = make_optimizer(model, train)
@@ -180,10 +164,8 @@ def fit(
         if folder is not None and (folder / STATE).exists():
             state.read(folder / STATE)
     if len(steps := {*processes.gather([state.step])}) > 1:
-        raise CheckpointError(
-            f"the processes of this training go on from different steps, {sorted(steps)}: folder "
-            "must lie on a file system that all of them see"
-        )
+        text = f"the processes go on from different steps, {sorted(steps)}: folder must lie where"
+        raise CheckpointError(f"{text} all of them see it")
     shown = progress and processes.is_main
     bar = tqdm(total=train.steps, initial=state.step, desc=label, disable=not shown, unit="step")
     losses, parts, totals = {}, [], {}  # since the last validation, on the device: nothing waits
@@ -199,14 +181,14 @@ def fit(
         while state.step < train.steps and not state.stopped:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(state.step, train)
-            sums: dict[str, Any] = {}
+            sums: dict[str, Any] = defaultdict(float)
             for weight in cohort.turns(state.step):
                 with autocast(device):
                     terms = objective.loss(model, state.step)
                 (weight * terms["loss"]).backward()
                 losses[state.step, cohort.turn] = terms["loss"].detach()
                 for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + weight * value.detach()
+                    sums[name] += weight * value.detach()
             loss = sum_gradients(model, sums["loss"], processes)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), train.clip)
             parts.append(sums)
@@ -216,11 +198,7 @@ def fit(
             seen = [totals[state.step - 1]] if looks else [*totals.values()] if validates else []
             if seen and not torch.stack(seen).isfinite().all():
                 _end(model, state)
-                raise DataError(
-                    f"{label}: {_broken(losses, totals, cohort)}. The weights kept are those of "
-                    f"step {state.best_step}. Look for extreme values in the data, or lower "
-                    "TrainConfig.lr."
-                )
+                raise DataError(f"{label}: {_broken(losses, totals, cohort)}. {EXTREME}")
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             bar.update()
@@ -236,10 +214,8 @@ def fit(
             model.train()
             if not math.isfinite(metrics["score"]):
                 _end(model, state)
-                raise DataError(
-                    f"{label}: the validation score is {metrics['score']} at step {state.step}. "
-                    "Look for extreme values in the validation part of the data."
-                )
+                what = f"the validation score is {metrics['score']} at step {state.step}"
+                raise DataError(f"{label}: {what}. {EXTREME}")
             state.record(means, metrics, train.patience)
             bar.set_postfix(loss=f"{means['loss']:.3f}", val=f"{metrics['score']:.3f}")
             stop = False
@@ -260,9 +236,7 @@ def fit(
 def _broken(
     losses: dict[tuple[int, int], Tensor], totals: dict[int, Tensor], cohort: Shards
 ) -> str:
-    """What to say of the first step that was not finite, by the losses of steps and shards of this
-    process and the loss and gradient norm of steps; the same in every process.
-    """
+    """What to say of the first step that was not finite, the same in every process."""
     step = next(step for step, total in totals.items() if not total.isfinite().all())
     shards = [s for (at, s), loss in losses.items() if at == step and not loss.isfinite()]
     lost = cohort.processes.gather(shards)
@@ -290,36 +264,30 @@ def carry_out(
     **options: Any,
 ) -> Autoencoder:
     """What all verbs do: find the model of this recipe and these data in ``folder``, or ``make``
-    one, give it the sessions' tables, and train it.
+    one, give it the sessions' tables, and train it by its configs, ``goals``.
 
-    Its configs are ``goals``, with "train". ``ready`` makes a session ready, as :func:`prepare`
-    does; ``teacher`` learns with its student; ``options`` are those of :func:`fit`.
+    ``ready`` makes a session ready, as :func:`prepare` does; ``teacher`` learns with its student.
     """
     processes, train = Processes.join(device), goals["train"]
     plain = partial(prepare, modality=modality, train=train, behavior=behavior)
     ready = partial(ready or plain, device=processes.device)
-    names = ", ".join(named) if len(named) < 4 else f"{len(named)} sessions"
     own = {key: config.to_dict() for key, config in goals.items()}
-    label = f"{verb} {modality} ({names})"
+    label = f"{verb} {modality} ({', '.join(named) if len(named) < 4 else len(named)})"
 
     def run(folder: Path | None) -> Autoencoder:
         cohort = Shards(named, ready, modality=modality, train=train, processes=processes)
         torch.manual_seed(train.seed)
         model = make()
-        axes = behavior_axes(named) if behavior else ()
-        if axes and model.behavior_head is None:
-            model.add_behavior(len(axes))
-        if axes and model.behavior_head.out_features != len(axes):
-            n = model.behavior_head.out_features
-            raise DataError(f"the model reads out {n} axes of behavior, {names} has {axes}")
-        if teacher is not None:
+        if behavior:
+            model.add_behavior(behavior_axes(named))
+        if teacher:
             model.add_module(TEACHER, copy.deepcopy(teacher))
         model.to(processes.device)
         for known in cohort.sessions:
             add_to_vocabulary(model, known)
         model.info = {"made_by": verb} | own | info
         fit(model, objective(cohort), cohort=cohort, label=label, folder=folder, **options)
-        if teacher is not None:
+        if teacher:
             delattr(model, TEACHER)
         return model
 

@@ -65,8 +65,7 @@ def pretrain(
     sessions : Dataset, DataTree, or mapping of str to Dataset
         A session, a cohort, or name -> session; the names become the model's session vocabulary.
     modality : {"spikes", "lfp", "both"}
-        What is read and reconstructed: counts (Poisson), z-scored potentials (squared error), or
-        the tokens of both in one model.
+        What is reconstructed: counts (Poisson), z-scored potentials (squared error), or both.
     preset : {"smoke", "demo", "paper"}
         Where configs come from that are not given.
     model, mask, train : configs, optional
@@ -77,28 +76,23 @@ def pretrain(
         Show a progress bar.
     folder : str or Path, optional
         Keep the training here: a second call with the same configs and data finds the finished
-        model, an interrupted one goes on, with as many processes as there are then. A second
-        process waits for the first and takes its result.
+        model, an interrupted one goes on. A second process waits for the first.
     overwrite : bool
         Train anew where ``folder`` holds another training, which is refused otherwise.
     callbacks : sequence of functions
         Called with the tidy history after each validation; one may raise
-        :class:`~spikelfp_lab.training.StopTraining`, which ends training with its best weights.
+        :class:`~spikelfp_lab.training.StopTraining`.
 
     Returns
     -------
     Autoencoder
-        With its best weights (lowest validation loss), in eval mode; ``history`` is the tidy
-        record.
+        With its best weights (lowest validation loss), in eval mode, and its tidy ``history``.
 
     Raises
     ------
-    CheckpointError
-        ``folder`` holds the training of other configs, data or ``TRAINING_VERSION``, or is damaged.
-    DataError
-        A session lacks the modality or, with ``mask.behavior``, behavior, or is too short.
-    ConfigError
-        Unknown preset or modality, or ``train.shards`` does not fit the number of processes.
+    CheckpointError, DataError, ConfigError
+        A folder of another training or damaged; a session that lacks what is learned, or is too
+        short; an unknown preset or modality, or shards that the processes cannot share.
 
     Examples
     --------
@@ -137,15 +131,11 @@ def finetune(
     overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> Autoencoder:
-    """Go on training a copy of ``model`` on new sessions: new session tables where needed, all
-    weights trained.
+    """Go on training a copy of ``model`` on sessions, which get tables where they are new.
 
-    With ``mask.behavior`` above 0 the copy learns their behavior too, whether or not ``model`` did.
-    Parameters, errors and result are those of :func:`pretrain`; ``model`` itself stays as it is,
-    and the copy keeps the sessions it knows.
+    With ``mask.behavior`` above 0 the copy learns behavior too, whether or not ``model`` did.
+    Parameters, errors and result are those of :func:`pretrain`.
 
-    Examples
-    --------
     >>> import spikelfp_lab as sl
     >>> cohort = sl.open_cohort("simulated", n_sessions=2, duration_s=30, progress=False)
     >>> quick = sl.TrainConfig(steps=2, batch=2, window_s=0.5, val_every=2)

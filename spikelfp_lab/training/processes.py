@@ -20,8 +20,7 @@ from spikelfp_lab.models.device import pick_device
 class Processes:
     """This process, of ``rank``, among the ``count`` that train together; by default the only one.
 
-    Every process calls :meth:`sum`, :meth:`gather`, :meth:`any` and :meth:`together` equally often
-    and in the same order: each waits for the others there.
+    Every process calls the methods below equally often and in the same order: each waits there.
 
     >>> alone = Processes(torch.device("cpu"))
     >>> alone.is_main, alone.sum(torch.ones(2)).tolist(), list(alone.own(3))
@@ -35,21 +34,15 @@ class Processes:
 
     @classmethod
     def join(cls, device: str | torch.device = "auto") -> Self:
-        """Join the others that ``torchrun`` started, if it started more than one.
-
-        "auto" and "cuda" are, for each process, the GPU of its place on its machine. A ConfigError
-        without Accelerate, or without a GPU for each process.
-        """
+        """Join the others that ``torchrun`` started; each takes the GPU of its place."""
         place = pick_device(device)
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(place)
         try:
             from accelerate import Accelerator
         except ImportError as error:
-            raise ConfigError(
-                "training in many processes needs the package accelerate, which is not installed: "
-                'pip install "spikelfp_lab[distributed]"'
-            ) from error
+            cure = 'pip install "spikelfp_lab[distributed]"'
+            raise ConfigError(f"many processes need the package accelerate: {cure}") from error
         if place.type == "cuda":
             place = _own_gpu(place)
         all_ = Accelerator(cpu=place.type == "cpu")
@@ -90,18 +83,14 @@ class Processes:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A context for what may fail in one process alone: the others then raise too, instead of
-        waiting for it.
-        """
+        """What fails here in one process alone is an error in all, which else would wait for it."""
         failure = None
         try:
             yield
         except Exception as error:
             failure = error
         if self.any(failure is not None):
-            raise failure or DataError(
-                "another process of this training failed: its message says why"
-            )
+            raise failure or DataError("another process of this training failed: see its message")
 
 
 def _own_gpu(asked: torch.device) -> torch.device:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,6 @@ import safetensors
 import safetensors.torch
 import torch
 import xarray as xr
-from torch import Tensor
 
 from spikelfp_lab._files import check_writable, locked, write_whole
 from spikelfp_lab._guard import reading
@@ -51,15 +51,11 @@ def kept(
     overwrite: bool,
     processes: Processes,
 ) -> Autoencoder:
-    """The model of a recipe (JSON) and the ``variables`` of sessions: found in the folder, or
-    trained there. A second process that asks for it waits for the first and takes its result.
-    """
+    """The model of a recipe and these variables of sessions: found in the folder, or trained."""
     wanted = {"TRAINING_VERSION": TRAINING_VERSION} | json.loads(json.dumps(recipe))
     if any(other != (wanted, [*named]) for other in processes.gather([(wanted, [*named])])):
-        raise ConfigError(
-            "the processes of this training were given different configs, sessions or first "
-            "weights: every process must run the same script on the same data"
-        )
+        text = "the processes of this training were given different configs, sessions or weights"
+        raise ConfigError(f"{text}: run the same script on the same data in all of them")
     if folder is None:
         return train(None)
     folder, mine = Path(folder), [*named][processes.rank :: processes.count]
@@ -115,9 +111,7 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any], name: str = "") 
 
 
 class State:
-    """All that a run needs to go on: weights, best weights, optimizer, step and history, in one
-    safetensors file.
-    """
+    """All that a run needs to go on, in one safetensors file."""
 
     def __init__(self, model: Autoencoder, optimizer: torch.optim.Optimizer):
         self.model, self.optimizer = model, optimizer
@@ -130,23 +124,23 @@ class State:
         return pd.DataFrame(self.rows, columns=["step", "split", "metric", "value"])
 
     def record(self, means: dict[str, float], metrics: dict[str, float], patience: int | None):
-        self.rows += [(self.step, "train", name, value) for name, value in means.items()]
-        self.rows += [(self.step, "val", name, value) for name, value in metrics.items()]
+        for split, found in (("train", means), ("val", metrics)):
+            self.rows += [(self.step, split, name, value) for name, value in found.items()]
         if metrics["score"] < self.best_score:
             self.best_score, self.best_step, self.worse = metrics["score"], self.step, 0
-            self.best = {key: tensor.clone() for key, tensor in self.model.state_dict().items()}
+            self.best = {key: value.clone() for key, value in self.model.state_dict().items()}
         else:
             self.worse += 1
             self.stopped = patience is not None and self.worse >= patience
 
     def write(self, path: Path) -> None:
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best.items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
+        moments = self.optimizer.state_dict()["state"]
+        parts = {"model": self.model.state_dict(), "best": self.best}
+        parts |= {f"optimizer.{index}": values for index, values in moments.items()}
+        named = {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
         plain = {name: getattr(self, name) for name in _PLAIN}
-        contiguous = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
-        write_whole(path, safetensors.torch.save(contiguous, {"state": json.dumps(plain)}))
+        tensors = {k: v.detach().contiguous().cpu() for k, v in named.items()}
+        write_whole(path, safetensors.torch.save(tensors, {"state": json.dumps(plain)}))
 
     def read(self, path: Path) -> None:
         cure = "Pass overwrite=True to train anew, or delete it."
@@ -154,17 +148,13 @@ class State:
             with safetensors.safe_open(path, framework="pt") as file:
                 plain = json.loads(file.metadata()["state"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
-            for key, value in tensors.items():
-                kind, _, name = key.partition(".")
-                parts[kind][name] = value
-            moments: dict[int, dict[str, Tensor]] = {}
-            for key, value in parts["optimizer"].items():
-                index, name = key.split(".")
-                moments.setdefault(int(index), {})[name] = value
-            self.model.load_state_dict(parts["model"])
-            self.best = {key: parts["best"][key].to(old.device) for key, old in self.best.items()}
-            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+            keys, moments = self.best, self.optimizer.state_dict() | {"state": defaultdict(dict)}
+            for key in tensors.keys() - {f"{p}.{k}" for p in ("model", "best") for k in keys}:
+                _, index, name = key.split(".")
+                moments["state"][int(index)][name] = tensors[key]
+            self.model.load_state_dict({key: tensors[f"model.{key}"] for key in keys})
+            self.best = {k: tensors[f"best.{k}"].to(old.device) for k, old in keys.items()}
+            self.optimizer.load_state_dict(moments)
             for name in _PLAIN:
                 setattr(self, name, plain[name])
 

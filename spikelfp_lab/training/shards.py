@@ -23,8 +23,7 @@ from spikelfp_lab.training.processes import Processes
 def deal(windows: Sequence[int], shards: int) -> list[list[int]]:
     """Deal sessions of so many training windows into shards that have about the same number.
 
-    Each shard has one session at least: where there are fewer sessions than shards, the longest
-    ones are in several.
+    Where there are fewer sessions than shards, the longest ones are in several.
 
     >>> deal([100, 60, 50, 10], 2), deal([100, 60], 3)
     ([[0, 3], [1, 2]], [[0], [0], [1]])
@@ -58,18 +57,9 @@ Make = Callable[[xr.Dataset, str], SessionWindows]
 class Shards:
     """All sessions of a training, of which this process holds those of its own shards.
 
-    ``make(session, name, ...)`` makes a session ready, once in a process that holds it.
-
-    Attributes
-    ----------
-    sessions : list of KnownSession
-        All of them.
-    held : dict of int to SessionWindows
-        Those of this process's shards, by their place in ``sessions``.
-    groups : list of list of int
-        The sessions of each shard.
-    shares : dict of int to float
-        This process's shards, and the weight of each.
+    ``make(session, name)`` makes a session ready, in a process that holds it. ``sessions`` are all
+    of them, ``held`` those of this process, by their place; ``groups`` the places of each shard;
+    ``shares`` this process's shards, and the weight of each.
     """
 
     def __init__(
@@ -107,18 +97,14 @@ class Shards:
         self.shares = {shard: weights[shard] for shard in own}
 
     def turns(self, step: int) -> Iterator[float]:
-        """Take the turns of this process's shards in a step: set torch's random numbers for each,
-        and give its weight.
-        """
+        """Set torch's random numbers for the turn of each own shard, and give its weight."""
         for shard, weight in self.shares.items():
             self.turn = shard
             seed_step(self.train, step, shard)
             yield weight
 
     def draw(self, step: int) -> tuple[SessionWindows, np.ndarray]:
-        """A session of the shard whose turn it is, in proportion to its length, and starts of that
-        shard's part of the batch in it.
-        """
+        """A session of the shard whose turn it is, and starts of the shard's part of the batch."""
         rng, i = self._pick(step, self.turn)
         windows = self.held[i]
         return windows, rng.choice(windows.train, size=self.train.batch // self.train.shards)
