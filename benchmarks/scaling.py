@@ -57,8 +57,7 @@ def measure(sessions: int, units: int, minutes: float) -> tuple[float, ...]:
     from spikelfp_lab.training.batches import add_to_vocabulary, prepare
     from spikelfp_lab.training.loop import make_optimizer
     from spikelfp_lab.training.pretraining import MaskedReconstruction
-    from spikelfp_lab.training.processes import Processes
-    from spikelfp_lab.training.shards import Shards
+    from spikelfp_lab.training.shards import Processes, Shards
 
     def wait() -> float:
         if device.type == "cuda":

@@ -34,7 +34,6 @@ from spikelfp_lab.models.transformer import OutputLayer, Predictor, Transformer
 Modality = Literal["spikes", "lfp", "both"]
 Size = int | tuple[int, int]  # units, or channels, or both
 
-VARIABLES: dict[str, tuple[Modality, ...]]
 VARIABLES = {"spikes": ("spikes",), "lfp": ("lfp",), "both": ("spikes", "lfp")}
 """What a model of each modality reads of a session."""
 DIMS = {"spikes": "unit", "lfp": "channel"}
@@ -284,8 +283,8 @@ class Autoencoder(nn.Module):
         means = [(loss * asked).sum() / asked.sum().clamp(min=1) for loss, asked in losses]
         return torch.stack(means).sum()
 
-    def check_session(self, name: str, size: Size) -> None:
-        """Refuse a session the model has no tables for, or one with another number of channels."""
+    def check_session(self, name: str, size: tuple[int, ...] | int, bin_size_s: float) -> None:
+        """Refuse a session without tables, of another number of channels, or with other bins."""
         known, what = self.sessions, [f"{DIMS[variable]}s" for variable in VARIABLES[self.modality]]
         if name not in known:
             add = "finetune(model, session)" if self.predictor else "distill(session, teacher)"
@@ -298,6 +297,11 @@ class Autoencoder(nn.Module):
                 f"session {name!r} has {known[name]} {' and '.join(what)} in this model, the data "
                 f"have {size}. Give the same in the same order, or finetune(model, session) under "
                 "another name."
+            )
+        if abs(bin_size_s / self.bin_size_s - 1) > 1e-3:
+            raise CheckpointError(
+                f"session {name} has bins of {bin_size_s:g} s, the model's are {self.bin_size_s:g} "
+                "s: open it with the model's bin size"
             )
 
 

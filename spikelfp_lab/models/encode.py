@@ -1,9 +1,11 @@
-"""encode: a model turns a session into latents, one row a time bin, whatever the session's
-length.
+"""encode: a model turns a session into latents, one row a time bin, whatever the session's length;
+and what it reads for that: values, their z-scoring, and identity by label.
 """
 
 import warnings
-from typing import Literal
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,10 +13,17 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from spikelfp_lab.errors import CheckpointError, ConfigError, SpikeLFPWarning
-from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality
+from spikelfp_lab.models.autoencoder import DIMS, VARIABLES, Autoencoder
 from spikelfp_lab.models.device import autocast, on_device, pick_device
-from spikelfp_lab.models.inputs import in_order_of, values_of, z_scoring
-from spikelfp_lab.sessions import as_dataset, session_name, usable_runs
+from spikelfp_lab.sessions import (
+    TRAIN,
+    as_dataset,
+    channel_statistics,
+    observed_mask,
+    session_name,
+    split_session,
+    usable_runs,
+)
 
 
 def encode(
@@ -90,32 +99,24 @@ def encode(
         raise ConfigError(f"missing is {missing!r}; give 'nan' or 'silence'")
     session = in_order_of(model, session, name, own_name)
     raw, modality = _values(model, session, name, own_name)
-    bin_size = float(session.attrs["bin_size_s"])
-    if not np.isclose(bin_size, model.bin_size_s, rtol=1e-3):
-        raise CheckpointError(
-            f"the model was trained on bins of {model.bin_size_s} s, session {own_name} has "
-            f"{bin_size} s. Open the session with the model's bin size."
-        )
     used = {"scheme": "blocks", "window_s": 2.0, "seed": 0}
     split = {key: value for key, value in model.info.get("train", {}).items() if key in used}
     used |= split | ({"window_s": window_s} if window_s else {})
-    if modality == "spikes" or own_name in model.sessions or as_session is None:
-        known = own_name if own_name in model.sessions else name
-        mean, std = (t.cpu().numpy() for t in model.statistics(known))
+    needed = [variable for variable in VARIABLES[modality] if variable in session]
+    channels = session.sizes["channel"] if "lfp" in needed else 0
+    if own_name in model.sessions or as_session is None:
+        mean, std = (t.cpu().numpy() for t in model.statistics(own_name))
     else:
-        mean, std = z_scoring(session, raw, **used)
+        mean, std = z_scoring(session, raw, channels, **used)
 
     place = pick_device(device)
     values = torch.as_tensor((raw - mean) / std, dtype=torch.float32, device=place)
-    length = max(2, round(used["window_s"] / bin_size))
-    needed = [variable for variable in VARIABLES[modality] if variable in session]
-    usable = session
-    if "lfp" in needed and missing == "silence":
-        lfp = slice(raw.shape[1] - session.sizes["channel"], None)
-        values[:, lfp] = values[:, lfp].nan_to_num()
+    length, usable = max(2, round(used["window_s"] / session.attrs["bin_size_s"])), session
+    if channels and missing == "silence":
+        values[:, -channels:] = values[:, -channels:].nan_to_num()
         nothing = session["lfp"].isnull().all("channel")
         usable = session.assign(lfp=session["lfp"].fillna(0.0).where(~nothing))
-    elif "lfp" in needed:
+    elif channels:
         _warn_missing(session, own_name)
     total = torch.zeros(len(raw), model.config.width, device=place)
     weight = torch.zeros(len(raw), 1, device=place)
@@ -147,31 +148,28 @@ def encode(
 
 def _values(
     model: Autoencoder, session: xr.Dataset, name: str, own_name: str
-) -> tuple[np.ndarray, Modality]:
+) -> tuple[np.ndarray, Any]:
     """What the model reads of the session, (time, unit or channel), and as which modality; columns
     it does without are 0.
     """
-    wanted = VARIABLES[model.modality]
-    arrays = {variable: values_of(session, variable) for variable in wanted if variable in session}
-    if not arrays:
+    wanted, known = VARIABLES[model.modality], model.sessions.get(name)
+    present = [variable for variable in wanted if variable in session]
+    if not present:
         raise CheckpointError(
             f"the model reads {model.modality!r}, which session {own_name} does not have; "
             f"it has {sorted(map(str, session.data_vars))}"
         )
-    modality: Modality = model.modality if len(arrays) == len(wanted) else next(iter(arrays))
-    if isinstance(known := model.sessions.get(name), tuple):
-        for variable, size in zip(wanted, known, strict=True):
-            arrays.setdefault(variable, np.zeros((session.sizes["time"], size), np.float32))
-    parts = [arrays[variable] for variable in wanted if variable in arrays]
-    sizes = tuple(part.shape[1] for part in parts)
-    model.check_session(name, sizes if model.modality == "both" else sizes[0])
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1), modality
+    read, lacking = (wanted, known) if isinstance(known, tuple) else (present, ())
+    values, sizes = values_of(session, read, lacking)
+    size = sizes if model.modality == "both" else sizes[0]
+    model.check_session(name, size, session.attrs["bin_size_s"])
+    return values, model.modality if len(present) == len(wanted) else present[0]
 
 
 def _warn_missing(session: xr.Dataset, name: str) -> None:
     """Say it when NaN in some channels costs more than a tenth of the latents."""
     empty = np.isnan(session["lfp"].to_numpy())  # (T, C)
-    lost = empty.any(axis=1) & ~empty.all(axis=1)
+    lost = np.asarray(empty.any(axis=1) & ~empty.all(axis=1))
     if lost.mean() <= 0.1:
         return
     share = 100 * empty[lost].mean(axis=0)
@@ -199,3 +197,85 @@ def _cover(runs: np.ndarray, length: int) -> list[tuple[int, np.ndarray]]:
         if starts[-1] + size < stop:  # one more, flush with the end
             starts.append(stop - size)
     return [(size, np.array(starts)) for size, starts in by_size.items()]
+
+
+def values_of(
+    session: xr.Dataset, variables: Sequence[str], sizes: Sequence[int] = ()
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Spikes, LFP or both side by side, (T, C), and the columns of each; NaN where a unit was not
+    observed, 0 for a variable of known size that the session lacks.
+    """
+    parts, observed = [], observed_mask(session)
+    for variable, size in zip_longest(variables, sizes):
+        if variable not in session:
+            parts.append(np.zeros((session.sizes["time"], size), np.float32))
+            continue
+        values = session[variable].to_numpy()
+        if variable == "spikes" and observed is not None:
+            values = np.where(observed, values, np.float32(np.nan))
+        parts.append(values)
+    columns = tuple(part.shape[1] for part in parts)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1), columns
+
+
+def z_scoring(
+    session: xr.Dataset, values: np.ndarray, channels: int, **split: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and SD (C,) of values (T, C), whose last columns are channels, on the training time of a
+    split, or all time under the paper's scheme; 0 and 1 for counts.
+    """
+    mean, std = np.zeros(values.shape[1], np.float32), np.ones(values.shape[1], np.float32)
+    if channels:
+        use = np.ones(len(values), bool)
+        if split["scheme"] != "paper":
+            use = split_session(session, **split).to_numpy() == TRAIN
+        mean[-channels:], std[-channels:] = channel_statistics(values[:, -channels:], use)
+    return mean, std
+
+
+def labels_of(session: xr.Dataset) -> dict[str, list[str]]:
+    """Dimension -> labels of a session's units and channels, as text."""
+    dims = [dim for dim in DIMS.values() if dim in session.dims and dim in session.coords]
+    return {dim: [str(label) for label in session[dim].to_numpy()] for dim in dims}
+
+
+def in_order_of(
+    model: Autoencoder, session: xr.Dataset, name: str, own_name: str | None = None
+) -> xr.Dataset:
+    """The session with units and channels in the order of the model's session ``name``.
+
+    Channels are matched by label; units too, but only within their own session (``own_name``, by
+    default ``name``). Without labels (models of 0.1.0 and the authors'), by place, which is said.
+    """
+    found, known = labels_of(session), model.labels.get(name) or {}
+    for variable in VARIABLES[model.modality] if name in model.sessions else ():
+        dim = DIMS[variable]
+        if variable not in session or (dim == "unit" and own_name not in (None, name)):
+            continue
+        if dim not in known and model.by_place:
+            model.by_place = False
+            warnings.warn(
+                f"the model was saved without labels of its {dim}s: session {name} is matched "
+                f"to it by place. Give the same {dim}s in the same order.",
+                SpikeLFPWarning,
+                stacklevel=3,
+            )
+        given = found.get(dim, [])
+        wanted = known.get(dim, given)
+        missing = [label for label in wanted if label not in given]
+        extra = [label for label in given if label not in wanted]
+        if missing or extra:
+            raise CheckpointError(
+                f"session {name!r} has {len(wanted)} {dim}s in this model, the data have "
+                f"{len(given)}; {len(missing)} are missing {_some(missing)}, {len(extra)} unknown "
+                f"{_some(extra)}. Give session {own_name or name} with the model's {dim}s "
+                "(session.sel; assign_coords where names alone differ), or finetune(model, "
+                "session) under another name."
+            )
+        if given != wanted:
+            session = session.isel({dim: [given.index(label) for label in wanted]})
+    return session
+
+
+def _some(labels: list[str]) -> str:
+    return f"[{', '.join(labels[:6])}{', ...' if len(labels) > 6 else ''}]"

@@ -1,6 +1,6 @@
 """Batches: the windows of one session, on the device, so that nothing is padded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from spikelfp_lab.configs import TrainConfig
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.models.autoencoder import DIMS, VARIABLES, Autoencoder, Modality, Size
-from spikelfp_lab.models.inputs import labels_of, values_of, z_scoring
+from spikelfp_lab.models.encode import labels_of, values_of, z_scoring
 from spikelfp_lab.sessions import TRAIN, bins_in, channel_statistics, split_session, window_starts
 
 VALIDATION_WINDOWS = 24  # a session: enough for a steady loss, few enough to cost little
@@ -93,17 +93,14 @@ def prepare(
     """
     variables = VARIABLES[modality]
     check_variables(session, (*variables, *(["behavior"] if behavior else [])))
-    arrays = [values_of(session, variable) for variable in variables]
-    raw = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
+    raw, sizes = values_of(session, variables)
     if len(empty := np.flatnonzero(np.isnan(raw).all(axis=0))):
         raise DataError(
             f"session {name}: {modality} is NaN throughout in column(s) {empty.tolist()}. "
             "Leave these out first: session = drop_bad_channels(session)"
         )
-    mean, std = np.zeros(raw.shape[1], np.float32), np.ones(raw.shape[1], np.float32)
-    if modality != "spikes":
-        mean, std = z_scoring(session, raw, **split_options(train))
-    sizes = tuple(array.shape[1] for array in arrays)
+    channels, split = 0 if modality == "spikes" else sizes[-1], split_options(train)
+    mean, std = z_scoring(session, raw, channels, **split)
     starts = windows_of(session, train, (*variables, *finite))
     windows = SessionWindows(
         name=name,
@@ -114,43 +111,27 @@ def prepare(
         labels={DIMS[v]: labels_of(session)[DIMS[v]] for v in variables},
         n_train=len(starts),
         values=torch.as_tensor((raw - mean) / std, dtype=torch.float32, device=device),
-        n_units=0 if modality == "lfp" else sizes[0],
+        n_units=raw.shape[1] - channels,
         train=starts,
         val=windows_of(session, train, (*variables, *finite), "val"),
         length=bins_in(train.window_s, bin_size_s=session.attrs["bin_size_s"]),
     )
     if behavior:
         wanted = session["behavior"].transpose("time", "behavior_dim").to_numpy()
-        use = split_session(session, **split_options(train)).to_numpy() == TRAIN
+        use = split_session(session, **split).to_numpy() == TRAIN
         mean, std = channel_statistics(wanted, use)
         wanted = torch.as_tensor((wanted - mean) / std, dtype=torch.float32, device=device)
         windows.targets["behavior"] = wanted
     return windows
 
 
-def behavior_axes(sessions: Mapping[str, xr.Dataset]) -> tuple[str, ...]:
-    """Names of the behavior that all of the sessions have."""
-    axes = {
-        tuple(map(str, session["behavior_dim"].to_numpy())) if "behavior" in session else ()
-        for session in sessions.values()
-    }
-    if len(axes) > 1:
-        raise DataError(f"the sessions' behavior differs, {sorted(axes)}: give one read-out one")
-    return axes.pop()
-
-
 def add_to_vocabulary(model: Autoencoder, known: KnownSession) -> None:
     """Give the model tables for a session it does not know, and the session's z-scoring."""
-    if not np.isclose(known.bin_size_s, model.bin_size_s, rtol=1e-3):
-        raise DataError(
-            f"session {known.name} has bins of {known.bin_size_s:g} s, the model's are "
-            f"{model.bin_size_s:g} s: bring all sessions of a model to one bin size"
-        )
     if known.name not in model.sessions:
         device = next(model.parameters()).device
         model.add_session(known.name, known.size)
         model.to(device)
-    model.check_session(known.name, known.size)
+    model.check_session(known.name, known.size, known.bin_size_s)
     model.labels[known.name] = known.labels
     for own, value in zip(model.statistics(known.name), (known.mean, known.std), strict=True):
         own.copy_(torch.as_tensor(value))

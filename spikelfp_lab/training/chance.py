@@ -18,7 +18,7 @@ from spikelfp_lab.configs import MaskConfig, TrainConfig
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import autocast, on_device, own_random_state
-from spikelfp_lab.models.inputs import in_order_of
+from spikelfp_lab.models.encode import in_order_of
 from spikelfp_lab.training.batches import SessionWindows, prepare, split_options
 
 HIDDEN, DROPPED = 0.25, MaskConfig(ratio=0.6)
@@ -108,12 +108,7 @@ def behavior_r2(model: Autoencoder, windows: SessionWindows) -> float:
 
 
 def refuse_chance(
-    teacher: Autoencoder,
-    session: xr.Dataset,
-    name: str,
-    *,
-    train: TrainConfig,
-    device: torch.device,
+    teacher: Autoencoder, session: xr.Dataset, name: str, train: TrainConfig, device: torch.device
 ) -> None:
     """Raise a :class:`DataError` for a teacher that has nothing to teach on this session.
 

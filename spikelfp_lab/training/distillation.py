@@ -19,14 +19,13 @@ from spikelfp_lab.configs import DistillConfig, ModelConfig, TrainConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import own_random_state
-from spikelfp_lab.models.encode import encode
-from spikelfp_lab.models.inputs import values_of
+from spikelfp_lab.models.encode import encode, values_of
 from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.sessions import TRAIN, iterate_sessions, same_clock, split_session
 from spikelfp_lab.training.batches import SessionWindows, prepare, split_options
 from spikelfp_lab.training.chance import refuse_chance
 from spikelfp_lab.training.loop import TEACHER, Callback, Objective, Sessions, carry_out
-from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.training.shards import Processes
 
 Teacher = Autoencoder | xr.DataArray  # or the latents to reproduce themselves
 
@@ -206,7 +205,7 @@ def distill(
                 latents[rows] = shuffle_latents(latents[rows], window=window, seed=train.seed)
         targets = {"teacher": center_latents(latents, use == TRAIN, goal.center)}
         if not goal.frozen:
-            targets["spikes"] = values_of(session, "spikes")
+            targets["spikes"], _ = values_of(session, ("spikes",))
         for key, series in targets.items():
             windows.targets[key] = torch.as_tensor(series, dtype=torch.float32, device=device)
         return windows

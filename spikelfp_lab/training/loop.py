@@ -30,12 +30,10 @@ from spikelfp_lab.training.batches import (
     SessionWindows,
     add_to_vocabulary,
     augment,
-    behavior_axes,
     prepare,
 )
-from spikelfp_lab.training.processes import Processes
 from spikelfp_lab.training.runs import STATE, State, kept
-from spikelfp_lab.training.shards import Shards
+from spikelfp_lab.training.shards import Processes, Shards
 
 EXTREME = "Look for extreme values in the data, or lower TrainConfig.lr."
 Callback = Callable[[pd.DataFrame], None]
@@ -279,7 +277,10 @@ def carry_out(
         torch.manual_seed(train.seed)
         model = make()
         if behavior:
-            model.add_behavior(behavior_axes(named))
+            axes = {tuple(map(str, each["behavior_dim"].to_numpy())) for each in named.values()}
+            if len(axes) > 1:
+                raise DataError(f"the sessions' behavior differs, {axes}: one read-out needs one")
+            model.add_behavior(axes.pop())
         if teacher:
             model.add_module(TEACHER, copy.deepcopy(teacher))
         model.to(processes.device)

@@ -15,7 +15,7 @@ from spikelfp_lab.configs import MaskConfig, ModelConfig, TrainConfig
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.models.autoencoder import Autoencoder, Modality
 from spikelfp_lab.models.device import own_random_state
-from spikelfp_lab.models.inputs import in_order_of
+from spikelfp_lab.models.encode import in_order_of
 from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.sessions import iterate_sessions
 from spikelfp_lab.training.batches import VALIDATION_WINDOWS, SessionWindows

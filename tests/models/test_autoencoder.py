@@ -110,7 +110,7 @@ def test_unknown_session_wrong_size_and_modality_are_refused_with_the_cure():
         (NAME, 21, "20 units in this model, the data have 21"),
     ):
         with pytest.raises(CheckpointError, match=message):
-            model.check_session(name, size)
+            model.check_session(name, size, 0.01)
     with pytest.raises(CheckpointError, match="already"):
         model.add_session(NAME, 20)
     with pytest.raises(ConfigError, match="'both'"):

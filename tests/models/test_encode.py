@@ -90,7 +90,7 @@ def test_wrong_modality_size_bins_and_options_are_refused():
     for wrong, message in (
         (session.drop_vars("lfp"), "reads 'lfp'"),
         (session.isel(channel=slice(3)), "4 channels in this model, the data have 3"),
-        (session.assign_attrs(bin_size_s=0.01), r"bins of 0\.02 s, session I/s01 has 0\.01"),
+        (session.assign_attrs(bin_size_s=0.01), r"bins of 0\.01 s, the model's are 0\.02 s"),
     ):
         with pytest.raises(CheckpointError, match=message):
             encode(model, wrong)

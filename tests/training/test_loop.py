@@ -23,8 +23,7 @@ from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.training import StopTraining, loop
 from spikelfp_lab.training.batches import prepare
 from spikelfp_lab.training.loop import fit, learning_rate, make_optimizer
-from spikelfp_lab.training.processes import Processes
-from spikelfp_lab.training.shards import Shards
+from spikelfp_lab.training.shards import Processes, Shards
 from tests.factories import make_session
 
 MODEL = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)

@@ -70,11 +70,11 @@ def test_what_cannot_be_trained_on_is_one_clear_error():
             lambda: pretrain(session, "lfp", model=ModelConfig(predictor_layers=0)),
         ),
         (
-            DataError,
+            sl.CheckpointError,
             r"bins of 0\.04 s, the model's are 0\.02 s",
             lambda: pretrain({"a": session, "b": slow}, "spikes"),
         ),
-        (DataError, r"bins of 0\.04 s", lambda: finetune(model, slow)),
+        (sl.CheckpointError, r"bins of 0\.04 s", lambda: finetune(model, slow)),
         (
             DataError,
             r"NaN throughout in column\(s\) \[2\].*drop_bad_channels",

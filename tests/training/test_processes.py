@@ -16,8 +16,8 @@ import torch
 
 from spikelfp_lab import ConfigError, DataError, load
 from spikelfp_lab.io.store import save_cohort
-from spikelfp_lab.training import processes
-from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.training import shards
+from spikelfp_lab.training.shards import Processes
 from tests.factories import make_session
 from tests.training import worker
 
@@ -152,11 +152,11 @@ def test_a_process_takes_the_gpu_of_its_place_and_its_part_of_the_shards(monkeyp
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("LOCAL_RANK", "3")
     for asked in ("cuda", "cuda:3"):
-        assert processes._own_gpu(torch.device(asked)) == torch.device("cuda:3")
+        assert shards._own_gpu(torch.device(asked)) == torch.device("cuda:3")
     for place, asked in (("3", "cuda:0"), ("4", "cuda")):
         monkeypatch.setenv("LOCAL_RANK", place)
         with pytest.raises(ConfigError, match=rf"{place} .* 4 GPUs, cannot train on {asked}"):
-            processes._own_gpu(torch.device(asked))
+            shards._own_gpu(torch.device(asked))
     owned = [Processes(torch.device("cpu"), rank, 3).own(6) for rank in range(3)]
     assert [list(own) for own in owned] == [[0, 1], [2, 3], [4, 5]]
 

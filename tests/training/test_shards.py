@@ -14,8 +14,7 @@ from spikelfp_lab import MaskConfig, ModelConfig, TrainConfig, pretrain
 from spikelfp_lab.training import loop
 from spikelfp_lab.training.batches import prepare
 from spikelfp_lab.training.loop import make_optimizer
-from spikelfp_lab.training.processes import Processes
-from spikelfp_lab.training.shards import Shards, deal, seed_step, shard_weights
+from spikelfp_lab.training.shards import Processes, Shards, deal, seed_step, shard_weights
 from tests.factories import make_session
 
 CPU = torch.device("cpu")
