@@ -15,15 +15,18 @@ masked pass (arXiv 2512.12461, section 3):
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import safetensors.torch
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from spikelfp_lab._files import settle
 from spikelfp_lab._guard import reading
 from spikelfp_lab.configs import MaskConfig, ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
@@ -311,20 +314,47 @@ def load(path: str | Path) -> Autoencoder:
     Gives an Autoencoder on the CPU, in eval mode. Raises CheckpointError where the folder is
     missing, damaged, or of another format. Nothing in the files is executed.
     """
-    path = Path(path)
-    with reading(path, checkpoint.DAMAGED, checkpoint.CURE, kind=CheckpointError):
-        config, weights = checkpoint.read(path)
-        shape, sessions = config["model"], config["sessions"]
-        if shape["layers"] + shape["predictor_layers"] + len(sessions) > len(weights):
+    path, what = Path(path), "is damaged, or was not written by this package"
+    cure = "Copy the folder again, or train and save the model again."
+    with reading(path, what, cure, kind=CheckpointError):
+        settle(path)
+        config = json.loads((path / "config.json").read_bytes())
+        weights = safetensors.torch.load_file(path / "model.safetensors")
+        if config["format_version"] not in (1, checkpoint.FORMAT_VERSION):
+            raise ValueError(f"another version's format, {str(config['format_version'])[:100]}")
+        shape, sizes = config["model"], config["sessions"].items()
+        if shape["layers"] + shape["predictor_layers"] + len(sizes) > len(weights):
             raise ValueError("more layers and sessions are declared than there are weights")
-        sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in sessions.items()}
-        plain = {key: config[key] for key in ("modality", "bin_size_s", "n_behavior")}
-
-        def make() -> Autoencoder:
-            return Autoencoder(ModelConfig.from_dict(shape), sessions=sizes, **plain)
-
-        model = checkpoint.build(make, weights)
+        fields = {key: config[key] for key in ("modality", "bin_size_s", "n_behavior")}
+        fields["sessions"] = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes}
+        model = build(shape, weights, **fields)
         model.history = pd.DataFrame(dict(config["history"]))
         model.info, model.labels = dict(config["info"]), dict(config.get("labels", {}))
         model.by_place = not model.labels
     return model
+
+
+def build(
+    shape: dict[str, Any], weights: dict[str, Tensor], optional: tuple[str, ...] = (), **fields: Any
+) -> Autoencoder:
+    """The model that a file describes, made once its weights are known to fit: a damaged file may
+    declare one that no memory holds. Names that begin like ``optional`` need not be there.
+    """
+    try:
+        with torch.device("meta"):  # where numbers take no memory
+            outline = Autoencoder(ModelConfig.from_dict(shape), **fields)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    parameters, declared = dict(outline.named_parameters()), outline.state_dict()
+    odd = sorted(name for name in {*declared} ^ {*weights} if not name.startswith(optional))
+    if odd:
+        raise ValueError(f"{odd[:3]} are missing, or there and not declared")
+    for name, found in weights.items():
+        wanted = tuple(declared[name].shape)
+        if found.shape != wanted or not found.is_floating_point():
+            raise ValueError(f"{name} is {found.dtype} of {tuple(found.shape)}, declared {wanted}")
+        if name in parameters and not bool(torch.isfinite(found).all()):
+            raise ValueError(f"{name} holds numbers that are NaN or infinite")
+    model = Autoencoder(outline.config, **fields)
+    model.load_state_dict(weights, strict=False)
+    return model.eval()

@@ -13,8 +13,7 @@ from torch import Tensor
 from spikelfp_lab._guard import reading
 from spikelfp_lab.configs import ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
-from spikelfp_lab.models.autoencoder import Autoencoder
-from spikelfp_lab.models.checkpoint import build
+from spikelfp_lab.models.autoencoder import Autoencoder, build
 
 _WRONG = "is damaged, holds objects other than tensors, or has not the published layout"
 _CURE = "Get the file again, or save the state_dict of such a model alone, as .safetensors."
@@ -90,16 +89,9 @@ def load_official(
         }
         patch = shape["spike_patch" if conv is None else "channel_patch"]
         sessions = _sessions(weights, patch, sizes or {})
-        model = build(
-            lambda: Autoencoder(
-                ModelConfig(**shape),
-                modality="spikes" if conv is None else "lfp",
-                sessions=sessions,
-                bin_size_s=bin_size_s,
-            ),
-            _state(weights, list(sessions)),
-            optional=("read_out.", "mean_", "std_"),
-        )
+        fields = {"modality": "spikes" if conv is None else "lfp", "bin_size_s": bin_size_s}
+        state, optional = _state(weights, list(sessions)), ("read_out.", "mean_", "std_")
+        model = build(shape, state, optional, sessions=sessions, **fields)
     model.by_place = True
     model.info = {
         "source": path.name,
