@@ -103,11 +103,3 @@ def test_weights_are_those_that_the_config_declares(model, tmp_path, change, mes
     safetensors.torch.save_file(weights, file)
     with pytest.raises(CheckpointError, match=message):
         load(tmp_path / "m")
-
-
-def test_what_a_killed_process_left_is_not_looked_for_through_a_link(model, tmp_path):
-    folder = model.save(tmp_path / "m")
-    (tmp_path / "other").mkdir()
-    (tmp_path / ".m.0badc0de.tmp").symlink_to(tmp_path / "other")
-    assert load(folder).digest() == model.digest()
-    assert not list((tmp_path / "other").iterdir())

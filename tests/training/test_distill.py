@@ -99,31 +99,22 @@ def test_behavior_can_take_the_place_of_reconstruction_and_then_ranks(session, t
 
 
 def test_what_cannot_be_distilled_is_one_clear_error(session, teacher):
-    lfp, wide, deep = (
-        pretrain(session, modality="lfp"),
-        replace(STUDENT, width=64),
-        replace(STUDENT, layers=2),
-    )
-    latents = sl.encode(teacher, session)
-    late = latents.assign_coords(time=latents["time"] + 1)
-    every, free = DistillConfig(layers="all"), DistillConfig(frozen=False)
-    unknown = make_session(session="s09")
+    lfp, wide = pretrain(session, modality="lfp"), {"model": replace(STUDENT, width=64)}
+    latents, unknown = sl.encode(teacher, session), make_session(session="s09")
+    late = {"I/s01": latents.assign_coords(time=latents["time"] + 1)}
+    given, no_lfp = {"I/s01": latents}, session.drop_vars("lfp")
+    every, free = ({"distill": DistillConfig(**g)} for g in ({"layers": "all"}, {"frozen": False}))
+    deep, seed = every | {"model": replace(STUDENT, layers=2)}, {"train": replace(QUICK, seed=3)}
     for error, message, sessions, one, options in (
         (DataError, "teacher of spikes", session, lfp, {}),
-        (DataError, "same width", session, teacher, {"model": wide}),
-        (DataError, "has no 'lfp'", session.drop_vars("lfp"), teacher, {}),
+        (DataError, "same width", session, teacher, wide),
+        (DataError, "has no 'lfp'", no_lfp, teacher, {}),
         (CheckpointError, r"does not know \['I/s09'\].*finetune", unknown, teacher, {}),
-        (
-            DataError,
-            "split with seed=0, the student's with 3",
-            session,
-            teacher,
-            {"train": replace(QUICK, seed=3)},
-        ),
-        (DataError, "clock", session, {"I/s01": late}, {}),
-        (ConfigError, "the teacher itself", session, {"I/s01": latents}, {"distill": every}),
-        (ConfigError, "the teacher itself", session, {"I/s01": latents}, {"distill": free}),
-        (DataError, "aligns 2 layers", session, teacher, {"model": deep, "distill": every}),
+        (DataError, "split with seed=0, the student's with 3", session, teacher, seed),
+        (DataError, "clock", session, late, {}),
+        (ConfigError, "the teacher itself", session, given, every),
+        (ConfigError, "the teacher itself", session, given, free),
+        (DataError, "aligns 2 layers", session, teacher, deep),
     ):
         with pytest.raises(error, match=message):
             distill(sessions, one, **options)

@@ -58,36 +58,22 @@ def test_what_cannot_be_trained_on_is_one_clear_error():
     session, nan = make_session(), make_session()
     nan["lfp"][:, 2] = np.nan
     slow = make_session(session="s02", bin_size_s=0.04)
-    model = pretrain(session, "spikes")
-    for error, message, do in (
-        (DataError, "has no 'lfp'", lambda: pretrain(session.drop_vars("lfp"), "lfp")),
-        (ConfigError, "no preset 'huge'", lambda: pretrain(session, "lfp", preset="huge")),
-        (ConfigError, "'both'", lambda: pretrain(session, "eeg")),
-        (DataError, "short", lambda: pretrain(make_session(bins=60), "lfp")),
-        (
-            ConfigError,
-            "predictor_layers",
-            lambda: pretrain(session, "lfp", model=ModelConfig(predictor_layers=0)),
-        ),
-        (
-            sl.CheckpointError,
-            r"bins of 0\.04 s, the model's are 0\.02 s",
-            lambda: pretrain({"a": session, "b": slow}, "spikes"),
-        ),
-        (sl.CheckpointError, r"bins of 0\.04 s", lambda: finetune(model, slow)),
-        (
-            DataError,
-            r"NaN throughout in column\(s\) \[2\].*drop_bad_channels",
-            lambda: pretrain(nan, "lfp"),
-        ),
-        (
-            sl.CheckpointError,
-            "6 units in this model, the data have 9",
-            lambda: finetune(model, make_session(units=9)),
-        ),
+    students, bins = {"model": ModelConfig(predictor_layers=0)}, r"bins of 0\.04 s, .* 0\.02 s"
+    for message, sessions, modality, options in (
+        ("has no 'lfp'", session.drop_vars("lfp"), "lfp", {}),
+        ("no preset 'huge'", session, "lfp", {"preset": "huge"}),
+        ("'both'", session, "eeg", {}),
+        ("short", make_session(bins=60), "lfp", {}),
+        ("predictor_layers", session, "lfp", students),
+        (bins, {"a": session, "b": slow}, "spikes", {}),
+        (r"NaN throughout in column\(s\) \[2\].*drop_bad_channels", nan, "lfp", {}),
     ):
-        with pytest.raises(error, match=message):
-            do()
+        with pytest.raises(sl.SpikeLFPError, match=message):
+            pretrain(sessions, modality, **options)
+    model = pretrain(session, "spikes")
+    for message, other in ((bins, slow), ("6 units .* have 9", make_session(units=9))):
+        with pytest.raises(sl.CheckpointError, match=message):
+            finetune(model, other)
 
 
 def test_white_noise_cannot_be_predicted():

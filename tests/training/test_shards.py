@@ -14,7 +14,7 @@ from spikelfp_lab import MaskConfig, ModelConfig, TrainConfig, pretrain
 from spikelfp_lab.training import loop
 from spikelfp_lab.training.batches import prepare
 from spikelfp_lab.training.loop import make_optimizer
-from spikelfp_lab.training.shards import Processes, Shards, deal, seed_step, shard_weights
+from spikelfp_lab.training.shards import Processes, Shards, deal, shard_weights
 from tests.factories import make_session
 
 CPU = torch.device("cpu")
@@ -81,18 +81,6 @@ def test_shards_draw_each_from_their_sessions_and_by_random_numbers_of_their_own
     assert abs(drawn[1].count("I/s1") / 400 - 0.5) < 0.1
     for known, held in zip(dealt.sessions, dealt.held.values(), strict=True):
         assert all(np.all(getattr(held, key) == value) for key, value in vars(known).items())
-
-
-@given(seed=st.integers(0, 1000), step=st.integers(0, 100_000), shard=st.integers(0, 63))
-def test_random_numbers_of_a_shard_are_those_of_seed_step_and_shard(seed, step, shard):
-    train = TrainConfig(seed=seed)
-    first, again, other = (
-        (seed_step(train, step, which), torch.rand(4))[1] for which in (shard, shard, shard + 1)
-    )
-    assert torch.equal(first, again) and not torch.equal(first, other)
-    if shard == 0:  # that of a run without shards
-        torch.manual_seed(seed * 1_000_003 + step)
-        assert torch.equal(first, torch.rand(4))
 
 
 def test_a_session_alone_is_in_all_shards_and_counts_once_in_an_average():

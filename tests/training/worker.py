@@ -52,20 +52,15 @@ def sessions() -> dict:
 
 @contextmanager
 def recorded(record: dict):
-    """Keep the gradients of the first step, what has moments at the end, and the names of sessions
-    that were prepared and encoded.
-    """
+    """Keep the gradients of the first step, and the names of what was prepared and encoded."""
     real = loop.make_optimizer, loop.prepare, VERB.encode
-    optimizers = []
 
     def optimizer(model, train):
-        made = real[0](model, train)
-        optimizers.append((model, made))
-
         def keep(*_):
             named = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
             record.setdefault("gradients", named)
 
+        made = real[0](model, train)
         made.register_step_pre_hook(keep)
         return made
 
@@ -77,14 +72,9 @@ def recorded(record: dict):
         record.setdefault("encoded", []).append(options["as_session"])
         return real[2](teacher, session, **options)
 
-    with (
-        patch.object(loop, "make_optimizer", optimizer),
-        patch.object(loop, "prepare", prepare),
-        patch.multiple(VERB, prepare=prepare, encode=encode),
-    ):
+    both = patch.multiple(VERB, prepare=prepare, encode=encode)
+    with patch.multiple(loop, make_optimizer=optimizer, prepare=prepare), both:
         yield
-    model, made = optimizers[-1]
-    record["moments"] = [name for name, p in model.named_parameters() if p in made.state]
 
 
 def few():
