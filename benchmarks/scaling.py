@@ -57,8 +57,7 @@ def measure(sessions: int, units: int, minutes: float) -> tuple[float, ...]:
     from spikelfp_lab.training.batches import add_to_vocabulary, prepare
     from spikelfp_lab.training.loop import make_optimizer
     from spikelfp_lab.training.pretraining import MaskedReconstruction
-    from spikelfp_lab.training.processes import Processes
-    from spikelfp_lab.training.shards import Shards
+    from spikelfp_lab.training.shards import Processes, Shards
 
     def wait() -> float:
         if device.type == "cuda":
@@ -74,7 +73,7 @@ def measure(sessions: int, units: int, minutes: float) -> tuple[float, ...]:
     start = wait()
     cohort = Shards(
         named,
-        lambda name, one: prepare(one, name, modality="spikes", train=train, device=device),
+        lambda one, name: prepare(one, name, modality="spikes", train=train, device=device),
         modality="spikes",
         train=train,
         processes=processes,
@@ -84,7 +83,7 @@ def measure(sessions: int, units: int, minutes: float) -> tuple[float, ...]:
         add_to_vocabulary(model, known)
     prepared = wait() - start
 
-    objective = MaskedReconstruction(cohort, mask=preset.mask, train=train)
+    objective = MaskedReconstruction(cohort, preset.mask)
     optimizer = make_optimizer(model, train)
     times = []
     for step in range(STEPS):

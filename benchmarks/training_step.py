@@ -45,17 +45,16 @@ def dense(model: Autoencoder, values: torch.Tensor) -> torch.Tensor:
     tokens = model.tokenizer(values, "I/s01")
     n_tokens = tokens.shape[1]
     patches = n_tokens // values.shape[1]
-    positions = model.positions(values.shape[1], patches, values.device)
+    positions = torch.arange(values.shape[1], device=values.device).repeat_interleave(patches)
     space = model.tokenizer.space[0].repeat(values.shape[1], 1)
     dropped = torch.rand(len(values), n_tokens, 1) < MASK.ratio
     latents = model.transformer(
         torch.where(dropped, model.predictor.mask_token + space, tokens), positions
     )
     states = model.predictor.transformer(model.predictor.narrow(latents), positions)
-    predicted = model.predictor.read_out.shared(states)
-    wanted = model.tokenizer.patches(values, "I/s01", fill=0.0).flatten(1, 2)
-    patch = torch.arange(n_tokens).expand(len(values), -1) % patches
-    return model.mean_loss(predicted, wanted, "I/s01", patch, use=dropped)
+    index = torch.arange(n_tokens).expand(len(values), -1)
+    use = model.tokenizer.spread(dropped.unflatten(1, (-1, patches)).squeeze(-1), "I/s01")
+    return model.mean_loss(model.predictor.read_out, states, values, "I/s01", index, use)
 
 
 STEPS = {"dense": dense, "visible only": visible_only, "half predicted": half_predicted}

@@ -7,102 +7,39 @@ masked pass (arXiv 2512.12461, section 3):
 
 1. a random 60 % of the tokens are dropped: the encoder never sees them, nor does the tokenizer's
    convolution see their values
-2. values (B, T, C) -> visible tokens (B, 0.4 * N, d), N = T * P
-3. visible tokens -> transformer -> latents
-4. a mask token plus its space row stands in for each dropped one; in the predictor these attend to
+2. values (B, T, C) -> visible tokens (B, 0.4 * N, d), N = T * P -> transformer -> latents
+3. a mask token plus its space row stands in for each dropped one; in the predictor these attend to
    the latents
-5. a linear layer gives S values for each dropped token: log-rates of spike counts, or potentials
-6. loss on these, padding left out
+4. a linear layer gives S values for each dropped token: log-rates of spike counts, or potentials
+5. loss on these, padding left out
 """
 
-from __future__ import annotations
-
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
+import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from spikelfp_lab._files import settle
 from spikelfp_lab._guard import reading
 from spikelfp_lab.configs import MaskConfig, ModelConfig
-from spikelfp_lab.errors import CheckpointError, ConfigError
+from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models import checkpoint
-from spikelfp_lab.models.tokenizers import (
-    BothTokenizer,
-    LFPTokenizer,
-    SpikeTokenizer,
-    map_by_patch,
-    row_by_patch,
-    take,
-)
-from spikelfp_lab.models.transformer import Transformer
+from spikelfp_lab.models.tokenizers import TOKENIZERS, row_by_patch, take
+from spikelfp_lab.models.transformer import OutputLayer, Predictor, Transformer
 
 Modality = Literal["spikes", "lfp", "both"]
 Size = int | tuple[int, int]  # units, or channels, or both
 
-VARIABLES: dict[Modality, tuple[str, ...]] = {
-    "spikes": ("spikes",),
-    "lfp": ("lfp",),
-    "both": ("spikes", "lfp"),
-}
+VARIABLES = {"spikes": ("spikes",), "lfp": ("lfp",), "both": ("spikes", "lfp")}
 """What a model of each modality reads of a session."""
 DIMS = {"spikes": "unit", "lfp": "channel"}
-
-
-class OutputLayer(nn.Module):
-    """Linear read-out of S values for each token; with session tables, each session and patch adds
-    a map of its own.
-    """
-
-    def __init__(self, width: int, patch: int, *, affine: bool):
-        super().__init__()
-        self.shared = nn.Linear(width, patch)
-        self.affine = affine
-        self.own = nn.ParameterList()  # one (P, width, S) table a session, in the order of sessions
-
-    def add_session(self, patches: int) -> None:
-        """Tables for a new session, started at nothing but the shared read-out."""
-        if self.affine:
-            self.own.append(nn.Parameter(torch.zeros(patches, *self.shared.weight.T.shape)))
-
-    def forward(self, tokens: Tensor, session: int, patch: Tensor) -> Tensor:
-        """Tokens (B, N, width) at patches ``patch`` (B, N) -> (B, N, S)."""
-        values = self.shared(tokens)
-        if self.affine:
-            values = values + map_by_patch(tokens, self.own[session], patch)
-        return values
-
-
-class Predictor(nn.Module):
-    """Latents of the visible tokens -> what the read-out of the dropped ones reads.
-
-    Dropped tokens attend to visible ones only: a mask token knows nothing but its place, so that
-    attending to others of its kind would cost time and tell nothing."""
-
-    def __init__(self, config: ModelConfig, patch: int):
-        super().__init__()
-        width = config.predictor_width
-        self.mask_token = nn.Parameter(0.02 * torch.randn(config.width))
-        self.narrow = nn.Linear(config.width, width)
-        self.transformer = Transformer(
-            width=width,
-            layers=config.predictor_layers,
-            heads=config.heads,
-            ratio=config.mlp_ratio,
-            dropout=config.dropout,
-        )
-        self.read_out = OutputLayer(width, patch, affine=config.affine_space)
-
-    def forward(self, masks: Tensor, at: Tensor, latents: Tensor, latents_at: Tensor) -> Tensor:
-        """Mask tokens (B, K, d) at time steps ``at`` (B, K) and latents of visible tokens -> (B, K,
-        width).
-        """
-        context = (self.narrow(latents), latents_at)
-        return self.transformer(self.narrow(masks), at, context=context)
 
 
 class Autoencoder(nn.Module):
@@ -117,8 +54,7 @@ class Autoencoder(nn.Module):
     bin_size_s : float
         Width of the time bins the model is trained on, seconds.
     n_behavior : int
-        Behavior dimensions of a linear read-out trained with the model (supervised setting); 0 for
-        none.
+        Behavior dimensions of a linear read-out that is trained too (supervised setting).
 
     Attributes
     ----------
@@ -148,21 +84,14 @@ class Autoencoder(nn.Module):
             raise ConfigError(f"modality is {modality!r}: choose one of {list(VARIABLES)}")
         self.config, self.bin_size_s = config, bin_size_s
         self.modality: Modality = modality
-        tokenizers = {"spikes": SpikeTokenizer, "lfp": LFPTokenizer, "both": BothTokenizer}
-        self.tokenizer = tokenizers[modality](config, {})
-        self.transformer = Transformer(
-            width=config.width,
-            layers=config.layers,
-            heads=config.heads,
-            ratio=config.mlp_ratio,
-            dropout=config.dropout,
-        )
+        self.tokenizer = TOKENIZERS[modality](config)
+        self.transformer = Transformer(config, config.width, config.layers)
         patch = self.tokenizer.patch
-        self.read_out = OutputLayer(config.width, patch, affine=config.affine_space)
+        self.read_out = OutputLayer(config, config.width, patch)
         self.predictor = Predictor(config, patch) if config.predictor_layers else None
         self.behavior_head: nn.Linear | None = None
         if n_behavior:
-            self.add_behavior(n_behavior)
+            self.behavior_head = nn.Linear(config.width, n_behavior)
         self.history = pd.DataFrame()
         self.info: dict = {}
         self.labels: dict[str, dict[str, list[str]]] = {}  # session -> "unit", "channel" -> labels
@@ -171,7 +100,7 @@ class Autoencoder(nn.Module):
             self.add_session(name, size)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write to a folder, see :func:`spikelfp_lab.models.save`."""
+        """Write to a folder, atomically; only another model is overwritten, and only when asked."""
         return checkpoint.save(self, path, overwrite=overwrite)
 
     def digest(self) -> str:
@@ -183,25 +112,28 @@ class Autoencoder(nn.Module):
         return total.hexdigest()[:12]
 
     def __repr__(self) -> str:
-        parameters = sum(p.numel() for p in self.parameters())
-        known = list(self.sessions)
-        names = ", ".join(known[:4]) + (f", ... ({len(known)} in all)" if len(known) > 4 else "")
-        return (
-            f"<Autoencoder of {self.modality}: {parameters / 1e6:.2f} M parameters, "
-            f"{self.config.layers} layers of "
-            f"width {self.config.width}, bins of {1000 * self.bin_size_s:g} ms, "
-            f"{self.info.get('made_by', 'untrained')}>\n"
-            f"sessions: {names}"
+        millions = sum(p.numel() for p in self.parameters()) / 1e6
+        what = (
+            f"{self.modality}, {millions:.2f} M parameters, {self.info.get('made_by', 'untrained')}"
         )
+        return f"<Autoencoder of {what}; sessions: {', '.join(self.sessions)}>"
 
     @property
     def sessions(self) -> dict[str, Size]:
         """The session vocabulary: name -> number of units or channels, or of both."""
         return dict(self.tokenizer.sizes)
 
-    def add_behavior(self, n_behavior: int) -> None:
-        """Give the model a linear read-out of behavior, to be trained with it."""
-        self.behavior_head = nn.Linear(self.config.width, n_behavior)
+    def n_inputs(self, name: str) -> int:
+        """Units and channels that the model reads of a session, together."""
+        size = self.tokenizer.sizes[name]
+        return size if isinstance(size, int) else sum(size)
+
+    def add_behavior(self, axes: Sequence[str]) -> None:
+        """Give the model a linear read-out of behavior, if it has none, to be trained with it."""
+        head = self.behavior_head or nn.Linear(self.config.width, len(axes))
+        if head.out_features != len(axes):
+            raise DataError(f"the model reads out {head.out_features} axes of behavior, not {axes}")
+        self.behavior_head = head
 
     def add_session(self, name: str, size: Size) -> None:
         """Give a new session tables of its own; a known name raises :class:`CheckpointError`."""
@@ -209,34 +141,16 @@ class Autoencoder(nn.Module):
             raise CheckpointError(f"session {name!r} is already in the model's vocabulary")
         index = len(self.tokenizer.sizes)
         self.tokenizer.add_session(name, size)  # type: ignore[arg-type]  # each its own size
-        patches = len(self.tokenizer.rows(name))
-        self.read_out.add_session(patches)
-        if self.predictor is not None:
-            self.predictor.read_out.add_session(patches)
+        for part in filter(None, (self, self.predictor)):
+            part.read_out.add_session(len(self.tokenizer.rows(name)))
         # Z-scoring of the LFP travels with the model; the trainer sets it from training time.
-        total = size if isinstance(size, int) else sum(size)
-        self.register_buffer(f"mean_{index}", torch.zeros(total))
-        self.register_buffer(f"std_{index}", torch.ones(total))
-
-    def n_inputs(self, name: str) -> int:
-        """Units and channels that the model reads of a session, together."""
-        size = self.tokenizer.sizes[name]
-        return size if isinstance(size, int) else sum(size)
-
-    def set_statistics(self, name: str, mean: Tensor, std: Tensor) -> None:
-        """Keep the mean and standard deviation (C,) that ``name`` is z-scored by."""
-        index = self.tokenizer.index(name)
-        self.get_buffer(f"mean_{index}").copy_(mean)
-        self.get_buffer(f"std_{index}").copy_(std)
+        self.register_buffer(f"mean_{index}", torch.zeros(self.n_inputs(name)))
+        self.register_buffer(f"std_{index}", torch.ones(self.n_inputs(name)))
 
     def statistics(self, name: str) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (C,) that ``name`` is z-scored by; 0 and 1 for spikes."""
+        """Mean and SD (C,) that a session is z-scored by, to be read or set; 0 and 1 for spikes."""
         index = self.tokenizer.index(name)
         return self.get_buffer(f"mean_{index}"), self.get_buffer(f"std_{index}")
-
-    def positions(self, time: int, patches: int, device: torch.device) -> Tensor:
-        """Time step of each of the ``time * patches`` tokens."""
-        return torch.arange(time, device=device).repeat_interleave(patches)
 
     def token_latents(
         self,
@@ -247,53 +161,30 @@ class Autoencoder(nn.Module):
         modality: Modality | None = None,
         every_layer: bool = False,
     ) -> Tensor:
-        """Latents of the tokens of every time step, (B, T, P, d).
+        """Latents of the tokens of values (B, T, C) of a session: (B, T, P, d).
 
-        Parameters
-        ----------
-        values : Tensor, (B, T, C)
-        name : str
-            Session they were recorded in.
-        steps : Tensor of int64, (B, K), optional
-            Time steps that are shown, the same number in each window; the others are dropped, and
-            the result is (B, K, P, d).
-        modality : {"spikes", "lfp"}, optional
-            Of a model of both: show the tokens of this one alone.
-        every_layer : bool
-            Give the latents after 0, 1, ... all blocks, (layers + 1, B, T, P, d), the tokens
-            themselves first.
+        Of the time ``steps`` (B, K) alone: (B, K, P, d), the others are not seen. Of one
+        ``modality`` of a model of both: its tokens alone. With ``every_layer``: after 0, 1, ... all
+        blocks, (layers + 1, B, T, P, d).
         """
-        time, device = values.shape[1], values.device
-        shown = torch.arange(len(self.tokenizer.rows(name)), device=device)
-        at = torch.arange(time, device=device).expand(len(values), -1) if steps is None else steps
-        keep = None
-        positions = self.positions(time, len(shown), device)
-        if steps is not None or modality not in (None, self.modality):
-            patches = len(shown)
-            if modality not in (None, self.modality):
-                shown = shown[self.tokenizer.counts(name, device) == (modality == "spikes")]
-            keep = (at.unsqueeze(-1) * patches + shown).flatten(1)
-            positions = keep // patches
-        hidden = None
+        batch, time, _ = values.shape
+        patches, device, hidden = len(self.tokenizer.rows(name)), values.device, None
+        at, shown = torch.arange(time, device=device), torch.arange(patches, device=device)
+        if modality not in (None, self.modality):
+            shown = shown[self.tokenizer.counts(name, device) == (modality == "spikes")]
         if steps is not None:  # the LFP tokenizer's convolution would carry what is dropped
-            gone = torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
-            hidden = gone.scatter(1, steps, False).unsqueeze(-1).expand_as(values)
+            hidden = torch.ones((batch, time), dtype=torch.bool, device=device)
+            hidden = hidden.scatter(1, steps, False).unsqueeze(-1).expand_as(values)
+            at = steps
+        index = (at.unsqueeze(-1) * patches + shown).flatten(-2)  # (N,) or (B, N)
+        keep = None if index.shape == (time * patches,) else index.expand(batch, -1)
         tokens = self.tokenizer(values, name, hidden=hidden, keep=keep)
-        latents = self.transformer(tokens, positions, every_layer=every_layer)
-        return latents.unflatten(-2, (at.shape[1], len(shown)))
+        latents = self.transformer(tokens, index // patches, every_layer=every_layer)
+        return latents.unflatten(-2, (-1, len(shown)))
 
-    def latents(
-        self,
-        values: Tensor,
-        name: str,
-        *,
-        modality: Modality | None = None,
-        every_layer: bool = False,
-    ) -> Tensor:
-        """Latents of every time step, (B, T, d), or (layers + 1, B, T, d): the mean over a step's
-        patches.
-        """
-        return self.token_latents(values, name, modality=modality, every_layer=every_layer).mean(-2)
+    def latents(self, values: Tensor, name: str, **options: Any) -> Tensor:
+        """Latents of every time step, (B, T, d): the mean of :meth:`token_latents` over patches."""
+        return self.token_latents(values, name, **options).mean(-2)
 
     def masked_loss(
         self,
@@ -301,89 +192,47 @@ class Autoencoder(nn.Module):
         name: str,
         *,
         mask: MaskConfig,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
         targets: Tensor | None = None,
     ) -> Tensor:
-        """Masked-autoencoding loss of a batch.
+        """Masked-autoencoding loss, (), of a batch of counts or z-scored potentials (B, T, C).
 
-        Parameters
-        ----------
-        values : Tensor, (B, T, C)
-            Counts, or z-scored potentials.
-        name : str
-            Session they were recorded in.
-        mask : MaskConfig
-            What is hidden.
-        generator : torch.Generator, optional
-            Draws the mask.
-        targets : Tensor, (B, T, C), optional
-            What is reconstructed, where it is not ``values`` (an augmented input).
-
-        Returns
-        -------
-        Tensor, ()
-            Mean loss of the dropped entries that are predicted plus, with ``mask.units``, that of
-            the hidden ones; padding left out. Poisson negative log-likelihood (log-rates; the
-            count's constant left out), nats, or squared error in units of the channels' variance;
-            for both modalities, the sum of the two means.
+        It is the :meth:`mean_loss` of the dropped entries that are predicted plus, with
+        ``mask.units``, that of the hidden ones. ``targets`` is what is reconstructed, where it is
+        not ``values`` (an augmented input); ``generator`` draws the mask.
         """
-        if self.predictor is None:
-            raise ConfigError("a model without predictor layers has no masked loss")
-        batch, time, _ = values.shape
-        hidden = None
+        assert self.predictor is not None
+        table, hidden = self.tokenizer.rows(name), torch.zeros_like(values, dtype=torch.bool)
         if mask.units:
-            hidden = (
-                torch.rand(values.shape, generator=generator, device=values.device) < mask.units
-            )
-        session = self.tokenizer.index(name)
-        table = self.tokenizer.rows(name)
-        patches = len(table)
-        n_tokens = time * patches
-        positions = self.positions(time, patches, values.device)
+            draw = torch.rand(values.shape, generator=generator, device=values.device)
+            hidden = draw < mask.units
+        patches, unseen = len(table), hidden
         visible, dropped = self.draw_mask(values, name, mask=mask, generator=generator)
-        predict = dropped[:, : max(1, round(dropped.shape[1] * mask.predicted))]
-        unseen = hidden
-        if (
-            self.modality != "spikes"
-        ):  # its convolution would carry dropped tokens into visible ones
-            gone = torch.zeros(batch, n_tokens, dtype=torch.bool, device=values.device)
-            gone = gone.scatter(1, dropped, True)
-            gone = self.tokenizer.spread(gone.view(batch, time, patches), name)
-            unseen = gone if hidden is None else gone | hidden
+        if self.modality != "spikes":  # a convolution would carry dropped tokens into visible ones
+            seen = values.new_zeros((len(values), values.shape[1] * patches), dtype=torch.bool)
+            seen = seen.scatter(1, visible, True).unflatten(1, (-1, patches))
+            unseen = hidden | ~self.tokenizer.spread(seen, name)
         tokens = self.tokenizer(values, name, hidden=unseen, keep=visible)
-        latents = self.transformer(tokens, positions[visible])
-        own_row = row_by_patch(table, predict % patches)
-        masks = self.predictor.mask_token + own_row
-        states = self.predictor(masks, positions[predict], latents, positions[visible])
-        predicted = self.predictor.read_out(states, session, predict % patches)
+        latents = self.transformer(tokens, visible // patches)
+        predict = dropped[:, : max(1, round(dropped.shape[1] * mask.predicted))]
+        masks = self.predictor.mask_token + row_by_patch(table, predict % patches)
+        states = self.predictor(masks, predict // patches, latents, visible // patches)
 
-        wanted = self.tokenizer.patches(values if targets is None else targets, name, fill=0.0)
-        wanted = wanted.flatten(1, 2)
-        loss = self.mean_loss(predicted, take(wanted, predict), name, predict % patches)
-        if hidden is None:
+        wanted = values if targets is None else targets
+        loss = self.mean_loss(self.predictor.read_out, states, wanted, name, predict)
+        if not mask.units:
             return loss
-        direct = self.read_out(latents, session, visible % patches)
-        asked = take(self.tokenizer.patches(hidden, name, fill=False).flatten(1, 2), visible)
-        return loss + self.mean_loss(
-            direct, take(wanted, visible), name, visible % patches, use=asked
-        )
+        return loss + self.mean_loss(self.read_out, latents, wanted, name, visible, use=hidden)
 
     def draw_mask(
-        self,
-        values: Tensor,
-        name: str,
-        *,
-        mask: MaskConfig,
-        generator: torch.Generator | None = None,
+        self, values: Tensor, name: str, *, mask: MaskConfig, generator: Generator | None
     ) -> tuple[Tensor, Tensor]:
         """Which tokens of a batch (B, T, C) are visible, (B, K), and which are dropped, (B, N - K):
-        their places in time-major order, in a random order.
-
-        Attention does not mind the order of tokens: their positions travel along.
+        their places in time-major order, in a random order, which attention does not mind.
         """
         n_tokens = values.shape[1] * len(self.tokenizer.rows(name))
-        order = torch.rand(len(values), n_tokens, generator=generator, device=values.device)
-        order = order.argsort(dim=1)
+        draw = torch.rand(len(values), n_tokens, generator=generator, device=values.device)
+        order = draw.argsort(dim=1)
         n_visible = max(1, round(n_tokens * (1 - mask.ratio)))
         return order[:, :n_visible], order[:, n_visible:]
 
@@ -391,12 +240,9 @@ class Autoencoder(nn.Module):
         """Loss of a linear read-out of token latents (B, T, P, d) against ``wanted`` (B, T, C),
         nothing dropped: the first term of Eq. 1.
         """
-        patches = latents.shape[2]
-        place = torch.arange(patches, device=wanted.device).repeat(latents.shape[1])
-        place = place.expand(len(latents), -1)
-        predicted = self.read_out(latents.flatten(1, 2), self.tokenizer.index(name), place)
-        wanted = self.tokenizer.patches(wanted, name, fill=0.0).flatten(1, 2)
-        return self.mean_loss(predicted, wanted, name, place)
+        tokens = latents.flatten(1, 2)
+        index = torch.arange(tokens.shape[1], device=wanted.device).expand(len(tokens), -1)
+        return self.mean_loss(self.read_out, tokens, wanted, name, index)
 
     def behavior_loss(self, latents: Tensor, wanted: Tensor) -> Tensor:
         """Squared error of the read-out of behavior from latents (B, T, d), against ``wanted`` (B,
@@ -409,106 +255,106 @@ class Autoencoder(nn.Module):
 
     def mean_loss(
         self,
-        predicted: Tensor,
+        read_out: OutputLayer,
+        states: Tensor,
         wanted: Tensor,
         name: str,
-        patch: Tensor,
-        *,
+        index: Tensor,
         use: Tensor | None = None,
     ) -> Tensor:
-        """Mean over the real entries (B, N, S) of tokens of patches ``patch`` (B, N): Poisson for
-        counts, squared error for potentials.
+        """Mean over the entries of tokens at ``index`` (B, N), read out of their states (B, N,
+        width), against ``wanted`` (B, T, C); padding, what was not observed, and where ``use`` is
+        False left out.
 
-        ``use`` leaves further entries out. Of both modalities, the sum of the two means.
+        Poisson negative log-likelihood of log-rates for counts (their constant left out), nats;
+        squared error for potentials, in variances; of both modalities, the sum of the two means.
         """
-        predicted = predicted.float()
-        real = self.tokenizer.real(name, wanted.device)[patch]
-        real = real & wanted.isfinite()  # what was not observed is not asked for
-        real, wanted = real if use is None else real & use, wanted.nan_to_num()
-        counts = self.tokenizer.counts(name, wanted.device)[patch].unsqueeze(-1)
-        means = []
-        if self.modality != "lfp":
-            asked = real & counts
-            # log-rate 0 where a potential is asked for: its exponential must stay finite
-            log_rate = predicted if self.modality == "spikes" else predicted * counts
-            loss = F.poisson_nll_loss(log_rate, wanted, log_input=True, reduction="none")
-            means.append((loss * asked).sum() / asked.sum().clamp(min=1))
+        place = index % len(self.tokenizer.rows(name))
+        predicted = read_out(states, self.tokenizer.index(name), place).float()
+        use = wanted.isfinite() if use is None else use & wanted.isfinite()
+        wanted, use = (
+            take(self.tokenizer.patches(each, name, fill=0).flatten(1, 2), index)
+            for each in (wanted.nan_to_num(), use)
+        )
+        counts = self.tokenizer.counts(name, wanted.device)[place].unsqueeze(-1)
+        losses = []
+        if self.modality != "lfp":  # log-rate 0, whose exponential is finite, for a potential
+            loss = F.poisson_nll_loss(predicted * counts, wanted, log_input=True, reduction="none")
+            losses.append((loss, use & counts))
         if self.modality != "spikes":
-            asked = real & ~counts
-            loss = F.mse_loss(predicted, wanted, reduction="none")
-            means.append((loss * asked).sum() / asked.sum().clamp(min=1))
+            losses.append((F.mse_loss(predicted, wanted, reduction="none"), use & ~counts))
+        means = [(loss * asked).sum() / asked.sum().clamp(min=1) for loss, asked in losses]
         return torch.stack(means).sum()
 
-    def check_session(self, name: str, size: Size) -> None:
-        """Refuse a session the model has no tables for, or one with another number of channels."""
-        what = {"spikes": "units", "lfp": "channels", "both": "units and channels"}[self.modality]
-        if name not in self.tokenizer.sizes:
-            borrow = f"as_session={next(iter(self.tokenizer.sizes), None)!r}"
-            add = "Add it with finetune(model, session), or encode it"
-            if self.predictor is None:
-                add = "A student gets a new session by distill(session, teacher); or encode it"
+    def check_session(self, name: str, size: tuple[int, ...] | int, bin_size_s: float) -> None:
+        """Refuse a session without tables, of another number of channels, or with other bins."""
+        known, what = self.sessions, [f"{DIMS[variable]}s" for variable in VARIABLES[self.modality]]
+        if name not in known:
+            add = "finetune(model, session)" if self.predictor else "distill(session, teacher)"
             raise CheckpointError(
-                f"session {name!r} is not in this model's vocabulary {list(self.tokenizer.sizes)}. "
-                f"{add} with a known session's tables, {borrow}."
+                f"session {name!r} is not in this model's vocabulary {list(known)}. Add it by "
+                f"{add}, or encode it with known tables, as_session={next(iter(known), None)!r}."
             )
-        if self.tokenizer.sizes[name] != size:
+        if known[name] != size:
             raise CheckpointError(
-                f"session {name!r} has {self.tokenizer.sizes[name]} {what} in this model, the data "
-                f"have {size}. "
-                f"Give the same {what} in the same order, or add the session with finetune(model, "
-                "session)."
+                f"session {name!r} has {known[name]} {' and '.join(what)} in this model, the data "
+                f"have {size}. Give the same in the same order, or finetune(model, session) under "
+                "another name."
+            )
+        if abs(bin_size_s / self.bin_size_s - 1) > 1e-3:
+            raise CheckpointError(
+                f"session {name} has bins of {bin_size_s:g} s, the model's are {self.bin_size_s:g} "
+                "s: open it with the model's bin size"
             )
 
 
 def load(path: str | Path) -> Autoencoder:
     """Read a model that :meth:`Autoencoder.save` wrote, here or in version 0.1.0.
 
-    Parameters
-    ----------
-    path : str or Path
-        The folder.
-
-    Returns
-    -------
-    Autoencoder
-        On the CPU, in eval mode.
-
-    Raises
-    ------
-    CheckpointError
-        Missing, damaged, or of another format. Nothing in the files is executed.
+    Gives an Autoencoder on the CPU, in eval mode. Raises CheckpointError where the folder is
+    missing, damaged, or of another format. Nothing in the files is executed.
     """
-    path = Path(path)
-    with reading(path, checkpoint.DAMAGED, checkpoint.CURE, kind=CheckpointError):
-        config, weights = checkpoint.read(path)
-        try:
-            shape = ModelConfig.from_dict(config["model"])
-        except ConfigError as error:
-            raise CheckpointError(
-                f"{path} {checkpoint.DAMAGED} ({error}). {checkpoint.CURE}"
-            ) from error
-        sessions = {
-            name: tuple(size) if isinstance(size, list) else size
-            for name, size in config["sessions"].items()
-        }
-        if shape.layers + shape.predictor_layers + len(sessions) > len(weights):
+    path, what = Path(path), "is damaged, or was not written by this package"
+    cure = "Copy the folder again, or train and save the model again."
+    with reading(path, what, cure, kind=CheckpointError):
+        settle(path)
+        config = json.loads((path / "config.json").read_bytes())
+        weights = safetensors.torch.load_file(path / "model.safetensors")
+        if config["format_version"] not in (1, checkpoint.FORMAT_VERSION):
+            raise ValueError(f"another version's format, {str(config['format_version'])[:100]}")
+        shape, sizes = config["model"], config["sessions"].items()
+        if shape["layers"] + shape["predictor_layers"] + len(sizes) > len(weights):
             raise ValueError("more layers and sessions are declared than there are weights")
-
-        def make() -> Autoencoder:
-            return Autoencoder(
-                shape,
-                modality=config["modality"],
-                sessions=sessions,  # type: ignore[arg-type]  # a pair for both
-                bin_size_s=float(config["bin_size_s"]),
-                n_behavior=config["n_behavior"],
-            )
-
-        model = checkpoint.build(make, weights)
-        try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:  # in many lines, of which the first says nothing
-            raise ValueError(" ".join(str(error).split())) from error
-        model.history = checkpoint.history_of(config)
+        fields = {key: config[key] for key in ("modality", "bin_size_s", "n_behavior")}
+        fields["sessions"] = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes}
+        model = build(shape, weights, **fields)
+        model.history = pd.DataFrame(dict(config["history"]))
         model.info, model.labels = dict(config["info"]), dict(config.get("labels", {}))
         model.by_place = not model.labels
+    return model
+
+
+def build(
+    shape: dict[str, Any], weights: dict[str, Tensor], optional: tuple[str, ...] = (), **fields: Any
+) -> Autoencoder:
+    """The model that a file describes, made once its weights are known to fit: a damaged file may
+    declare one that no memory holds. Names that begin like ``optional`` need not be there.
+    """
+    try:
+        with torch.device("meta"):  # where numbers take no memory
+            outline = Autoencoder(ModelConfig.from_dict(shape), **fields)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    parameters, declared = dict(outline.named_parameters()), outline.state_dict()
+    odd = sorted(name for name in {*declared} ^ {*weights} if not name.startswith(optional))
+    if odd:
+        raise ValueError(f"{odd[:3]} are missing, or there and not declared")
+    for name, found in weights.items():
+        wanted = tuple(declared[name].shape)
+        if found.shape != wanted or not found.is_floating_point():
+            raise ValueError(f"{name} is {found.dtype} of {tuple(found.shape)}, declared {wanted}")
+        if name in parameters and not bool(torch.isfinite(found).all()):
+            raise ValueError(f"{name} holds numbers that are NaN or infinite")
+    model = Autoencoder(outline.config, **fields)
+    model.load_state_dict(weights, strict=False)
     return model.eval()

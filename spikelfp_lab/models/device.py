@@ -1,13 +1,12 @@
 """Which device to use, chosen once."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from spikelfp_lab._guard import reason
 from spikelfp_lab.errors import ConfigError
 
 
@@ -20,14 +19,10 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"device {device!r} is not one torch knows; use 'auto', 'cpu' or 'cuda'"
-        ) from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda' was asked for, but torch sees no GPU; use device='auto'")
-    return chosen
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"no device {device!r} ({reason(error)}); use device='auto'") from error
 
 
 def autocast(device: torch.device) -> torch.autocast:
@@ -37,9 +32,7 @@ def autocast(device: torch.device) -> torch.autocast:
 
 @contextmanager
 def own_random_state() -> Iterator[None]:
-    """A context, and a decorator, after which torch's global random numbers go on as if none had
-    been drawn within.
-    """
+    """A context, or decorator, after which torch's random numbers go on as if it had not been."""
     own = int(os.environ.get("LOCAL_RANK", "0"))  # torchrun gives each process a GPU
     with torch.random.fork_rng(devices=[own] if torch.cuda.is_available() else []):
         yield

@@ -1,11 +1,11 @@
-"""encode: a model turns a session into latents, one row a time bin, whatever the session's
-length.
+"""encode: a model turns a session into latents, one row a time bin, whatever the session's length;
+and what it reads for that: values, their z-scoring, and identity by label.
 """
 
-from __future__ import annotations
-
 import warnings
-from typing import Literal
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,9 +13,8 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from spikelfp_lab.errors import CheckpointError, ConfigError, SpikeLFPWarning
-from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality
+from spikelfp_lab.models.autoencoder import DIMS, VARIABLES, Autoencoder
 from spikelfp_lab.models.device import autocast, on_device, pick_device
-from spikelfp_lab.models.labels import in_order_of
 from spikelfp_lab.sessions import (
     TRAIN,
     as_dataset,
@@ -34,38 +33,29 @@ def encode(
     as_session: str | None = None,
     layer: int | None = None,
     window_s: float | None = None,
-    batch: int | None = None,
     device: str | torch.device = "auto",
     missing: Literal["nan", "silence"] = "nan",
     progress: bool = True,
 ) -> xr.DataArray:
     """Latents of a session.
 
-    A model of both modalities reads the session's spikes, its LFP, or both, whichever it has: leave
-    one out to see what the other gives.
-
-    The session is read in windows that overlap by half; each bin's latent is the mean of those
-    windows' latents, weighted by a triangle that is highest at a window's center, so there is no
-    seam where windows meet. No window crosses a gap or a trial's edge.
+    It is read in windows that overlap by half; a bin's latent is the mean of its windows', weighted
+    by a triangle, so that there is no seam. No window crosses a gap or a trial's edge. A model of
+    both modalities reads spikes, LFP, or both, whichever the session has.
 
     Parameters
     ----------
     model : Autoencoder
-        From :func:`~spikelfp_lab.pretrain`, :func:`~spikelfp_lab.distill`, ... or
-        :func:`~spikelfp_lab.load`.
+        From ``pretrain``, ``distill``, ... or ``load``.
     session : Dataset or DataTree leaf
         A session with the model's modality.
     as_session : str, optional
-        Encode as if the data came from this session of the model's vocabulary: its tables are used,
-        no training takes place. An LFP session that the model does not know is z-scored by
-        statistics of its own training time.
+        Encode as if the data came from this session of the model's vocabulary. LFP of a session
+        that the model does not know is z-scored by statistics of its own training time.
     layer : int, optional
         Latents after so many blocks, from 0 (the tokens); by default after the last.
     window_s : float, optional
         Length of a window, seconds; by default what the model was trained on.
-    batch : int, optional
-        Windows at a time; by default 64 on a GPU and 4 on a CPU, where more take no less time and
-        several times the memory.
     device : str
         "auto", "cpu" or "cuda".
     missing : {"nan", "silence"}
@@ -77,18 +67,15 @@ def encode(
     Returns
     -------
     DataArray, (time, latent) float32
-        On the session's clock; NaN where the session has no usable data. ``attrs``: ``session``
-        (of the data), ``encoded_as``, ``modality``, ``digest`` (of the model), and ``scheme``,
-        ``window_s``, ``seed`` of the training's split, which ``decode`` then uses.
+        On the session's clock; NaN where the session has no usable data. ``attrs``: ``session``,
+        ``encoded_as``, ``modality``, ``digest`` (of the model), and ``scheme``, ``window_s``,
+        ``seed`` of the training's split, which ``decode`` then uses.
 
     Raises
     ------
-    CheckpointError
-        Unknown session, other units or channels (those that the model knows by label are put in
-        its order; under ``as_session`` units are matched by place), another bin size, or a session
-        without the model's modality; the message says how to go on.
-    ConfigError
-        The model has no such layer.
+    CheckpointError, ConfigError
+        Unknown session, other labels of units or channels (their order may differ), another bin
+        size or modality; no such layer.
 
     Examples
     --------
@@ -112,37 +99,28 @@ def encode(
         raise ConfigError(f"missing is {missing!r}; give 'nan' or 'silence'")
     session = in_order_of(model, session, name, own_name)
     raw, modality = _values(model, session, name, own_name)
-    bin_size = float(session.attrs["bin_size_s"])
-    if not np.isclose(bin_size, model.bin_size_s, rtol=1e-3):
-        raise CheckpointError(
-            f"the model was trained on bins of {model.bin_size_s} s, session {own_name} has "
-            f"{bin_size} s. "
-            "Open the session with the model's bin size."
-        )
-    train = model.info.get("train", {})
-    window_s = window_s or train.get("window_s", 2.0)
-    if modality == "spikes" or own_name in model.sessions or as_session is None:
-        known = own_name if own_name in model.sessions else name
-        mean, std = (t.cpu().numpy() for t in model.statistics(known))
+    used = {"scheme": "blocks", "window_s": 2.0, "seed": 0}
+    split = {key: value for key, value in model.info.get("train", {}).items() if key in used}
+    used |= split | ({"window_s": window_s} if window_s else {})
+    needed = [variable for variable in VARIABLES[modality] if variable in session]
+    channels = session.sizes["channel"] if "lfp" in needed else 0
+    if own_name in model.sessions or as_session is None:
+        mean, std = (t.cpu().numpy() for t in model.statistics(own_name))
     else:
-        mean, std = _own_statistics(session, raw, train, window_s, model, name)
+        mean, std = z_scoring(session, raw, channels, **used)
 
     place = pick_device(device)
     values = torch.as_tensor((raw - mean) / std, dtype=torch.float32, device=place)
-    length = max(2, round(window_s / bin_size))
-    needed = [variable for variable in VARIABLES[modality] if variable in session]
-    if "lfp" in needed and missing == "silence":
-        lfp = slice(raw.shape[1] - session.sizes["channel"], None)
-        values[:, lfp] = values[:, lfp].nan_to_num()
+    length, usable = max(2, round(used["window_s"] / session.attrs["bin_size_s"])), session
+    if channels and missing == "silence":
+        values[:, -channels:] = values[:, -channels:].nan_to_num()
         nothing = session["lfp"].isnull().all("channel")
         usable = session.assign(lfp=session["lfp"].fillna(0.0).where(~nothing))
-    else:
-        usable = session
-        if "lfp" in needed:
-            _warn_missing(session, own_name)
+    elif channels:
+        _warn_missing(session, own_name)
     total = torch.zeros(len(raw), model.config.width, device=place)
     weight = torch.zeros(len(raw), 1, device=place)
-    batch = batch or (64 if place.type == "cuda" else 4)
+    batch = 64 if place.type == "cuda" else 4  # on a CPU, more take no less time
     with on_device(model, place), torch.inference_mode(), autocast(place):
         chunks = [
             (size, chunk)
@@ -153,59 +131,39 @@ def encode(
         for size, chunk in bar:
             triangle = 1.0 - (torch.arange(size, device=place) - (size - 1) / 2).abs() / size
             index = torch.as_tensor(chunk, device=place)[:, None] + torch.arange(size, device=place)
-            latents = model.latents(
-                values[index], name, modality=modality, every_layer=layer is not None
-            )
-            latents = latents if layer is None else latents[layer]
-            latents = latents.float() * triangle[:, None]
+            every = layer is not None
+            latents = model.latents(values[index], name, modality=modality, every_layer=every)
+            latents = (latents[layer] if every else latents).float() * triangle[:, None]
             total.index_add_(0, index.flatten(), latents.flatten(0, 1))
             weight.index_add_(0, index.flatten(), triangle.repeat(len(chunk))[:, None])
+    origin = {"session": own_name, "encoded_as": name, "modality": modality}
     return xr.DataArray(
         (total / torch.where(weight > 0, weight, torch.nan)).cpu().numpy(),
         dims=("time", "latent"),
         coords={"time": session["time"], "latent": np.arange(model.config.width)},
         name="latents",
-        attrs={
-            "session": own_name,
-            "encoded_as": name,
-            "modality": modality,
-            "digest": model.digest(),
-            # how time was split in training: what a read-out must keep to
-            **{key: train[key] for key in ("scheme", "window_s", "seed") if key in train},
-        },
+        attrs=origin | {"digest": model.digest()} | split,
     )
 
 
 def _values(
     model: Autoencoder, session: xr.Dataset, name: str, own_name: str
-) -> tuple[np.ndarray, Modality]:
+) -> tuple[np.ndarray, Any]:
     """What the model reads of the session, (time, unit or channel), and as which modality; columns
     it does without are 0.
     """
-    present = [variable for variable in VARIABLES[model.modality] if variable in session]
+    wanted, known = VARIABLES[model.modality], model.sessions.get(name)
+    present = [variable for variable in wanted if variable in session]
     if not present:
         raise CheckpointError(
             f"the model reads {model.modality!r}, which session {own_name} does not have; "
             f"it has {sorted(map(str, session.data_vars))}"
         )
-    arrays = {variable: session[variable].to_numpy() for variable in present}
-    if "spikes" in arrays and (observed := observed_mask(session)) is not None:
-        arrays["spikes"] = np.where(observed, arrays["spikes"], np.float32(np.nan))
-    if model.modality != "both":
-        model.check_session(name, arrays[present[0]].shape[1])
-        return arrays[present[0]], model.modality
-    known = model.sessions.get(name, (0, 0))
-    assert isinstance(known, tuple)
-    units, channels = (
-        arrays[variable].shape[1] if variable in arrays else size
-        for variable, size in zip(("spikes", "lfp"), known, strict=True)
-    )
-    model.check_session(name, (units, channels))
-    length = session.sizes["time"]
-    spikes = arrays.get("spikes", np.zeros((length, units), np.uint8))
-    lfp = arrays.get("lfp", np.zeros((length, channels), np.float32))
-    modality: Modality = "both" if len(present) == 2 else "spikes" if "spikes" in arrays else "lfp"
-    return np.concatenate([spikes, lfp], axis=1), modality
+    read, lacking = (wanted, known) if isinstance(known, tuple) else (present, ())
+    values, sizes = values_of(session, read, lacking)
+    size = sizes if model.modality == "both" else sizes[0]
+    model.check_session(name, size, session.attrs["bin_size_s"])
+    return values, model.modality if len(present) == len(wanted) else present[0]
 
 
 def _warn_missing(session: xr.Dataset, name: str) -> None:
@@ -214,40 +172,17 @@ def _warn_missing(session: xr.Dataset, name: str) -> None:
     lost = np.asarray(empty.any(axis=1) & ~empty.all(axis=1))
     if lost.mean() <= 0.1:
         return
-    share = empty[lost].mean(axis=0)
-    worst = np.argsort(-share, kind="stable")[: min(6, int((share > 0).sum()))]
-    labels = ", ".join(
-        f"{session['channel'].to_numpy()[i]} ({100 * share[i]:.0f} %)" for i in worst
-    )
+    share = 100 * empty[lost].mean(axis=0)
+    worst = [i for i in np.argsort(-share, kind="stable")[:6] if share[i] > 0]
+    labels = ", ".join(f"{session['channel'].to_numpy()[i]} ({share[i]:.0f} %)" for i in worst)
     warnings.warn(
-        f"session {name}: {int((share > 0).sum())} of {len(share)} channels are NaN in bins where "
+        f"session {name}: {(share > 0).sum()} of {len(share)} channels are NaN in bins where "
         f"others are not, so the latents of {lost.sum()} of {len(lost)} bins "
-        f"({100 * lost.mean():.0f}"
-        f" %) are NaN: {labels} of these. encode(..., missing='silence') silences them there.",
+        f"({100 * lost.mean():.0f} %) are NaN: {labels} of these. "
+        "encode(..., missing='silence') silences them there.",
         SpikeLFPWarning,
         stacklevel=3,
     )
-
-
-def _own_statistics(
-    session: xr.Dataset,
-    raw: np.ndarray,
-    train: dict,
-    window_s: float,
-    model: Autoencoder,
-    name: str,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and SD (C,) of the session's own potentials; 0 and 1 for counts."""
-    mean, std = np.zeros(raw.shape[1], np.float32), np.ones(raw.shape[1], np.float32)
-    size = model.sessions[name]
-    channels = slice(0 if isinstance(size, int) else size[0], None)
-    scheme = train.get("scheme", "blocks")
-    use = np.ones(len(raw), bool)
-    if scheme != "paper":
-        split = split_session(session, scheme=scheme, window_s=window_s, seed=train.get("seed", 0))
-        use = split.to_numpy() == TRAIN
-    mean[channels], std[channels] = channel_statistics(raw[:, channels], use)
-    return mean, std
 
 
 def _cover(runs: np.ndarray, length: int) -> list[tuple[int, np.ndarray]]:
@@ -255,10 +190,92 @@ def _cover(runs: np.ndarray, length: int) -> list[tuple[int, np.ndarray]]:
     shorter than a window is one window.
     """
     by_size: dict[int, list[int]] = {}
-    for start, stop in runs:
-        size = min(length, int(stop - start))
-        starts = np.arange(start, stop - size + 1, max(1, size // 2))
+    for start, stop in runs.tolist():
+        size = min(length, stop - start)
+        starts = by_size.setdefault(size, [])
+        starts += range(start, stop - size + 1, max(1, size // 2))
         if starts[-1] + size < stop:  # one more, flush with the end
-            starts = np.append(starts, stop - size)
-        by_size.setdefault(size, []).extend(starts.tolist())
+            starts.append(stop - size)
     return [(size, np.array(starts)) for size, starts in by_size.items()]
+
+
+def values_of(
+    session: xr.Dataset, variables: Sequence[str], sizes: Sequence[int] = ()
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Spikes, LFP or both side by side, (T, C), and the columns of each; NaN where a unit was not
+    observed, 0 for a variable of known size that the session lacks.
+    """
+    parts, observed = [], observed_mask(session)
+    for variable, size in zip_longest(variables, sizes):
+        if variable not in session:
+            parts.append(np.zeros((session.sizes["time"], size), np.float32))
+            continue
+        values = session[variable].to_numpy()
+        if variable == "spikes" and observed is not None:
+            values = np.where(observed, values, np.float32(np.nan))
+        parts.append(values)
+    columns = tuple(part.shape[1] for part in parts)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1), columns
+
+
+def z_scoring(
+    session: xr.Dataset, values: np.ndarray, channels: int, **split: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and SD (C,) of values (T, C), whose last columns are channels, on the training time of a
+    split, or all time under the paper's scheme; 0 and 1 for counts.
+    """
+    mean, std = np.zeros(values.shape[1], np.float32), np.ones(values.shape[1], np.float32)
+    if channels:
+        use = np.ones(len(values), bool)
+        if split["scheme"] != "paper":
+            use = split_session(session, **split).to_numpy() == TRAIN
+        mean[-channels:], std[-channels:] = channel_statistics(values[:, -channels:], use)
+    return mean, std
+
+
+def labels_of(session: xr.Dataset) -> dict[str, list[str]]:
+    """Dimension -> labels of a session's units and channels, as text."""
+    dims = [dim for dim in DIMS.values() if dim in session.dims and dim in session.coords]
+    return {dim: [str(label) for label in session[dim].to_numpy()] for dim in dims}
+
+
+def in_order_of(
+    model: Autoencoder, session: xr.Dataset, name: str, own_name: str | None = None
+) -> xr.Dataset:
+    """The session with units and channels in the order of the model's session ``name``.
+
+    Channels are matched by label; units too, but only within their own session (``own_name``, by
+    default ``name``). Without labels (models of 0.1.0 and the authors'), by place, which is said.
+    """
+    found, known = labels_of(session), model.labels.get(name) or {}
+    for variable in VARIABLES[model.modality] if name in model.sessions else ():
+        dim = DIMS[variable]
+        if variable not in session or (dim == "unit" and own_name not in (None, name)):
+            continue
+        if dim not in known and model.by_place:
+            model.by_place = False
+            warnings.warn(
+                f"the model was saved without labels of its {dim}s: session {name} is matched "
+                f"to it by place. Give the same {dim}s in the same order.",
+                SpikeLFPWarning,
+                stacklevel=3,
+            )
+        given = found.get(dim, [])
+        wanted = known.get(dim, given)
+        missing = [label for label in wanted if label not in given]
+        extra = [label for label in given if label not in wanted]
+        if missing or extra:
+            raise CheckpointError(
+                f"session {name!r} has {len(wanted)} {dim}s in this model, the data have "
+                f"{len(given)}; {len(missing)} are missing {_some(missing)}, {len(extra)} unknown "
+                f"{_some(extra)}. Give session {own_name or name} with the model's {dim}s "
+                "(session.sel; assign_coords where names alone differ), or finetune(model, "
+                "session) under another name."
+            )
+        if given != wanted:
+            session = session.isel({dim: [given.index(label) for label in wanted]})
+    return session
+
+
+def _some(labels: list[str]) -> str:
+    return f"[{', '.join(labels[:6])}{', ...' if len(labels) > 6 else ''}]"

@@ -1,12 +1,7 @@
-"""The authors' published checkpoints: their parameter names and shapes read into our model, without
-running code from the file.
-"""
-
-from __future__ import annotations
+"""The authors' published checkpoints, read into our model without running code from the file."""
 
 import warnings
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +10,22 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from spikelfp_lab._guard import reading, reason
+from spikelfp_lab._guard import reading
 from spikelfp_lab.configs import ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
-from spikelfp_lab.models.autoencoder import Autoencoder
-from spikelfp_lab.models.checkpoint import build
+from spikelfp_lab.models.autoencoder import Autoencoder, build
 
+_WRONG = "is damaged, holds objects other than tensors, or has not the published layout"
 _CURE = "Get the file again, or save the state_dict of such a model alone, as .safetensors."
-_ROWS = "tokenizer.patch_embeddings."
-_BLOCKS = "backbone.layers."
-_LAST = "backbone.norm.weight"
+_ROWS, _LAST = "tokenizer.patch_embeddings.", "backbone.norm.weight"
+_LAYER = "backbone.layers.0."
+_RENAMED = {  # theirs -> ours
+    "tokenizer.embedder.conv": "tokenizer.conv",
+    "tokenizer.embedder.weight": "tokenizer.table",
+    "backbone.layers": "transformer.blocks",
+    "backbone.norm": "transformer.norm",
+}
+_PARTS = {"qkv_proj": "qkv", "o_proj": "out", "down_proj": "down", "gate_proj": "gate_up"}
 
 
 def load_official(
@@ -32,37 +33,29 @@ def load_official(
 ) -> Autoencoder:
     """Read a checkpoint of the code that the method's authors published.
 
-    Width, depth, heads, patch sizes and sessions are read off the shapes of the parameters.
-    Tokenizer and transformer become those of ours, and give the same tokens and latents (see
-    ``tests/models/test_official.py``), but for the scale of the latents: their pooling over P
-    patches divides by P + 1, ours by P. What a checkpoint has beside them (decoders, mask tokens)
-    is left out and named in ``info["left_out"]``.
+    Sizes and sessions are read off the parameters. Tokens and latents are those of the authors'
+    code, but for the latents' scale: their pooling over P patches divides by P + 1, ours by P.
 
     Parameters
     ----------
     path : str or Path
-        ``.safetensors``, ``.npz``, or a file of ``torch.save``, of which tensors and plain
-        containers are read and nothing is executed. Parameters may lie in a dict under a key such
-        as "state_dict", and their names may have a prefix.
+        ``.safetensors``, ``.npz``, or a file of ``torch.save``; parameters may lie in a dict under
+        a key, and their names may have a prefix.
     sizes : mapping of str to int, optional
-        Session name -> number of its units or channels, where that is not a multiple of the patch:
-        the checkpoint does not tell how much of a session's last patch is padding.
+        Session name -> units or channels, where the session's last patch is padded.
     bin_size_s : float
         Width of the bins the model was trained on, seconds (10 ms in the paper).
 
     Returns
     -------
     Autoencoder
-        On the CPU, in eval mode, of modality "lfp" or "spikes". Sessions have the names the
-        checkpoint gives them: ``encode(model, session, as_session=name)`` reads one of yours as one
-        of those, with LFP z-scored by its own statistics, since the checkpoint has none.
+        On the CPU, in eval mode, for ``encode(model, session, as_session=name)``; what else the
+        file had is named in ``info["left_out"]``.
 
     Raises
     ------
-    CheckpointError
-        Missing, damaged, not of this layout, or it holds objects other than tensors.
-    ConfigError
-        ``sizes`` names an unknown session, or a size that does not fit its number of patches.
+    CheckpointError, ConfigError
+        Missing, damaged, not of this layout, or objects other than tensors; ``sizes`` do not fit.
 
     References
     ----------
@@ -76,164 +69,89 @@ def load_official(
     spikelfp_lab.errors.CheckpointError: student.pt does not exist, or is no file. Check the path.
     """
     path = Path(path)
-    weights = _strip_prefix(_parameters(_read(path), path), path)
-    lfp = "tokenizer.embedder.conv.weight" in weights
-    with reading(path, "has not the layout of the published models", _CURE, kind=CheckpointError):
-        config = _config(weights, lfp)
-        patch = config.channel_patch if lfp else config.spike_patch
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist, or is no file. Check the path.")
+    with reading(path, _WRONG, _CURE, kind=CheckpointError):
+        weights = _parameters(_read(path))
+        conv, table = (weights.get(f"tokenizer.embedder.{n}weight") for n in ("conv.", ""))
+        width, own = len(weights[_LAST]), ModelConfig()
+        shape: dict[str, Any] = {
+            "width": width,
+            "layers": len({k.split(".")[2] for k in weights if k.startswith("backbone.layers.")}),
+            # one frequency for each pair of dimensions of a head
+            "heads": width // (2 * len(weights[f"{_LAYER}attention.rotary_emb.inv_freq"])),
+            "mlp_ratio": len(weights[f"{_LAYER}mlp.gate_proj.weight"]) // width,
+            "channel_patch": own.channel_patch if conv is None else conv.shape[1],
+            "kernel": own.kernel if conv is None else conv.shape[2],
+            "spike_patch": width if table is None else width // table.shape[1],
+            "max_count": own.max_count if table is None else len(table) - 2,  # 0, ..., and padding
+            "predictor_layers": 0,
+        }
+        patch = shape["spike_patch" if conv is None else "channel_patch"]
         sessions = _sessions(weights, patch, sizes or {})
-        state = _state(weights, config, list(sessions), lfp)
-        make = partial(
-            Autoencoder,
-            config,
-            modality="lfp" if lfp else "spikes",
-            sessions=sessions,
-            bin_size_s=bin_size_s,
-        )
-        model = build(make, state)
-        missing, unexpected = model.load_state_dict(state, strict=False)
-        untouched = [key for key in missing if key.startswith(("tokenizer.", "transformer."))]
-        if untouched or unexpected:
-            raise KeyError(f"what would become {[*untouched, *unexpected][:3]}")
+        fields = {"modality": "spikes" if conv is None else "lfp", "bin_size_s": bin_size_s}
+        state, optional = _state(weights, list(sessions)), ("read_out.", "mean_", "std_")
+        model = build(shape, state, optional, sessions=sessions, **fields)
     model.by_place = True
     model.info = {
         "source": path.name,
         "train": {"scheme": "paper", "window_s": 5.0, "seed": 0},
-        "left_out": sorted(
-            key for key in weights if not key.startswith(("tokenizer.", "backbone."))
-        ),
+        "left_out": sorted(k for k in weights if not k.startswith((_ROWS, *_RENAMED))),
     }
-    return model.eval()
+    return model
 
 
 def _read(path: Path) -> Any:
     """What the file holds, by readers that execute nothing."""
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist, or is no file. Check the path.")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-        with warnings.catch_warnings():
-            # Other pickle protocols are read too, or end in the error below.
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each reader has errors of its own
-        raise CheckpointError(
-            f"{path} is damaged, or holds objects other than tensors, whose reading could run "
-            "code; so it is not read. "
-            f"If you trust it, save its state_dict alone, as .safetensors. ({reason(error)})"
-        ) from error
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected pickle protocol")
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _parameters(content: Any, path: Path) -> dict[str, Tensor]:
-    """The dict of tensors, itself or under a key."""
+def _parameters(content: Any) -> dict[str, Tensor]:
+    """The dict of tensors, itself or under a key; names without a prefix."""
     todo = [content]
     while todo:  # no recursion: what a file nests has no limit
         each = todo.pop()
-        if isinstance(each, Mapping):
-            tensors = {str(key): value for key, value in each.items() if isinstance(value, Tensor)}
-            if any(key.endswith(_LAST) for key in tensors):
-                return tensors
-            todo += [value for value in each.values() if isinstance(value, Mapping)]
-    raise CheckpointError(
-        f"{path} has no parameter named ...{_LAST}: it is not of the published code, or damaged. "
-        f"{_CURE}"
-    )
-
-
-def _strip_prefix(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Names without what comes before "tokenizer." and "backbone."."""
-    prefixes = sorted({key.removesuffix(_LAST) for key in weights if key.endswith(_LAST)})
-    if len(prefixes) > 1:
-        raise CheckpointError(
-            f"{path} holds {len(prefixes)} models, under {str(prefixes)[:300]}. Save the one that "
-            "is wanted alone."
-        )
-    return {key.removeprefix(prefixes[0]): value for key, value in weights.items()}
-
-
-def _config(weights: dict[str, Tensor], lfp: bool) -> ModelConfig:
-    width = len(weights[_LAST])
-    numbers = {
-        key.removeprefix(_BLOCKS).split(".")[0] for key in weights if key.startswith(_BLOCKS)
-    }
-    layers = len(numbers)
-    if numbers != {str(layer) for layer in range(layers)}:
-        raise ValueError(f"its layers are numbered {str(sorted(numbers))[:100]}")
-    # One frequency for each pair of dimensions of a head.
-    pairs = len(weights[f"{_BLOCKS}0.attention.rotary_emb.inv_freq"])
-    hidden = len(weights[f"{_BLOCKS}0.mlp.gate_proj.weight"])
-    own = ModelConfig()
-    conv = weights.get("tokenizer.embedder.conv.weight")
-    table = weights.get("tokenizer.embedder.weight")
-    fields: dict[str, Any] = dict(
-        width=width,
-        layers=layers,
-        heads=width // (2 * pairs),
-        mlp_ratio=hidden // width,
-        channel_patch=own.channel_patch if conv is None else conv.shape[1],
-        kernel=own.kernel if conv is None else conv.shape[2],
-        spike_patch=width
-        if table is None
-        else width // table.shape[1],  # no matter to a model of LFP
-        # One row for each count, and one for padding.
-        max_count=own.max_count if table is None else len(table) - 2,
-        predictor_layers=0,
-    )
-    try:
-        return ModelConfig(**fields)
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
+        if not isinstance(each, Mapping):
+            continue
+        tensors = {str(key): value for key, value in each.items() if isinstance(value, Tensor)}
+        prefixes = [key.removesuffix(_LAST) for key in tensors if key.endswith(_LAST)]
+        if len(prefixes) > 1:
+            raise ValueError(f"it holds {len(prefixes)} models, under {str(prefixes)[:300]}")
+        if prefixes:
+            return {key.removeprefix(prefixes[0]): value for key, value in tensors.items()}
+        todo += each.values()
+    raise ValueError(f"it has no parameter named ...{_LAST}")
 
 
 def _sessions(weights: dict[str, Tensor], patch: int, sizes: Mapping[str, int]) -> dict[str, int]:
     """Session -> units or channels, in the order of the checkpoint."""
-    patches = {
-        key.removeprefix(_ROWS).removesuffix(".weight"): len(value)
-        for key, value in weights.items()
-        if key.startswith(_ROWS)
-    }
-    if not patches or not all(patches.values()):
-        raise ValueError(f"its sessions have {str(list(patches.values()))[:100]} patches")
-    if unknown := sorted({*sizes} - {*patches}):
-        raise ConfigError(f"sizes names {unknown}; the checkpoint knows {sorted(patches)}")
+    rows = {k[len(_ROWS) : -len(".weight")]: v for k, v in weights.items() if k.startswith(_ROWS)}
+    most = {name: len(table) * patch for name, table in rows.items()}
+    if not most or not all(most.values()):
+        raise ValueError(f"its sessions have {str(list(most.values()))[:100]} units or channels")
     for name, size in sizes.items():
-        if -(-size // patch) != patches[name]:
-            raise ConfigError(
-                f"sizes gives {name} {size} units or channels; its {patches[name]} patches of "
-                f"{patch} "
-                f"hold {(patches[name] - 1) * patch + 1} to {patches[name] * patch}"
-            )
-    return {name: sizes.get(name, count * patch) for name, count in patches.items()}
+        if not most.get(name, 0) - patch < size <= most.get(name, 0):
+            fits = {known: f"{n - patch + 1} to {n}" for known, n in most.items()}
+            raise ConfigError(f"sizes gives {name} {size}; the sessions there have {fits}")
+    return most | dict(sizes)
 
 
-def _state(
-    weights: dict[str, Tensor], config: ModelConfig, sessions: list[str], lfp: bool
-) -> dict[str, Tensor]:
+def _state(weights: dict[str, Tensor], sessions: list[str]) -> dict[str, Tensor]:
     """Their parameters under our names."""
-    state = {
-        f"tokenizer.space.{index}": weights[f"{_ROWS}{name}.weight"]
-        for index, name in enumerate(sessions)
-    }
-    if lfp:
-        for part in ("weight", "bias"):
-            state[f"tokenizer.conv.{part}"] = weights[f"tokenizer.embedder.conv.{part}"]
-    else:
-        state["tokenizer.table"] = weights["tokenizer.embedder.weight"]
-    for layer in range(config.layers):
-        theirs, ours = f"{_BLOCKS}{layer}", f"transformer.blocks.{layer}"
-        for norm in ("norm1", "norm2"):
-            state[f"{ours}.{norm}.weight"] = weights[f"{theirs}.{norm}.weight"]
-        for part in ("weight", "bias"):
-            attention, mlp = f"{theirs}.attention", f"{theirs}.mlp"
-            state[f"{ours}.attention.qkv.{part}"] = weights[f"{attention}.qkv_proj.{part}"]
-            state[f"{ours}.attention.out.{part}"] = weights[f"{attention}.o_proj.{part}"]
-            state[f"{ours}.mlp.gate_up.{part}"] = torch.cat(
-                (weights[f"{mlp}.gate_proj.{part}"], weights[f"{mlp}.up_proj.{part}"])
-            )
-            state[f"{ours}.mlp.down.{part}"] = weights[f"{mlp}.down_proj.{part}"]
-    state["transformer.norm.weight"] = weights[_LAST]
+    state = {f"tokenizer.space.{i}": weights[f"{_ROWS}{n}.weight"] for i, n in enumerate(sessions)}
+    for key, value in weights.items():
+        if not key.startswith(tuple(_RENAMED)) or ".rotary_emb." in key or ".up_proj." in key:
+            continue
+        if ".gate_proj." in key:
+            value = torch.cat([value, weights[key.replace(".gate_", ".up_")]])
+        for theirs, ours in (_RENAMED | _PARTS).items():
+            key = key.replace(theirs, ours)
+        state[key] = value
     return state

@@ -1,13 +1,8 @@
 """Tokenizers: a stretch of one session -> one token per (time step, patch of units or channels).
 
-Only the unit (or channel) axis is patched, so a window of T steps and P patches gives T * P tokens
-in time-major order: token ``t * P + p``. What is session-specific lives here, in the *space
-tables*: one learned row for each session and patch. Everything else is shared between sessions
-(arXiv 2512.12461, section 3)."""
-
-from __future__ import annotations
-
-from collections.abc import Mapping
+Only the unit (or channel) axis is patched: T steps and P patches give T * P tokens in time-major
+order, token ``t * P + p``. What is session-specific lives in the *space tables*: one learned row
+for each session and patch. All else is shared between sessions (arXiv 2512.12461, section 3)."""
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +11,15 @@ from torch.nn import functional as F
 from spikelfp_lab.configs import ModelConfig
 
 
-def n_patches(size: int, patch: int) -> int:
-    """Patches needed for ``size`` units or channels; the last one is padded.
-
-    >>> n_patches(96, 32), n_patches(95, 32), n_patches(97, 32)
-    (3, 3, 4)
-    """
-    return -(-size // patch)
-
-
 def take(tokens: Tensor, index: Tensor) -> Tensor:
     """Tokens (B, N, d) at ``index`` (B, K) -> (B, K, d)."""
     return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
 
 
 def row_by_patch(table: Tensor, patch: Tensor) -> Tensor:
-    """Row of ``table`` (P, d) for each ``patch`` (B, N) -> (B, N, d); a one-hot product, whose
-    backward is faster than that of indexing.
+    """Row of ``table`` (P, d) for each ``patch`` (B, N) -> (B, N, d).
+
+    A one-hot product, whose backward is faster than that of indexing.
     """
     return F.one_hot(patch, len(table)).to(table.dtype) @ table
 
@@ -40,8 +27,8 @@ def row_by_patch(table: Tensor, patch: Tensor) -> Tensor:
 def map_by_patch(tokens: Tensor, maps: Tensor, patch: Tensor) -> Tensor:
     """Tokens (B, N, d), each by the map of its ``patch`` (B, N): ``maps`` (P, d, e) -> (B, N, e).
 
-    Every map is applied and one result kept: with the few patches of a session that is cheaper than
-    to gather maps."""
+    Every map is applied and one result kept: cheaper than to gather maps of a few patches.
+    """
     if len(maps) == 1:
         return tokens @ maps[0]
     mapped = torch.einsum("bnd,pde->bnpe", tokens, maps)
@@ -49,33 +36,21 @@ def map_by_patch(tokens: Tensor, maps: Tensor, patch: Tensor) -> Tensor:
 
 
 class Tokenizer(nn.Module):
-    """What both tokenizers share: patching, padding and the space tables.
+    """What all tokenizers share: patching, padding and the space tables.
 
-    Parameters
-    ----------
-    patch : int
-        S, units or channels in a patch.
-    width : int
-        d, numbers in a token.
-    sizes : mapping of str to int
-        Session name -> its number of units or channels. The order fixes the order of the tables.
-    affine : bool
-        Add to each session and patch a learned (d, d) map, started at the identity, in front of its
-        space row. The paper has the row alone (``False``).
+    When affine, each session and patch has a (d, d) map too, started at the identity.
     """
 
-    def __init__(self, *, patch: int, width: int, sizes: Mapping[str, int], affine: bool):
+    def __init__(self, patch: int, width: int, affine: bool):
         super().__init__()
         self.patch, self.width, self.affine = patch, width, affine
-        self.sizes: dict[str, int] = {}
-        self.space = nn.ParameterList()  # one (P, d) table a session, in the order of `sizes`
+        self.sizes: dict[str, int] = {}  # session -> units or channels, in the order of the tables
+        self.space = nn.ParameterList()  # one (P, d) table a session
         self.maps = nn.ParameterList()  # one (P, d, d) table a session, when affine
-        for name, size in sizes.items():
-            self.add_session(name, size)
 
     def add_session(self, name: str, size: int) -> None:
         """Give a new session tables of its own, freshly initialized."""
-        patches = n_patches(size, self.patch)
+        patches = -(-size // self.patch)  # the last one is padded
         self.sizes[name] = size
         self.space.append(nn.Parameter(0.02 * torch.randn(patches, self.width)))
         if self.affine:
@@ -90,59 +65,22 @@ class Tokenizer(nn.Module):
         return self.space[self.index(name)]
 
     def patches(self, values: Tensor, name: str, *, fill: float) -> Tensor:
-        """(B, T, C) values of session ``name`` -> (B, T, P, S), the last patch padded with
-        ``fill``.
-        """
-        count = n_patches(self.sizes[name], self.patch)
-        padding = count * self.patch - self.sizes[name]
-        return F.pad(values, (0, padding), value=fill).unflatten(2, (count, self.patch))
+        """(B, T, C) values of a session -> (B, T, P, S), the last patch padded with ``fill``."""
+        padding = -self.sizes[name] % self.patch
+        return F.pad(values, (0, padding), value=fill).unflatten(2, (-1, self.patch))
 
     def spread(self, flags: Tensor, name: str) -> Tensor:
         """(B, T, P) flags of tokens -> (B, T, C), of their units or channels."""
         return flags.repeat_interleave(self.patch, dim=2)[:, :, : self.sizes[name]]
 
-    def real(self, name: str, device: torch.device) -> Tensor:
-        """(P, S) bool: True where a patch holds a real unit or channel, False on padding."""
-        size = self.sizes[name]
-        count = n_patches(size, self.patch)
-        return (torch.arange(count * self.patch, device=device) < size).view(count, self.patch)
-
     def counts(self, name: str, device: torch.device) -> Tensor:
         """(P,) bool: True where a patch is of units, False where it is of channels."""
-        size = len(self.rows(name))
-        return torch.full((size,), isinstance(self, SpikeTokenizer), device=device)
+        is_units = isinstance(self, SpikeTokenizer)
+        return torch.full((len(self.rows(name)),), is_units, device=device)
 
-    def embed_values(
-        self, values: Tensor, name: str, hidden: Tensor | None, keep: Tensor | None
-    ) -> Tensor:
-        raise NotImplementedError
-
-    def forward(
-        self,
-        values: Tensor,
-        name: str,
-        *,
-        hidden: Tensor | None = None,
-        keep: Tensor | None = None,
-    ) -> Tensor:
-        """Tokens of ``values`` (B, T, C), recorded in session ``name``.
-
-        Parameters
-        ----------
-        values : Tensor, (B, T, C)
-        name : str
-        hidden : Tensor of bool, (B, T, C), optional
-            Where it is True, a value is not shown.
-        keep : Tensor of int64, (B, K), optional
-            Tokens to return, by their place in time-major order; all of them by default.
-
-        Returns
-        -------
-        Tensor, (B, K, d)
-            Or (B, T * P, d) without ``keep``.
-        """
+    def place(self, tokens: Tensor, name: str, keep: Tensor | None) -> Tensor:
+        """Tokens (B, K, d), those at ``keep`` or all, by the map and the row of their patches."""
         space = self.rows(name)
-        tokens = self.embed_values(values, name, hidden, keep)
         if keep is None:
             keep = torch.arange(tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
         patch = keep % len(space)
@@ -153,22 +91,22 @@ class Tokenizer(nn.Module):
 
 class SpikeTokenizer(Tokenizer):
     """Counts -> tokens: a table over the counts 0 ... ``max_count`` (larger ones clamped) and
-    padding, d / S numbers a unit.
-
-    A token is the concatenation of its S units' rows. The table is applied as a one-hot product,
-    which is the same function as an embedding look-up and on the CPU has a much faster backward.
+    padding, d / S numbers a unit, concatenated. It is applied as a one-hot product, whose backward
+    is much faster on the CPU than that of a look-up.
     """
 
-    def __init__(self, config: ModelConfig, sizes: Mapping[str, int]):
-        super().__init__(
-            patch=config.spike_patch, width=config.width, sizes=sizes, affine=config.affine_space
-        )
+    def __init__(self, config: ModelConfig):
+        super().__init__(config.spike_patch, config.width, config.affine_space)
         self.max_count = config.max_count
         self.table = nn.Parameter(torch.randn(config.max_count + 2, config.width // self.patch))
 
-    def embed_values(
-        self, values: Tensor, name: str, hidden: Tensor | None, keep: Tensor | None
+    def forward(
+        self, values: Tensor, name: str, *, hidden: Tensor | None = None, keep: Tensor | None = None
     ) -> Tensor:
+        """Values (B, T, C) of a session, unknown where ``hidden``, a bool like them -> (B, K, d).
+
+        ``keep`` (B, K) says which tokens, by their place in time-major order; all T * P by default.
+        """
         padding = self.max_count + 1
         unknown = values.isnan() if hidden is None else hidden | values.isnan()  # not observed
         shown = values.clamp(max=self.max_count).masked_fill(unknown, padding)
@@ -176,113 +114,81 @@ class SpikeTokenizer(Tokenizer):
         if keep is not None:
             counts = take(counts, keep)
         one_hot = counts.unsqueeze(-1) == torch.arange(padding + 1, device=values.device)
-        return (one_hot.to(self.table.dtype) @ self.table).flatten(-2)
+        return self.place((one_hot.to(self.table.dtype) @ self.table).flatten(-2), name, keep)
 
 
 class LFPTokenizer(Tokenizer):
-    """Z-scored potentials -> tokens: a causal, dilated convolution, S channels in and d numbers
-    out, shared by all patches.
+    """Z-scored potentials -> tokens: a causal, dilated convolution of all patches.
 
     As in the authors' code it runs along the token axis, patches interleaved: tap k of token n
-    reads token n - k * dilation. With one patch that is a convolution over time; with more, taps
-    reach the neighboring patches of the same and the steps before."""
+    reads token n - k * dilation, with several patches those beside it too."""
 
-    def __init__(self, config: ModelConfig, sizes: Mapping[str, int]):
-        super().__init__(
-            patch=config.channel_patch, width=config.width, sizes=sizes, affine=config.affine_space
-        )
-        self.conv = nn.Conv1d(
-            config.channel_patch, config.width, config.kernel, dilation=config.dilation
-        )
+    def __init__(self, config: ModelConfig):
+        super().__init__(config.channel_patch, config.width, config.affine_space)
+        self.past = (config.kernel - 1) * config.dilation
+        self.conv = nn.Conv1d(self.patch, config.width, config.kernel, dilation=config.dilation)
 
-    def embed_values(
-        self, values: Tensor, name: str, hidden: Tensor | None, keep: Tensor | None
+    def forward(
+        self, values: Tensor, name: str, *, hidden: Tensor | None = None, keep: Tensor | None = None
     ) -> Tensor:
+        """As :meth:`SpikeTokenizer.forward`; what is hidden is 0."""
         shown = values if hidden is None else values.masked_fill(hidden, 0.0)
-        patches = self.patches(shown, name, fill=0.0)
-        past = (self.conv.kernel_size[0] - 1) * self.conv.dilation[0]
-        tokens = self.conv(F.pad(patches.flatten(1, 2).transpose(1, 2), (past, 0)))  # (B, d, T * P)
-        tokens = tokens.transpose(1, 2)
-        return tokens if keep is None else take(tokens, keep)
+        patches = self.patches(shown, name, fill=0.0).flatten(1, 2).transpose(1, 2)
+        tokens = self.conv(F.pad(patches, (self.past, 0))).transpose(1, 2)  # (B, T * P, d)
+        return self.place(tokens if keep is None else take(tokens, keep), name, keep)
 
 
 class BothTokenizer(nn.Module):
-    """Spikes and LFP side by side: the tokens of a time step are those of its units' patches, then
-    those of its channels'.
+    """Spikes and LFP side by side: a time step's tokens are those of its units, then its channels.
 
-    Values are (B, T, U + C), counts first; a session's size is the pair (U, C). Each modality has
-    the tokenizer, and the tables, that it has alone; the narrower patch is padded to the wider."""
+    Values are (B, T, U + C), counts first; a session's size is the pair (U, C). The narrower patch
+    is padded to the wider."""
 
-    def __init__(self, config: ModelConfig, sizes: Mapping[str, tuple[int, int]]):
+    def __init__(self, config: ModelConfig):
         super().__init__()
-        self.spikes, self.lfp = SpikeTokenizer(config, {}), LFPTokenizer(config, {})
+        self.spikes, self.lfp = SpikeTokenizer(config), LFPTokenizer(config)
         self.patch = max(config.spike_patch, config.channel_patch)
-        for name, size in sizes.items():
-            self.add_session(name, size)
+
+    @property
+    def parts(self) -> tuple[SpikeTokenizer, LFPTokenizer]:
+        return self.spikes, self.lfp
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
         return {name: (units, self.lfp.sizes[name]) for name, units in self.spikes.sizes.items()}
 
     def add_session(self, name: str, size: tuple[int, int]) -> None:
-        """Give a new session tables of its own, freshly initialized."""
-        for part, own in zip((self.spikes, self.lfp), size, strict=True):
+        for part, own in zip(self.parts, size, strict=True):
             part.add_session(name, own)
 
     def index(self, name: str) -> int:
-        """Position of a session in the vocabulary."""
         return self.spikes.index(name)
 
     def rows(self, name: str) -> Tensor:
-        """(P, d) space row of each patch of a session."""
-        return torch.cat([self.spikes.rows(name), self.lfp.rows(name)])
+        return torch.cat([part.rows(name) for part in self.parts])
 
     def patches(self, values: Tensor, name: str, *, fill: float) -> Tensor:
-        """(B, T, U + C) values of session ``name`` -> (B, T, P, S), padded with ``fill``."""
-        parts = zip((self.spikes, self.lfp), values.split(self.sizes[name], dim=2), strict=True)
-        return torch.cat(
-            [self._widen(part.patches(own, name, fill=fill), fill) for part, own in parts], dim=2
-        )
+        split = zip(self.parts, values.split(self.sizes[name], dim=2), strict=True)
+        each = [part.patches(own, name, fill=fill) for part, own in split]
+        return torch.cat([F.pad(p, (0, self.patch - p.shape[-1]), value=fill) for p in each], dim=2)
 
     def spread(self, flags: Tensor, name: str) -> Tensor:
-        """(B, T, P) flags of tokens -> (B, T, U + C), of their units and channels."""
-        counts = len(self.spikes.rows(name))
-        return torch.cat(
-            [
-                self.spikes.spread(flags[:, :, :counts], name),
-                self.lfp.spread(flags[:, :, counts:], name),
-            ],
-            dim=2,
-        )
-
-    def real(self, name: str, device: torch.device) -> Tensor:
-        """(P, S) bool: True where a patch holds a real unit or channel, False on padding."""
-        parts = (self.spikes, self.lfp)
-        return torch.cat([self._widen(part.real(name, device), False) for part in parts])
+        split = flags.split([len(part.rows(name)) for part in self.parts], dim=2)
+        each = zip(self.parts, split, strict=True)
+        return torch.cat([part.spread(own, name) for part, own in each], dim=2)
 
     def counts(self, name: str, device: torch.device) -> Tensor:
-        """(P,) bool: True where a patch is of units, False where it is of channels."""
-        return torch.cat([part.counts(name, device) for part in (self.spikes, self.lfp)])
+        return torch.cat([part.counts(name, device) for part in self.parts])
 
     def forward(
-        self,
-        values: Tensor,
-        name: str,
-        *,
-        hidden: Tensor | None = None,
-        keep: Tensor | None = None,
+        self, values: Tensor, name: str, *, hidden: Tensor | None = None, keep: Tensor | None = None
     ) -> Tensor:
-        """As :meth:`Tokenizer.forward`."""
-        size, time = self.sizes[name], values.shape[1]
+        size, steps = self.sizes[name], (values.shape[1], -1)
         masks = (None, None) if hidden is None else hidden.split(size, dim=2)
-        tokens = [
-            part(own, name, hidden=mask).unflatten(1, (time, -1))
-            for part, own, mask in zip(
-                (self.spikes, self.lfp), values.split(size, dim=2), masks, strict=True
-            )
-        ]
+        each = zip(self.parts, values.split(size, dim=2), masks, strict=True)
+        tokens = [part(own, name, hidden=mask).unflatten(1, steps) for part, own, mask in each]
         both = torch.cat(tokens, dim=2).flatten(1, 2)
         return both if keep is None else take(both, keep)
 
-    def _widen(self, patches: Tensor, fill: float) -> Tensor:
-        return F.pad(patches, (0, self.patch - patches.shape[-1]), value=fill)
+
+TOKENIZERS = {"spikes": SpikeTokenizer, "lfp": LFPTokenizer, "both": BothTokenizer}

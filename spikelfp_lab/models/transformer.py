@@ -1,9 +1,7 @@
-"""The backbone: a pre-norm transformer with rotary time and gated MLPs (arXiv 2512.12461).
+"""The backbone: a pre-norm transformer with rotary time and gated MLPs (arXiv 2512.12461), and
+what reads its latents: read-outs and the predictor of dropped tokens.
 
-Time enters through the rotary position alone: all patches of a time step share that step's
-position."""
-
-from __future__ import annotations
+Time enters through the rotary position alone: all patches of a time step share its position."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,27 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikelfp_lab.configs import ModelConfig
+from spikelfp_lab.models.tokenizers import map_by_patch
+
 ROTARY_BASE = 10_000.0
 NORM_EPS = 1e-6
+Context = tuple[Tensor, Tensor] | None  # other tokens to attend to, and their positions or angles
 
 
 def rotary(positions: Tensor, head_width: int) -> Tensor:
-    """Cosines and sines of the rotary angles.
+    """Cosines and sines (..., N, 1, head_width / 2, 2) of the angles at time steps (..., N).
 
-    Parameters
-    ----------
-    positions : Tensor, (..., N) integer
-        Time step of each token.
-    head_width : int
-        Numbers in an attention head; half as many frequencies.
-
-    Returns
-    -------
-    Tensor, (..., N, 1, head_width / 2, 2) float32
-        With an axis for the heads.
-
-    Examples
-    --------
     >>> rotary(torch.arange(3), 8).shape
     torch.Size([3, 1, 4, 2])
     """
@@ -43,11 +31,9 @@ def rotary(positions: Tensor, head_width: int) -> Tensor:
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
     """Rotate each head of ``x`` (B, N, heads, head_width); number ``i`` of its first half and of
-    its second are a plane (half-split convention).
+    its second are a plane, and come out side by side, the same for queries and keys.
 
-    One complex product is half the memory traffic of cosines and sines on the halves. It leaves the
-    two numbers of a plane side by side, an order that is the same for queries and keys, so that
-    their products stay what they are."""
+    One complex product is half the memory traffic of cosines and sines on the halves."""
     first, second = x.float().unflatten(-1, (2, -1)).unbind(-2)
     if torch.compiler.is_compiling():  # which makes one kernel of this, but none of complex numbers
         cos, sin = turn.unbind(-1)
@@ -66,9 +52,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(
-        self, x: Tensor, turn: Tensor, context: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, turn: Tensor, context: Context = None) -> Tensor:
         source, source_turn = (x, turn) if context is None else context
         weights, biases = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
         # Three products, not one cut in three: what follows then reads memory in order.
@@ -99,56 +83,36 @@ class GatedMLP(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each normalized in front and added to what came in."""
 
-    def __init__(self, width: int, heads: int, ratio: int, dropout: float):
+    def __init__(self, config: ModelConfig, width: int):
         super().__init__()
         self.norm1 = nn.RMSNorm(width, eps=NORM_EPS)
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, config.heads)
         self.norm2 = nn.RMSNorm(width, eps=NORM_EPS)
-        self.mlp = GatedMLP(width, ratio)
-        self.dropout = nn.Dropout(dropout)
+        self.mlp = GatedMLP(width, config.mlp_ratio)
+        self.dropout = nn.Dropout(config.dropout)
 
-    def forward(
-        self, x: Tensor, turn: Tensor, context: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, turn: Tensor, context: Context = None) -> Tensor:
         x = x + self.dropout(self.attention(self.norm1(x), turn, context))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
 class Transformer(nn.Module):
-    """A stack of blocks and a final norm.
+    """A stack of blocks and a final norm."""
 
-    Parameters
-    ----------
-    width, layers, heads, ratio : int
-        d, depth, attention heads, hidden-to-width ratio of the MLP.
-    dropout : float
-        On the output of each attention and MLP.
-    """
-
-    def __init__(
-        self, *, width: int, layers: int, heads: int, ratio: int = 4, dropout: float = 0.0
-    ):
+    def __init__(self, config: ModelConfig, width: int, layers: int):
         super().__init__()
-        self.head_width = width // heads
-        self.blocks = nn.ModuleList(Block(width, heads, ratio, dropout) for _ in range(layers))
+        self.head_width = width // config.heads
+        self.blocks = nn.ModuleList(Block(config, width) for _ in range(layers))
         self.norm = nn.RMSNorm(width, eps=NORM_EPS)
 
     def forward(
-        self,
-        x: Tensor,
-        positions: Tensor,
-        *,
-        context: tuple[Tensor, Tensor] | None = None,
-        every_layer: bool = False,
+        self, x: Tensor, positions: Tensor, context: Context = None, *, every_layer: bool = False
     ) -> Tensor:
-        """Tokens (B, N, d) at integer time steps ``positions`` (N,) or (B, N) -> (B, N, d).
+        """Tokens (B, N, d) at time steps ``positions`` (N,) or (B, N) -> (B, N, d).
 
-        With ``context``, other tokens (B, M, d) and their positions, attention goes to these
-        instead. With ``every_layer`` the result is what would come out after 0, 1, ... all blocks,
-        (layers + 1, B, N, d), each under the final norm."""
-        x = x.to(
-            self.norm.weight.dtype
-        )  # where products are in bf16, what they are added to is not
+        With ``context``, other tokens and their positions, attention goes to these instead. With
+        ``every_layer``: after 0, 1, ... all blocks, (layers + 1, B, N, d), each normalized."""
+        x = x.to(self.norm.weight.dtype)  # products may be in bf16, what they are added to is not
         turn = rotary(positions, self.head_width)
         other = None if context is None else (context[0], rotary(context[1], self.head_width))
         states = [x]
@@ -159,18 +123,48 @@ class Transformer(nn.Module):
         return self.norm(torch.stack(states) if every_layer else x)
 
 
+class OutputLayer(nn.Module):
+    """Linear read-out of S values for each token; when affine, with a map a session and patch."""
+
+    def __init__(self, config: ModelConfig, width: int, patch: int):
+        super().__init__()
+        self.shared = nn.Linear(width, patch)
+        self.affine = config.affine_space
+        self.own = nn.ParameterList()  # one (P, width, S) table a session, in the order of sessions
+
+    def add_session(self, patches: int) -> None:
+        """Tables for a new session, started at nothing but the shared read-out."""
+        if self.affine:
+            self.own.append(nn.Parameter(torch.zeros(patches, *self.shared.weight.T.shape)))
+
+    def forward(self, tokens: Tensor, session: int, patch: Tensor) -> Tensor:
+        """Tokens (B, N, width) at patches ``patch`` (B, N) -> (B, N, S)."""
+        values = self.shared(tokens)
+        return values + map_by_patch(tokens, self.own[session], patch) if self.affine else values
+
+
+class Predictor(nn.Module):
+    """Latents of the visible tokens -> what the read-out of the dropped ones reads.
+
+    Dropped tokens attend to visible ones only: a mask token knows nothing but its place."""
+
+    def __init__(self, config: ModelConfig, patch: int):
+        super().__init__()
+        width = config.predictor_width
+        self.mask_token = nn.Parameter(0.02 * torch.randn(config.width))
+        self.narrow = nn.Linear(config.width, width)
+        self.transformer = Transformer(config, width, config.predictor_layers)
+        self.read_out = OutputLayer(config, width, patch)
+
+    def forward(self, masks: Tensor, at: Tensor, latents: Tensor, latents_at: Tensor) -> Tensor:
+        """Mask tokens (B, K, d) at time steps, and latents at theirs -> (B, K, width)."""
+        return self.transformer(self.narrow(masks), at, (self.narrow(latents), latents_at))
+
+
 @contextmanager
 def compiled(model: nn.Module, enabled: bool = True) -> Iterator[None]:
-    """A context in which all blocks within ``model`` are compiled by :func:`torch.compile`, once
-    for all of them.
-
-    Blocks alone: what is around them differs from session to session and would be compiled for each
-    anew. Their weights stay where they are.
-
-    >>> model = Transformer(width=8, layers=1, heads=2)
-    >>> with compiled(model, enabled=False):
-    ...     model(torch.zeros(1, 3, 8), torch.arange(3)).shape
-    torch.Size([1, 3, 8])
+    """Within this context all blocks of ``model`` are compiled, once for all; no more than the
+    blocks, since what is around them differs from session to session.
     """
     blocks = [part for part in model.modules() if isinstance(part, Block)] if enabled else []
     for block in blocks:

@@ -7,8 +7,6 @@ shown counts on and beat that too, so it must also explain half as much again as
 networks of the same shape with random weights.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -20,8 +18,8 @@ from spikelfp_lab.configs import MaskConfig, TrainConfig
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import autocast, on_device, own_random_state
-from spikelfp_lab.models.labels import in_order_of
-from spikelfp_lab.training.batches import SessionWindows, add_behavior, prepare, some_validation
+from spikelfp_lab.models.encode import in_order_of
+from spikelfp_lab.training.batches import SessionWindows, prepare, split_options
 
 HIDDEN, DROPPED = 0.25, MaskConfig(ratio=0.6)
 LEAST, CLEARLY = 0.005, 1.5  # explained variance; factor over random weights
@@ -30,9 +28,8 @@ MOST_WINDOWS = 512  # of training time
 
 
 def hidden_r2(model: Autoencoder, windows: SessionWindows) -> float:
-    """Explained variance of hidden counts on validation time, the median over units.
-
-    0 is each unit's mean rate. ``model`` is on the windows' device, in eval mode.
+    """Explained variance of hidden counts on validation time, the median over units; 0 is each
+    unit's mean rate. ``model`` is on the windows' device, in eval mode.
     """
     tiles = windows.train[np.flatnonzero(np.diff(windows.train // windows.length, prepend=-1))]
     some = np.linspace(0, len(tiles) - 1, min(MOST_WINDOWS, len(tiles))).round().astype(int)
@@ -45,63 +42,55 @@ def hidden_r2(model: Autoencoder, windows: SessionWindows) -> float:
 @own_random_state()
 def random_r2(model: Autoencoder, windows: SessionWindows) -> float:
     """The best of three networks of the same shape with random weights."""
-    found = []
+    found, sizes = [], {windows.name: windows.size}
     for seed in range(3):
         torch.manual_seed(1_000_000 + seed)
-        other = Autoencoder(
-            model.config,
-            modality="spikes",
-            sessions={windows.name: windows.size},
-            bin_size_s=windows.bin_size_s,
-        )
+        options = {"modality": "spikes", "sessions": sizes, "bin_size_s": windows.bin_size_s}
+        other = Autoencoder(model.config, **options)
         found.append(hidden_r2(other.to(windows.values.device).eval(), windows))
     return max(found)
 
 
 def _collect(
     model: Autoencoder, windows: SessionWindows, starts: np.ndarray, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Rows (n, ...) of the moments of which some token was shown."""
-    parts: dict[str, list[Tensor]] = {"latents": [], "counts": [], "hidden": []}
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents (n, d), counts (n, U) and which are hidden, of moments with a token that is shown."""
+    found = []
     name, patches = windows.name, len(model.tokenizer.rows(windows.name))
     for some in np.array_split(starts, -(-len(starts) // 16)):
         values = windows.cut(windows.values, some)  # (B, T, C)
-        batch, time, _ = values.shape
-        known = torch.isfinite(values)
         draw = torch.rand(values.shape, generator=generator, device=values.device)
-        hidden = (draw < HIDDEN) & known
+        hidden = (draw < HIDDEN) & torch.isfinite(values)
         keep, _ = model.draw_mask(values, name, mask=DROPPED, generator=generator)  # (B, K)
         step = keep // patches
         with torch.inference_mode(), autocast(values.device):
             tokens = model.tokenizer(values, name, hidden=hidden, keep=keep)
             latents = model.transformer(tokens, step).float()  # (B, K, d)
-        index = step.unsqueeze(-1).expand_as(latents)
-        total = latents.new_zeros(batch, time, latents.shape[2]).scatter_add_(1, index, latents)
-        count = latents.new_zeros(batch, time).scatter_add_(1, step, torch.ones_like(step).float())
-        rows = count > 0
-        parts["latents"].append((total / count.clamp(min=1).unsqueeze(-1))[rows])
-        parts["counts"].append(values.nan_to_num()[rows])
-        parts["hidden"].append(hidden[rows])
-    found = {key: torch.cat(value).cpu() for key, value in parts.items()}
-    return {key: value if key == "hidden" else value.double() for key, value in found.items()}
+        total = latents.new_zeros(*values.shape[:2], latents.shape[2])
+        total.scatter_add_(1, step.unsqueeze(-1).expand_as(latents), latents)
+        count = latents.new_zeros(values.shape[:2])
+        count.scatter_add_(1, step, torch.ones_like(step).float())
+        mean = total / count.clamp(min=1).unsqueeze(-1)
+        found.append([part[count > 0].cpu() for part in (mean, values.nan_to_num(), hidden)])
+    latents, counts, hidden = map(torch.cat, zip(*found, strict=True))
+    return latents.double(), counts.double(), hidden
 
 
-def _median_r2(fitted: dict[str, Tensor], tested: dict[str, Tensor], penalty: float) -> float:
-    """Median over units of 1 - error / error of the mean rate, where there are spikes to
-    explain.
-    """
-    center, scale = fitted["latents"].mean(0), fitted["latents"].std(0) + 1e-9
-    x, x_val = ((part["latents"] - center) / scale for part in (fitted, tested))
+def _median_r2(fitted: tuple[Tensor, ...], tested: tuple[Tensor, ...], penalty: float) -> float:
+    """Median over units of 1 - error / error of the mean rate, where there are spikes."""
+    center, scale = fitted[0].mean(0), fitted[0].std(0) + 1e-9
+    (x, counts, hidden), (x_val, counts_val, hidden_val) = (
+        ((latents - center) / scale, *rest) for latents, *rest in (fitted, tested)
+    )
     gains = []
-    for unit in range(fitted["counts"].shape[1]):
-        rows, rows_val = fitted["hidden"][:, unit], tested["hidden"][:, unit]
-        y, y_val = fitted["counts"][rows, unit], tested["counts"][rows_val, unit]
+    for unit in range(counts.shape[1]):
+        rows, rows_val = hidden[:, unit], hidden_val[:, unit]
+        y, y_val = counts[rows, unit], counts_val[rows_val, unit]
         if len(y) < 2 or not bool(y.any()) or not bool(y_val.any()):
             continue
-        z = x[rows] - x[rows].mean(0)
+        z, rest = x[rows] - x[rows].mean(0), y_val - y.mean()
         gram = z.T @ z / len(z) + penalty * torch.eye(z.shape[1], dtype=z.dtype)
         weights = torch.linalg.solve(gram, z.T @ (y - y.mean()) / len(z))
-        rest = y_val - y.mean()
         error = rest - (x_val[rows_val] - x[rows].mean(0)) @ weights
         gains.append(1 - float(error.square().mean() / rest.square().mean()))
     return float(np.median(gains)) if gains else 0.0
@@ -109,7 +98,7 @@ def _median_r2(fitted: dict[str, Tensor], tested: dict[str, Tensor], penalty: fl
 
 def behavior_r2(model: Autoencoder, windows: SessionWindows) -> float:
     """R² on validation windows of the behavior that a model with a head for it gives."""
-    starts = some_validation(windows)
+    starts = windows.some_val()
     wanted = windows.cut(windows.targets["behavior"], starts)
     with torch.inference_mode(), autocast(windows.values.device):
         latents = model.latents(windows.cut(windows.values, starts), windows.name)
@@ -119,29 +108,22 @@ def behavior_r2(model: Autoencoder, windows: SessionWindows) -> float:
 
 
 def refuse_chance(
-    teacher: Autoencoder,
-    session: xr.Dataset,
-    name: str,
-    *,
-    train: TrainConfig,
-    device: torch.device,
+    teacher: Autoencoder, session: xr.Dataset, name: str, train: TrainConfig, device: torch.device
 ) -> None:
     """Raise a :class:`DataError` for a teacher that has nothing to teach on this session.
 
     One that learned behavior may know that alone. Time is split as in the teacher's training.
     """
     own = teacher.info.get("train", {})
-    train = replace(train, **{k: own[k] for k in ("window_s", "scheme", "seed") if k in own})
+    train = replace(train, **{key: own[key] for key in split_options(train) if key in own})
     session = in_order_of(teacher, session, name)
-    windows = prepare(session, name, modality="spikes", train=train, device=device)
+    learned = teacher.behavior_head is not None and "behavior" in session
+    options = {"modality": "spikes", "train": train, "behavior": learned}
+    windows = prepare(session, name, device=device, **options)
     with on_device(teacher, device):
         known, random = hidden_r2(teacher, windows), random_r2(teacher, windows)
-        if known > max(LEAST, CLEARLY * random):
+        if known > max(LEAST, CLEARLY * random) or (learned and behavior_r2(teacher, windows) > 0):
             return
-        if teacher.behavior_head is not None and "behavior" in session:
-            add_behavior(windows, session, train=train)
-            if behavior_r2(teacher, windows) > 0:
-                return
     raise DataError(
         f"the teacher is no better than chance on session {name}: from its latents a linear "
         f"read-out explains {100 * known:.2f} % of hidden spike counts (0 is each unit's mean "

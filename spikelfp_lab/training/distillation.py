@@ -3,11 +3,9 @@
 The loss is Eq. 1 of arXiv 2512.12461, ``squared error(LFP, linear(z_lfp)) + 5 * (1 - mean
 cos(z_lfp[t], z_spike[t]))``, or Eq. 3, where behavior takes the place of the LFP."""
 
-from __future__ import annotations
-
-import copy
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +15,19 @@ import xarray as xr
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikelfp_lab.configs import DistillConfig, ModelConfig, TrainConfig, config_hash
+from spikelfp_lab.configs import DistillConfig, ModelConfig, TrainConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import own_random_state
-from spikelfp_lab.models.encode import encode
+from spikelfp_lab.models.encode import encode, values_of
 from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.sessions import TRAIN, iterate_sessions, same_clock, split_session
-from spikelfp_lab.training.batches import (
-    SessionWindows,
-    add_behavior,
-    add_to_vocabulary,
-    augment,
-    behavior_axes,
-    prepare,
-    session_values,
-)
+from spikelfp_lab.training.batches import SessionWindows, prepare, split_options
 from spikelfp_lab.training.chance import refuse_chance
-from spikelfp_lab.training.loop import Callback, fit
-from spikelfp_lab.training.pretraining import Sessions
-from spikelfp_lab.training.processes import Processes
-from spikelfp_lab.training.runs import data_digests, kept
-from spikelfp_lab.training.shards import Shards
+from spikelfp_lab.training.loop import TEACHER, Callback, Objective, Sessions, carry_out
+from spikelfp_lab.training.shards import Processes
+
+Teacher = Autoencoder | xr.DataArray  # or the latents to reproduce themselves
 
 
 def alignment(student: Tensor, teacher: Tensor) -> Tensor:
@@ -51,9 +40,7 @@ def alignment(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def center_latents(latents: np.ndarray, use: np.ndarray, how: str) -> np.ndarray:
-    """Take from (time, latent) latents their mean, or mean and SD, over the time in ``use``; "none"
-    leaves them.
-    """
+    """Latents (time, latent) less their mean in ``use``; "scale": over their SD too."""
     if how == "none":
         return latents
     mean = np.nanmean(latents[use], axis=0)
@@ -61,103 +48,9 @@ def center_latents(latents: np.ndarray, use: np.ndarray, how: str) -> np.ndarray
     return (latents - mean) / scale
 
 
-Teacher = Autoencoder | xr.DataArray  # or the latents to reproduce themselves
-# name under which a teacher that is not frozen is part of its student while both are trained
-TEACHER = "teacher"
-
-
-class Distillation:
-    """The objective of a student: align with the teacher, and reconstruct LFP (or regress
-    behavior).
-    """
-
-    def __init__(self, cohort: Shards, *, distill: DistillConfig, train: TrainConfig):
-        self.cohort, self.distill, self.train = cohort, distill, train
-
-    def terms(
-        self, model: Autoencoder, windows: SessionWindows, starts: np.ndarray, values: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Loss terms of a batch, and the latents (B, T, d), or (layers, B, T, d), of student and
-        teacher.
-        """
-        goal = self.distill
-        steps = None
-        if goal.mask_ratio and model.training:
-            batch, time = values.shape[:2]
-            order = torch.rand(batch, time, device=values.device).argsort(dim=1)
-            steps = order[:, : max(1, round(time * (1 - goal.mask_ratio)))].sort(dim=1).values
-        tokens = model.token_latents(
-            values, windows.name, steps=steps, every_layer=goal.layers == "all"
-        )
-        latents = tokens.mean(dim=-2)
-        teacher = self._teacher(model, windows, starts, steps)
-        if goal.layers == "all":
-            tokens, latents, teacher = tokens[-1], latents[1:], teacher.permute(2, 0, 1, 3)
-        if goal.target == "behavior":
-            wanted = _at(windows.cut(windows.targets["behavior"], starts), steps)
-            task = model.behavior_loss(tokens.mean(dim=-2), wanted)
-        else:
-            wanted = _at(windows.cut(windows.values, starts), steps)
-            task = model.reconstruction_loss(tokens, wanted, windows.name)
-        aligned = alignment(latents, teacher)
-        loss = goal.task_weight * task + goal.alignment_weight * aligned
-        return {"loss": loss, "alignment": aligned, goal.target: task}, latents, teacher
-
-    def _teacher(
-        self, model: Autoencoder, windows: SessionWindows, starts: np.ndarray, steps: Tensor | None
-    ) -> Tensor:
-        """The teacher's latents of the windows: kept ones, or, when it is not frozen, what it gives
-        now.
-        """
-        if self.distill.frozen:
-            return _at(windows.cut(windows.targets["teacher"], starts), steps)
-        counts = windows.cut(windows.targets["spikes"], starts)
-        return _at(model.get_submodule(TEACHER).latents(counts, windows.name), steps)  # type: ignore[operator]
-
-    def loss(self, model: Autoencoder, step: int) -> dict[str, Tensor]:
-        windows, starts = self.cohort.draw(step)
-        values = augment(
-            windows.cut(windows.values, starts),
-            drop=self.train.drop_inputs,
-            noise=self.train.noise,
-        )
-        return self.terms(model, windows, starts, values)[0]
-
-    def validate(self, model: Autoencoder) -> dict[str, float]:
-        """Loss terms, and the cosine that remains once each side's mean is taken away, which is
-        what ranks students of Eq. 1.
-
-        Those of Eq. 3, which have labels, are ranked by the error of behavior, as supervised models
-        without a teacher are."""
-
-        def measure(windows: SessionWindows) -> dict[str, float]:
-            terms, student, teacher = self.terms(
-                model, windows, windows.val, windows.cut(windows.values, windows.val)
-            )
-            student, teacher = student.float().flatten(-3, -2), teacher.float().flatten(-3, -2)
-            centered = alignment(student - student.mean(-2, True), teacher - teacher.mean(-2, True))
-            values = {name: value.item() for name, value in terms.items()}
-            values["centered alignment"] = centered.item()
-            rank = "behavior" if self.distill.target == "behavior" else "centered alignment"
-            return {"score": values[rank]} | values
-
-        return self.cohort.average(measure)
-
-
-def _at(series: Tensor, steps: Tensor | None) -> Tensor:
-    """The time steps (B, K) of windows (B, T, ...), or all of them."""
-    if steps is None:
-        return series
-    return series[torch.arange(len(series), device=series.device)[:, None], steps]
-
-
 def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarray:
-    """Latents (time, latent) cut in stretches of ``window`` bins and put in a random order: a
-    teacher that knows nothing of the moment.
-
-    Within a stretch the teacher's statistics and dynamics stay as they are; none keeps its place.
-    It is the control that a student must not gain from. Fewer than two stretches, which no order
-    changes, raise :class:`DataError`.
+    """Latents (time, latent) cut in stretches of ``window`` bins and put in a random order, none in
+    its place: a teacher that knows nothing of the moment, from which a student must not gain.
 
     >>> shuffle_latents(np.arange(8.0)[:, None], window=2, seed=0).ravel().tolist()
     [4.0, 5.0, 0.0, 1.0, 6.0, 7.0, 2.0, 3.0]
@@ -172,6 +65,52 @@ def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarra
     order = np.empty_like(cycle)
     order[cycle] = np.roll(cycle, 1)  # each takes the place of the one before it in the cycle
     return latents[np.concatenate([stretches[i] for i in order])]
+
+
+class Distillation(Objective):
+    """Align with the teacher, and reconstruct LFP (or regress behavior).
+
+    On validation windows there is also the alignment that remains once each side's mean is taken
+    away: it ranks students of Eq. 1. Those of Eq. 3 are ranked by the error of behavior.
+    """
+
+    def terms(
+        self, model: Autoencoder, windows: SessionWindows, starts: np.ndarray, inputs: Tensor
+    ) -> dict[str, Tensor]:
+        goal, name, (batch, time, _) = self.goal, windows.name, inputs.shape
+        steps, rows = None, torch.arange(batch, device=inputs.device)[:, None]
+        if goal.mask_ratio and model.training:
+            order = torch.rand(batch, time, device=inputs.device).argsort(dim=1)
+            steps = order[:, : max(1, round(time * (1 - goal.mask_ratio)))].sort(dim=1).values
+
+        def shown(series: Tensor) -> Tensor:
+            return series if steps is None else series[rows, steps]
+
+        def target(key: str) -> Tensor:
+            return windows.cut(windows.targets[key], starts)
+
+        every = goal.layers == "all"
+        tokens = model.token_latents(inputs, name, steps=steps, every_layer=every)
+        latents = tokens.mean(dim=-2)
+        if goal.frozen:
+            teacher = shown(target("teacher"))
+        else:
+            trained: Any = model.get_submodule(TEACHER)
+            teacher = shown(trained.latents(target("spikes"), name))
+        if every:
+            tokens, latents, teacher = tokens[-1], latents[1:], teacher.permute(2, 0, 1, 3)
+        if goal.target == "behavior":
+            task = model.behavior_loss(tokens.mean(dim=-2), shown(target("behavior")))
+        else:
+            wanted = shown(windows.cut(windows.values, starts))
+            task = model.reconstruction_loss(tokens, wanted, name)
+        aligned = alignment(latents, teacher)
+        loss = goal.task_weight * task + goal.alignment_weight * aligned
+        terms = {"loss": loss, "alignment": aligned, goal.target: task}
+        if not model.training:
+            flat = [each.float().flatten(-3, -2) for each in (latents, teacher)]
+            terms["centered alignment"] = alignment(*(x - x.mean(-2, True) for x in flat))
+        return terms
 
 
 @own_random_state()
@@ -191,21 +130,14 @@ def distill(
     overwrite: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> Autoencoder:
-    """Train an LFP student to reproduce the latents of a frozen spike teacher.
-
-    The teacher reads each session once, in eval mode and unmasked; its latents are kept. Of several
-    processes each encodes its own sessions. The student starts from random weights.
+    """Train an LFP student, from random weights, to reproduce the latents of a spike teacher.
 
     Parameters
     ----------
     sessions : Dataset, DataTree, or mapping of str to Dataset
-        Sessions with spikes and LFP that the teacher knows. One is the paper's default, several its
-        extension A.12.
+        Sessions with spikes and LFP that the teacher knows: one, or several (A.12 of the paper).
     teacher : Autoencoder, or mapping of str to Autoencoder or DataArray
-        A spike model, see :func:`~spikelfp_lab.pretrain` and :func:`~spikelfp_lab.finetune`. Or,
-        for each session, the model that was trained on it or the latents to reproduce themselves,
-        (time, latent) on its clock; those of :func:`~spikelfp_lab.encode` say in their attributes
-        how time was split.
+        A spike model; or for each session its model, or latents (time, latent) on its clock.
     preset : {"smoke", "demo", "paper"}
         Where configs come from that are not given.
     model : ModelConfig, optional
@@ -215,32 +147,22 @@ def distill(
     shuffle_teacher : bool
         The control of a teacher whose latents are shuffled in time, in stretches of a window.
     force : bool
-        Distill from a teacher that is no better than chance too (a control), which is refused
-        otherwise: one from whose latents a linear read-out tells hidden spike counts no better
-        than each unit's mean rate does, or the latents of random weights
-        (:mod:`spikelfp_lab.training.chance`), and that, if it learned behavior, gives none.
-        Latents in place of a model are taken as they are.
+        Distill from a teacher that is no better than chance too (a control), see
+        :mod:`spikelfp_lab.training.chance`. Latents in place of a model are taken as they are.
     device, progress, folder, overwrite, callbacks
         As in :func:`~spikelfp_lab.pretrain`.
 
     Returns
     -------
     Autoencoder
-        An LFP model with its best weights (best alignment of centered latents on validation
-        windows).
+        An LFP model with its best weights (alignment of centered latents on validation windows).
 
     Raises
     ------
-    CheckpointError
-        The teacher does not know a session.
-    DataError
-        The teacher is no spike model or was trained on another split, widths or, with
-        ``layers="all"``, depths differ, latents are on another clock, a session lacks LFP, spikes,
-        or, with ``target="behavior"``, behavior, or the teacher is no better than chance and
-        ``force`` is not given.
-    ConfigError
-        Latents as a teacher, with ``layers="all"`` or ``frozen=False``, which need the model; or
-        ``train.shards`` does not fit the number of processes that ``torchrun`` started.
+    CheckpointError, DataError, ConfigError
+        The teacher does not know a session; it is no spike model, no better than chance, of another
+        split, width, depth or clock, or a session lacks what is learned; or latents are given where
+        the model is needed (``layers="all"``, ``frozen=False``).
 
     Examples
     --------
@@ -248,82 +170,61 @@ def distill(
     >>> cohort = sl.open_cohort("simulated", n_sessions=1, duration_s=30, progress=False)
     >>> quick = sl.TrainConfig(steps=2, batch=2, window_s=0.5, val_every=2)
     >>> teacher = sl.pretrain(cohort, "spikes", train=quick, progress=False)
-    >>> student = sl.distill(cohort["I/s01"], teacher, train=quick, force=True, progress=False)
-    >>> student.modality
+    >>> sl.distill(cohort, teacher, train=quick, force=True, progress=False).modality
     'lfp'
     """
-    named = iterate_sessions(sessions)
-    configs = preset_configs(preset, "distill")
+    named, configs = iterate_sessions(sessions), preset_configs(preset, "distill")
     shape, goal = model or configs.model, distill or configs.distill
     train = train or configs.train
-    teachers = dict.fromkeys(named, teacher) if isinstance(teacher, Autoencoder) else dict(teacher)
-    _check(named, teachers, shape, goal, train)
-    teachers = {name: teachers[name] for name in named}
-    processes = Processes.join(device)
+    given = dict.fromkeys(named, teacher) if isinstance(teacher, Autoencoder) else dict(teacher)
+    _check(named, given, shape, goal, train)
+    teachers: dict[str, Teacher] = {name: given[name] for name in named}
+    behavior = goal.target == "behavior"
+    progress = progress and Processes.join(device).is_main
 
-    def make(name: str, session: xr.Dataset) -> SessionWindows:
-        one = teachers[name]
-        if isinstance(one, Autoencoder) and not force:
-            refuse_chance(one, session, name, train=train, device=processes.device)
-        latents = _latents(
-            session, name, one, goal, processes.device, progress and processes.is_main
-        )
-        return _with_targets(session, name, latents, goal, train, processes.device, shuffle_teacher)
-
-    def run(folder: Path | None) -> Autoencoder:
-        cohort = Shards(named, make, modality="lfp", train=train, processes=processes)
-        torch.manual_seed(train.seed)
-        student = Autoencoder(
-            shape,
-            modality="lfp",
-            sessions={},
-            bin_size_s=cohort.sessions[0].bin_size_s,
-            n_behavior=len(behavior_axes(named)) if goal.target == "behavior" else 0,
-        ).to(processes.device)
-        for known in cohort.sessions:
-            add_to_vocabulary(student, known)
-        infos = {
-            n: t.info if isinstance(t, Autoencoder) else "latents" for n, t in teachers.items()
-        }
-        first, *others = infos.values()
-        student.info = {
-            "made_by": "distill",
-            "train": train.to_dict(),
-            "distill": goal.to_dict(),
-            "shuffle_teacher": shuffle_teacher,
-            "teacher": infos if any(other != first for other in others) else first,
-        }
-        if not goal.frozen:  # one model, as checked above
-            (one,) = set(teachers.values())
-            student.add_module(TEACHER, copy.deepcopy(one).to(processes.device))  # type: ignore[arg-type]
-        student = fit(
-            student,
-            Distillation(cohort, distill=goal, train=train),
-            train=train,
-            cohort=cohort,
-            label=f"distill{' (shuffled teacher)' if shuffle_teacher else ''} ({', '.join(named)})",
-            progress=progress,
-            folder=folder,
-            fingerprint=config_hash("distill", shape, goal, train, shuffle_teacher, *named),
-            callbacks=callbacks,
-        )
+    def ready(session: xr.Dataset, name: str, device: torch.device) -> SessionWindows:
+        one, options = teachers[name], {"device": device, "progress": progress, "as_session": name}
+        if isinstance(one, Autoencoder):
+            if not force:
+                refuse_chance(one, session, name, train=train, device=device)
+            layers = [None] if goal.layers == "last" else range(1, one.config.layers + 1)
+            each = [encode(one, session, layer=layer, **options).to_numpy() for layer in layers]
+            latents = each[0] if goal.layers == "last" else np.stack(each, 1)
+        else:
+            latents = one.transpose("time", ...).to_numpy()
+        # As a variable of the session, so that no window is missing any of them.
+        flat = latents.reshape(len(latents), -1)
+        taught = session.assign(teacher=(("time", "teacher_latent"), flat))
+        learned: dict[str, Any] = {"behavior": behavior, "finite": ("teacher",)}
+        windows = prepare(taught, name, modality="lfp", train=train, device=device, **learned)
+        use = split_session(session, **split_options(train)).to_numpy()
+        if shuffle_teacher:  # within each part of the split, so that it leaks nothing either
+            latents = latents.copy()
+            for part in np.unique(use):
+                rows, window = (use == part) & np.isfinite(flat).all(axis=1), windows.length
+                latents[rows] = shuffle_latents(latents[rows], window=window, seed=train.seed)
+        targets = {"teacher": center_latents(latents, use == TRAIN, goal.center)}
         if not goal.frozen:
-            delattr(student, TEACHER)
-        return student
+            targets["spikes"], _ = values_of(session, ("spikes",))
+        for key, series in targets.items():
+            windows.targets[key] = torch.as_tensor(series, dtype=torch.float32, device=device)
+        return windows
 
-    def recipe() -> dict[str, Any]:
-        read = ("spikes", "lfp", *(["behavior"] if goal.target == "behavior" else []))
-        return {
-            "verb": "distill",
-            "model": shape.to_dict(),
-            "distill": goal.to_dict(),
-            "train": train.to_dict(),
-            "shuffle_teacher": shuffle_teacher,
-            "teacher": {name: _digest(one) for name, one in teachers.items()},
-            "data": data_digests(named, read, processes),
-        }
-
-    return kept(folder, recipe, run, overwrite=overwrite, processes=processes)
+    bin_size_s = float(next(iter(named.values())).attrs["bin_size_s"])
+    make = partial(Autoencoder, shape, modality="lfp", sessions={}, bin_size_s=bin_size_s)
+    infos = {n: t.info if isinstance(t, Autoencoder) else "latents" for n, t in teachers.items()}
+    first, *others = infos.values()
+    digests = {name: _digest(one) for name, one in teachers.items()}
+    own = {"shuffle_teacher": shuffle_teacher}
+    recipe = own | {"model": shape.to_dict(), "teacher": digests}
+    info = own | {"teacher": infos if any(other != first for other in others) else first}
+    options: dict[str, Any] = {"device": device, "progress": progress, "folder": folder}
+    options |= {"overwrite": overwrite, "callbacks": callbacks, "behavior": behavior}
+    if not goal.frozen:  # one model, as checked
+        options["teacher"] = next(iter(teachers.values()))
+    goals, learn = {"distill": goal, "train": train}, partial(Distillation, goal=goal)
+    given = (named, "lfp", make, learn, goals, recipe, info)
+    return carry_out("distill", *given, ready=ready, **options)
 
 
 def _digest(teacher: Teacher) -> str:
@@ -341,98 +242,38 @@ def _check(
     train: TrainConfig,
 ) -> None:
     """Refuse what would leak or make no sense, before anything is trained."""
-    if not goal.frozen and (
-        len(set(map(id, teachers.values()))) > 1
-        or not all(isinstance(one, Autoencoder) for one in teachers.values())
-    ):
-        raise ConfigError("frozen=False needs the teacher itself, one model for all sessions")
+
+    several = len(set(map(id, teachers.values()))) > 1
+    latents = not all(isinstance(one, Autoencoder) for one in teachers.values())
+    if (latents and goal.layers == "all") or ((latents or several) and not goal.frozen):
+        raise ConfigError(
+            "layers='all' and frozen=False need the teacher itself, one model for all"
+        )
     for name, session in named.items():
-        one = teachers.get(name)
+        one, wrong = teachers.get(name), ""
         if one is None or (isinstance(one, Autoencoder) and name not in one.sessions):
             known = list(teachers if one is None else one.sessions)
-            raise CheckpointError(
-                f"the teacher does not know {[name]}, only {known}: "
-                "teacher = finetune(teacher, session) first"
-            )
+            cure = "teacher = finetune(teacher, session) first"
+            raise CheckpointError(f"the teacher does not know {[name]}, only {known}: {cure}")
         if isinstance(one, Autoencoder):
+            width, split, depth = one.config.width, one.info.get("train", {}), one.config.layers
             if one.modality != "spikes":
-                raise DataError(
-                    f"the teacher reads {one.modality!r}; distillation needs a teacher of spikes"
+                wrong = (
+                    f"the teacher reads {one.modality!r}, not what it needs, a teacher of spikes"
                 )
-            if goal.layers == "all" and one.config.layers != model.layers:
-                raise DataError(
-                    f"the student has {model.layers} layers, the teacher {one.config.layers}: "
-                    "layers='all' aligns one with one (ModelConfig.layers)"
-                )
-            width, split = one.config.width, one.info.get("train", {})
+            if goal.layers == "all" and depth != model.layers:
+                wrong = f"layers='all' aligns {model.layers} layers with the teacher's {depth}"
         else:
-            if goal.layers == "all":
-                raise ConfigError("layers='all' needs the teacher itself, not latents")
-            width, split = one.sizes["latent"], one.attrs
-            bin_size_s = float(session.attrs["bin_size_s"])
+            width, split, bin_size_s = one.sizes["latent"], one.attrs, session.attrs["bin_size_s"]
             if not same_clock(one["time"], session["time"], bin_size_s=bin_size_s):
-                raise DataError(f"the latents to reproduce are not on the clock of session {name}")
+                wrong = f"the latents to reproduce are not on the clock of session {name}"
         if width != model.width:
-            raise DataError(
-                f"the student is {model.width} wide, the teacher {width}: "
-                "their latents must have the same width (ModelConfig.width)"
-            )
+            wrong = f"the student is {model.width} wide: give it the teacher's same width, {width}"
         for key in ("scheme", "seed"):
-            if key in split and split[key] != getattr(train, key):
-                raise DataError(
+            if split.get(key, getattr(train, key)) != getattr(train, key):
+                wrong = (
                     f"the teacher's time was split with {key}={split[key]!r}, the student's with "
-                    f"{getattr(train, key)!r}: the teacher has trained on what the student is "
-                    f"tested on. Give TrainConfig({key}={split[key]!r})."
+                    f"{getattr(train, key)!r}, which is tested on what the teacher knows"
                 )
-
-
-def _with_targets(
-    session: xr.Dataset,
-    name: str,
-    latents: np.ndarray,
-    goal: DistillConfig,
-    train: TrainConfig,
-    device: torch.device,
-    shuffle: bool,
-) -> SessionWindows:
-    """The session's LFP, with the teacher's latents as a target."""
-    flat = latents.reshape(len(latents), -1)
-    # As a variable of the session, so that no window is missing any of them.
-    taught = session.assign(teacher=(("time", "teacher_latent"), flat))
-    windows = prepare(
-        taught, name, modality="lfp", train=train, device=device, together_with=("teacher",)
-    )
-    use = split_session(
-        session, scheme=train.scheme, window_s=train.window_s, seed=train.seed
-    ).to_numpy()
-    if shuffle:  # within each part of the split, so that the control leaks nothing either
-        latents = latents.copy()
-        for part in np.unique(use):
-            rows = np.flatnonzero((use == part) & np.isfinite(flat).all(axis=1))
-            latents[rows] = shuffle_latents(latents[rows], window=windows.length, seed=train.seed)
-    latents = center_latents(latents, use == TRAIN, goal.center)
-    windows.targets["teacher"] = torch.as_tensor(latents, dtype=torch.float32, device=device)
-    if not goal.frozen:
-        counts = session_values(session, "spikes")
-        windows.targets["spikes"] = torch.as_tensor(counts, dtype=torch.float32, device=device)
-    if goal.target == "behavior":
-        add_behavior(windows, session, train=train)
-    return windows
-
-
-def _latents(
-    session: xr.Dataset,
-    name: str,
-    teacher: Teacher,
-    goal: DistillConfig,
-    device: torch.device,
-    progress: bool,
-) -> np.ndarray:
-    """What is to be reproduced: (time, latent), or (time, layer, latent) for all layers."""
-    if not isinstance(teacher, Autoencoder):
-        return teacher.transpose("time", ...).to_numpy()
-    options: dict[str, Any] = {"as_session": name, "device": device, "progress": progress}
-    if goal.layers == "last":
-        return encode(teacher, session, **options).to_numpy()
-    layers = range(1, teacher.config.layers + 1)
-    return np.stack([encode(teacher, session, layer=n, **options).to_numpy() for n in layers], 1)
+        if wrong:
+            raise DataError(wrong)

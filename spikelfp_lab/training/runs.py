@@ -1,26 +1,31 @@
 """Folders of trainings: what is finished is found, what is not goes on, what differs is refused."""
 
-from __future__ import annotations
-
 import hashlib
 import json
+import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import safetensors
+import safetensors.torch
+import torch
 import xarray as xr
 
 from spikelfp_lab._files import check_writable, locked, write_whole
-from spikelfp_lab.errors import CheckpointError
+from spikelfp_lab._guard import reading
+from spikelfp_lab.errors import CheckpointError, ConfigError
 from spikelfp_lab.models.autoencoder import DIMS, Autoencoder, load
 from spikelfp_lab.models.checkpoint import contents, is_model
-from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.training.shards import Processes
 
 TRAINING_VERSION = 1  # raise by hand when the same configs and data come to give other weights
 RUN, STATE = "run.json", "state.safetensors"
-_OWN = (RUN, STATE, "config.json", "model.safetensors")
+_OWN = ("model.safetensors", "config.json", STATE, RUN)  # in the order in which they are cleared
 
 
 def data_digest(session: xr.Dataset, variables: Sequence[str]) -> str:
@@ -36,36 +41,27 @@ def data_digest(session: xr.Dataset, variables: Sequence[str]) -> str:
     return total.hexdigest()[:12]
 
 
-def data_digests(
-    named: Mapping[str, xr.Dataset], variables: Sequence[str], processes: Processes
-) -> dict[str, str]:
-    """Name -> digest; of several processes each reads its part of the sessions."""
-    with processes.together():
-        own = [
-            (name, data_digest(session, variables))
-            for i, (name, session) in enumerate(named.items())
-            if i % processes.count == processes.rank
-        ]
-    found = dict(processes.gather(own))
-    return {name: found[name] for name in named}
-
-
 def kept(
     folder: str | Path | None,
-    recipe: Callable[[], dict[str, Any]],
+    recipe: dict[str, Any],
+    named: Mapping[str, xr.Dataset],
+    variables: Sequence[str],
     train: Callable[[Path | None], Autoencoder],
     *,
     overwrite: bool,
     processes: Processes,
 ) -> Autoencoder:
-    """The model of a recipe (JSON): found in the folder, or trained there.
-
-    A second process that asks for the same folder waits for the first and takes its result.
-    Training that a callback stopped is not finished: the next call goes on with it.
-    """
+    """The model of a recipe and these variables of sessions: found in the folder, or trained."""
+    wanted = {"TRAINING_VERSION": TRAINING_VERSION} | json.loads(json.dumps(recipe))
+    if any(other != (wanted, [*named]) for other in processes.gather([(wanted, [*named])])):
+        text = "the processes of this training were given different configs, sessions or weights"
+        raise ConfigError(f"{text}: run the same script on the same data in all of them")
     if folder is None:
         return train(None)
-    folder, wanted = Path(folder), {"TRAINING_VERSION": TRAINING_VERSION} | recipe()
+    folder, mine = Path(folder), [*named][processes.rank :: processes.count]
+    with processes.together():
+        own = [(name, data_digest(named[name], variables)) for name in mine]
+    wanted["data"] = dict(processes.gather(own))
     with ExitStack() as stack:
         with processes.together():
             if processes.is_main:
@@ -88,20 +84,13 @@ def kept(
 
 def _claim(folder: Path, wanted: dict[str, Any], overwrite: bool) -> None:
     """Refuse a folder of another training, or clear it; then say whose it is."""
-    there = [folder / name for name in reversed(_OWN) if (folder / name).exists()]
-    wanted = json.loads(json.dumps(wanted))
+    there = [folder / name for name in _OWN if (folder / name).exists()]
     if there and not overwrite:
         cure = "Pass overwrite=True, or choose another folder (in the repository: `make clean`)."
         if not (folder / RUN).exists():
-            raise CheckpointError(
-                f"{folder} holds {there[-1].name} of version 0.1.0, or a model that was saved "
-                f"there and not trained there. {cure}"
-            )
-        try:
-            found = json.loads((folder / RUN).read_bytes())
-            differences = list(_differences(found, wanted))
-        except (ValueError, AttributeError) as error:
-            raise CheckpointError(f"{folder / RUN} is damaged ({error}). {cure}") from error
+            raise CheckpointError(f"{folder} holds {there[0].name} that is of no training. {cure}")
+        with reading(folder / RUN, "is damaged", cure, kind=CheckpointError):
+            differences = list(_differences(json.loads((folder / RUN).read_bytes()), wanted))
         if differences:
             listed = "; ".join(differences[:5]) + ("; ..." if len(differences) > 5 else "")
             raise CheckpointError(f"{folder} holds another training: {listed}. {cure}")
@@ -111,11 +100,63 @@ def _claim(folder: Path, wanted: dict[str, Any], overwrite: bool) -> None:
     write_whole(folder / RUN, json.dumps(wanted, indent=1).encode())
 
 
-def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
+def _differences(found: dict[str, Any], wanted: dict[str, Any], name: str = "") -> Iterator[str]:
     """What differs between two recipes, in words."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in dict.fromkeys([*found, *wanted]):
-            deeper = f"{name}.{key}" if name else key
-            yield from _differences(found.get(key), wanted.get(key), deeper)
-    elif found != wanted:
-        yield f"{name} is {found!r} there, and {wanted!r} is asked for"
+    for key in dict.fromkeys([*found, *wanted]):
+        there, asked = found.get(key), wanted.get(key)
+        if isinstance(there, dict) and isinstance(asked, dict):
+            yield from _differences(there, asked, f"{name}{key}.")
+        elif there != asked:
+            yield f"{name}{key} is {there!r} there, and {asked!r} is asked for"
+
+
+class State:
+    """All that a run needs to go on, in one safetensors file."""
+
+    def __init__(self, model: Autoencoder, optimizer: torch.optim.Optimizer):
+        self.model, self.optimizer = model, optimizer
+        self.best = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+        self.step, self.best_step, self.best_score = 0, 0, math.inf
+        self.worse, self.stopped = 0, False
+        self.rows: list[tuple[int, str, str, float]] = []
+
+    def history(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows, columns=["step", "split", "metric", "value"])
+
+    def record(self, means: dict[str, float], metrics: dict[str, float], patience: int | None):
+        for split, found in (("train", means), ("val", metrics)):
+            self.rows += [(self.step, split, name, value) for name, value in found.items()]
+        if metrics["score"] < self.best_score:
+            self.best_score, self.best_step, self.worse = metrics["score"], self.step, 0
+            self.best = {key: value.clone() for key, value in self.model.state_dict().items()}
+        else:
+            self.worse += 1
+            self.stopped = patience is not None and self.worse >= patience
+
+    def write(self, path: Path) -> None:
+        moments = self.optimizer.state_dict()["state"]
+        parts = {"model": self.model.state_dict(), "best": self.best}
+        parts |= {f"optimizer.{index}": values for index, values in moments.items()}
+        named = {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        tensors = {k: v.detach().contiguous().cpu() for k, v in named.items()}
+        write_whole(path, safetensors.torch.save(tensors, {"state": json.dumps(plain)}))
+
+    def read(self, path: Path) -> None:
+        cure = "Pass overwrite=True to train anew, or delete it."
+        with reading(path, "is damaged", cure, kind=CheckpointError):
+            with safetensors.safe_open(path, framework="pt") as file:
+                plain = json.loads(file.metadata()["state"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            keys, moments = self.best, self.optimizer.state_dict() | {"state": defaultdict(dict)}
+            for key in tensors.keys() - {f"{p}.{k}" for p in ("model", "best") for k in keys}:
+                _, index, name = key.split(".")
+                moments["state"][int(index)][name] = tensors[key]
+            self.model.load_state_dict({key: tensors[f"model.{key}"] for key in keys})
+            self.best = {k: tensors[f"best.{k}"].to(old.device) for k, old in keys.items()}
+            self.optimizer.load_state_dict(moments)
+            for name in _PLAIN:
+                setattr(self, name, plain[name])
+
+
+_PLAIN = ("step", "best_step", "best_score", "worse", "stopped", "rows")  # what is JSON of a State

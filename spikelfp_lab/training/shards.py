@@ -1,53 +1,125 @@
-"""The sessions of a training, dealt into shards.
+"""How training is shared: sessions are dealt into shards, and processes take some each.
 
 Each step draws, from every shard, one session in proportion to its training windows and a part of
 the batch in it. The step's gradient is the mean of the shards' gradients, each weighted by its
 share of all training windows, so that whatever the dealing, a session counts for its length. What
-is computed depends on the configs alone: one process takes all shards in turn, several take some
-each, and their gradients are summed."""
+is drawn depends on (seed, step, shard) alone, which lets a killed run go on exactly where it
+stopped: one process takes all shards in turn, several take some each, and their gradients are
+summed. ``torchrun`` starts these, Hugging Face Accelerate connects them."""
 
-from __future__ import annotations
-
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 
 from spikelfp_lab.configs import TrainConfig
-from spikelfp_lab.models.autoencoder import VARIABLES, Modality, Size
-from spikelfp_lab.training.batches import (
-    SessionWindows,
-    draw,
-    pick,
-    session_size,
-    training_windows,
-)
-from spikelfp_lab.training.processes import Processes
+from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.models.autoencoder import VARIABLES, Modality
+from spikelfp_lab.models.device import pick_device
+from spikelfp_lab.training.batches import KnownSession, SessionWindows, windows_of
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process, of ``rank``, among the ``count`` that train together; by default the only one.
+
+    Every process calls the methods below equally often and in the same order: each waits there.
+
+    >>> alone = Processes(torch.device("cpu"))
+    >>> alone.is_main, alone.sum(torch.ones(2)).tolist(), list(alone.own(3))
+    (True, [1.0, 1.0], [0, 1, 2])
+    """
+
+    device: torch.device
+    rank: int = 0
+    count: int = 1
+    reduce: Callable[[Tensor, str], Tensor] | None = None
+
+    @classmethod
+    def join(cls, device: str | torch.device = "auto") -> Self:
+        """Join the others that ``torchrun`` started; each takes the GPU of its place."""
+        place = pick_device(device)
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls(place)
+        try:
+            from accelerate import Accelerator
+        except ImportError as error:
+            cure = 'pip install "spikelfp_lab[distributed]"'
+            raise ConfigError(f"many processes need the package accelerate: {cure}") from error
+        if place.type == "cuda":
+            place = _own_gpu(place)
+        all_ = Accelerator(cpu=place.type == "cpu")
+        return cls(place, all_.process_index, all_.num_processes, all_.reduce)  # type: ignore[arg-type]
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that shows progress, writes files and calls callbacks."""
+        return self.rank == 0
+
+    def own(self, shards: int) -> range:
+        """This process's part of so many shards, which all processes must share evenly."""
+        if shards % self.count:
+            raise ConfigError(
+                f"{self.count} processes cannot share TrainConfig(shards={shards}) evenly: set "
+                f"shards to {self.count} or a multiple of it, and batch to a multiple of shards"
+            )
+        each = shards // self.count
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over processes of a tensor of the same shape in each, equal to the last bit."""
+        if self.reduce is None:
+            return tensor
+        return self.reduce(tensor.to(self.device), "sum").to(tensor.device)
+
+    def gather(self, items: list) -> list:
+        """The items (JSON-like or arrays) of all processes, in the order of their ranks."""
+        if self.count == 1:
+            return items
+        from accelerate.utils import gather_object
+
+        return gather_object(items)
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true in any process."""
+        return bool(self.sum(torch.tensor(float(flag))).item())
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What fails here in one process alone is an error in all, which else would wait for it."""
+        failure = None
+        try:
+            yield
+        except Exception as error:
+            failure = error
+        if self.any(failure is not None):
+            raise failure or DataError("another process of this training failed: see its message")
+
+
+def _own_gpu(asked: torch.device) -> torch.device:
+    """The GPU of this process's place on its machine."""
+    place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if place >= gpus or asked.index not in (None, place):
+        raise ConfigError(
+            f"process {place} of this machine, which has {gpus} GPUs, cannot train on {asked}: set "
+            "--nproc-per-node to the number of GPUs and device='auto', or device='cpu'"
+        )
+    return torch.device("cuda", place)
 
 
 def deal(windows: Sequence[int], shards: int) -> list[list[int]]:
-    """Deal sessions into shards that have about the same number of training windows.
+    """Deal sessions of so many training windows into shards that have about the same number.
 
-    Parameters
-    ----------
-    windows : sequence of int
-        Training windows of each session.
-    shards : int
+    Where there are fewer sessions than shards, the longest ones are in several.
 
-    Returns
-    -------
-    list of list of int
-        The sessions of each shard, at least one. Where there are fewer sessions than shards, a
-        shard is one session, and the longest sessions are in several.
-
-    Examples
-    --------
-    >>> deal([100, 60, 50, 10], 2)
-    [[0, 3], [1, 2]]
-    >>> deal([100, 60], 3)
-    [[0], [0], [1]]
+    >>> deal([100, 60, 50, 10], 2), deal([100, 60], 3)
+    ([[0, 3], [1, 2]], [[0], [0], [1]])
     """
     order = sorted(range(len(windows)), key=lambda i: -windows[i])
     if len(order) < shards:
@@ -62,68 +134,31 @@ def deal(windows: Sequence[int], shards: int) -> list[list[int]]:
 
 
 def shard_weights(groups: Sequence[Sequence[int]], windows: Sequence[int]) -> list[float]:
-    """Each shard's share of all training windows; a session that is in several shards gives each of
-    them the same part.
+    """Each shard's share of all training windows; a session gives each of its shards the same.
 
     >>> shard_weights([[0], [0], [1]], [100, 100])
     [0.25, 0.25, 0.5]
     """
-    copies = np.bincount([i for group in groups for i in group])
-    return [
-        float(sum(windows[i] / copies[i] for i in group) / sum(windows)) for group in groups
-    ]  # fmt: skip
+    copies, total = np.bincount([i for group in groups for i in group]), sum(windows)
+    return [float(sum(windows[i] / copies[i] for i in group) / total) for group in groups]
 
 
-@dataclass(frozen=True)
-class KnownSession:
-    """What every process knows of a session, whichever holds its data."""
-
-    name: str
-    size: Size  # units or channels, or both
-    bin_size_s: float
-    mean: np.ndarray  # (unit or channel,) that its values are z-scored by
-    std: np.ndarray
-    labels: dict[str, list[str]]  # of its units and channels
-    n_train: int  # training windows
+Named = Mapping[str, xr.Dataset]
+Make = Callable[[xr.Dataset, str], SessionWindows]
 
 
 class Shards:
     """All sessions of a training, of which this process holds those of its own shards.
 
-    Parameters
-    ----------
-    named : mapping of str to Dataset
-        The sessions, the same ones in every process.
-    make : function of (name, session) -> SessionWindows
-        Makes a session ready for training; called for the sessions that this process holds.
-    modality : {"spikes", "lfp", "both"}
-        What is read of them.
-    train : TrainConfig
-    processes : Processes
-
-    Attributes
-    ----------
-    sessions : list of KnownSession
-        All of them.
-    held : dict of int to SessionWindows
-        Those of this process's shards, by their place in ``sessions``.
-    groups : list of list of int
-        The sessions of each shard.
-    shares : dict of int to float
-        This process's shards, and the weight of each.
-
-    Raises
-    ------
-    ConfigError
-        The processes cannot share the shards evenly.
-    DataError
-        What ``make`` raises, in this or in another process.
+    ``make(session, name)`` makes a session ready, in a process that holds it. ``sessions`` are all
+    of them, ``held`` those of this process, by their place; ``groups`` the places of each shard;
+    ``shares`` this process's shards, and the weight of each.
     """
 
     def __init__(
         self,
-        named: Mapping[str, xr.Dataset],
-        make: Callable[[str, xr.Dataset], SessionWindows],
+        named: Named,
+        make: Make,
         *,
         modality: Modality,
         train: TrainConfig,
@@ -131,67 +166,56 @@ class Shards:
     ):
         self.train, self.processes, self.turn = train, processes, 0
         own = processes.own(train.shards)
+        counts = torch.ones(len(named), dtype=torch.float64)
         with processes.together():
-            counts = self._count(named, modality) if train.shards > 1 else torch.ones(len(named))
+            for i, session in enumerate(named.values()) if train.shards > 1 else ():
+                counts[i] = 0  # of those that another process counts
+                if i % processes.count == processes.rank:
+                    counts[i] = len(windows_of(session, train, VARIABLES[modality]))
         self.groups = deal(processes.sum(counts).int().tolist(), train.shards)
         with processes.together():
             self.held = {
-                i: make(name, session)
+                i: make(session, name)
                 for i, (name, session) in enumerate(named.items())
                 if any(i in self.groups[shard] for shard in own)
             }
         # A session in several shards is told of by the process that has the first of these.
         first = {i: shard for shard, group in reversed([*enumerate(self.groups)]) for i in group}
         self.told = [i for i in self.held if first[i] in own]
-        known = []
-        for i in self.told:
-            one = self.held[i]
-            numbers = (one.bin_size_s, one.mean, one.std, one.labels, len(one.train))
-            known.append((i, KnownSession(one.name, one.size, *numbers)))
-        self.sessions = [one for _, one in sorted(processes.gather(known), key=lambda row: row[0])]
+        names = [each.name for each in fields(KnownSession)]
+        known = [(i, {name: getattr(self.held[i], name) for name in names}) for i in self.told]
+        rows = sorted(processes.gather(known), key=lambda row: row[0])
+        self.sessions = [KnownSession(**one) for _, one in rows]
         weights = shard_weights(self.groups, [one.n_train for one in self.sessions])
         self.shares = {shard: weights[shard] for shard in own}
 
     def turns(self, step: int) -> Iterator[float]:
-        """Take the turns of this process's shards in a step: set torch's random numbers for each,
-        and give its weight.
-        """
+        """Set torch's random numbers for the turn of each own shard, and give its weight."""
         for shard, weight in self.shares.items():
             self.turn = shard
             seed_step(self.train, step, shard)
             yield weight
 
     def draw(self, step: int) -> tuple[SessionWindows, np.ndarray]:
-        """A session of the shard whose turn it is, in proportion to its length, and that shard's
-        part of the batch in it.
-        """
-        return draw(
-            [self.held[i] for i in self.groups[self.turn]],
-            batch=self.train.batch // self.train.shards,
-            seed=self.train.seed,
-            step=step,
-            shard=self.turn,
-        )
+        """A session of the shard whose turn it is, and starts of the shard's part of the batch."""
+        rng, i = self._pick(step, self.turn)
+        windows = self.held[i]
+        return windows, rng.choice(windows.train, size=self.train.batch // self.train.shards)
 
     def drawn(self, step: int, shard: int) -> str:
         """Name of the session that a shard, of this or of another process, draws in a step."""
-        sessions = [self.sessions[i] for i in self.groups[shard]]
-        rng = np.random.default_rng([self.train.seed, step, shard])
-        return sessions[pick(rng, [one.n_train for one in sessions])].name
+        return self.sessions[self._pick(step, shard)[1]].name
 
     def average(self, measure: Callable[[SessionWindows], dict[str, float]]) -> dict[str, float]:
         """Mean over all sessions of what is measured on each, the same in every process."""
         rows = dict(self.processes.gather([(i, measure(self.held[i])) for i in self.told]))
         return {name: float(np.mean([rows[i][name] for i in sorted(rows)])) for name in rows[0]}
 
-    def _count(self, named: Mapping[str, xr.Dataset], modality: Modality) -> torch.Tensor:
-        """Training windows of the sessions that fall to this process to count; 0 for the others."""
-        counts = torch.zeros(len(named), dtype=torch.float64)
-        for i, session in enumerate(named.values()):
-            if i % self.processes.count == self.processes.rank:
-                session_size(session, modality)  # which says it well if the modality is missing
-                counts[i] = len(training_windows(session, VARIABLES[modality], self.train))
-        return counts
+    def _pick(self, step: int, shard: int) -> tuple[np.random.Generator, int]:
+        seed = [self.train.seed, step, shard]  # numpy takes those of shard 0 for [seed, step]
+        rng, group = np.random.default_rng(seed), self.groups[shard]
+        weights = np.array([self.sessions[i].n_train for i in group], float)
+        return rng, group[rng.choice(len(group), p=weights / weights.sum())]
 
 
 def seed_step(train: TrainConfig, step: int, shard: int = 0) -> None:

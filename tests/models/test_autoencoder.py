@@ -5,227 +5,127 @@ from spikelfp_lab import CheckpointError, ConfigError, MaskConfig, ModelConfig
 from spikelfp_lab.models import Autoencoder
 
 CONFIG = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)
+NAME = "I/s01"
 
 
 def make(modality="spikes", size=20, **options) -> Autoencoder:
     torch.manual_seed(0)
-    return Autoencoder(
-        CONFIG, modality=modality, sessions={"I/s01": size}, bin_size_s=0.01, **options
-    )
+    options = {"modality": modality, "sessions": {NAME: size}, "bin_size_s": 0.01} | options
+    return Autoencoder(CONFIG, **options)
 
 
 def counts(size=20, time=12):
     return torch.randint(0, 4, (3, time, size)).float()
 
 
-def test_latents_are_the_mean_over_patches():
-    model, values = make(), counts()
-    torch.testing.assert_close(
-        model.latents(values, "I/s01"), model.token_latents(values, "I/s01").mean(2)
-    )
-    assert model.latents(values, "I/s01").shape == (3, 12, 32)
-
-
-def test_the_loss_is_of_dropped_tokens_and_leaves_padding_out():
-    """With one token left visible the rest is dropped; rates of exp(0) = 1 make the Poisson loss 1
-    for every entry, padding or not.
-    """
-    model, values = make(), counts()
-    torch.nn.init.zeros_(model.predictor.read_out.shared.weight)
-    torch.nn.init.zeros_(model.predictor.read_out.shared.bias)
-    loss = model.masked_loss(values, "I/s01", mask=MaskConfig(ratio=0.6))
-    torch.testing.assert_close(loss, torch.tensor(1.0))
-    torch.nn.init.constant_(
-        model.predictor.read_out.shared.bias[4:], 50.0
-    )  # units 4 ... 15 of each patch
-    with torch.no_grad():
-        exploded = model.masked_loss(values * 0, "I/s01", mask=MaskConfig(ratio=0.6))
-    assert exploded > 1e10  # real units 4 ... 15 of the first patch are counted
-    patches = model.tokenizer.real("I/s01", values.device)
-    assert patches[1].sum() == 4  # and those of the second patch are padding
-    model = make(size=4)  # one patch, 12 of 16 entries padding
-    torch.nn.init.zeros_(model.predictor.read_out.shared.weight)
-    with torch.no_grad():
-        model.predictor.read_out.shared.bias.zero_()[4:] = 50.0
-        unharmed = model.masked_loss(counts(4), "I/s01", mask=MaskConfig(ratio=0.6))
-    torch.testing.assert_close(unharmed, torch.tensor(1.0))
-
-
-def test_hidden_tokens_are_hidden():
-    """The prediction for a dropped token must not depend on its values, only the loss does."""
-    model, values = make(), counts()
-    reads = []
-    model.predictor.read_out.shared.register_forward_hook(
-        lambda _m, _i, output: reads.append(output)
-    )
-    mask = torch.rand(3, 24, generator=torch.Generator().manual_seed(5)).argsort(1)
-    dropped = mask[:, round(24 * 0.4) :]
-    other = values.clone().repeat(1, 1, 1)
-    for b in range(3):
-        for token in dropped[b]:
-            step, patch = divmod(int(token), 2)
-            other[b, step, patch * 16 : (patch + 1) * 16] += 1
-    for v in (values, other):
-        model.masked_loss(
-            v, "I/s01", mask=MaskConfig(ratio=0.6), generator=torch.Generator().manual_seed(5)
-        )
-    torch.testing.assert_close(reads[0], reads[1])
-
-
-def test_predicting_some_of_the_dropped_tokens_does_not_change_the_mean_loss():
-    """Same mask, same visible tokens: half of the dropped tokens give the loss of all on average
-    over draws, and each draw differs.
-    """
-    model, values = make(), counts(time=40)
-
-    def loss(seed: int, predicted: float) -> torch.Tensor:
-        return model.masked_loss(
-            values,
-            "I/s01",
-            mask=MaskConfig(predicted=predicted),
-            generator=torch.Generator().manual_seed(seed),
-        )
-
-    with torch.no_grad():
-        whole = torch.stack([loss(seed, 1.0) for seed in range(40)])
-        half = torch.stack([loss(seed, 0.5) for seed in range(40)])
-    assert (half != whole).all()
-    spread = (half - whole).std() / len(whole) ** 0.5
-    assert (half - whole).mean().abs() < 4 * spread
-    with pytest.raises(ConfigError, match="predicted"):
-        MaskConfig(predicted=0.0)
-
-
-def test_hidden_units_are_hidden_and_read_from_the_latent_of_their_moment():
-    """What is shown to the encoder does not change with a hidden unit's count; without hidden units
-    that term is absent.
-    """
-    model, values = make(), counts()
-    hidden = torch.zeros_like(values, dtype=torch.bool)
-    hidden[0, 3, 7] = True
-    other = values.clone()
-    other[0, 3, 7] += 1
-    torch.testing.assert_close(
-        model.tokenizer(values, "I/s01", hidden=hidden),
-        model.tokenizer(other, "I/s01", hidden=hidden),
-    )
+def zeroed(modality="spikes", size=20) -> Autoencoder:
+    """With read-outs of nothing: a Poisson loss of 1 for every entry, whatever its count."""
+    model = make(modality, size)
     for part in (model.predictor.read_out.shared, model.read_out.shared):
         torch.nn.init.zeros_(part.weight)
         torch.nn.init.zeros_(part.bias)
-    loss = model.masked_loss(values, "I/s01", mask=MaskConfig(units=0.3))
-    torch.testing.assert_close(loss, torch.tensor(2.0))  # a Poisson loss of 1 from either read-out
+    return model
 
 
-def test_reconstruction_leaves_padding_out():
-    model, values = make("lfp", size=12), torch.randn(3, 5, 12)
-    torch.nn.init.zeros_(model.read_out.shared.weight)
-    torch.nn.init.zeros_(model.read_out.shared.bias)
-    latents = model.token_latents(values, "I/s01")
-    torch.testing.assert_close(
-        model.reconstruction_loss(latents, values, "I/s01"), (values**2).mean()
-    )
+def masked(model, values, seed=5, **mask):
+    generator = torch.Generator().manual_seed(seed)
+    return model.masked_loss(values, NAME, mask=MaskConfig(**mask), generator=generator)
 
 
-def test_gradients_reach_every_weight():
-    for modality in ("spikes", "lfp"):
-        model = make(modality)
-        model.masked_loss(counts(), "I/s01", mask=MaskConfig(units=0.3)).backward()
-        without = [name for name, p in model.named_parameters() if p.grad is None]
-        assert not without
+def test_latents_are_the_mean_over_patches_and_the_last_of_every_layer():
+    model, values = make(), counts()
+    latents, every = model.latents(values, NAME), model.latents(values, NAME, every_layer=True)
+    torch.testing.assert_close(latents, model.token_latents(values, NAME).mean(2))
+    torch.testing.assert_close(every[-1], latents)
+    assert latents.shape == (3, 12, 32) and len(every) == CONFIG.layers + 1
 
 
-def test_gradient_of_the_masked_loss_is_the_numerical_one():
-    model = make("lfp", size=8).double()
-    values = torch.randn(2, 6, 8, dtype=torch.float64)
-
-    def loss() -> torch.Tensor:
-        return model.masked_loss(
-            values, "I/s01", mask=MaskConfig(ratio=0.5), generator=torch.Generator().manual_seed(1)
-        )
-
-    weight = model.transformer.blocks[0].mlp.down.weight
-    loss().backward()
-    assert weight.grad is not None
-    step = 1e-4
-    with torch.no_grad():
-        weight[0, 0] += step
-        up = loss()
-        weight[0, 0] -= 2 * step
-        down = loss()
-        weight[0, 0] += step
-    # entry_loss is computed in float32, hence the tolerance
-    assert float((up - down) / (2 * step)) == pytest.approx(float(weight.grad[0, 0]), abs=2e-3)
+@torch.no_grad()
+def test_the_loss_leaves_padding_out():
+    model = zeroed(size=4)  # one patch, 12 of 16 entries padding
+    torch.testing.assert_close(masked(model, counts(4)), torch.tensor(1.0))
+    model.predictor.read_out.shared.bias[4:] = 50.0
+    torch.testing.assert_close(masked(model, counts(4)), torch.tensor(1.0))
+    model.predictor.read_out.shared.bias[3] = 50.0  # a real unit
+    assert masked(model, 0 * counts(4)) > 1e10
+    model, values = zeroed("lfp", 12), torch.randn(3, 5, 12)
+    loss = model.reconstruction_loss(model.token_latents(values, NAME), values, NAME)
+    torch.testing.assert_close(loss, (values**2).mean())
+    model, values = zeroed("both", (20, 12)), torch.cat([counts(), torch.randn(3, 12, 12)], dim=2)
+    loss = masked(model, values, ratio=0.99)  # rate 1, and the mean square of potentials
+    torch.testing.assert_close(loss, 1 + values[:, :, 20:].square().mean(), rtol=0.2, atol=0)
 
 
-def test_unknown_session_and_wrong_size_are_refused_with_the_cure():
+def test_dropped_tokens_and_hidden_units_are_not_seen():
+    """What is predicted must not depend on their values, only the loss does."""
+    model, values, reads = make(), counts(), []
+    hook = model.predictor.read_out.shared.register_forward_hook
+    hook(lambda _m, _i, output: reads.append(output))
+    generator = torch.Generator().manual_seed(5)
+    mask = torch.rand(3, 24, generator=generator).argsort(1)
+    other = values.clone()
+    for b, dropped in enumerate(mask[:, round(24 * 0.4) :]):
+        for token in dropped:
+            step, patch = divmod(int(token), 2)
+            other[b, step, patch * 16 : (patch + 1) * 16] += 1
+    masked(model, values)
+    masked(model, other)
+    torch.testing.assert_close(reads[0], reads[1])
+    hidden = torch.rand(values.shape, generator=generator) < 0.3
+    tokens = [model.tokenizer(v, NAME, hidden=hidden) for v in (values, values + hidden)]
+    torch.testing.assert_close(*tokens)
+    # and a hidden unit is read from the latent of its moment: one more loss of 1
+    torch.testing.assert_close(masked(zeroed(), values, units=0.3), torch.tensor(2.0))
+
+
+@torch.no_grad()
+def test_predicting_some_of_the_dropped_tokens_does_not_change_the_mean_loss():
+    model, values = make(), counts(time=40)
+    whole = torch.stack([masked(model, values, seed) for seed in range(40)])
+    half = torch.stack([masked(model, values, seed, predicted=0.5) for seed in range(40)])
+    assert (half != whole).all()
+    assert (half - whole).mean().abs() < 4 * (half - whole).std() / len(whole) ** 0.5
+
+
+@pytest.mark.parametrize(("modality", "size"), [("spikes", 20), ("lfp", 20), ("both", (20, 12))])
+def test_gradients_reach_every_weight(modality, size):
+    model, values = make(modality, size), counts(32 if modality == "both" else 20)
+    masked(model, values, units=0.3).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_unknown_session_wrong_size_and_modality_are_refused_with_the_cure():
     model = make()
-    with pytest.raises(CheckpointError, match=r"finetune.*as_session='I/s01'"):
-        model.check_session("I/s09", 20)
-    with pytest.raises(CheckpointError, match="20 units in this model, the data have 21"):
-        model.check_session("I/s01", 21)
+    for name, size, message in (
+        ("I/s09", 20, r"finetune.*as_session='I/s01'"),
+        (NAME, 21, "20 units in this model, the data have 21"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            model.check_session(name, size, 0.01)
     with pytest.raises(CheckpointError, match="already"):
-        model.add_session("I/s01", 20)
-
-
-def test_unknown_modality_is_refused():
+        model.add_session(NAME, 20)
     with pytest.raises(ConfigError, match="'both'"):
         make("eeg")
 
 
-def both(time=12):
+def test_what_is_not_shown_is_not_seen():
     model = make("both", (20, 12))
-    values = torch.cat([counts(20, time), torch.randn(3, time, 12)], dim=2)
-    return model, values
-
-
-def test_a_model_of_both_reconstructs_both():
-    """With read-outs of nothing the loss is that of rate 1 and potential 0: 1 for the counts plus
-    the potentials' mean square.
-    """
-    model, values = both(time=400)
-    for read_out in (model.predictor.read_out.shared, model.read_out.shared):
-        torch.nn.init.zeros_(read_out.weight)
-        torch.nn.init.zeros_(read_out.bias)
-    loss = model.masked_loss(values, "I/s01", mask=MaskConfig(ratio=0.6))
-    square = values[:, :, 20:].square().mean()
-    torch.testing.assert_close(loss, 1 + square, rtol=0.05, atol=0)
-    model.masked_loss(values, "I/s01", mask=MaskConfig(ratio=0.6, units=0.25)).backward()
-    for part in (model.tokenizer.spikes, model.tokenizer.lfp):
-        assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
-
-
-def test_a_model_of_both_reads_one_alone():
-    model, values = both()
-    lfp = model.latents(values, "I/s01", modality="lfp")
-    assert lfp.shape == (3, 12, 32)
+    values = torch.cat([counts(), torch.randn(3, 12, 12)], dim=2)
+    lfp = model.latents(values, NAME, modality="lfp")
     other = values.clone()
-    other[:, :, :20] += 1  # spikes it is not shown
-    torch.testing.assert_close(model.latents(other, "I/s01", modality="lfp"), lfp)
-    assert not torch.allclose(model.latents(values, "I/s01"), lfp)
-
-
-def test_steps_that_are_dropped_are_not_seen():
-    model = make("lfp", 12)
-    values, steps = torch.randn(3, 12, 12), torch.tensor([[0, 3, 7]]).expand(3, -1)
-    seen = model.token_latents(values, "I/s01", steps=steps)
-    assert seen.shape == (3, 3, 2, 32)
-    other = values.clone()
+    other[:, :, :20] += 1  # spikes
+    torch.testing.assert_close(model.latents(other, NAME, modality="lfp"), lfp)
+    assert not torch.allclose(model.latents(values, NAME), lfp)
+    model, steps = make("lfp", 12), torch.tensor([[0, 3, 7]]).expand(3, -1)
+    seen = model.token_latents(values[:, :, 20:], NAME, steps=steps)
     other[:, [1, 2, 4, 5, 6, 8]] += 5
-    torch.testing.assert_close(model.token_latents(other, "I/s01", steps=steps), seen)
-
-
-def test_the_last_of_every_layer_is_the_latent():
-    model, values = make(), counts()
-    every = model.latents(values, "I/s01", every_layer=True)
-    assert len(every) == CONFIG.layers + 1
-    torch.testing.assert_close(every[-1], model.latents(values, "I/s01"))
+    assert seen.shape == (3, 3, 2, 32)
+    torch.testing.assert_close(model.token_latents(other[:, :, 20:], NAME, steps=steps), seen)
 
 
 def test_behavior_that_is_not_known_does_not_count():
-    model, latents = make(n_behavior=2), torch.randn(3, 12, 32)
-    wanted = torch.randn(3, 12, 2)
+    model, latents, wanted = make(n_behavior=2), torch.randn(3, 12, 32), torch.randn(3, 12, 2)
     known = model.behavior_loss(latents[:, :6], wanted[:, :6])
     wanted[:, 6:, 0] = torch.nan
     torch.testing.assert_close(model.behavior_loss(latents, wanted), known)
-    wanted[:] = torch.nan
-    assert model.behavior_loss(latents, wanted) == 0
+    assert model.behavior_loss(latents, torch.full_like(wanted, torch.nan)) == 0

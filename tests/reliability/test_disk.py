@@ -198,7 +198,7 @@ def test_a_read_only_folder_is_known_before_the_work_starts(
     assert again.model(single(again, "lfp", "I/s03", 0)).digest() == finished
     with pytest.raises(DataError, match="nothing may be written"):
         replace(study, runs=folder / "other").train("comparison")  # in processes
-    monkeypatch.setattr("spikelfp_lab.training.pretraining.fit", never)
+    monkeypatch.setattr("spikelfp_lab.training.loop.fit", never)
     for match, work in (
         ("Choose another folder", lambda: again.model(pretrained(again, "spikes", 0))),
         ("Choose another folder", lambda: train(folder / "run")),

@@ -2,20 +2,14 @@
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from spikelfp_lab import (
-    DataError,
-    MaskConfig,
-    ModelConfig,
-    TrainConfig,
-    distill,
-    finetune,
-    pretrain,
-)
+import spikelfp_lab as sl
+from spikelfp_lab import DataError, MaskConfig, ModelConfig, TrainConfig
 from spikelfp_lab.training.batches import prepare
 from spikelfp_lab.training.chance import hidden_r2, refuse_chance
 from tests.factories import make_session
@@ -24,7 +18,9 @@ MODEL = ModelConfig(
     width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32, affine_space=True
 )
 TRAIN = TrainConfig(steps=250, batch=16, window_s=0.6, val_every=50)
+STILL = replace(TRAIN, steps=1, lr=0.0, val_every=1)
 HIDE, CPU = MaskConfig(units=0.25, predicted=0.5), torch.device("cpu")
+pretrain = partial(sl.pretrain, modality="spikes", model=MODEL, train=STILL, progress=False)
 
 
 def waves(name: str, seed: int):
@@ -38,8 +34,7 @@ def waves(name: str, seed: int):
 
 @pytest.fixture(scope="module")
 def pretrained():
-    cohort = {"I/s01": waves("s01", 0), "I/s02": waves("s02", 1)}
-    return pretrain(cohort, "spikes", model=MODEL, mask=HIDE, train=TRAIN, progress=False)
+    return pretrain({"I/s01": waves("s01", 0), "I/s02": waves("s02", 1)}, mask=HIDE, train=TRAIN)
 
 
 def refuse(teacher, session=None):
@@ -56,8 +51,7 @@ def test_a_trained_teacher_passes_and_is_left_as_it_is(pretrained):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_weights_and_shuffled_ones_are_refused(pretrained, seed):
-    still = replace(TRAIN, steps=1, lr=0.0, val_every=1, seed=seed)
-    untrained = pretrain(waves("s01", 0), "spikes", model=MODEL, train=still, progress=False)
+    untrained = pretrain(waves("s01", 0), train=replace(STILL, seed=seed))
     with pytest.raises(DataError, match=r"no better than chance on session I/s01.*force=True"):
         refuse(untrained)
     shuffled = copy.deepcopy(pretrained)
@@ -72,34 +66,27 @@ def test_random_weights_and_shuffled_ones_are_refused(pretrained, seed):
 
 def test_one_tuned_on_another_session_still_teaches_the_first(pretrained):
     """Its predictor has moved away from the first session, its latents tell as much of it."""
-    tuned = finetune(
-        pretrained,
-        waves("s03", 2),
-        mask=HIDE,
-        train=replace(TRAIN, steps=60, lr=1e-3),
-        progress=False,
-    )
+    train = replace(TRAIN, steps=60, lr=1e-3)
+    tuned = sl.finetune(pretrained, waves("s03", 2), mask=HIDE, train=train, progress=False)
     torch.nn.init.normal_(tuned.predictor.read_out.shared.weight)  # at chance, and worse
     refuse(tuned)
 
 
 def test_distill_asks_every_teacher_unless_forced(pretrained):
-    still = replace(TRAIN, steps=1, lr=0.0, val_every=1)
     session = waves("s01", 0)
-    untrained = pretrain(session, "spikes", model=MODEL, train=still, progress=False)
-    student = replace(MODEL, predictor_layers=0, affine_space=False)
+    untrained, student = pretrain(session), replace(MODEL, predictor_layers=0, affine_space=False)
     quick = TrainConfig(steps=2, batch=2, window_s=0.6, val_every=2)
-    options = {"model": student, "train": quick, "progress": False}
+    distill = partial(sl.distill, model=student, train=quick, progress=False)
     for preset in ("smoke", "demo"):  # no preset's name forces
         with pytest.raises(DataError, match="no better than chance"):
-            distill(session, untrained, preset=preset, **options)
-    assert distill(session, untrained, force=True, **options).modality == "lfp"
+            distill(session, untrained, preset=preset)
+    assert distill(session, untrained, force=True).modality == "lfp"
     both = {"I/s01": session, "I/s02": waves("s02", 1)}
     with pytest.raises(DataError, match="chance on session I/s01"):
-        distill(both, {"I/s01": untrained, "I/s02": pretrained}, **options)
+        distill(both, {"I/s01": untrained, "I/s02": pretrained})
     each = {"I/s01": copy.deepcopy(pretrained), "I/s02": pretrained}
-    apart = distill(both, each, force=True, **options)
-    whole = distill(both, pretrained, force=True, **options)
+    apart = distill(both, each, force=True)
+    whole = distill(both, pretrained, force=True)
     assert apart.digest() == whole.digest()
 
 
