@@ -154,9 +154,9 @@ def stages(study: Study) -> list[list[ModelSpec]]:
             "I/s03",
             0,
             f"noise_{noise}",
-            teacher=random,
+            start=random,
             control="random",
-            train=quick | {"noise": noise},
+            changes={"train": quick | {"noise": noise}},
         )
         for noise in (0.0, 0.1, 0.2)
     ]
