@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from spikelfp_lab._ridge import standardization
+from spikelfp_lab.analysis._inputs import Inputs
 from spikelfp_lab.configs import TrainConfig
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.models.device import autocast, own_random_state, pick_device
@@ -51,24 +52,24 @@ def hidden_size(inputs: int, outputs: int, parameters: int, bidirectional: bool)
 
 @own_random_state()
 def fit_and_predict(
-    table: xr.Dataset,
-    split: xr.DataArray,
+    data: Inputs,
+    train: TrainConfig,
     parameters: int,
     bidirectional: bool,
-    train: TrainConfig,
     device: str,
     progress: bool,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """(time, axis) predictions of ``behavior`` from the standardized ``inputs``, and attrs."""
-    place = pick_device(device)
+    """(time, axis) predictions of the behavior from standardized inputs, and attrs."""
+    place, split, behavior = pick_device(device), data.split, data.behavior
+    table = data.session.assign(
+        inputs=(("time", "input"), data.values), behavior=(("time", "behavior_dim"), behavior)
+    )
     length = bins_in(split.attrs.get("window_s", 2.0), bin_size_s=table.attrs["bin_size_s"])
     window, both = np.arange(length), ("inputs", "behavior")
     starts = window_starts(table, split, "train", length=length, stride=1, variables=both)
     val = window_starts(table, split, "val", length=length, variables=both)
-    behavior = table["behavior"].values
-    seen = behavior[np.unique(starts[:, None] + window)]
-    mean, scale = seen.mean(axis=0), np.where(seen.std(axis=0) > 0, seen.std(axis=0), 1.0)
-    x = torch.as_tensor(table["inputs"].values, dtype=torch.float32, device=place)
+    mean, scale = standardization(behavior[np.unique(starts[:, None] + window)])
+    x = torch.as_tensor(data.values, dtype=torch.float32, device=place)
     y = torch.as_tensor((behavior - mean) / scale, dtype=torch.float32, device=place)
     torch.manual_seed(train.seed)
     hidden = hidden_size(x.shape[1], y.shape[1], parameters, bidirectional)
@@ -115,7 +116,7 @@ def fit_and_predict(
     predicted = _predict(model, x, usable_runs(table, variables=("inputs",)), length)
     count = sum(p.numel() for p in model.parameters())
     attrs = {"hidden": hidden, "parameters": count, "best_step": best_step, "seed": train.seed}
-    return predicted * scale + mean, {"readout": "gru", **attrs}
+    return predicted * scale + mean, attrs
 
 
 def _predict(model: GRU, x: Tensor, runs: np.ndarray, length: int) -> np.ndarray:

@@ -1,23 +1,22 @@
 """What read-outs and decoders are given: latents, behavior and a split of one session, checked."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from spikelfp_lab._ridge import FOLDS
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions import as_dataset, same_clock, split_session, warn_trained
 
 DEFAULT_SPLIT: dict[str, Any] = {"scheme": "blocks", "window_s": 2.0, "seed": 0}
-
-
 Session = xr.Dataset | xr.DataTree
 
 
 class Inputs(NamedTuple):
     """Latents and behavior of one session, on one clock."""
 
+    latents: xr.DataArray
     session: xr.Dataset
     name: str | None  # subject/session, where the attrs have both
     axes: list[str]
@@ -25,6 +24,11 @@ class Inputs(NamedTuple):
     values: np.ndarray  # (time, feature)
     observed: np.ndarray  # (time, feature) bool
     split: xr.DataArray  # (time,) with the session's trials
+
+    def predicted(self, values: np.ndarray, **attrs: Any) -> xr.DataArray:
+        """(time, axis) values as every decoder returns them."""
+        made = as_prediction(values, self.session["time"], self.axes, self.split.attrs | attrs)
+        return made.assign_coords(split=("time", self.split.values))
 
 
 def inputs_of(
@@ -53,15 +57,15 @@ def inputs_of(
     else:
         check_clock(split, session)
         split = split.assign_attrs(split_from="given")
-    trained_here = attrs.get("encoded_as", "") == attrs.get("session")
-    other = any(split.attrs.get(key) != value for key, value in own.items())
-    if trained_here and other and set(DEFAULT_SPLIT) <= set(attrs):
-        warn_trained(split, split_session(session, **own))
+    known = attrs.get("encoded_as", "") == attrs.get("session") and set(own) <= set(attrs)
+    if known and any(split.attrs.get(key) != value for key, value in own.items()):
+        warn_trained(split, split_session(session, **own))  # the model's own
     if "trial" in session.coords:
         split = split.assign_coords(trial=("time", session["trial"].values))
     behavior = session["behavior"].transpose("time", "behavior_dim")
     axes = list(map(str, behavior["behavior_dim"].values))
-    return Inputs(session, name, axes, behavior.values.astype(float), values, observed, split)
+    moved = behavior.values.astype(np.float64)
+    return Inputs(latents, session, name, axes, moved, values, observed, split)
 
 
 def check_clock(given: xr.DataArray, clock: xr.Dataset) -> None:
@@ -70,13 +74,12 @@ def check_clock(given: xr.DataArray, clock: xr.Dataset) -> None:
     theirs = getattr(given, "coords", {}).get("time", time[:0])
     if not same_clock(theirs, time, bin_size_s=bin_size_s):
         has, needed = (
-            f"{t.size} bins" + (f" ({t.min():g} to {t.max():g} s)" if t.size else "")
-            for t in (theirs, time)
+            f"{t.size} bins from {t.min(initial=np.inf):g} to {t.max(initial=-np.inf):g} s"
+            for t in (theirs.to_numpy(), time.to_numpy())
         )
         raise DataError(
             f"{getattr(given, 'name', None) or 'An array'} is not on the session's clock: it has "
-            f"{has}, the session has {needed}. Encode (split_session) this very session, or "
-            "reindex to session['time']."
+            f"{has}, the session {needed}. Encode or split this very session, or reindex."
         )
 
 
@@ -103,7 +106,14 @@ def filled(values: np.ndarray, observed: np.ndarray, train: np.ndarray) -> np.nd
 def too_few(part: str, readout: str) -> DataError:
     """The error for a split with too few usable bins."""
     return DataError(
-        f"Too few usable bins in the {part!r} split for the {readout} read-out ({2 * FOLDS} in "
-        "training, without NaN or a lag over an edge): give a longer session, a shorter lag_s, or "
-        "a split of a shorter window_s."
+        f"Too few usable bins, without NaN or a lag over an edge, in the {part!r} split for the "
+        f"{readout} read-out: give a longer session, a shorter lag_s, or a shorter window_s."
     )
+
+
+def as_prediction(
+    values: np.ndarray, time: xr.DataArray, axes: Sequence[str], attrs: dict[str, Any]
+) -> xr.DataArray:
+    """(time, behavior_dim) values as every decoder returns them."""
+    coords = {"time": time.variable, "behavior_dim": list(axes)}
+    return xr.DataArray(values, coords, ("time", "behavior_dim"), "predicted_behavior", attrs)

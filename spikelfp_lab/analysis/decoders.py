@@ -15,15 +15,14 @@ behavior, another clock, too few training bins.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from spikelfp_lab._ridge import FOLDS, standardization
-from spikelfp_lab.analysis._inputs import Session, filled, inputs_of, too_few
+from spikelfp_lab.analysis._inputs import Inputs, Session, filled, inputs_of, too_few
 from spikelfp_lab.analysis._kalman_filter import filtered, fit_system
 from spikelfp_lab.analysis.readout import fit_inputs
 from spikelfp_lab.configs import TrainConfig
@@ -31,9 +30,9 @@ from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions import TRAIN, usable_runs
 
 # Numbers of principal components and of latent states that training folds choose among.
-COMPONENTS = (5, 10, 20, 40, 80, 160)
-STATES = (2, 4, 8, 16)
+COMPONENTS, STATES = (5, 10, 20, 40, 80, 160), (2, 4, 8, 16)
 PSID_COMPONENTS, PSID_HORIZON = 30, 10
+Run = Callable[[int, np.ndarray, np.ndarray], np.ndarray]  # size, bins to fit to, bins to predict
 
 
 def wiener(
@@ -54,8 +53,8 @@ def wiener(
     [1.0]
     """
     data = inputs_of(inputs, session, split)
-    fitted = fit_inputs(inputs, data, "past", lag_s)
-    return fitted.predict(inputs, split=data.split).assign_attrs(readout="wiener")
+    predicted = fit_inputs(data, "past", lag_s).predict(inputs, split=data.split)
+    return predicted.assign_attrs(readout="wiener")
 
 
 def kalman(
@@ -69,23 +68,24 @@ def kalman(
     time. The filter starts anew, at the mean of training time, after each gap, trial's edge or NaN
     of the inputs; it goes on from one split to the next, by inputs alone (Wu et al. 2006).
     """
-    data = _prepare(inputs, session, split, "kalman")
-    seen, behavior = data.components(COMPONENTS[-1]), data.behavior
+    data, known, train = _prepare(inputs, session, split, "kalman")
+    seen, behavior = _components(data, train, COMPONENTS[-1]), data.behavior
+    bin_size_s = float(data.session.attrs["bin_size_s"])
 
     def run(size: int, train: np.ndarray, where: np.ndarray) -> np.ndarray:
         states = np.full((len(train), 2 * behavior.shape[1]), np.nan)
-        for start, stop in data.stretches(train):
+        for start, stop in _stretches(data, train):
             moved = behavior[start:stop]
-            speed = np.diff(moved, axis=0, prepend=np.nan) / data.table.attrs["bin_size_s"]
+            speed = np.diff(moved, axis=0, prepend=np.nan) / bin_size_s
             states[start:stop] = np.hstack([moved, speed])
         mean = np.nanmean(states, axis=0)
-        system = fit_system(states - mean, seen[:, :size], data.stretches(train))
-        states = filtered(system, seen[:, :size], data.stretches(where)) + mean
+        system = fit_system(states - mean, seen[:, :size], _stretches(data, train))
+        states = filtered(system, seen[:, :size], _stretches(data, where)) + mean
         return states[:, : behavior.shape[1]]
 
-    size = data.best([n for n in COMPONENTS if n < seen.shape[1]] + [seen.shape[1]], run)
-    predicted = run(size, data.train, data.known)
-    return data.prediction(predicted, {"readout": "kalman", "components": size})
+    sizes = [n for n in COMPONENTS if n < seen.shape[1]] + [seen.shape[1]]
+    size = _best(sizes, run, train, behavior)
+    return data.predicted(run(size, train, known), readout="kalman", components=size)
 
 
 def gru(
@@ -120,10 +120,12 @@ def gru(
     """
     from spikelfp_lab.analysis import _gru  # torch, only when asked for
 
-    data = _prepare(inputs, session, split, "gru")
+    data, _, _ = _prepare(inputs, session, split, "gru")
     train = train or replace(_gru.GRU_TRAIN, seed=int(data.split.attrs.get("seed", 0)))
-    options = (parameters, bidirectional, train, device, progress)
-    return data.prediction(*_gru.fit_and_predict(data.table, data.split, *options))
+    predicted, attrs = _gru.fit_and_predict(
+        data, train, parameters, bidirectional, device, progress
+    )
+    return data.predicted(predicted, readout="gru", **attrs)
 
 
 def psid(
@@ -142,99 +144,70 @@ def psid(
         raise ConfigError(
             'psid needs the package PSID, which is not installed: pip install "spikelfp_lab[psid]".'
         ) from error
-    data = _prepare(inputs, session, split, "psid")
-    seen, behavior = data.components(PSID_COMPONENTS), data.behavior
-    most = PSID_HORIZON * min(behavior.shape[1], seen.shape[1])
+    data, known, train = _prepare(inputs, session, split, "psid")
+    seen, behavior = _components(data, train, PSID_COMPONENTS), data.behavior
 
     def run(size: int, train: np.ndarray, where: np.ndarray) -> np.ndarray:
-        parts = [slice(*each) for each in data.stretches(train) if np.ptp(each) >= 2 * PSID_HORIZON]
+        least = 2 * PSID_HORIZON
+        parts = [slice(*ends) for ends in _stretches(data, train) if np.ptp(ends) >= least]
         if not parts:
-            raise DataError(f"No stretch of training time has {2 * PSID_HORIZON} whole bins.")
+            raise DataError(f"No stretch of training time has {least} bins: give longer trials.")
         pairs = [seen[part] for part in parts], [behavior[part] for part in parts]
         system = identify(*pairs, size, size, PSID_HORIZON)
         predicted = np.full(behavior.shape, np.nan)
-        for start, stop in data.stretches(where):
+        for start, stop in _stretches(data, where):
             predicted[start:stop] = system.predict(seen[start:stop], useXFilt=True)[0]
         return predicted
 
-    size = data.best([n for n in STATES if n <= most], run)
-    predicted = run(size, data.train, data.known)
-    if not np.isfinite(predicted[data.known]).all():
+    most = PSID_HORIZON * min(behavior.shape[1], seen.shape[1])
+    size = _best([n for n in STATES if n <= most], run, train, behavior)
+    predicted = run(size, train, known)
+    if not np.isfinite(predicted[known]).all():
         raise DataError(f"PSID found no stable model, the best of {size} states: take more data.")
-    attrs = {"readout": "psid", "states": size, "components": seen.shape[1]}
-    return data.prediction(predicted, attrs)
-
-
-class _Prepared(NamedTuple):
-    """What a decoder may see of a session."""
-
-    table: xr.Dataset  # "inputs", standardized by training time, and "behavior"; clock and trials
-    split: xr.DataArray
-    known: np.ndarray  # (time,) no input is NaN
-    train: np.ndarray  # (time,) training bins where neither inputs nor behavior is NaN
-
-    @property
-    def behavior(self) -> np.ndarray:
-        return self.table["behavior"].values
-
-    def stretches(self, use: np.ndarray) -> np.ndarray:
-        """(n, 2) start and stop of the bins to use, without a gap or a trial's edge inside."""
-        marks = ("time", "mark"), np.where(use, 0.0, np.nan)[:, None]
-        return usable_runs(self.table.assign(marks=marks), variables=("marks",))
-
-    def components(self, most: int) -> np.ndarray:
-        """(time, component) projections on the directions of most variance over training bins."""
-        from sklearn.decomposition import PCA  # takes a second to import
-
-        inputs = self.table["inputs"].values
-        pca = PCA(svd_solver="covariance_eigh").fit(inputs[self.train])
-        rank = np.count_nonzero(pca.explained_variance_ > 1e-10 * pca.explained_variance_[0])
-        return inputs @ pca.components_[: min(most, max(1, rank))].T
-
-    def best(
-        self, sizes: Sequence[int], run: Callable[[int, np.ndarray, np.ndarray], np.ndarray]
-    ) -> int:
-        """The size with the least squared error over held-out folds of training time."""
-        folds = np.array_split(np.flatnonzero(self.train), FOLDS)
-        variance = self.behavior[self.train].var(axis=0)
-
-        def error(size: int) -> float:
-            squared = np.zeros_like(variance)
-            for fold in folds:
-                held_out = np.isin(np.arange(self.train.size), fold)
-                predicted = run(size, self.train & ~held_out, held_out)[fold]
-                squared += ((predicted - self.behavior[fold]) ** 2).sum(axis=0)
-            total = float((squared / np.where(variance > 0, variance, np.inf)).sum())
-            return total if np.isfinite(total) else np.inf
-
-        return min(sizes, key=error) if len(sizes) > 1 else sizes[0]
-
-    def prediction(self, values: np.ndarray, attrs: dict[str, Any]) -> xr.DataArray:
-        """(time, axis) values as a decoder returns them."""
-        made = self.table["behavior"].copy(data=values).rename("predicted_behavior")
-        made = made.drop_vars("trial", errors="ignore").assign_attrs(self.split.attrs | attrs)
-        return made.assign_coords(split=("time", self.split.values))
+    return data.predicted(predicted, readout="psid", states=size, components=seen.shape[1])
 
 
 def _prepare(
     inputs: xr.DataArray, session: Session, split: xr.DataArray | None, readout: str
-) -> _Prepared:
-    session, _, axes, behavior, values, observed, split = inputs_of(inputs, session, split)
-    in_train = split.values == TRAIN
-    values = filled(values, observed, in_train)
+) -> tuple[Inputs, np.ndarray, np.ndarray]:
+    """Standardized by training time; bins without NaN, and those of training with behavior."""
+    data = inputs_of(inputs, session, split)
+    in_train = data.split.values == TRAIN
+    values = filled(data.values, data.observed, in_train)
     known = np.isfinite(values).all(axis=1)
-    train = known & in_train & np.isfinite(behavior).all(axis=1)
+    train = known & in_train & np.isfinite(data.behavior).all(axis=1)
     if train.sum() < 2 * FOLDS:
         raise too_few("train", readout)
     mean, scale = standardization(values[known & in_train])
-    table = xr.Dataset(
-        {
-            "inputs": (("time", "input"), (values - mean) / scale),
-            "behavior": (("time", "behavior_dim"), behavior),
-        },
-        {"time": session["time"], "behavior_dim": axes},
-        {"bin_size_s": float(session.attrs["bin_size_s"])},
-    )
-    if "trial" in session.coords:
-        table = table.assign_coords(trial=session["trial"])
-    return _Prepared(table, split, known, train)
+    return data._replace(values=(values - mean) / scale), known, train
+
+
+def _stretches(data: Inputs, use: np.ndarray) -> np.ndarray:
+    """(n, 2) start and stop of the bins to use, without a gap or a trial's edge inside."""
+    marks = ("time", "mark"), np.where(use, 0.0, np.nan)[:, None]
+    return usable_runs(data.session.assign(marks=marks), variables=("marks",))
+
+
+def _components(data: Inputs, train: np.ndarray, most: int) -> np.ndarray:
+    """(time, component) projections on the directions of most variance over training bins."""
+    from sklearn.decomposition import PCA  # takes a second to import
+
+    pca = PCA(svd_solver="covariance_eigh").fit(data.values[train])
+    rank = np.count_nonzero(pca.explained_variance_ > 1e-10 * pca.explained_variance_[0])
+    return data.values @ pca.components_[: min(most, max(1, rank))].T
+
+
+def _best(sizes: list[int], run: Run, train: np.ndarray, behavior: np.ndarray) -> int:
+    """The size with the least squared error over held-out folds of training time."""
+    variance = behavior[train].var(axis=0)
+
+    def error(size: int) -> float:
+        squared = np.zeros_like(variance)
+        for fold in np.array_split(np.flatnonzero(train), FOLDS):
+            held_out = np.isin(np.arange(train.size), fold)
+            predicted = run(size, train & ~held_out, held_out)[fold]
+            squared += ((predicted - behavior[fold]) ** 2).sum(axis=0)
+        total = float((squared / np.where(variance > 0, variance, np.inf)).sum())
+        return total if np.isfinite(total) else np.inf
+
+    return min(sizes, key=error) if len(sizes) > 1 else sizes[0]

@@ -25,6 +25,7 @@ from spikelfp_lab.analysis._inputs import (
     DEFAULT_SPLIT,
     Inputs,
     Session,
+    as_prediction,
     check_clock,
     features_of,
     filled,
@@ -66,21 +67,21 @@ class ReadOut:
         others, of another model or in bins of another size, are a DataError.
         """
         values = self._matched(latents)
-        given = [latents] if split is None else [latents, split]
-        trials = [("time", each["trial"].to_numpy()) for each in given if "trial" in each.coords]
-        coords = {"time": latents["time"].to_numpy()} | ({"trial": trials[-1]} if trials else {})
-        clock = xr.Dataset(coords=coords, attrs={"bin_size_s": self.bin_size_s})
-        check_clock(given[-1], clock)
-        codes = np.zeros(len(values)) if split is None else split.to_numpy()
+        clock = xr.Dataset(coords=latents.coords, attrs={"bin_size_s": self.bin_size_s})
+        codes = np.zeros(len(values))
+        if split is not None:
+            check_clock(split, clock)
+            codes = split.to_numpy()
+            if "trial" in split.coords:
+                clock = clock.assign_coords(trial=("time", split["trial"].to_numpy()))
         rows = _whole_rows(clock, codes, np.isfinite(values).all(axis=1), self.ridge.lags)
         predicted = np.full((len(values), len(self.behavior_dim)), np.nan)
         predicted[rows] = self.ridge.predict(values, rows)
         attrs = {"readout": self.kind, "lag_s": self.lag_s, "relative_penalty": self.ridge.penalty}
-        axes: dict[str, Any] = {"time": latents["time"].variable}
-        axes["behavior_dim"] = list(self.behavior_dim)
-        if split is not None:
-            axes["split"], attrs = ("time", codes), attrs | split.attrs
-        return xr.DataArray(predicted, axes, ("time", "behavior_dim"), "predicted_behavior", attrs)
+        made = as_prediction(predicted, latents["time"], self.behavior_dim, attrs)
+        if split is None:
+            return made
+        return made.assign_coords(split=("time", codes)).assign_attrs(split.attrs)
 
     def save(self, path: str | Path) -> Path:
         """Write to one file of safetensors, atomically; an older one is replaced."""
@@ -109,15 +110,15 @@ class ReadOut:
         digest, labels, wanted = latents.attrs.get("digest"), _labels_of(latents), self.labels
         lost = [label for label in wanted or () if label not in (labels or ())]
         more = [label for label in labels or () if wanted and label not in wanted]
-        step = float(np.median(np.diff(latents["time"]))) if len(values) > 1 else self.bin_size_s
-        fits = values.shape[1] == len(self.ridge.mean) and not lost and not more
-        fits = fits and abs(step - self.bin_size_s) <= 0.01 * self.bin_size_s
-        if not fits or (digest or self.digest) != (self.digest or digest):
+        size = self.bin_size_s
+        step = float(np.median(np.diff(latents["time"]))) if len(values) > 1 else size
+        other = (digest or self.digest) != (self.digest or digest) or abs(step / size - 1) > 0.01
+        if other or lost or more or values.shape[1] != len(self.ridge.mean):
             raise DataError(
                 f"The read-out was fitted to {len(self.ridge.mean)} {self.dim}s of the model "
-                f"{self.digest} in bins of {self.bin_size_s:g} s, these are {values.shape[1]} of "
-                f"{digest} in bins of {step:g} s, which lack {lost[:5]} and have besides "
-                f"{more[:5]}. Give the same ones, labeled alike, or fit another (fit_readout)."
+                f"{self.digest} in bins of {size:g} s, these are {values.shape[1]} of {digest} in "
+                f"bins of {step:g} s, which lack {lost[:5]} and have besides {more[:5]}. Give the "
+                "same ones, labeled alike, or fit another (fit_readout)."
             )
         if self.digest and not digest:
             message = "The latents have lost their attrs and are matched by their labels alone."
@@ -139,15 +140,9 @@ def fit_readout(
 ) -> ReadOut:
     """Fit a linear read-out of the behavior to training time.
 
-    Parameters
-    ----------
-    latents, session, split, protocol, lag_s
-        As for :func:`decode`.
-    kind : {"one_frame", "lagged", "past"}, optional
-        By default "lagged", and "past" for latents whose attrs say ``causal``.
+    All as for :func:`decode`; ``kind`` is "one_frame", "lagged" (the default) or "past" (that of
+    latents whose attrs say ``causal``).
 
-    Examples
-    --------
     >>> time, moved = np.arange(2000) / 50, np.sin(np.arange(2000) / 9)[:, None]
     >>> session = xr.Dataset(
     ...     {"behavior": (("time", "behavior_dim"), moved)}, {"time": time, "behavior_dim": ["vx"]},
@@ -157,14 +152,11 @@ def fit_readout(
     >>> bool(abs(readout.predict(latents) - session["behavior"]).max() < 1e-3)
     True
     """
-    data = inputs_of(latents, session, split, protocol)
     kind = kind or ("past" if latents.attrs.get("causal") else "lagged")
-    return fit_inputs(latents, data, kind, lag_s, protocol)
+    return fit_inputs(inputs_of(latents, session, split, protocol), kind, lag_s, protocol)
 
 
-def fit_inputs(
-    latents: xr.DataArray, data: Inputs, kind: str, lag_s: float, protocol: str | None = None
-) -> ReadOut:
+def fit_inputs(data: Inputs, kind: str, lag_s: float, protocol: str | None = None) -> ReadOut:
     """Fit one kind of read-out to inputs that are checked."""
     if kind not in KINDS:
         raise ConfigError(f"Unknown read-out {kind!r}: give one of {', '.join(KINDS)}.")
@@ -180,7 +172,7 @@ def fit_inputs(
     rows = rows[train[rows]]
     if len(rows) < 2 * FOLDS:
         raise too_few("train", kind)
-    values = filled(data.values, data.observed, rows)
+    values, latents = filled(data.values, data.observed, rows), data.latents
     penalty = 0.0 if protocol == "paper" else None
     return ReadOut(
         kind=kind,
@@ -221,7 +213,8 @@ def decode(
         A session with ``behavior``, or a leaf of a cohort.
     split : xr.DataArray, optional
         (time,) of :func:`split_session`; by default that of the latents' model, which their attrs
-        name, else "blocks", 2 s, seed 0.
+        name, else "blocks", 2 s, seed 0. A SpikeLFPWarning says when test time is time that the
+        latents' model, or the read-out, was fitted to.
     readout : ReadOut, optional
         One that is fitted already: it is scored, and nothing is fitted.
     readouts : sequence of {"one_frame", "lagged", "past"}, optional
@@ -239,13 +232,6 @@ def decode(
         mean of the scored split; NaN where an axis is constant). ``attrs``: ``scheme``,
         ``window_s`` and ``seed`` of the split, and ``split_from``: "given", "latents" or "default".
 
-    Raises
-    ------
-    DataError, ConfigError
-        No behavior, latents of another session, clock or read-out, no usable bin in a split; an
-        unknown read-out or protocol, an impossible lag. A SpikeLFPWarning says when test time is
-        time that the latents' model, or the read-out, was fitted to.
-
     Examples
     --------
     >>> time, moved = np.arange(6000) / 100, np.sin(np.arange(6000) / 50)[:, None]
@@ -258,23 +244,19 @@ def decode(
     """
     if readout is not None and (readouts is not None or not isinstance(readout, ReadOut)):
         raise ConfigError(
-            "readout= is one ReadOut, from fit_readout, to be scored as it is; readouts= names "
-            "the kinds to fit. Give one of them."
+            "readout= is one ReadOut, to be scored as it is; readouts= names the kinds to fit. "
+            "Give one of them."
         )
     data = inputs_of(latents, session, split, protocol)
     if readouts is None:
         readouts = ("one_frame", "past") if latents.attrs.get("causal") else READOUTS
-    kinds = (readouts,) if isinstance(readouts, str) else tuple(readouts)
+    kinds = np.atleast_1d(readouts).tolist()
     if not kinds:
         raise ConfigError(f"readouts is empty: give one or more of {', '.join(KINDS)}.")
-    if readout and readout.session and readout.session == data.name and len(readout.split) == 3:
+    fitted = [readout] if readout else [fit_inputs(data, k, lag_s, protocol) for k in kinds]
+    if readout and data.name and readout.session == data.name and len(readout.split) == 3:
         warn_trained(data.split, split_session(data.session, **readout.split))
-    fitted = (
-        [readout]
-        if readout
-        else (fit_inputs(latents, data, kind, lag_s, protocol) for kind in kinds)
-    )
-    made = (each.predict(latents, split=data.split) for each in fitted)
+    made = [each.predict(latents, split=data.split) for each in fitted]
     tables = [score_predicted(each, data.session, protocol=protocol) for each in made]
     table = pd.concat(tables, ignore_index=True)
     table.attrs = dict(data.split.attrs)
@@ -290,15 +272,8 @@ def score_predicted(
 ) -> pd.DataFrame:
     """R² of any prediction of the behavior on each split: the rows that :func:`decode` gives.
 
-    Parameters
-    ----------
-    predicted : xr.DataArray
-        (time, behavior_dim) with the coordinate ``split``, as decoders return it. NaN, here or in
-        the behavior, are left out.
-    session, protocol
-        As for :func:`decode`.
-    readout : str, optional
-        Name in the column ``readout``; by default the prediction's attribute of that name.
+    ``predicted`` is (time, behavior_dim) with the coordinate ``split``, as decoders return it; NaN,
+    here or in the behavior, are left out. ``readout`` is its name, by default that in its attrs.
     """
     if set(predicted.dims) != {"time", "behavior_dim"} or "split" not in predicted.coords:
         raise DataError(
@@ -330,12 +305,11 @@ def r2_by_axis(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     >>> r2_by_axis(np.array([[0.0], [1.0], [2.0]]), np.array([[0.0], [1.0], [1.0]])).tolist()
     [0.5]
     """
-    from sklearn.metrics import r2_score  # takes a second to import
-
     if len(true) < 2:
         return np.full(true.shape[1], np.nan)
-    r2 = r2_score(true, predicted, multioutput="raw_values")
-    return np.where(np.ptp(true, axis=0) > 0, r2, np.nan)
+    spread = ((true - true.mean(axis=0)) ** 2).sum(axis=0)
+    spread = np.where(np.ptp(true, axis=0) > 0, spread, np.nan)
+    return 1 - ((true - predicted) ** 2).sum(axis=0) / spread
 
 
 def _labels_of(latents: xr.DataArray) -> tuple[Any, ...] | None:

@@ -69,8 +69,7 @@ def paired_test(
     Parameters
     ----------
     scores : pd.DataFrame
-        Further rows of a unit (the axes) are averaged. A model without seeds (all NaN there) is
-        paired with every seed of the other.
+        Further rows of a unit (the axes) are averaged.
     a, b : str
         Names in ``model``; the difference is a - b.
     unit : sequence of str
@@ -95,35 +94,27 @@ def paired_test(
     (3, 3, 1.0, 0.25, 0.25, 1.89)
     """
     _check(scores, [*unit, "model", "r2"])
-    means = []
-    for model in (a, b):
-        table = scores.loc[scores["model"] == model, :]
-        if table.empty or table["r2"].isna().any():
-            raise DataError(
-                f"No scores of {model!r}, or some that are NaN: give models of "
-                f"{', '.join(scores['model'].unique())}, and units that could be scored for all."
-            )
-        own = [name for name in unit if table[name].notna().any()]
-        means.append(table.groupby(own, as_index=False).agg(score=("r2", "mean")))
-    keys = [name for name in unit if name in means[0] and name in means[1]]
-    pairs = means[0].merge(means[1], "outer", keys, suffixes=("_a", "_b"), indicator=True)
-    if lost := int((pairs["_merge"] != "both").sum()):
+    own = scores[scores["model"].isin([a, b])]
+    wide = own.pivot_table(index=list(unit), columns="model", values="r2").reindex(columns=[a, b])
+    lost = int(wide.isna().any(axis=1).sum())
+    if lost or wide.empty or own["r2"].isna().any():
         raise DataError(
-            f"{lost} of the {len(pairs)} units ({', '.join(keys)}) of {a!r} and {b!r} have no "
-            "partner: score both on the same ones."
+            f"{lost} of the {len(wide)} units ({', '.join(unit)}) of {a!r} and {b!r} have no "
+            "partner, or some scores are NaN: score both on the same ones, of the models "
+            f"{', '.join(map(str, scores['model'].unique()))}."
         )
-    paired = pairs["score_a"] - pairs["score_b"]
-    by_session = paired.groupby(pairs[keys[0]]).mean().to_numpy()
+    paired = wide[a] - wide[b]
+    by_session = paired.groupby(level=0).mean().to_numpy()
     differences = paired.to_numpy()
     changed = differences[differences != 0]
     ranks = stats.rankdata(np.abs(changed))
     spread = differences.std(ddof=1) if len(differences) > 1 else 0.0
     varied = spread > 1e-9 * np.abs(differences).max()  # equal ones differ by rounding errors
-    seeds = scores.loc[scores["model"].isin([a, b])].get("seed", pd.Series([0]))
+    seeds = own.get("seed", pd.Series([0]))
     return {
         "a": a,
         "b": b,
-        "n": len(pairs),
+        "n": len(wide),
         "n_sessions": len(by_session),
         "n_seeds": max(1, seeds.nunique()),
         "difference": float(by_session.mean()),

@@ -190,7 +190,7 @@ def test_errors_name_the_cure():
     shifted = late["lfp"].assign_coords(time=late["time"] + 0.03)  # an hour into the recording
     for latents, of, options, kind, problem in (
         (lfp, session.drop_vars("behavior"), {}, DataError, "no 'behavior'"),
-        (lfp[:-1], session, {}, DataError, "clock: it has 4999 bins.*session has 5000 bins"),
+        (lfp[:-1], session, {}, DataError, "clock: it has 4999 bins.*the session 5000 bins"),
         (shifted, late, {}, DataError, "not on the session's clock"),
         (lfp.drop_vars(["time", "trial"]), session, {}, DataError, "and their times"),
         (lfp.values, session, {}, DataError, "dims 'time' and one other"),
