@@ -49,7 +49,7 @@ def inputs_of(
             f"These are latents of session {attrs['session']}, the behavior is of {name}: encode "
             f"{name}, or decode with the session that the latents are of."
         )
-    own = DEFAULT_SPLIT | {key: attrs[key] for key in DEFAULT_SPLIT if key in attrs}
+    own: dict[str, Any] = DEFAULT_SPLIT | {key: attrs[key] for key in DEFAULT_SPLIT if key in attrs}
     if split is None:
         asked = own | ({"scheme": "paper"} if protocol else {})
         source = "latents" if "scheme" in attrs else "default"
@@ -94,6 +94,11 @@ def features_of(latents: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     latents = latents.transpose("time", ...)
     observed = latents.coords.get("observed", xr.ones_like(latents, dtype=bool))
     return latents.values.astype(np.float64), observed.transpose("time", ...).values.astype(bool)
+
+
+def finite_rows(values: np.ndarray) -> np.ndarray:
+    """(n,) bool: nothing of the row is NaN."""
+    return np.asarray(np.isfinite(values).all(axis=1))
 
 
 def filled(values: np.ndarray, observed: np.ndarray, train: np.ndarray) -> np.ndarray:

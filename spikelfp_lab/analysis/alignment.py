@@ -1,9 +1,9 @@
 """How alike two sets of latents are: CKA, CCA, Procrustes, retrieval.
 
-All take two (time, latent) arrays or DataArrays of the same time steps and raise DataError for
-others, for fewer than three shared steps and for latents that are constant. A step where either is
-NaN is left out. Each centers both first: the mean of a model's latents is often most of their norm
-and tells nothing of the behavior. Compare latents on held-out time only.
+All take two (time, latent) arrays or DataArrays of the same time steps (else, or for fewer than
+three, or constant ones: DataError) and leave out steps where either is NaN. Each centers both: the
+mean of a model's latents is often most of their norm and tells nothing of the behavior. Compare
+latents on held-out time only.
 """
 
 from typing import NamedTuple
@@ -119,7 +119,7 @@ def retrieval(
     a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300) for x in (a, b))
     chosen = np.random.default_rng(seed).permutation(available)[: groups * n_candidates]
     picked = [(a[group] @ b[group].T).argmax(axis=1) for group in chosen.reshape(groups, -1)]
-    accuracy = float((np.stack(picked) == np.arange(n_candidates)).mean())
+    accuracy = float((np.array(picked) == np.arange(n_candidates)).mean())
     return Retrieval(accuracy, 1 / n_candidates, chosen.size)
 
 

@@ -1,15 +1,12 @@
 """Decoders that people use, as references: fitted and scored on the splits of the models.
 
-:func:`wiener`, :func:`kalman`, :func:`gru` and :func:`psid` turn a (time, feature) array, such as
-raw LFP, its band power or counts, into a prediction of the behavior, for
-:func:`~spikelfp_lab.analysis.score_predicted`. All is fitted to training bins, sizes and penalties
-included (the network stops early by validation bins); none looks ahead unless asked to, but inputs
-that were filtered with zero phase, as ``band_power`` does, do.
-
-All take ``inputs`` (time, any one other dim) on the clock of ``session``, which has ``behavior``,
-and ``split`` as :func:`~spikelfp_lab.decode`. They return (time, behavior_dim) in the units of
-``behavior``, with the coordinate ``split``, NaN where an input is. They raise DataError: no
-behavior, another clock, too few training bins.
+All take ``inputs`` (time, any one other dim: raw LFP, band power, counts) on the clock of
+``session``, which has ``behavior``, and ``split`` as :func:`~spikelfp_lab.decode`. They return
+(time, behavior_dim) in the units of ``behavior``, with the coordinate ``split``, NaN where an input
+is, for :func:`~spikelfp_lab.analysis.score_predicted`. All is fitted to training bins, sizes and
+penalties included (the network stops early by validation bins); none looks ahead unless asked to,
+but inputs that were filtered with zero phase, as ``band_power`` does, do. DataError: no behavior,
+another clock, too few training bins.
 """
 
 from __future__ import annotations
@@ -22,7 +19,14 @@ import numpy as np
 import xarray as xr
 
 from spikelfp_lab._ridge import FOLDS, standardization
-from spikelfp_lab.analysis._inputs import Inputs, Session, filled, inputs_of, too_few
+from spikelfp_lab.analysis._inputs import (
+    Inputs,
+    Session,
+    filled,
+    finite_rows,
+    inputs_of,
+    too_few,
+)
 from spikelfp_lab.analysis._kalman_filter import filtered, fit_system
 from spikelfp_lab.analysis.readout import fit_inputs
 from spikelfp_lab.configs import TrainConfig
@@ -44,9 +48,8 @@ def wiener(
 
     >>> from spikelfp_lab.analysis import score_predicted
     >>> time, moved = np.arange(6000) / 100, np.sin(np.arange(6000) / 100)[:, None]
-    >>> session = xr.Dataset(
-    ...     {"behavior": (("time", "behavior_dim"), moved)}, {"time": time, "behavior_dim": ["vx"]},
-    ...     {"bin_size_s": 0.01})
+    >>> session = xr.Dataset({"behavior": (("time", "behavior_dim"), moved)},
+    ...     {"time": time, "behavior_dim": ["vx"]}, {"bin_size_s": 0.01})
     >>> inputs = session["behavior"].rename(behavior_dim="channel").shift(time=-3)
     >>> scores = score_predicted(wiener(inputs, session, lag_s=0.05), session)
     >>> scores.query("split == 'test'").round(3)["r2"].tolist()
@@ -107,16 +110,14 @@ def gru(
 
     Parameters
     ----------
-    inputs, session, split
-        See the module.
     parameters : int
         About so many in all, as many as a model beside it.
     bidirectional : bool
         See the bins ahead too, as the models do.
     train : TrainConfig, optional
-        How it is trained, but for window and scheme; by default ``GRU_TRAIN``, the split's seed.
-    device, progress
-        As for :func:`~spikelfp_lab.pretrain`.
+        How, but for window and scheme; by default ``GRU_TRAIN`` with the split's seed.
+    inputs, session, split, device, progress
+        See the module, and :func:`~spikelfp_lab.pretrain`.
     """
     from spikelfp_lab.analysis import _gru  # torch, only when asked for
 
@@ -174,8 +175,8 @@ def _prepare(
     data = inputs_of(inputs, session, split)
     in_train = data.split.values == TRAIN
     values = filled(data.values, data.observed, in_train)
-    known = np.isfinite(values).all(axis=1)
-    train = known & in_train & np.isfinite(data.behavior).all(axis=1)
+    known = finite_rows(values)
+    train = known & in_train & finite_rows(data.behavior)
     if train.sum() < 2 * FOLDS:
         raise too_few("train", readout)
     mean, scale = standardization(values[known & in_train])
@@ -193,8 +194,9 @@ def _components(data: Inputs, train: np.ndarray, most: int) -> np.ndarray:
     from sklearn.decomposition import PCA  # takes a second to import
 
     pca = PCA(svd_solver="covariance_eigh").fit(data.values[train])
-    rank = np.count_nonzero(pca.explained_variance_ > 1e-10 * pca.explained_variance_[0])
-    return data.values @ pca.components_[: min(most, max(1, rank))].T
+    variance = np.asarray(pca.explained_variance_)
+    rank = max(1, np.count_nonzero(variance > 1e-10 * variance[0]))
+    return data.values @ np.asarray(pca.components_)[: min(most, rank)].T
 
 
 def _best(sizes: list[int], run: Run, train: np.ndarray, behavior: np.ndarray) -> int:

@@ -29,6 +29,7 @@ from spikelfp_lab.analysis._inputs import (
     check_clock,
     features_of,
     filled,
+    finite_rows,
     inputs_of,
     too_few,
 )
@@ -74,7 +75,7 @@ class ReadOut:
             codes = split.to_numpy()
             if "trial" in split.coords:
                 clock = clock.assign_coords(trial=("time", split["trial"].to_numpy()))
-        rows = _whole_rows(clock, codes, np.isfinite(values).all(axis=1), self.ridge.lags)
+        rows = _whole_rows(clock, codes, finite_rows(values), self.ridge.lags)
         predicted = np.full((len(values), len(self.behavior_dim)), np.nan)
         predicted[rows] = self.ridge.predict(values, rows)
         attrs = {"readout": self.kind, "lag_s": self.lag_s, "relative_penalty": self.ridge.penalty}
@@ -144,9 +145,8 @@ def fit_readout(
     latents whose attrs say ``causal``).
 
     >>> time, moved = np.arange(2000) / 50, np.sin(np.arange(2000) / 9)[:, None]
-    >>> session = xr.Dataset(
-    ...     {"behavior": (("time", "behavior_dim"), moved)}, {"time": time, "behavior_dim": ["vx"]},
-    ...     {"bin_size_s": 0.02})
+    >>> session = xr.Dataset({"behavior": (("time", "behavior_dim"), moved)},
+    ...     {"time": time, "behavior_dim": ["vx"]}, {"bin_size_s": 0.02})
     >>> latents = session["behavior"].rename(behavior_dim="latent") * 3
     >>> readout = fit_readout(latents, session, kind="one_frame")
     >>> bool(abs(readout.predict(latents) - session["behavior"]).max() < 1e-3)
@@ -166,9 +166,9 @@ def fit_inputs(data: Inputs, kind: str, lag_s: float, protocol: str | None = Non
     # a hair more than lag_s, or 0.3 s of 0.1 s bins would be two bins
     reach = 0 if kind == "one_frame" else int(lag_s / bin_size_s + 1e-6)
     lags = np.arange(-reach, 1 + (0 if kind == "past" else reach))
-    finite = np.isfinite(np.where(data.observed, data.values, 0.0)).all(axis=1)
+    finite = finite_rows(np.where(data.observed, data.values, 0.0))
     rows = _whole_rows(data.session, data.split.to_numpy(), finite, lags)
-    train = (data.split.values == TRAIN) & np.isfinite(data.behavior).all(axis=1)
+    train = (data.split.values == TRAIN) & finite_rows(data.behavior)
     rows = rows[train[rows]]
     if len(rows) < 2 * FOLDS:
         raise too_few("train", kind)
@@ -212,9 +212,9 @@ def decode(
     session : xr.Dataset or xr.DataTree
         A session with ``behavior``, or a leaf of a cohort.
     split : xr.DataArray, optional
-        (time,) of :func:`split_session`; by default that of the latents' model, which their attrs
-        name, else "blocks", 2 s, seed 0. A SpikeLFPWarning says when test time is time that the
-        latents' model, or the read-out, was fitted to.
+        (time,) of :func:`split_session`; by default that which the latents' attrs name, else
+        "blocks", 2 s, seed 0. A SpikeLFPWarning says when its test time is time that the latents'
+        model, or the read-out, was fitted to.
     readout : ReadOut, optional
         One that is fitted already: it is scored, and nothing is fitted.
     readouts : sequence of {"one_frame", "lagged", "past"}, optional
@@ -228,16 +228,15 @@ def decode(
     Returns
     -------
     pd.DataFrame
-        Columns ``readout``, ``split``, ``axis`` (a name of ``behavior_dim``) and ``r2`` (about the
-        mean of the scored split; NaN where an axis is constant). ``attrs``: ``scheme``,
-        ``window_s`` and ``seed`` of the split, and ``split_from``: "given", "latents" or "default".
+        ``readout``, ``split``, ``axis`` (a name of ``behavior_dim``) and ``r2`` (about the mean of
+        the split; NaN for a constant axis). ``attrs``: ``scheme``, ``window_s`` and ``seed`` of the
+        split, and ``split_from``: "given", "latents" or "default".
 
     Examples
     --------
     >>> time, moved = np.arange(6000) / 100, np.sin(np.arange(6000) / 50)[:, None]
-    >>> session = xr.Dataset(
-    ...     {"behavior": (("time", "behavior_dim"), moved)}, {"time": time, "behavior_dim": ["vx"]},
-    ...     {"bin_size_s": 0.01})
+    >>> session = xr.Dataset({"behavior": (("time", "behavior_dim"), moved)},
+    ...     {"time": time, "behavior_dim": ["vx"]}, {"bin_size_s": 0.01})
     >>> scores = decode(session["behavior"].rename(behavior_dim="latent") * 3, session)
     >>> scores.query("split == 'test'").round(3).to_dict("list")["r2"]
     [1.0, 1.0]
@@ -285,7 +284,7 @@ def score_predicted(
     if axes != data.axes:
         raise DataError(f"The prediction is of {axes}, the session's behavior is {data.axes}.")
     readout = readout or str(predicted.attrs.get("readout", "predicted"))
-    scored = np.isfinite(np.hstack([data.behavior, data.values])).all(axis=1)
+    scored = finite_rows(np.hstack([data.behavior, data.values]))
     parts = {name: [code] for name, code in SPLITS.items()}
     if protocol == "paper":
         parts["valtest"] = [VAL, TEST]

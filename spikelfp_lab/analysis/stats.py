@@ -34,8 +34,8 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray) -> tuple[float, flo
         )
     if values.size == 1:
         return (np.nan, np.nan)
-    rng = np.random.default_rng(0)
-    found = stats.bootstrap((values,), np.mean, method="percentile", random_state=rng)
+    options: dict[str, Any] = {"random_state": np.random.default_rng(0)}  # rng since scipy 1.15
+    found = stats.bootstrap((values,), np.mean, method="percentile", **options)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
@@ -66,20 +66,13 @@ def paired_test(
 ) -> dict[str, float | int | str]:
     """Wilcoxon signed-rank test of two models over the units that both were scored on.
 
-    Parameters
-    ----------
-    scores : pd.DataFrame
-        Further rows of a unit (the axes) are averaged.
-    a, b : str
-        Names in ``model``; the difference is a - b.
-    unit : sequence of str
-        What makes a pair. The seeds of a session share its data, so ``("session",)`` is the
-        stricter test. The first column is what the interval resamples.
+    Further rows of a ``unit`` (the axes) are averaged. The seeds of a session share its data, so
+    ``unit=("session",)`` is the stricter test; the interval resamples the first of ``unit``.
 
     Returns
     -------
     dict
-        ``a``, ``b``; ``n`` pairs, ``n_sessions``, ``n_seeds``; ``difference``, its mean over
+        ``a``, ``b``; ``n`` pairs, ``n_sessions``, ``n_seeds``; ``difference`` a - b, its mean over
         sessions, and the 95 % bootstrap interval ``low`` to ``high``; ``wins``, pairs in which a is
         ahead, and ``share``, of all pairs; ``effect``, rank-biserial correlation, -1 to 1; ``d_z``,
         mean over SD of the differences; ``p``, two-sided; ``p_min``, the least that so many pairs
@@ -94,29 +87,27 @@ def paired_test(
     (3, 3, 1.0, 0.25, 0.25, 1.89)
     """
     _check(scores, [*unit, "model", "r2"])
-    own = scores[scores["model"].isin([a, b])]
+    own = scores.loc[scores["model"].isin([a, b]), :]
     wide = own.pivot_table(index=list(unit), columns="model", values="r2").reindex(columns=[a, b])
     lost = int(wide.isna().any(axis=1).sum())
-    if lost or wide.empty or own["r2"].isna().any():
+    if lost or wide.empty or own["r2"].isna().to_numpy().any():
         raise DataError(
             f"{lost} of the {len(wide)} units ({', '.join(unit)}) of {a!r} and {b!r} have no "
             "partner, or some scores are NaN: score both on the same ones, of the models "
             f"{', '.join(map(str, scores['model'].unique()))}."
         )
-    paired = wide[a] - wide[b]
-    by_session = paired.groupby(level=0).mean().to_numpy()
-    differences = paired.to_numpy()
+    differences = wide[a].to_numpy() - wide[b].to_numpy()
+    by_session = pd.Series(differences, wide.index).groupby(level=0).mean().to_numpy()
     changed = differences[differences != 0]
     ranks = stats.rankdata(np.abs(changed))
     spread = differences.std(ddof=1) if len(differences) > 1 else 0.0
     varied = spread > 1e-9 * np.abs(differences).max()  # equal ones differ by rounding errors
-    seeds = own.get("seed", pd.Series([0]))
     return {
         "a": a,
         "b": b,
         "n": len(wide),
         "n_sessions": len(by_session),
-        "n_seeds": max(1, seeds.nunique()),
+        "n_seeds": max(1, own["seed"].nunique()) if "seed" in own else 1,
         "difference": float(by_session.mean()),
         **dict(zip(("low", "high"), bootstrap_interval(by_session), strict=True)),
         "wins": int((differences > 0).sum()),
@@ -137,22 +128,10 @@ def paired_tests(
 ) -> pd.DataFrame:
     """:func:`paired_test` of one model and every other, false discoveries controlled.
 
-    Parameters
-    ----------
-    scores, unit
-        As for :func:`paired_test`; each ``readout``, if there, is compared by itself.
-    reference : str
-        The model that is compared; a positive difference means that it is ahead.
-    against : sequence of str, optional
-        The others; by default all.
+    Each ``readout``, if there, is compared by itself, ``against`` some models or all. One row a
+    pair: ``readout``, what :func:`paired_test` returns, ``p_adjusted``, ``n_family``; a positive
+    difference means that the reference is ahead.
 
-    Returns
-    -------
-    pd.DataFrame
-        One row a pair: ``readout``, what :func:`paired_test` returns, ``p_adjusted``, ``n_family``.
-
-    Examples
-    --------
     >>> scores = pd.DataFrame({"model": np.repeat(["Distilled", "MS-LFP", "SS-LFP"], 6),
     ...     "seed": 0, "session": list("abcdef") * 3, "r2": np.repeat([3.0, 2.0, 1.0], 6)})
     >>> paired_tests(scores, reference="Distilled")[["b", "n", "p_adjusted"]].to_dict("list")
@@ -160,9 +139,12 @@ def paired_tests(
     """
     _check(scores, [*unit, "model", "r2"])
     by = [name for name in ("readout",) if name in scores]
+    groups: list[tuple[Any, pd.DataFrame]] = [((), scores)]
+    if by:
+        groups = list(scores.groupby(by, sort=False))
     rows = [
-        dict(zip(by, labels, strict=False)) | paired_test(group, a=reference, b=model, unit=unit)
-        for labels, group in (scores.groupby(by, sort=False) if by else [((), scores)])
+        dict(zip(by, labels, strict=True)) | paired_test(group, a=reference, b=model, unit=unit)
+        for labels, group in groups
         for model in (group["model"].unique() if against is None else against)
         if model != reference
     ]
@@ -198,5 +180,5 @@ def _check(table: pd.DataFrame, columns: Sequence[str]) -> None:
             f"The table has no column {', '.join(missing)}: give one row a score, as decode "
             "returns, with the model, session and seed added."
         )
-    if len(splits := sorted(set(table.get("split", ())))) > 1:
+    if "split" in table and len(splits := sorted(set(table["split"]))) > 1:
         raise DataError(f"The scores mix the splits {', '.join(splits)}: select one first.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -32,25 +33,18 @@ def in_parallel(
     On a CPU one job a core (``LOKY_MAX_CPU_COUNT`` limits how many), one thread each; on a GPU,
     and where there is one core or job, they take turns in this process.
     """
-    on_gpu = pick_device(study.device).type == "cuda"
-    workers = 1 if on_gpu else min(cpu_count(), len(jobs))
-    with tqdm(total=len(jobs), desc=desc, unit=unit, disable=not study.progress) as bar:
-        if workers <= 1:
-            done = []
-            for job in jobs:
-                done.append(work(study, *job))
-                bar.update()
-            return done
+    workers = min(cpu_count(), len(jobs))
+    if workers <= 1 or pick_device(study.device).type == "cuda":
+        results = (work(study, *job) for job in jobs)
+    else:
         pool = _pool(replace(study, progress=False, _loaded={}), workers)
-        futures = [pool.submit(_call, work, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                future.result()
-                bar.update()
-        except BaseException:
-            close_pool()
-            raise
-        return [future.result() for future in futures]
+        results = pool.map(_call, repeat(work), jobs)
+    options = {"total": len(jobs), "desc": desc, "unit": unit, "disable": not study.progress}
+    try:
+        return list(tqdm(results, **options))
+    except BaseException:
+        close_pool()
+        raise
 
 
 def _pool(study: Study, workers: int) -> Executor:

@@ -43,7 +43,7 @@ def alignment(study: Study) -> pd.DataFrame:
     moments at least 100 ms apart; NaN otherwise), as Table 1 of arXiv 2512.12461.
     """
     table = tabulate(study, _align, study.runs_of_all, "align")
-    return table[["session", "seed", "model", "measure", "value", "chance"]]
+    return table.loc[:, ["session", "seed", "model", "measure", "value", "chance"]]
 
 
 def _align(study: Study, seed: int, name: str) -> pd.DataFrame:
@@ -158,7 +158,7 @@ def published_generalization() -> pd.DataFrame:
     long["model"] = long["variable"].str.startswith("ms_lfp").map(names)
     long["split"] = long["variable"].str.extract("_(train|valtest)_")[0]
     columns = ["session", "model", "split", "readout", "r2", "trained_on"]
-    return long.assign(readout="one_frame")[columns]
+    return long.assign(readout="one_frame").loc[:, columns]
 
 
 def ablation_scores(study: Study) -> pd.DataFrame:
@@ -175,7 +175,7 @@ def ablation_scores(study: Study) -> pd.DataFrame:
     ]
     asked = pd.DataFrame(rows, columns=["folder", "question", "variant", "own", "job"])
     jobs = list(asked.drop_duplicates("folder").pop("job"))
-    scores = tabulate(study, _score, jobs, "decode", "student")
+    scores = tabulate(study, _score, jobs, "decode")
     return asked.drop(columns="job").merge(scores, on="folder").drop(columns="folder")
 
 
@@ -198,8 +198,9 @@ def channel_loss(study: Study, *, shares: Sequence[float] = SHARES) -> pd.DataFr
     ones at their mean (counts at 0). The seed draws which ones, the same for all models. Further
     column: ``lost``, the share.
     """
-    jobs = [(*run, tuple(shares)) for run in study.side_runs]
-    return tabulate(study, _lose, jobs, "lose channels")
+    return tabulate(
+        study, _lose, [(*run, tuple(shares)) for run in study.side_runs], "lose channels"
+    )
 
 
 def _lose(study: Study, seed: int, name: str, shares: tuple[float, ...]) -> pd.DataFrame:
@@ -352,9 +353,9 @@ def fraction_of_bound(scores: pd.DataFrame, bound: pd.DataFrame) -> pd.DataFrame
     """
     columns = ["session", "seed", "model", "readout"]
     own, limits = (
-        table[table["split"] == "test"].groupby(columns, sort=False, as_index=False)["r2"].mean()
-        for table in (scores, bound)
+        table.loc[table["split"] == "test"].groupby(columns, sort=False, as_index=False).agg(**mean)
+        for table, mean in ((scores, {"r2": ("r2", "mean")}), (bound, {"bound": ("r2", "mean")}))
     )
-    limits = limits.rename(columns={"r2": "bound"})[["session", "readout", "bound"]]
+    limits = limits.loc[:, ["session", "readout", "bound"]]
     both = own.merge(limits, on=["session", "readout"], how="left", validate="m:1")
     return both.assign(fraction=both["r2"] / both["bound"])

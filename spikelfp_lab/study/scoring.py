@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import xarray as xr
@@ -17,24 +17,21 @@ from spikelfp_lab.study.specs import Setting
 if TYPE_CHECKING:
     from spikelfp_lab.study.study import Study
 
+Arrays = dict[str, xr.DataArray]
 COLUMNS = ["session", "seed", "model", "readout", "split", "axis", "r2"]
 
 
 def tabulate(
-    study: Study,
-    work: Callable[..., pd.DataFrame],
-    jobs: Sequence[tuple[Any, ...]],
-    desc: str,
-    unit: str = "session",
+    study: Study, work: Callable[..., pd.DataFrame], jobs: Sequence[tuple], desc: str
 ) -> pd.DataFrame:
     """The tables of all jobs as one tidy table."""
-    table = pd.concat(in_parallel(study, work, jobs, desc=desc, unit=unit), ignore_index=True)
+    table = pd.concat(in_parallel(study, work, jobs, desc=desc, unit="session"), ignore_index=True)
     table = table.sort_values(["seed", "session"], kind="stable", ignore_index=True)
     first = [name for name in COLUMNS if name in table]
     return table.loc[:, [*first, *table.columns.difference(first, sort=False)]]
 
 
-def references(session: xr.Dataset) -> dict[str, xr.DataArray]:
+def references(session: xr.Dataset) -> Arrays:
     """What models are compared with: raw LFP, its band power, and counts, for the same ridges."""
     return {
         "Raw LFP ridge": session["lfp"],
@@ -43,9 +40,7 @@ def references(session: xr.Dataset) -> dict[str, xr.DataArray]:
     }
 
 
-def latents_of(
-    study: Study, name: str, seed: int, setting: Setting = "comparison"
-) -> dict[str, xr.DataArray]:
+def latents_of(study: Study, name: str, seed: int, setting: Setting = "comparison") -> Arrays:
     """Label -> latents of every model of a held-out session.
 
     SS-MM reads both modalities; "SS-MM (LFP only)" is the same model without the spikes.
@@ -59,12 +54,7 @@ def latents_of(
 
 
 def scores_of(
-    study: Study,
-    seed: int,
-    name: str,
-    inputs: Mapping[str, xr.DataArray],
-    *,
-    session: xr.Dataset | None = None,
+    study: Study, seed: int, name: str, inputs: Arrays, *, session: xr.Dataset | None = None
 ) -> pd.DataFrame:
     """Tidy scores of named (time, feature) arrays; of ``session`` in place of the study's."""
     session = study.sessions[name] if session is None else session

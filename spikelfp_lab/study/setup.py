@@ -44,34 +44,17 @@ class Setup:
     those of several sessions directly (``teacher``, ``ms_lfp``), those of one session in a folder
     of its name (``I/s05/teacher``, ``I/s05/ms_lfp``, ``I/s05/ss_lfp``, ``I/s05/distilled``).
 
-    Attributes
-    ----------
-    cohort_name : str
-        "simulated", "cao2021", "makin", "flint", or a folder of sessions.
-    preset : str
-        "smoke", "demo" or "paper".
-    n_seeds : int
-        Seeds 0 ... n_seeds - 1. A seed fixes weights, batches and the split.
-    runs : Path
-        Folder of trained models.
-    device : str
-    progress : bool
-    full : bool
-        Side questions on all held-out sessions and seeds, with more values; else on the first.
-
-    Examples
-    --------
     >>> Setup(preset="smoke").folder.as_posix()
     'runs/simulated/smoke'
     """
 
-    cohort_name: str = "simulated"
-    preset: str = "demo"
-    n_seeds: int = 1
-    runs: Path = Path("runs")
+    cohort_name: str = "simulated"  # or "cao2021", "makin", "flint", or a folder of sessions
+    preset: str = "demo"  # or "smoke", "paper"
+    n_seeds: int = 1  # seeds 0 ... n_seeds - 1; a seed fixes weights, batches and the split
+    runs: Path = Path("runs")  # of trained models
     device: str = "auto"
     progress: bool = True
-    full: bool = False
+    full: bool = False  # side questions on all held-out sessions and seeds, with more values
 
     def __post_init__(self) -> None:
         preset_configs(self.preset, "lfp")  # or it says that there is no such preset

@@ -9,7 +9,7 @@ from spikelfp_lab.presets import Preset, Role
 from spikelfp_lab.study.setup import Setup
 
 Verb = Literal["pretrain", "finetune", "distill"]
-Setting = Literal["comparison", "unsupervised", "supervised"]
+Setting = Literal["comparison", "unsupervised", "supervised", "ablations"]
 Control = Literal["", "untrained", "shuffled", "random", "other subject"]
 OTHER = "C/s01"  # simulated, of another subject
 VERBS: tuple[Verb, ...] = ("pretrain", "finetune", "distill")
@@ -35,8 +35,9 @@ class ModelSpec:
 
     @property
     def needs(self) -> list[ModelSpec]:
-        """The models that must be trained before this one."""
-        return [need for need in (self.start, self.pretrained) if need is not None]
+        """All models that must be trained before this one."""
+        own = [need for need in (self.start, self.pretrained) if need is not None]
+        return [each for need in own for each in (*need.needs, need)]
 
     def configs(self, setup: Setup) -> Preset:
         """The configs it is trained with."""
@@ -101,9 +102,12 @@ def _folder(name: str, seed: int, label: str, supervised: bool = False) -> str:
 def model_specs(setup: Setup, setting: Setting, name: str, seed: int = 0) -> dict[str, ModelSpec]:
     """Label -> spec of the models of a setting for one held-out session.
 
-    Further models of the unsupervised setting, and all of the supervised one, are side questions:
-    of ``Setup.side_runs`` only.
+    Further models of the unsupervised setting, and all of the supervised one and of the ablations,
+    are side questions: of ``Setup.side_runs`` only.
     """
+    if setting == "ablations":
+        asked = ablations(setup, name, seed).items()
+        return {f"{q}: {v}": spec for q, variants in asked for v, spec in variants.items()}
     supervised = setting == "supervised"
     at: dict[str, Any] = {"name": name, "seed": seed, "supervised": supervised}
     mixed = {"SS-MM": single(setup, "both", **at)}
@@ -181,12 +185,11 @@ def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSp
     if setup.preset == "smoke":
         asked = {question: asked[question] for question in ("Loss terms", "Student layers")}
 
-    def variant_of(question: str, variant: str, fields: dict[str, Any]) -> ModelSpec:
-        words = f"ablations/{question}/{variant}".lower().replace(" ", "_").replace("'", "")
-        label = words.replace("%", "_percent")
-        return student(setup, name, seed, label, **fields) if fields else own
+    def variant(question: str, answer: str, fields: dict[str, Any]) -> ModelSpec:
+        label = f"ablations/{question}/{answer}".lower().replace(" ", "_").replace("'", "")
+        return student(setup, name, seed, label.replace("%", "_percent"), **fields)
 
     return {
-        question: {variant: variant_of(question, variant, f) for variant, f in variants.items()}
-        for question, variants in asked.items()
+        question: {v: variant(question, v, fields) if fields else own for v, fields in each.items()}
+        for question, each in asked.items()
     }

@@ -14,10 +14,10 @@ from spikelfp_lab.sessions import TRAIN
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.scoring import reference_one, score_one, tabulate
 from spikelfp_lab.study.setup import Setup
-from spikelfp_lab.study.specs import VERBS, ModelSpec, Setting, Verb, ablations, model_specs
+from spikelfp_lab.study.specs import VERBS, ModelSpec, Setting, Verb, model_specs
 from spikelfp_lab.training import distill, finetune, pretrain
 
-SETTINGS: tuple[Setting, ...] = ("comparison", "unsupervised", "supervised")
+SETTINGS: tuple[Setting, ...] = ("comparison", "unsupervised", "supervised", "ablations")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,6 @@ class Study(Setup):
     The held-out sessions are in nobody's pre-training: teacher and MS-LFP are fine-tuned on their
     training blocks, students and SS-LFP are trained on the same blocks, and all are scored on the
     same test windows. Each model is made by a verb with ``folder=``, so that it is trained once.
-    Attributes are those of :class:`Setup`.
 
     >>> Study(preset="smoke", n_seeds=2).seeds
     range(0, 2)
@@ -69,9 +68,9 @@ class Study(Setup):
         elif spec.pretrained is not None:  # each session by the teacher that was trained on it
             before = self.model(spec.pretrained)
             teacher = dict.fromkeys(spec.sessions, before) | {spec.sessions[-1]: start}
-        for name in data if spec.minutes is not None else ():
-            known = self.first_minutes(name, spec.seed, spec.minutes)
-            data[name] = data[name].assign(lfp=data[name]["lfp"].where(known))
+        if spec.minutes is not None:
+            known = {n: self.first_minutes(n, spec.seed, spec.minutes) for n in data}
+            data = {n: one.assign(lfp=one["lfp"].where(known[n])) for n, one in data.items()}
         return distill(
             data,
             teacher,
@@ -109,34 +108,25 @@ class Study(Setup):
         known[train[round(60 * minutes / session.attrs["bin_size_s"]) :]] = False
         return xr.DataArray(known, dims="time")
 
-    def stages(self, *parts: str) -> dict[Verb, list[ModelSpec]]:
+    def stages(self, *parts: Setting) -> dict[Verb, list[ModelSpec]]:
         """What some notebooks need, by verb; each model needs only those of earlier stages.
 
         ``parts`` are of "comparison" (notebooks 01 to 06 and 08), "unsupervised", "supervised" (07
         and 09) and "ablations" (10), by default all. Gives "pretrain", "finetune", "distill" ->
         specs, the longest training first.
         """
-        wanted: dict[str, ModelSpec] = {}
-
-        def add(spec: ModelSpec) -> None:
-            for need in spec.needs:
-                add(need)
-            wanted[spec.folder] = spec
-
-        parts = parts or (*SETTINGS, "ablations")
-        for setting in SETTINGS:
-            asked = self.side_runs if setting == "supervised" else self.runs_of_all
-            for seed, name in asked if setting in parts else ():
-                for spec in model_specs(self, setting, name, seed).values():
-                    add(spec)
-        for seed, name in self.side_runs if "ablations" in parts else ():
-            for variants in ablations(self, name, seed).values():
-                for spec in variants.values():
-                    add(spec)
+        asked: list[ModelSpec] = []
+        for part in parts or SETTINGS:
+            for seed, name in self._runs_of(part):
+                asked += model_specs(self, part, name, seed).values()
+        wanted = {each.folder: each for spec in asked for each in (*spec.needs, spec)}
         longest = sorted(wanted.values(), key=lambda spec: -spec.work(self))
         return {verb: [spec for spec in longest if spec.verb == verb] for verb in VERBS}
 
-    def train(self, *parts: str) -> None:
+    def _runs_of(self, part: Setting) -> list[tuple[int, str]]:
+        return self.side_runs if part in ("supervised", "ablations") else self.runs_of_all
+
+    def train(self, *parts: Setting) -> None:
         """Train what the notebooks of :meth:`stages` need and that is not there yet.
 
         On a CPU each core trains one model at a time, which takes about half the time of all
@@ -151,8 +141,8 @@ class Study(Setup):
 
         Tidy: session, seed, model, readout, split, axis, r2.
         """
-        asked = self.side_runs if setting == "supervised" else self.runs_of_all
-        return tabulate(self, score_one, [(*run, setting) for run in asked], "decode")
+        jobs = [(*run, setting) for run in self._runs_of(setting)]
+        return tabulate(self, score_one, jobs, "decode")
 
     def reference_scores(self) -> pd.DataFrame:
         """Scores of supervised decoders of the LFP (Wiener, Kalman, GRU, PSID), as of `scores`."""
