@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
 from spikelfp_lab._ridge import standardization
@@ -52,12 +53,7 @@ def hidden_size(inputs: int, outputs: int, parameters: int, bidirectional: bool)
 
 @own_random_state()
 def fit_and_predict(
-    data: Inputs,
-    train: TrainConfig,
-    parameters: int,
-    bidirectional: bool,
-    device: str,
-    progress: bool,
+    data: Inputs, train: TrainConfig, parameters: int, ahead: bool, device: str, progress: bool
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """(time, axis) predictions of the behavior from standardized inputs, and attrs."""
     place, split, behavior = pick_device(device), data.split, data.behavior
@@ -72,8 +68,8 @@ def fit_and_predict(
     x = torch.as_tensor(data.values, dtype=torch.float32, device=place)
     y = torch.as_tensor((behavior - mean) / scale, dtype=torch.float32, device=place)
     torch.manual_seed(train.seed)
-    hidden = hidden_size(x.shape[1], y.shape[1], parameters, bidirectional)
-    model = GRU(x.shape[1], y.shape[1], hidden, bidirectional).to(place)
+    hidden = hidden_size(x.shape[1], y.shape[1], parameters, ahead)
+    model = GRU(x.shape[1], y.shape[1], hidden, ahead).to(place)
     weight = model.weight(length)
 
     def error(values: Tensor, bins: np.ndarray) -> Tensor:
@@ -81,14 +77,9 @@ def fit_and_predict(
         return (squared * weight).sum() / weight.sum()
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=train.lr, weight_decay=train.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        train.lr,
-        total_steps=train.steps + 1,
-        pct_start=train.warmup,
-        final_div_factor=1 / (25 * max(train.final_lr, 1e-6)),
-        cycle_momentum=False,
-    )
+    last = 1 / (25 * max(train.final_lr, 1e-6))
+    rates = {"total_steps": train.steps + 1, "pct_start": train.warmup, "final_div_factor": last}
+    schedule = OneCycleLR(optimizer, train.lr, cycle_momentum=False, **rates)
     rng = np.random.default_rng(train.seed)
     best, best_step, weights = np.inf, 0, deepcopy(model.state_dict())
     for step in tqdm(range(1, train.steps + 1), desc="gru", unit="step", disable=not progress):

@@ -51,7 +51,7 @@ def inputs_of(
         )
     own: dict[str, Any] = DEFAULT_SPLIT | {key: attrs[key] for key in DEFAULT_SPLIT if key in attrs}
     if split is None:
-        asked = own | ({"scheme": "paper"} if protocol else {})
+        asked: dict[str, Any] = own | ({"scheme": "paper"} if protocol else {})
         source = "latents" if "scheme" in attrs else "default"
         split = split_session(session, **asked).assign_attrs(split_from=source)
     else:
@@ -94,11 +94,6 @@ def features_of(latents: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     latents = latents.transpose("time", ...)
     observed = latents.coords.get("observed", xr.ones_like(latents, dtype=bool))
     return latents.values.astype(np.float64), observed.transpose("time", ...).values.astype(bool)
-
-
-def finite_rows(values: np.ndarray) -> np.ndarray:
-    """(n,) bool: nothing of the row is NaN."""
-    return np.asarray(np.isfinite(values).all(axis=1))
 
 
 def filled(values: np.ndarray, observed: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ def fit_system(states: np.ndarray, observed: np.ndarray, stretches: np.ndarray) 
     """Least squares over the bins where states (time, state) are not NaN, and over pairs of these
     within a stretch, start and stop (n, 2); ``observed`` is (time, observation).
     """
-    known = np.asarray(np.isfinite(states).all(axis=1))
+    known = np.isfinite(states.sum(axis=1))
     before = np.concatenate([np.arange(start, stop - 1) for start, stop in stretches])
     before = before[known[before] & known[before + 1]]
     dynamics, process = _regress(states[before], states[before + 1])

@@ -19,15 +19,11 @@ Latents = np.ndarray | xr.DataArray
 
 
 class Procrustes(NamedTuple):
-    """What :func:`procrustes` returns."""
-
     aligned: Latents
     distance: float
 
 
 class Retrieval(NamedTuple):
-    """What :func:`retrieval` returns."""
-
     accuracy: float
     chance: float
     n: int

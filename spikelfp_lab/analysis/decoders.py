@@ -19,14 +19,7 @@ import numpy as np
 import xarray as xr
 
 from spikelfp_lab._ridge import FOLDS, standardization
-from spikelfp_lab.analysis._inputs import (
-    Inputs,
-    Session,
-    filled,
-    finite_rows,
-    inputs_of,
-    too_few,
-)
+from spikelfp_lab.analysis._inputs import Inputs, Session, filled, inputs_of, too_few
 from spikelfp_lab.analysis._kalman_filter import filtered, fit_system
 from spikelfp_lab.analysis.readout import fit_inputs
 from spikelfp_lab.configs import TrainConfig
@@ -175,8 +168,8 @@ def _prepare(
     data = inputs_of(inputs, session, split)
     in_train = data.split.values == TRAIN
     values = filled(data.values, data.observed, in_train)
-    known = finite_rows(values)
-    train = known & in_train & finite_rows(data.behavior)
+    known = np.isfinite(values.sum(axis=1))
+    train = known & in_train & np.isfinite(data.behavior.sum(axis=1))
     if train.sum() < 2 * FOLDS:
         raise too_few("train", readout)
     mean, scale = standardization(values[known & in_train])

@@ -29,7 +29,6 @@ from spikelfp_lab.analysis._inputs import (
     check_clock,
     features_of,
     filled,
-    finite_rows,
     inputs_of,
     too_few,
 )
@@ -75,7 +74,7 @@ class ReadOut:
             codes = split.to_numpy()
             if "trial" in split.coords:
                 clock = clock.assign_coords(trial=("time", split["trial"].to_numpy()))
-        rows = _whole_rows(clock, codes, finite_rows(values), self.ridge.lags)
+        rows = _whole_rows(clock, codes, np.isfinite(values.sum(axis=1)), self.ridge.lags)
         predicted = np.full((len(values), len(self.behavior_dim)), np.nan)
         predicted[rows] = self.ridge.predict(values, rows)
         attrs = {"readout": self.kind, "lag_s": self.lag_s, "relative_penalty": self.ridge.penalty}
@@ -166,9 +165,9 @@ def fit_inputs(data: Inputs, kind: str, lag_s: float, protocol: str | None = Non
     # a hair more than lag_s, or 0.3 s of 0.1 s bins would be two bins
     reach = 0 if kind == "one_frame" else int(lag_s / bin_size_s + 1e-6)
     lags = np.arange(-reach, 1 + (0 if kind == "past" else reach))
-    finite = finite_rows(np.where(data.observed, data.values, 0.0))
+    finite = np.isfinite(np.where(data.observed, data.values, 0.0).sum(axis=1))
     rows = _whole_rows(data.session, data.split.to_numpy(), finite, lags)
-    train = (data.split.values == TRAIN) & finite_rows(data.behavior)
+    train = (data.split.values == TRAIN) & np.isfinite(data.behavior.sum(axis=1))
     rows = rows[train[rows]]
     if len(rows) < 2 * FOLDS:
         raise too_few("train", kind)
@@ -242,10 +241,7 @@ def decode(
     [1.0, 1.0]
     """
     if readout is not None and (readouts is not None or not isinstance(readout, ReadOut)):
-        raise ConfigError(
-            "readout= is one ReadOut, to be scored as it is; readouts= names the kinds to fit. "
-            "Give one of them."
-        )
+        raise ConfigError("readout= is a ReadOut, readouts= kinds to fit. Give one of them.")
     data = inputs_of(latents, session, split, protocol)
     if readouts is None:
         readouts = ("one_frame", "past") if latents.attrs.get("causal") else READOUTS
@@ -276,18 +272,15 @@ def score_predicted(
     """
     if set(predicted.dims) != {"time", "behavior_dim"} or "split" not in predicted.coords:
         raise DataError(
-            f"A prediction needs the dims 'time' and 'behavior_dim' (it has {predicted.dims}) and "
-            "the coordinate 'split': predicted.assign_coords(split=split_session(session, ...))."
+            "A prediction has the dims 'time', 'behavior_dim' and a coordinate 'split'."
         )
     data = inputs_of(predicted, session, predicted["split"], protocol)
     axes = list(map(str, predicted["behavior_dim"].values))
     if axes != data.axes:
         raise DataError(f"The prediction is of {axes}, the session's behavior is {data.axes}.")
     readout = readout or str(predicted.attrs.get("readout", "predicted"))
-    scored = finite_rows(np.hstack([data.behavior, data.values]))
-    parts = {name: [code] for name, code in SPLITS.items()}
-    if protocol == "paper":
-        parts["valtest"] = [VAL, TEST]
+    scored = np.isfinite(np.hstack([data.behavior, data.values]).sum(axis=1))
+    parts: dict[str, Any] = SPLITS | ({"valtest": (VAL, TEST)} if protocol == "paper" else {})
     rows = []
     for part, codes in parts.items():
         use = scored & np.isin(data.split.values, codes)

@@ -89,14 +89,15 @@ def paired_test(
     _check(scores, [*unit, "model", "r2"])
     own = scores.loc[scores["model"].isin([a, b]), :]
     wide = own.pivot_table(index=list(unit), columns="model", values="r2").reindex(columns=[a, b])
-    lost = int(wide.isna().any(axis=1).sum())
-    if lost or wide.empty or own["r2"].isna().to_numpy().any():
+    pairs = wide.to_numpy(float)
+    lost = int(np.isnan(pairs).any(axis=1).sum())
+    if lost or not pairs.size or own.loc[:, ["r2"]].isna().to_numpy().any():
         raise DataError(
-            f"{lost} of the {len(wide)} units ({', '.join(unit)}) of {a!r} and {b!r} have no "
+            f"{lost} of the {len(pairs)} units ({', '.join(unit)}) of {a!r} and {b!r} have no "
             "partner, or some scores are NaN: score both on the same ones, of the models "
             f"{', '.join(map(str, scores['model'].unique()))}."
         )
-    differences = wide[a].to_numpy() - wide[b].to_numpy()
+    differences = pairs[:, 0] - pairs[:, 1]
     by_session = pd.Series(differences, wide.index).groupby(level=0).mean().to_numpy()
     changed = differences[differences != 0]
     ranks = stats.rankdata(np.abs(changed))
@@ -105,7 +106,7 @@ def paired_test(
     return {
         "a": a,
         "b": b,
-        "n": len(wide),
+        "n": len(pairs),
         "n_sessions": len(by_session),
         "n_seeds": max(1, own["seed"].nunique()) if "seed" in own else 1,
         "difference": float(by_session.mean()),
@@ -139,12 +140,11 @@ def paired_tests(
     """
     _check(scores, [*unit, "model", "r2"])
     by = [name for name in ("readout",) if name in scores]
-    groups: list[tuple[Any, pd.DataFrame]] = [((), scores)]
-    if by:
-        groups = list(scores.groupby(by, sort=False))
+    groups: list[Any] = list(scores.groupby(by or np.zeros(len(scores)), sort=False))
     rows = [
-        dict(zip(by, labels, strict=True)) | paired_test(group, a=reference, b=model, unit=unit)
-        for labels, group in groups
+        {name: group[name].iloc[0] for name in by}
+        | paired_test(group, a=reference, b=model, unit=unit)
+        for _, group in groups
         for model in (group["model"].unique() if against is None else against)
         if model != reference
     ]

@@ -279,7 +279,7 @@ def test_score_errors_name_the_cure():
     assert set(score_predicted(predicted, session, readout="mine")["readout"]) == {"mine"}
     for bad, problem in (
         (predicted.drop_vars("split"), "coordinate 'split'"),
-        (predicted.rename(behavior_dim="axis"), "dims 'time' and 'behavior_dim'"),
+        (predicted.rename(behavior_dim="axis"), "dims 'time', 'behavior_dim'"),
         (predicted[:, :1], "The prediction is of .'vx'., the session's behavior is"),
         (predicted[:-1], "predicted_behavior is not on the session's clock"),
         (predicted.where(predicted["split"] != TEST), "'test' split"),
