@@ -86,13 +86,13 @@ def _compare_layers(study: Study, seed: int, name: str) -> pd.DataFrame:
         for label in ("Teacher", *LAYERED)
     }
     rows = [
-        (label, i, j, linear_cka(own, theirs))
+        (name, seed, label, i, j, linear_cka(own, theirs))
         for label in LAYERED
         for i, own in enumerate(outputs[label])
         for j, theirs in enumerate(outputs["Teacher"])
     ]
-    table = pd.DataFrame(rows, columns=["model", "layer", "teacher_layer", "value"])
-    return table.assign(session=name, seed=seed)
+    columns = ["session", "seed", "model", "layer", "teacher_layer", "value"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def generalization(study: Study) -> pd.DataFrame:
@@ -111,10 +111,7 @@ def generalization(study: Study) -> pd.DataFrame:
     }
     jobs = [(s, other, names) for s in study.seeds for other, names in readers.items() if names]
     if not jobs:
-        raise ConfigError(
-            f"no two sessions of cohort {study.cohort_name!r} have the same number of channels: "
-            "a model of one cannot read another"
-        )
+        raise ConfigError("no two sessions have the same number of channels: none can be paired")
     return tabulate(study, _transfer, jobs, "generalize")
 
 
@@ -249,9 +246,11 @@ def label_efficiency(study: Study, *, minutes: Sequence[float] = MINUTES) -> pd.
     Models are those of the comparison, which never saw behavior. Minutes that the shortest session
     does not have are left out; all that it has is added. Further column: ``minutes``.
     """
-    train = {run: float((study.split(run[1], run[0]) == TRAIN).sum()) for run in study.side_runs}
-    bins = {run: study.sessions[run[1]].attrs["bin_size_s"] for run in train}
-    most = min(train[run] * bins[run] / 60 for run in train)
+    sizes = [
+        (study.split(name, seed) == TRAIN).sum() * study.sessions[name].attrs["bin_size_s"]
+        for seed, name in study.side_runs
+    ]
+    most = float(min(sizes)) / 60
     shown = (*(part for part in minutes if part < most), most)
     return tabulate(study, _label, [(*run, shown) for run in study.side_runs], "label")
 

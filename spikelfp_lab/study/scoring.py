@@ -33,11 +33,8 @@ def tabulate(
 
 def references(session: xr.Dataset) -> Arrays:
     """What models are compared with: raw LFP, its band power, and counts, for the same ridges."""
-    return {
-        "Raw LFP ridge": session["lfp"],
-        "Band power ridge": band_power(session["lfp"]),
-        "Spikes ridge": session["spikes"],
-    }
+    lfp, spikes = session["lfp"], session["spikes"]
+    return {"Raw LFP ridge": lfp, "Band power ridge": band_power(lfp), "Spikes ridge": spikes}
 
 
 def latents_of(study: Study, name: str, seed: int, setting: Setting = "comparison") -> Arrays:
@@ -79,11 +76,9 @@ def reference_one(study: Study, seed: int, name: str) -> pd.DataFrame:
     lfp, student = session["lfp"], study.models(name, seed)["Distilled"]
     size = sum(weights.numel() for weights in student.parameters())
     own = {"parameters": size, "bidirectional": True, "device": study.device, "progress": False}
-    predicted = {
-        "Wiener": wiener(lfp, session, split=split),
-        "Kalman": kalman(lfp, session, split=split),
-        "GRU": gru(lfp, session, split=split, **own),
-    }
+    predicted = {"Wiener": wiener(lfp, session, split=split)}
+    predicted["Kalman"] = kalman(lfp, session, split=split)
+    predicted["GRU"] = gru(lfp, session, split=split, **own)
     if importlib.util.find_spec("PSID"):
         predicted["PSID"] = psid(lfp, session, split=split)
     tables = [

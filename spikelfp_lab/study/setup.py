@@ -59,7 +59,7 @@ class Setup:
     def __post_init__(self) -> None:
         preset_configs(self.preset, "lfp")  # or it says that there is no such preset
         if self.n_seeds < 1:
-            raise ConfigError(f"SEEDS is {self.n_seeds}; give a whole number such as 3")
+            raise ConfigError("SEEDS (n_seeds) is no whole number from 1, such as 3")
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -69,14 +69,12 @@ class Setup:
         """
         root = Path("..") if Path.cwd().name == "notebooks" else Path()
         seeds, cohort = os.environ.get("SEEDS", "1"), os.environ.get("COHORT", "simulated")
-        if not seeds.isdigit():
-            raise ConfigError(f"SEEDS is {seeds!r}; give a whole number such as 3")
         if (root / cohort).is_dir() and cohort not in HELD_OUT:
             cohort = str((root / cohort).resolve())
         return cls(
             cohort_name=cohort,
             preset=os.environ.get("PRESET", "demo"),
-            n_seeds=int(seeds),
+            n_seeds=int(seeds) if seeds.isdigit() else 0,
             runs=root / os.environ.get("SPIKELFP_RUNS", "runs"),
             full=os.environ.get("FULL", "") not in ("", "0"),
         )
@@ -127,10 +125,7 @@ class Setup:
         """Sessions that teacher and MS-LFP are pre-trained on."""
         names = [name for name in self.sessions if name not in self.held_out]
         if not names:
-            raise ConfigError(
-                f"cohort {self.cohort_name!r} has {len(self.sessions)} session(s): none is left "
-                "for pre-training. Give at least two."
-            )
+            raise ConfigError(f"cohort {self.cohort_name!r} has one session: give at least two")
         return names
 
     @property

@@ -54,8 +54,8 @@ class Study(Setup):
     def _make(self, spec: ModelSpec) -> Autoencoder:
         configs, folder = spec.configs(self), self.folder / spec.folder
         data = {name: self.session(name) for name in spec.sessions}
-        options: dict[str, Any] = {"preset": self.preset, "folder": folder}
-        options |= {"device": self.device, "progress": self.progress}
+        options: dict[str, Any] = {"preset": self.preset, "folder": folder, "device": self.device}
+        options["progress"] = self.progress
         if spec.start is None:
             modality = "lfp" if spec.role == "distill" else spec.role
             own = {"model": configs.model, "mask": configs.mask, "train": configs.train}

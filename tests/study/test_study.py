@@ -85,7 +85,7 @@ def test_the_environment_chooses(monkeypatch, tmp_path):
     assert (study.cohort_name, study.preset, study.n_seeds) == ("cao2021", "smoke", 3)
     assert study.full and study.folder.as_posix() == "runs/cao2021/smoke"
     for name, value, problem in (
-        ("SEEDS", "many", "SEEDS is 'many'"),
+        ("SEEDS", "many", "SEEDS"),
         ("PRESET", "huge", "no preset 'huge'"),
     ):
         with monkeypatch.context() as patch, pytest.raises(ConfigError, match=problem):
