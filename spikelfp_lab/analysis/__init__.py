@@ -2,8 +2,7 @@
 
 from spikelfp_lab.analysis.alignment import cca, linear_cka, procrustes, retrieval
 from spikelfp_lab.analysis.decoders import gru, kalman, psid, wiener
-from spikelfp_lab.analysis.readout import ReadOut, decode, fit_readout
-from spikelfp_lab.analysis.score import r2_by_axis, score_predicted
+from spikelfp_lab.analysis.readout import ReadOut, decode, fit_readout, r2_by_axis, score_predicted
 from spikelfp_lab.analysis.stats import (
     bootstrap_interval,
     control_false_discoveries,

@@ -20,21 +20,16 @@ class System(NamedTuple):
     observation: np.ndarray
     noise: np.ndarray
     prior: np.ndarray
-    offset: np.ndarray
-    """Mean of the observations."""
+    offset: np.ndarray  # mean of the observations
 
 
 def fit_system(states: np.ndarray, observed: np.ndarray, stretches: np.ndarray) -> System:
-    """Least squares over the bins where states are known, and over pairs of these within a stretch.
-
-    ``states`` is (time, state), NaN where unknown; ``observed`` is (time, observation), finite
-    wherever states are; ``stretches`` is (n, 2), start and stop.
+    """Least squares over the bins where states (time, state) are not NaN, and over pairs of these
+    within a stretch, start and stop (n, 2); ``observed`` is (time, observation).
     """
-    known = np.asarray(np.isfinite(states).all(axis=1))
-    inside = np.zeros(len(states), bool)
-    for start, stop in stretches:
-        inside[start : stop - 1] = True
-    before = np.flatnonzero((inside & known)[:-1] & known[1:])
+    known = np.isfinite(states.sum(axis=1))
+    before = np.concatenate([np.arange(start, stop - 1) for start, stop in stretches])
+    before = before[known[before] & known[before + 1]]
     dynamics, process = _regress(states[before], states[before + 1])
     offset = observed[known].mean(axis=0)
     observation, noise = _regress(states[known], observed[known] - offset)
@@ -47,26 +42,23 @@ def fit_system(states: np.ndarray, observed: np.ndarray, stretches: np.ndarray) 
 def filtered(system: System, observed: np.ndarray, stretches: np.ndarray) -> np.ndarray:
     """(time, state) means given the stretch so far; NaN outside the stretches."""
     weights = linalg.solve(system.noise, system.observation, assume_a="pos")  # R^-1 C
-    longest = int(np.diff(stretches, axis=1).max(initial=0))
+    longest = int(np.diff(stretches, axis=1).max(initial=1))
     steps, gains = _gains(system, system.observation.T @ weights, longest)
-    steady = len(gains) - 1
     states = np.full((len(observed), len(system.prior)), np.nan)
     for start, stop in stretches:
+        at = np.minimum(np.arange(stop - start), len(gains) - 1)  # the gains settle
         seen = (observed[start:stop] - system.offset) @ weights
-        early = min(len(seen), steady)
-        update = np.empty_like(seen)
-        update[:early] = np.einsum("tij,tj->ti", gains[:early], seen[:early])
-        update[early:] = seen[early:] @ gains[steady].T
+        update = np.einsum("tij,tj->ti", gains[at], seen)
         state = np.zeros(len(system.prior))
-        for t in range(len(seen)):
-            state = steps[min(t, steady)] @ state + update[t]
+        for t, step in enumerate(at):
+            state = steps[step] @ state + update[t]
             states[start + t] = state
     return states
 
 
 def _regress(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients (y, x) and the covariance of what is left; no intercept."""
-    # Each column in units of its own size, or a derivative would pass for noise beside an integral.
+    # Each column in units of its own size, or a derivative would pass for noise beside a position.
     size = np.sqrt((x**2).mean(axis=0))
     size = np.where(size > 0, size, 1.0)
     coefficients = np.linalg.lstsq(x / size, y, rcond=1e-10)[0].T / size
@@ -83,7 +75,7 @@ def _gains(
     """
     eye, covariance = np.eye(len(system.prior)), system.prior
     steps, gains = [], []
-    for _ in range(max(1, longest)):
+    for _ in range(longest):
         gain = np.linalg.solve(eye + covariance @ information, covariance)  # posterior covariance
         gain = (gain + gain.T) / 2
         steps.append((eye - gain @ information) @ system.dynamics)

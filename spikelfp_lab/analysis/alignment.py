@@ -1,9 +1,9 @@
 """How alike two sets of latents are: CKA, CCA, Procrustes, retrieval.
 
-All take two (time, latent) arrays or DataArrays of the same time steps and raise DataError for
-others, for fewer than three shared steps and for latents that are constant. A step where either is
-NaN is left out. Each centers both first: the mean of a model's latents is often most of their norm
-and tells nothing of the behavior. Compare latents on held-out time only.
+All take two (time, latent) arrays or DataArrays of the same time steps (else, or for fewer than
+three, or constant ones: DataError) and leave out steps where either is NaN. Each centers both: the
+mean of a model's latents is often most of their norm and tells nothing of the behavior. Compare
+latents on held-out time only.
 """
 
 from typing import NamedTuple
@@ -19,15 +19,11 @@ Latents = np.ndarray | xr.DataArray
 
 
 class Procrustes(NamedTuple):
-    """What :func:`procrustes` returns."""
-
     aligned: Latents
     distance: float
 
 
 class Retrieval(NamedTuple):
-    """What :func:`retrieval` returns."""
-
     accuracy: float
     chance: float
     n: int
@@ -69,7 +65,7 @@ def cca(a: Latents, b: Latents, *, n_components: int | None = None) -> float:
     if len(bases[0]) <= components:
         raise DataError(
             f"{len(bases[0])} time steps cannot tell {components} components apart from chance: "
-            "give more time steps or a smaller n_components."
+            "give more, or a smaller n_components."
         )
     return float(np.clip(linalg.svdvals(bases[0].T @ bases[1]), 0, 1).mean())
 
@@ -77,12 +73,9 @@ def cca(a: Latents, b: Latents, *, n_components: int | None = None) -> float:
 def procrustes(latents: Latents, target: Latents) -> Procrustes:
     """Turn, mirror, scale and shift latents onto a target of the same shape.
 
-    Returns
-    -------
-    Procrustes
-        ``aligned``: the moved latents, of the type of ``latents`` (NaN steps stay NaN), in the
-        target's units. ``distance``: residual over the target's sum of squares, 0 (the same shape)
-        to 1, as ``scipy.spatial.procrustes``.
+    Gives ``aligned``: the moved latents, of the type of ``latents`` (NaN steps stay NaN), in the
+    target's units; and ``distance``: residual over the target's sum of squares, 0 (the same shape)
+    to 1, as ``scipy.spatial.procrustes``.
 
     >>> target = np.random.default_rng(0).normal(size=(100, 2))
     >>> aligned, distance = procrustes(3 * target @ [[0, 1], [-1, 0]] + 7, target)
@@ -111,38 +104,25 @@ def retrieval(
     >>> retrieval(a, a)
     Retrieval(accuracy=1.0, chance=0.01, n=300)
     """
-    if n_candidates < 2 or spacing < 1:
-        raise ConfigError(
-            f"n_candidates is {n_candidates} and spacing {spacing}: give at least 2 and 1."
-        )
-    a, b, _ = _shared(a, b, same_width=True)
-    available = np.arange(0, len(a), spacing)
-    groups = available.size // n_candidates
-    if not groups:
+    a, b = _shared(a, b, same_width=True)[:2]
+    available = np.arange(0, len(a), max(1, spacing))
+    groups = available.size // max(1, n_candidates)
+    if n_candidates < 2 or spacing < 1 or not groups:
         raise DataError(
-            f"{len(a)} time steps give {available.size} candidates {spacing} steps apart, fewer "
-            f"than n_candidates = {n_candidates}: give more steps, or less of either."
+            f"{len(a)} time steps are not enough for n_candidates = {n_candidates} (2 or more) "
+            f"that are spacing = {spacing} (1 or more) steps apart."
         )
+    a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300) for x in (a, b))
     chosen = np.random.default_rng(seed).permutation(available)[: groups * n_candidates]
-    correct = 0
-    for group in chosen.reshape(groups, n_candidates):
-        similarity = _unit(a[group]) @ _unit(b[group]).T
-        correct += int((similarity.argmax(axis=1) == np.arange(n_candidates)).sum())
-    return Retrieval(correct / chosen.size, 1 / n_candidates, chosen.size)
-
-
-def _unit(values: np.ndarray) -> np.ndarray:
-    """Rows of length 1."""
-    length = np.linalg.norm(values, axis=1, keepdims=True)
-    return values / np.where(length > 0, length, 1.0)
+    picked = [(a[group] @ b[group].T).argmax(axis=1) for group in chosen.reshape(groups, -1)]
+    accuracy = float((np.array(picked) == np.arange(n_candidates)).mean())
+    return Retrieval(accuracy, 1 / n_candidates, chosen.size)
 
 
 def _values(latents: Latents) -> np.ndarray:
     """(time, latent) float64."""
-    if isinstance(latents, xr.DataArray):
-        if latents.ndim != 2 or "time" not in latents.dims:
-            raise DataError(f"Latents need the dims 'time' and one other, not {latents.dims}.")
-        latents = latents.transpose("time", ...).values
+    if isinstance(latents, xr.DataArray) and "time" in latents.dims:
+        latents = latents.transpose("time", ...)
     values = np.asarray(latents, dtype=np.float64)
     if values.ndim != 2:
         raise DataError(f"Latents need the shape (time, latent), not {values.shape}.")
@@ -154,29 +134,21 @@ def _shared(
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """Both over the time steps where neither is NaN, centered, and the two means."""
     both = [_values(a), _values(b)]
-    same = len(both[0]) == len(both[1])
     times = [x["time"] for x in (a, b) if isinstance(x, xr.DataArray) and "time" in x.coords]
+    same = len(both[0]) == len(both[1])
     if same and len(times) == 2 and len(both[0]) > 1:
-        step = float(np.median(np.diff(times[0])))
-        same = same_clock(times[0], times[1], bin_size_s=step)
-    if not same:
+        same = same_clock(*times, bin_size_s=float(np.median(np.diff(times[0]))))
+    if not same or (same_width and both[0].shape != both[1].shape):
         raise DataError(
-            f"The two are not of the same time steps ({len(both[0])} and {len(both[1])}): encode "
-            "the same session with both models, or select the shared times first."
+            f"Latents of shapes {both[0].shape} and {both[1].shape} need the same time steps (of "
+            "the same session) and, but for linear_cka and cca, to be as many (PCA)."
         )
-    if same_width and both[0].shape[1] != both[1].shape[1]:
-        raise DataError(
-            f"{both[0].shape[1]} and {both[1].shape[1]} latents cannot be compared one to one: "
-            "use linear_cka or cca, or bring both to the same number (PCA)."
-        )
-    keep = np.isfinite(both[0]).all(axis=1) & np.isfinite(both[1]).all(axis=1)
+    keep = np.isfinite(np.hstack(both)).all(axis=1)
     if keep.sum() < 3:
-        raise DataError(
-            f"Only {keep.sum()} time steps have no NaN in either: give latents that overlap."
-        )
+        raise DataError(f"Only {keep.sum()} time steps have no NaN in either: give others.")
     means = both[0][keep].mean(axis=0), both[1][keep].mean(axis=0)
     centered = both[0][keep] - means[0], both[1][keep] - means[1]
-    for name, values, mean in zip(("first", "second"), centered, means, strict=True):
+    for values, mean in zip(centered, means, strict=True):
         if np.abs(values).max() <= 1e-12 * max(np.abs(mean).max(), 1e-300):
-            raise DataError(f"The {name} latents are constant over time: nothing to compare.")
+            raise DataError("Latents that are constant over time have nothing to compare.")
     return *centered, means

@@ -4,21 +4,26 @@
 the folders that their verbs name; with ``CORE=1`` what notebooks 01 to 06 need.
 """
 
-from spikelfp_lab.study.alignment import alignment, layers
-from spikelfp_lab.study.generalization import generalization, published_generalization
 from spikelfp_lab.study.parallel import in_parallel
-from spikelfp_lab.study.practical import (
+from spikelfp_lab.study.questions import (
     ablation_scores,
+    alignment,
     channel_loss,
     cost,
+    fraction_of_bound,
+    generalization,
     label_efficiency,
+    layers,
+    linear_bound,
+    published_generalization,
+    recovery,
     silence,
+    true_latents,
 )
 from spikelfp_lab.study.scoring import latents_of, references, scores_of
 from spikelfp_lab.study.setup import Setup
 from spikelfp_lab.study.specs import ModelSpec, ablations, model_specs
 from spikelfp_lab.study.study import Study
-from spikelfp_lab.study.truth import fraction_of_bound, linear_bound, recovery, true_latents
 
 __all__ = [
     "ModelSpec",

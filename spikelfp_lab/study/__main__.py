@@ -6,4 +6,5 @@ from spikelfp_lab.study import Study
 
 if __name__ == "__main__":
     core = os.environ.get("CORE", "") not in ("", "0")
-    Study.from_environment().train(*(["comparison"] if core else []))
+    study = Study.from_environment()
+    study.train("comparison") if core else study.train()

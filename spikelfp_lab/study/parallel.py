@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -21,68 +22,57 @@ from spikelfp_lab.models.device import pick_device
 if TYPE_CHECKING:
     from spikelfp_lab.study.study import Study
 
-_pools: dict[str, Any] = {}  # the worker processes of the last call, and of which study
-_worker: dict[str, Any] = {}  # of a worker process: its study, which keeps sessions and models
+_kept: dict[str, Any] = {}  # the pool of the last call and its study; in a worker its study
 
 
 def in_parallel(
     study: Study, work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, desc: str, unit: str
 ) -> list[Any]:
-    """``work(study, *job)`` for every job, in the order in which they end, with a progress bar.
+    """``work(study, *job)`` for every job, with a progress bar.
 
     On a CPU one job a core (``LOKY_MAX_CPU_COUNT`` limits how many), one thread each; on a GPU,
     and where there is one core or job, they take turns in this process.
     """
-    on_gpu = pick_device(study.device).type == "cuda"
-    workers = 1 if on_gpu else min(cpu_count(), len(jobs))
-    with tqdm(total=len(jobs), desc=desc, unit=unit, disable=not study.progress) as bar:
-        if workers <= 1:
-            done = []
-            for job in jobs:
-                done.append(work(study, *job))
-                bar.update()
-            return done
+    workers = min(cpu_count(), len(jobs))
+    if workers <= 1 or pick_device(study.device).type == "cuda":
+        results = (work(study, *job) for job in jobs)
+    else:
         pool = _pool(replace(study, progress=False, _loaded={}), workers)
-        futures = [pool.submit(_call, work, job) for job in jobs]
-        done = []
-        try:
-            for future in as_completed(futures):
-                done.append(future.result())
-                bar.update()
-        except BaseException:
-            close_pool()
-            raise
-    return done
+        results = pool.map(_call, repeat(work), jobs)
+    options = {"total": len(jobs), "desc": desc, "unit": unit, "disable": not study.progress}
+    try:
+        return list(tqdm(results, **options))
+    except BaseException:
+        close_pool()
+        raise
 
 
 def _pool(study: Study, workers: int) -> Executor:
-    """Worker processes that keep the study between calls."""
-    if _pools.get("of") != (study, workers):
+    """Worker processes that keep the study, its sessions and models between calls."""
+    if _kept.get("of") != (study, workers):
         close_pool()
-        context = get_context("spawn")
-        pool = ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_begin, initargs=(study,)
-        )
-        _pools.update(of=(study, workers), pool=pool)
-    return _pools["pool"]
+        spawn = get_context("spawn")
+        pool = ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=(study,))
+        _kept.update(of=(study, workers), pool=pool)
+    return _kept["pool"]
 
 
 def close_pool() -> None:
     """End the worker processes; what they have not begun is cancelled."""
-    if _pools:
-        _pools["pool"].shutdown(wait=True, cancel_futures=True)
-        _pools.clear()
+    if _kept:
+        _kept["pool"].shutdown(wait=True, cancel_futures=True)
+        _kept.clear()
 
 
 def _begin(study: Study) -> None:
     """The start of a worker: one thread, and an end with its parent, however that ends."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # without a traceback of its own
     torch.set_num_threads(1)
-    _worker.update(study=study, limits=threadpool_limits(1))
+    _kept.update(study=study, limits=threadpool_limits(1))
     parent = parent_process()
     assert parent is not None
     Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _call(work: Callable[..., Any], job: tuple[Any, ...]) -> Any:
-    return work(_worker["study"], *job)
+    return work(_kept["study"], *job)

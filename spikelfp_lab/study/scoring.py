@@ -3,105 +3,87 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import xarray as xr
 
 from spikelfp_lab.analysis import decode, gru, kalman, psid, score_predicted, wiener
-from spikelfp_lab.models import encode
 from spikelfp_lab.signal import band_power
+from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.specs import Setting
 
 if TYPE_CHECKING:
     from spikelfp_lab.study.study import Study
 
+Arrays = dict[str, xr.DataArray]
 COLUMNS = ["session", "seed", "model", "readout", "split", "axis", "r2"]
 
 
-def references(session: xr.Dataset) -> dict[str, xr.DataArray]:
+def tabulate(
+    study: Study, work: Callable[..., pd.DataFrame], jobs: Sequence[tuple], desc: str
+) -> pd.DataFrame:
+    """The tables of all jobs as one tidy table."""
+    table = pd.concat(in_parallel(study, work, jobs, desc=desc, unit="session"), ignore_index=True)
+    table = table.sort_values(["seed", "session"], kind="stable", ignore_index=True)
+    first = [name for name in COLUMNS if name in table]
+    return table.loc[:, [*first, *table.columns.difference(first, sort=False)]]
+
+
+def references(session: xr.Dataset) -> Arrays:
     """What models are compared with: raw LFP, its band power, and counts, for the same ridges."""
-    return {
-        "Raw LFP ridge": session["lfp"],
-        "Band power ridge": band_power(session["lfp"]),
-        "Spikes ridge": session["spikes"],
-    }
+    lfp, spikes = session["lfp"], session["spikes"]
+    return {"Raw LFP ridge": lfp, "Band power ridge": band_power(lfp), "Spikes ridge": spikes}
 
 
-def latents_of(
-    study: Study, name: str, seed: int, setting: Setting = "comparison"
-) -> dict[str, xr.DataArray]:
+def latents_of(study: Study, name: str, seed: int, setting: Setting = "comparison") -> Arrays:
     """Label -> latents of every model of a held-out session.
 
     SS-MM reads both modalities; "SS-MM (LFP only)" is the same model without the spikes.
     """
-    session = study.sessions[name]
-    latents = {}
+    session, latents = study.sessions[name], {}
     for label, model in study.models(name, seed, setting).items():
-        latents[label] = encode(model, session, device=study.device, progress=False)
+        latents[label] = study.encode(model, session)
         if model.modality == "both":
-            lfp = session.drop_vars(["spikes"])
-            latents[f"{label} (LFP only)"] = encode(model, lfp, device=study.device, progress=False)
+            latents[f"{label} (LFP only)"] = study.encode(model, session.drop_vars(["spikes"]))
     return latents
 
 
 def scores_of(
-    study: Study,
-    seed: int,
-    name: str,
-    inputs: Mapping[str, xr.DataArray],
-    *,
-    session: xr.Dataset | None = None,
+    study: Study, seed: int, name: str, inputs: Arrays, *, session: xr.Dataset | None = None
 ) -> pd.DataFrame:
     """Tidy scores of named (time, feature) arrays; of ``session`` in place of the study's."""
-    split = study.split(name, seed)
     session = study.sessions[name] if session is None else session
-    tables = [
-        decode(values, session, split=split, protocol=study.protocol).assign(model=label)
-        for label, values in inputs.items()
-    ]
+    options = {"split": study.split(name, seed), "protocol": study.protocol}
+    tables = [decode(v, session, **options).assign(model=label) for label, v in inputs.items()]
     return pd.concat(tables, ignore_index=True).assign(session=name, seed=seed)
 
 
 def score_one(study: Study, seed: int, name: str, setting: Setting) -> pd.DataFrame:
-    """One job of ``Study.scores``: all models of a held-out session, and the ridges."""
+    """All models of a held-out session, and the ridges, which are the same in either setting."""
     inputs = latents_of(study, name, seed, setting)
-    if setting != "supervised":  # ridges are the same in either setting
-        inputs |= references(study.sessions[name])
-    return scores_of(study, seed, name, inputs)
+    ridges = {} if setting == "supervised" else references(study.sessions[name])
+    return scores_of(study, seed, name, inputs | ridges)
 
 
 def reference_one(study: Study, seed: int, name: str) -> pd.DataFrame:
-    """One job of ``Study.reference_scores``: decoders of the LFP, fitted to the behavior.
+    """Decoders of the LFP, fitted to the behavior; the GRU is as large as the student.
 
-    Each is a read-out itself: its rows are the same for both read-outs. The GRU is as large as
-    the student.
+    Each is a read-out itself: its rows are the same for both read-outs.
     """
     session, split = study.sessions[name], study.split(name, seed)
     lfp, student = session["lfp"], study.models(name, seed)["Distilled"]
     size = sum(weights.numel() for weights in student.parameters())
     own = {"parameters": size, "bidirectional": True, "device": study.device, "progress": False}
-    predicted = {
-        "Wiener": wiener(lfp, session, split=split),
-        "Kalman": kalman(lfp, session, split=split),
-        "GRU": gru(lfp, session, split=split, **own),
-    }
+    predicted = {"Wiener": wiener(lfp, session, split=split)}
+    predicted["Kalman"] = kalman(lfp, session, split=split)
+    predicted["GRU"] = gru(lfp, session, split=split, **own)
     if importlib.util.find_spec("PSID"):
         predicted["PSID"] = psid(lfp, session, split=split)
     tables = [
-        score_predicted(values, session, readout=readout, protocol=study.protocol).assign(
-            session=name, seed=seed, model=label
-        )
-        for label, values in predicted.items()
+        score_predicted(values, session, readout=readout, protocol=study.protocol).assign(model=m)
+        for m, values in predicted.items()
         for readout in ("one_frame", "lagged")
     ]
-    return pd.concat(tables, ignore_index=True)
-
-
-def tidy(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Tables of jobs, in whatever order they ended, as one."""
-    table = pd.concat(tables, ignore_index=True)
-    table = table.sort_values(["seed", "session"], kind="stable", ignore_index=True)
-    first = [name for name in COLUMNS if name in table]
-    return table.loc[:, [*first, *table.columns.difference(first, sort=False)]]
+    return pd.concat(tables, ignore_index=True).assign(session=name, seed=seed)

@@ -11,13 +11,19 @@ from typing import Any, Self
 import xarray as xr
 
 from spikelfp_lab import __version__
-from spikelfp_lab.cohorts import open_cohort
+from spikelfp_lab.cohorts import flint, makin, open_cohort, simulated
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io.prepare import cached_session
-from spikelfp_lab.presets import PRESETS, Preset, Role
+from spikelfp_lab.presets import PRESETS, Preset, Role, preset_configs
 from spikelfp_lab.sessions import as_dataset, cohort_from_sessions, iterate_sessions, split_session
 
-COHORTS = ("simulated", "cao2021", "makin", "flint")
+# Sessions that no pre-training sees: of the real cohorts those of the paper.
+HELD_OUT = {
+    "simulated": ("I/s05", "I/s06", "I/s07"),
+    "cao2021": ("ratA/s1", "mouse2/s2"),
+    "makin": tuple(name.replace("_", "/", 1) for name in makin.HELD_OUT),
+    "flint": tuple(f"C/{name}" for name in flint.HELD_OUT),
+}
 # Of the behavior term in the supervised setting; the paper does not give its own.
 BEHAVIOR_WEIGHT = 1.0
 # Training on cao2021: bins of 100 ms and trials of 25 bins need short windows, and many a batch.
@@ -30,24 +36,6 @@ _CAO2021 = {
 _RECORDINGS = ("rat_a", "mouse1_s1", "mouse2_s1", "mouse2_s2")
 
 
-def held_out_of(cohort: str) -> tuple[str, ...]:
-    """Sessions of a named cohort that no pre-training sees; none are named for a folder.
-
-    >>> held_out_of("simulated")
-    ('I/s05', 'I/s06', 'I/s07')
-    """
-    if cohort == "makin":  # those of the paper
-        from spikelfp_lab.cohorts import makin
-
-        return tuple(name.replace("_", "/", 1) for name in makin.HELD_OUT)
-    if cohort == "flint":
-        from spikelfp_lab.cohorts import flint
-
-        return tuple(f"C/{name}" for name in flint.HELD_OUT)
-    chosen = {"simulated": ("I/s05", "I/s06", "I/s07"), "cao2021": ("ratA/s1", "mouse2/s2")}
-    return chosen.get(cohort, ())
-
-
 @dataclass(frozen=True)
 class Setup:
     """A cohort, a preset and the folders for models and figures: what the notebooks share.
@@ -56,40 +44,22 @@ class Setup:
     those of several sessions directly (``teacher``, ``ms_lfp``), those of one session in a folder
     of its name (``I/s05/teacher``, ``I/s05/ms_lfp``, ``I/s05/ss_lfp``, ``I/s05/distilled``).
 
-    Attributes
-    ----------
-    cohort_name : str
-        "simulated", "cao2021", "makin", "flint", or a folder of sessions.
-    preset : str
-        "smoke", "demo" or "paper".
-    n_seeds : int
-        Seeds 0 ... n_seeds - 1. A seed fixes weights, batches and the split.
-    runs : Path
-        Folder of trained models.
-    device : str
-    progress : bool
-    full : bool
-        Side questions on all held-out sessions and seeds, with more values; else on the first.
-
-    Examples
-    --------
     >>> Setup(preset="smoke").folder.as_posix()
     'runs/simulated/smoke'
     """
 
-    cohort_name: str = "simulated"
-    preset: str = "demo"
-    n_seeds: int = 1
-    runs: Path = Path("runs")
+    cohort_name: str = "simulated"  # or "cao2021", "makin", "flint", or a folder of sessions
+    preset: str = "demo"  # or "smoke", "paper"
+    n_seeds: int = 1  # seeds 0 ... n_seeds - 1; a seed fixes weights, batches and the split
+    runs: Path = Path("runs")  # of trained models
     device: str = "auto"
     progress: bool = True
-    full: bool = False
+    full: bool = False  # side questions on all held-out sessions and seeds, with more values
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ConfigError(f"there is no preset {self.preset!r}; choose one of {list(PRESETS)}")
+        preset_configs(self.preset, "lfp")  # or it says that there is no such preset
         if self.n_seeds < 1:
-            raise ConfigError(f"SEEDS is {self.n_seeds}; at least one is needed")
+            raise ConfigError("SEEDS (n_seeds) is no whole number from 1, such as 3")
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -98,16 +68,13 @@ class Setup:
         Relative folders start at the repository's root, also for notebooks in ``notebooks/``.
         """
         root = Path("..") if Path.cwd().name == "notebooks" else Path()
-        seeds = os.environ.get("SEEDS", "1")
-        if not seeds.isdigit():
-            raise ConfigError(f"SEEDS is {seeds!r}; give a whole number such as 3")
-        cohort = os.environ.get("COHORT", "simulated")
-        if (root / cohort).is_dir() and cohort not in COHORTS:
+        seeds, cohort = os.environ.get("SEEDS", "1"), os.environ.get("COHORT", "simulated")
+        if (root / cohort).is_dir() and cohort not in HELD_OUT:
             cohort = str((root / cohort).resolve())
         return cls(
             cohort_name=cohort,
             preset=os.environ.get("PRESET", "demo"),
-            n_seeds=int(seeds),
+            n_seeds=int(seeds) if seeds.isdigit() else 0,
             runs=root / os.environ.get("SPIKELFP_RUNS", "runs"),
             full=os.environ.get("FULL", "") not in ("", "0"),
         )
@@ -138,8 +105,6 @@ class Setup:
 
     def _simulated(self, name: str, seconds: float) -> xr.Dataset:
         """A session of the simulated cohort, kept under the version that made it."""
-        from spikelfp_lab.cohorts import simulated
-
         subject, number = name.split("/s")
         make = partial(simulated.session, int(number), subject=subject, duration_s=seconds)
         return cached_session(self.folder / "sessions" / __version__ / f"{name}.zarr", make)
@@ -152,7 +117,7 @@ class Setup:
     @cached_property
     def held_out(self) -> list[str]:
         """Sessions that no pre-training sees; the last third of a cohort that names none."""
-        known = [name for name in held_out_of(self.cohort_name) if name in self.sessions]
+        known = [n for n in HELD_OUT.get(self.cohort_name, ()) if n in self.sessions]
         return known or list(self.sessions)[-max(1, round(len(self.sessions) / 3)) :]
 
     @cached_property
@@ -160,11 +125,18 @@ class Setup:
         """Sessions that teacher and MS-LFP are pre-trained on."""
         names = [name for name in self.sessions if name not in self.held_out]
         if not names:
-            raise ConfigError(
-                f"cohort {self.cohort_name!r} has {len(self.sessions)} session(s): none is left "
-                "for pre-training. Give at least two."
-            )
+            raise ConfigError(f"cohort {self.cohort_name!r} has one session: give at least two")
         return names
+
+    @property
+    def runs_of_all(self) -> list[tuple[int, str]]:
+        """(seed, held-out session) of the comparison."""
+        return [(seed, name) for seed in self.seeds for name in self.held_out]
+
+    @property
+    def side_runs(self) -> list[tuple[int, str]]:
+        """(seed, held-out session) of side questions: all of a full setup, else the first."""
+        return self.runs_of_all if self.full else self.runs_of_all[:1]
 
     def having(self, *variables: str) -> list[str]:
         """Pre-training sessions with these variables: teachers need no LFP."""
@@ -182,15 +154,13 @@ class Setup:
             changes |= _CAO2021[self.preset]
         if supervised:
             preset = replace(preset, mask=replace(preset.mask, behavior=BEHAVIOR_WEIGHT))
-            if role in ("lfp", "both"):
-                student = PRESETS[self.preset]["distill"].train
-                same = ("drop_inputs", "noise", "patience")
-                changes |= {name: getattr(student, name) for name in same}
-        return replace(
-            preset,
-            train=replace(preset.train, **changes),
-            finetune=replace(preset.finetune, **changes),
-        )
+        if supervised and role in ("lfp", "both"):
+            student = PRESETS[self.preset]["distill"].train
+            changes |= {
+                name: getattr(student, name) for name in ("drop_inputs", "noise", "patience")
+            }
+        train, finetune = (replace(each, **changes) for each in (preset.train, preset.finetune))
+        return replace(preset, train=train, finetune=finetune)
 
     @property
     def protocol(self) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -10,72 +9,47 @@ from spikelfp_lab.presets import Preset, Role
 from spikelfp_lab.study.setup import Setup
 
 Verb = Literal["pretrain", "finetune", "distill"]
-Setting = Literal["comparison", "unsupervised", "supervised"]
+Setting = Literal["comparison", "unsupervised", "supervised", "ablations"]
 Control = Literal["", "untrained", "shuffled", "random", "other subject"]
 OTHER = "C/s01"  # simulated, of another subject
 VERBS: tuple[Verb, ...] = ("pretrain", "finetune", "distill")
+_MULTI = {"spikes": "teacher", "lfp": "ms_lfp"}
+_SINGLE = {"spikes": "ss_teacher", "lfp": "ss_lfp", "both": "ss_mm"}
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """How one model of a study is made.
+    """How one model of a study is made."""
 
-    Attributes
-    ----------
-    folder : str
-        Where it is kept, below ``Setup.folder``; no two models share one.
-    verb : {"pretrain", "finetune", "distill"}
-    role : {"spikes", "lfp", "both", "distill"}
-        Whose configs of the preset it is trained with.
-    sessions : tuple of str
-        Which it is trained on.
-    seed : int
-    start : ModelSpec, optional
-        What is fine-tuned, or the teacher of the student's own session (the last one).
-    pretrained : ModelSpec, optional
-        The teacher of a student's other sessions.
-    control : {"", "untrained", "shuffled", "random", "other subject"}
-        No training at all, or what is wrong with the teacher.
-    supervised : bool
-        Behavior is learned too.
-    minutes : float, optional
-        Minutes of LFP, from the start of the training time, that a student sees.
-    changes : dict
-        Fields of the preset's "model", "train" and "distill" configs that are replaced.
-    """
-
-    folder: str
+    folder: str  # where it is kept, below Setup.folder; no two models share one
     verb: Verb
-    role: Role
+    role: Role  # whose configs of the preset it is trained with
     sessions: tuple[str, ...]
     seed: int = 0
-    start: ModelSpec | None = None
-    pretrained: ModelSpec | None = None
-    control: Control = ""
-    supervised: bool = False
-    minutes: float | None = None
-    changes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    start: ModelSpec | None = None  # what is fine-tuned, or the teacher of the (last) session
+    pretrained: ModelSpec | None = None  # the teacher of a student's other sessions
+    control: Control = ""  # no training at all, or what is wrong with the teacher
+    supervised: bool = False  # behavior is learned too
+    minutes: float | None = None  # of LFP, the first of its training time, that a student sees
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # part -> fields of configs
 
     @property
     def needs(self) -> list[ModelSpec]:
-        """The models that must be trained before this one."""
-        return [need for need in (self.start, self.pretrained) if need is not None]
+        """All models that must be trained before this one."""
+        own = [need for need in (self.start, self.pretrained) if need is not None]
+        return [each for need in own for each in (*need.needs, need)]
 
     def configs(self, setup: Setup) -> Preset:
         """The configs it is trained with."""
         configs = setup.configs(self.role, self.seed, supervised=self.supervised)
         changes = self.changes
         if self.control == "untrained":
-            changes = {
-                "model": {"predictor_layers": 1},
-                "train": {"steps": 1, "lr": 0.0, "val_every": 1},
-            }
+            still = {"steps": 1, "lr": 0.0, "val_every": 1}
+            changes = {"model": {"predictor_layers": 1}, "train": still}
         if self.role == "distill" and self.supervised:
             changes = changes | {"distill": {"target": "behavior"}}
-        return replace(
-            configs,
-            **{part: replace(getattr(configs, part), **own) for part, own in changes.items()},
-        )
+        parts = {part: replace(getattr(configs, part), **own) for part, own in changes.items()}
+        return replace(configs, **parts)
 
     def work(self, setup: Setup) -> float:
         """Seconds of recording that training goes through at most: longer ones start first."""
@@ -90,153 +64,82 @@ def pretrained(setup: Setup, role: Role, seed: int) -> ModelSpec:
     return ModelSpec(f"seed{seed}/{_MULTI[role]}", "pretrain", role, names, seed)
 
 
-_MULTI = {"spikes": "teacher", "lfp": "ms_lfp"}
-_SINGLE = {"spikes": "ss_teacher", "lfp": "ss_lfp", "both": "ss_mm"}
-
-
 def single(
     setup: Setup, role: Role, name: str, seed: int, *, supervised: bool = False
 ) -> ModelSpec:
     """A model of one session alone; one of spikes takes half the steps of several sessions."""
-    steps = setup.configs(role).train.steps
-    changes = {"train": {"steps": round(0.5 * steps)}} if role == "spikes" else {}
-    folder = _place(name, seed, _SINGLE[role], supervised)
-    return ModelSpec(
-        folder, "pretrain", role, (name,), seed, supervised=supervised, changes=changes
-    )
+    steps = {"train": {"steps": round(0.5 * setup.configs(role).train.steps)}}
+    own: dict[str, Any] = {"supervised": supervised, "changes": steps if role == "spikes" else {}}
+    folder = _folder(name, seed, _SINGLE[role], supervised)
+    return ModelSpec(folder, "pretrain", role, (name,), seed, **own)
 
 
 def tuned(setup: Setup, role: Role, name: str, seed: int, *, supervised: bool = False) -> ModelSpec:
     """The teacher or MS-LFP, fine-tuned on a session."""
-    folder = _place(name, seed, _MULTI[role], supervised)
-    start = pretrained(setup, role, seed)
+    folder, start = _folder(name, seed, _MULTI[role], supervised), pretrained(setup, role, seed)
     return ModelSpec(folder, "finetune", role, (name,), seed, start, supervised=supervised)
 
 
 def untrained(name: str, seed: int, role: Role = "distill") -> ModelSpec:
     """Control: random weights; a student's, or with role "spikes" a teacher's."""
-    folder = _place(name, seed, "untrained" if role == "distill" else "random_teacher")
+    folder = _folder(name, seed, "untrained" if role == "distill" else "random_teacher")
     return ModelSpec(folder, "pretrain", role, (name,), seed, control="untrained")
 
 
-def student(
-    setup: Setup,
-    name: str,
-    seed: int,
-    label: str = "distilled",
-    *,
-    teacher: ModelSpec | None = None,
-    multi_session: bool = False,
-    supervised: bool = False,
-    control: Control = "",
-    minutes: float | None = None,
-    **changes: dict[str, Any],
-) -> ModelSpec:
-    """A student of the fine-tuned teacher, or of ``teacher``.
-
-    With ``multi_session`` on the pre-training sessions too, which are read by the teacher that
-    was trained on them: the pre-trained one.
-    """
-    others = tuple(setup.having("spikes", "lfp")) if multi_session else ()
-    return ModelSpec(
-        _place(name, seed, label, supervised),
-        "distill",
-        "distill",
-        (*others, name),
-        seed,
-        start=teacher or tuned(setup, "spikes", name, seed, supervised=supervised),
-        pretrained=pretrained(setup, "spikes", seed) if multi_session else None,
-        control=control,
-        supervised=supervised,
-        minutes=minutes,
-        changes=changes,
-    )
+def student(setup: Setup, name: str, seed: int, label: str = "distilled", **own: Any) -> ModelSpec:
+    """A student of the fine-tuned teacher, unless ``own`` fields of the spec say otherwise."""
+    supervised = own.get("supervised", False)
+    folder = _folder(name, seed, label, supervised)
+    start = tuned(setup, "spikes", name, seed, supervised=supervised)
+    fields = {"sessions": (name,), "start": start} | own
+    return ModelSpec(folder, "distill", "distill", seed=seed, **fields)
 
 
-def _place(name: str, seed: int, label: str, supervised: bool = False) -> str:
+def _folder(name: str, seed: int, label: str, supervised: bool = False) -> str:
     return f"seed{seed}/{name}/{'supervised/' if supervised else ''}{label}"
-
-
-def other_subject(setup: Setup, name: str) -> str | None:
-    """A session with spikes of another subject; a simulated one for the simulated cohort."""
-    if setup.cohort_name == "simulated":
-        return OTHER
-    subject = name.split("/")[0]
-    return next((n for n in setup.having("spikes") if n.split("/")[0] != subject), None)
 
 
 def model_specs(setup: Setup, setting: Setting, name: str, seed: int = 0) -> dict[str, ModelSpec]:
     """Label -> spec of the models of a setting for one held-out session.
 
-    Further models of the unsupervised setting, and all of the supervised one, are side questions:
-    of ``Setup.side_runs`` only.
+    Further models of the unsupervised setting, and all of the supervised one and of the ablations,
+    are side questions: of ``Setup.side_runs`` only.
     """
-    if setting == "supervised":
-        return _supervised(setup, name, seed)
+    if setting == "ablations":
+        asked = ablations(setup, name, seed).items()
+        return {f"{q}: {v}": spec for q, variants in asked for v, spec in variants.items()}
+    supervised = setting == "supervised"
+    at: dict[str, Any] = {"name": name, "seed": seed, "supervised": supervised}
+    mixed = {"SS-MM": single(setup, "both", **at)}
     compared = {
-        "SS-LFP": single(setup, "lfp", name, seed),
-        "MS-LFP": tuned(setup, "lfp", name, seed),
-        "Distilled": student(setup, name, seed),
-        "Teacher": tuned(setup, "spikes", name, seed),
-        "Untrained": untrained(name, seed),
-        "Shuffled teacher": student(setup, name, seed, "shuffled_teacher", control="shuffled"),
+        "SS-LFP": single(setup, "lfp", **at),
+        "MS-LFP": tuned(setup, "lfp", **at),
+        "Distilled": student(setup, **at),
+        "Teacher": tuned(setup, "spikes", **at),
+        **(mixed if supervised else {"Untrained": untrained(name, seed)}),
+        "Shuffled teacher": student(setup, label="shuffled_teacher", control="shuffled", **at),
     }
-    if setting == "unsupervised" and (seed, name) in side_runs(setup):
-        compared |= _further(setup, name, seed)
-    return compared
-
-
-def _further(setup: Setup, name: str, seed: int) -> dict[str, ModelSpec]:
-    """What only the unsupervised setting has."""
-    models = {
-        "SS-MM": single(setup, "both", name, seed),
-        "SS-Teacher": single(setup, "spikes", name, seed),
-        "MS-Distilled": student(setup, name, seed, "ms_distilled", multi_session=True),
-        "MS-Distilled, centered": student(
-            setup,
-            name,
-            seed,
-            "ms_distilled_centered",
-            multi_session=True,
-            distill={"center": "mean"},
-        ),
+    if setting != "unsupervised" or (seed, name) not in setup.side_runs:
+        return compared
+    teacher, random = pretrained(setup, "spikes", seed), untrained(name, seed, "spikes")
+    # several sessions, each read by the teacher that was trained on it
+    several = at | {"sessions": (*setup.having("spikes", "lfp"), name), "pretrained": teacher}
+    centered = {"label": "ms_distilled_centered", "changes": {"distill": {"center": "mean"}}}
+    compared |= mixed | {
+        "SS-Teacher": single(setup, "spikes", **at),
+        "MS-Distilled": student(setup, label="ms_distilled", **several),
+        "MS-Distilled, centered": student(setup, **centered, **several),
         "Random teacher": student(
-            setup, name, seed, "of_random_teacher", control="random",
-            teacher=untrained(name, seed, "spikes"),
-        ),
-    }  # fmt: skip
-    if other := other_subject(setup, name):
-        known = other in setup.pretraining
-        teacher = (
-            pretrained(setup, "spikes", seed) if known else tuned(setup, "spikes", other, seed)
-        )
-        models["Other subject's teacher"] = student(
-            setup, name, seed, "of_other_subject", control="other subject", teacher=teacher
-        )
-    return models
-
-
-def _supervised(setup: Setup, name: str, seed: int) -> dict[str, ModelSpec]:
-    return {
-        "SS-LFP": single(setup, "lfp", name, seed, supervised=True),
-        "MS-LFP": tuned(setup, "lfp", name, seed, supervised=True),
-        "SS-MM": single(setup, "both", name, seed, supervised=True),
-        "Teacher": tuned(setup, "spikes", name, seed, supervised=True),
-        "Distilled": student(setup, name, seed, supervised=True),
-        "Shuffled teacher": student(
-            setup, name, seed, "shuffled_teacher", supervised=True, control="shuffled"
+            setup, label="of_random_teacher", control="random", start=random, **at
         ),
     }
-
-
-def runs(setup: Setup) -> list[tuple[int, str]]:
-    """(seed, held-out session) of the comparison."""
-    return [(seed, name) for seed in setup.seeds for name in setup.held_out]
-
-
-def side_runs(setup: Setup) -> list[tuple[int, str]]:
-    """(seed, held-out session) of side questions: all of a full setup, else the first."""
-    return runs(setup) if setup.full else runs(setup)[:1]
+    subjects = {each.split("/")[0] for each in setup.having("spikes")}
+    if setup.cohort_name == "simulated":
+        teacher = tuned(setup, "spikes", OTHER, seed)
+    elif subjects <= {name.split("/")[0]}:
+        return compared
+    other = {"label": "of_other_subject", "control": "other subject", "start": teacher}
+    return compared | {"Other subject's teacher": student(setup, **other, **at)}
 
 
 def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSpec]]:
@@ -244,56 +147,49 @@ def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSp
     own = student(setup, name, seed)
     layers, full = own.configs(setup).model.layers, setup.full
 
-    def some(values: Iterable[Any], more: Iterable[Any]) -> list[Any]:
-        return sorted({*values, *(more if full else ())})
+    def some(values: set, more: set) -> list[Any]:
+        return sorted(values | more if full else values)
 
-    alone = single(setup, "spikes", name, seed)
+    def changed(part: str = "distill", **fields: Any) -> dict[str, Any]:
+        return {"changes": {part: fields}}
+
+    # question -> variant -> fields of the spec: none in the study's own student
     asked: dict[str, dict[str, dict[str, Any]]] = {
         "Loss terms": {
             "both": {},
-            "alignment": {"distill": {"task_weight": 0.0}},
-            "reconstruction": {"distill": {"alignment_weight": 0.0}},
+            "alignment": changed(task_weight=0.0),
+            "reconstruction": changed(alignment_weight=0.0),
         },
         "Weight of alignment": {
-            f"{w:g}": {} if w == 5 else {"distill": {"alignment_weight": w}}
-            for w in some((1.0, 5.0, 25.0), (0.2,))
+            f"{w:g}": {} if w == 5 else changed(alignment_weight=w)
+            for w in some({1.0, 5.0, 25.0}, {0.2})
         },
-        "Teacher's latents": {
-            "as they are": {},
-            "centered": {"distill": {"center": "mean"}},
-            **({"scaled": {"distill": {"center": "scale"}}} if full else {}),
+        "Teacher's latents": {"as they are": {}, "centered": changed(center="mean")}
+        | ({"scaled": changed(center="scale")} if full else {}),
+        "Layers aligned": {"last": {}, "all": changed(layers="all")},
+        "Teacher": {"frozen": {}, "trained": changed(frozen=False)},
+        "Time steps masked": {"none": {}}
+        | {f"{r:.0%}": changed(mask_ratio=r) for r in some({0.6}, {0.3})},
+        "Input noised": {"yes": {}, "no": changed("train", drop_inputs=0.0, noise=0.0)},
+        "Teacher's sessions": {
+            "this alone": {"start": single(setup, "spikes", name, seed)},
+            "several": {},
         },
-        "Layers aligned": {"last": {}, "all": {"distill": {"layers": "all"}}},
-        "Teacher": {"frozen": {}, "trained": {"distill": {"frozen": False}}},
-        "Time steps masked": {
-            "none": {},
-            **{f"{r:.0%}": {"distill": {"mask_ratio": r}} for r in some((0.6,), (0.3,))},
-        },
-        "Input noised": {"yes": {}, "no": {"train": {"drop_inputs": 0.0, "noise": 0.0}}},
-        "Teacher's sessions": {"this alone": {"teacher": alone}, "several": {}},
-        "Minutes of LFP": {
-            **{f"{m:g}": {"minutes": m} for m in some((1.0, 3.0), (2.0, 4.0))},
-            "all": {},
-        },
+        "Minutes of LFP": {f"{m:g}": {"minutes": m} for m in some({1.0, 3.0}, {2.0, 4.0})}
+        | {"all": {}},
         "Student layers": {
-            str(n): {} if n == layers else {"model": {"layers": n}}
-            for n in some((1, layers), (max(1, layers // 2), 2 * layers))
+            str(n): {} if n == layers else changed("model", layers=n)
+            for n in some({1, layers}, {max(1, layers // 2), 2 * layers})
         },
     }
     if setup.preset == "smoke":
         asked = {question: asked[question] for question in ("Loss terms", "Student layers")}
+
+    def variant(question: str, answer: str, fields: dict[str, Any]) -> ModelSpec:
+        label = f"ablations/{question}/{answer}".lower().replace(" ", "_").replace("'", "")
+        return student(setup, name, seed, label.replace("%", "_percent"), **fields)
+
     return {
-        question: {
-            variant: student(setup, name, seed, _slug(question, variant), **changes)
-            if changes
-            else own
-            for variant, changes in variants.items()
-        }
-        for question, variants in asked.items()
+        question: {v: variant(question, v, fields) if fields else own for v, fields in each.items()}
+        for question, each in asked.items()
     }
-
-
-def _slug(question: str, variant: str) -> str:
-    """The folder of a variant: "ablations/loss_terms/alignment"."""
-    words = [text.lower().replace(" ", "_").replace("'", "") for text in (question, variant)]
-    return "ablations/" + "/".join(words).replace("%", "_percent")

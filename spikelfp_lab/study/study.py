@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,22 +12,12 @@ import xarray as xr
 from spikelfp_lab.models import Autoencoder, encode
 from spikelfp_lab.sessions import TRAIN
 from spikelfp_lab.study.parallel import in_parallel
-from spikelfp_lab.study.scoring import reference_one, score_one, tidy
+from spikelfp_lab.study.scoring import reference_one, score_one, tabulate
 from spikelfp_lab.study.setup import Setup
-from spikelfp_lab.study.specs import (
-    OTHER,
-    VERBS,
-    ModelSpec,
-    Setting,
-    Verb,
-    ablations,
-    model_specs,
-    runs,
-    side_runs,
-)
+from spikelfp_lab.study.specs import VERBS, ModelSpec, Setting, Verb, model_specs
 from spikelfp_lab.training import distill, finetune, pretrain
 
-SETTINGS: tuple[Setting, ...] = ("comparison", "unsupervised", "supervised")
+SETTINGS: tuple[Setting, ...] = ("comparison", "unsupervised", "supervised", "ablations")
 
 
 @dataclass(frozen=True)
@@ -38,25 +27,12 @@ class Study(Setup):
     The held-out sessions are in nobody's pre-training: teacher and MS-LFP are fine-tuned on their
     training blocks, students and SS-LFP are trained on the same blocks, and all are scored on the
     same test windows. Each model is made by a verb with ``folder=``, so that it is trained once.
-    Attributes are those of :class:`Setup`.
 
-    Examples
-    --------
     >>> Study(preset="smoke", n_seeds=2).seeds
     range(0, 2)
     """
 
     _loaded: dict[str, Autoencoder] = field(default_factory=dict, repr=False, compare=False)
-
-    @property
-    def runs_of_all(self) -> list[tuple[int, str]]:
-        """(seed, held-out session) of the comparison."""
-        return runs(self)
-
-    @property
-    def side_runs(self) -> list[tuple[int, str]]:
-        """(seed, held-out session) of side questions: all of a full study, else the first."""
-        return side_runs(self)
 
     def models(
         self, name: str, seed: int = 0, setting: Setting = "comparison"
@@ -71,31 +47,30 @@ class Study(Setup):
             self._loaded[spec.folder] = self._make(spec)
         return self._loaded[spec.folder]
 
+    def encode(self, model: Autoencoder, session: xr.Dataset, **options: Any) -> xr.DataArray:
+        """Latents, as :func:`~spikelfp_lab.encode` gives them."""
+        return encode(model, session, device=self.device, progress=False, **options)
+
     def _make(self, spec: ModelSpec) -> Autoencoder:
-        configs = spec.configs(self)
+        configs, folder = spec.configs(self), self.folder / spec.folder
         data = {name: self.session(name) for name in spec.sessions}
-        options: dict[str, Any] = {
-            "preset": self.preset,
-            "device": self.device,
-            "progress": self.progress,
-            "folder": self.folder / spec.folder,
-        }
-        if spec.verb == "pretrain":
+        options: dict[str, Any] = {"preset": self.preset, "folder": folder, "device": self.device}
+        options["progress"] = self.progress
+        if spec.start is None:
             modality = "lfp" if spec.role == "distill" else spec.role
             own = {"model": configs.model, "mask": configs.mask, "train": configs.train}
             return pretrain(data, modality, **own, **options)
-        assert spec.start is not None
-        start = self.model(spec.start)
+        start = teacher = self.model(spec.start)
         if spec.verb == "finetune":
             return finetune(start, data, mask=configs.mask, train=configs.finetune, **options)
-        teacher = start
         if spec.control == "other subject":
             teacher = {name: self._latents_of_other(spec.start, start, name) for name in data}
         elif spec.pretrained is not None:  # each session by the teacher that was trained on it
             before = self.model(spec.pretrained)
             teacher = dict.fromkeys(spec.sessions, before) | {spec.sessions[-1]: start}
         if spec.minutes is not None:
-            data = {name: self._first_minutes(name, spec) for name in data}
+            known = {n: self.first_minutes(n, spec.seed, spec.minutes) for n in data}
+            data = {n: one.assign(lfp=one["lfp"].where(known[n])) for n, one in data.items()}
         return distill(
             data,
             teacher,
@@ -109,114 +84,69 @@ class Study(Setup):
 
     def session(self, name: str) -> xr.Dataset:
         """A session of the cohort, or the simulated one of another subject."""
-        return self.sessions[name] if name in self.sessions else self._others[name]
-
-    @cached_property
-    def _others(self) -> dict[str, xr.Dataset]:
+        if name in self.sessions:
+            return self.sessions[name]
         first = next(iter(self.sessions.values()))
-        seconds = round(first.sizes["time"] * first.attrs["bin_size_s"])
-        return {OTHER: self._simulated(OTHER, seconds).load()}
+        return self._simulated(name, round(first.sizes["time"] * first.attrs["bin_size_s"])).load()
 
     def _latents_of_other(self, spec: ModelSpec, teacher: Autoencoder, name: str) -> xr.DataArray:
         """The teacher's latents of another subject's session, repeated on the clock of ``name``."""
-        other = spec.sessions[-1] if spec.verb == "finetune" else next(
-            n for n in spec.sessions if n.split("/")[0] != name.split("/")[0]
-        )  # fmt: skip
-        latents = encode(teacher, self.session(other), device=self.device, progress=False)
+        subject = name.split("/")[0]
+        other = next(n for n in spec.sessions if n.split("/")[0] != subject)
+        latents = self.encode(teacher, self.session(other))
         known = latents.to_numpy()[np.isfinite(latents.to_numpy()).all(axis=1)]
         clock = self.sessions[name]["time"]
         values = np.resize(known, (clock.size, known.shape[1]))
         split = {key: latents.attrs[key] for key in ("scheme", "seed") if key in latents.attrs}
         return xr.DataArray(values, {"time": clock}, ("time", "latent"), attrs=split)
 
-    def _first_minutes(self, name: str, spec: ModelSpec) -> xr.Dataset:
-        """A session of whose training time only the first minutes have LFP."""
+    def first_minutes(self, name: str, seed: int, minutes: float) -> xr.DataArray:
+        """(time,) bool: all of a session but its training time after the first minutes."""
         session = self.sessions[name]
-        train = np.flatnonzero(self.split(name, spec.seed).to_numpy() == TRAIN)
-        kept = np.ones(session.sizes["time"], bool)
-        kept[train[round(60 * spec.minutes / session.attrs["bin_size_s"]) :]] = False  # type: ignore
-        return session.assign(lfp=session["lfp"].where(xr.DataArray(kept, dims="time")))
+        train = np.flatnonzero(self.split(name, seed).to_numpy() == TRAIN)
+        known = np.ones(session.sizes["time"], bool)
+        known[train[round(60 * minutes / session.attrs["bin_size_s"]) :]] = False
+        return xr.DataArray(known, dims="time")
 
-    def ablations(self, name: str, seed: int = 0) -> dict[str, dict[str, ModelSpec]]:
-        """Question -> variant -> student with one thing changed."""
-        return ablations(self, name, seed)
-
-    def stages(self, *parts: str) -> dict[Verb, list[ModelSpec]]:
+    def stages(self, *parts: Setting) -> dict[Verb, list[ModelSpec]]:
         """What some notebooks need, by verb; each model needs only those of earlier stages.
 
-        Parameters
-        ----------
-        *parts : {"comparison", "unsupervised", "supervised", "ablations"}
-            "comparison" is for notebooks 01 to 06 and 08, "unsupervised" and "supervised" for 07
-            and 09, "ablations" for 10; all of them by default.
-
-        Returns
-        -------
-        dict
-            "pretrain", "finetune", "distill" -> specs, the longest training first.
+        ``parts`` are of "comparison" (notebooks 01 to 06 and 08), "unsupervised", "supervised" (07
+        and 09) and "ablations" (10), by default all. Gives "pretrain", "finetune", "distill" ->
+        specs, the longest training first.
         """
-        parts = parts or (*SETTINGS, "ablations")
-        wanted: dict[str, ModelSpec] = {}
+        asked: list[ModelSpec] = []
+        for part in parts or SETTINGS:
+            for seed, name in self._runs_of(part):
+                asked += model_specs(self, part, name, seed).values()
+        wanted = {each.folder: each for spec in asked for each in (*spec.needs, spec)}
+        longest = sorted(wanted.values(), key=lambda spec: -spec.work(self))
+        return {verb: [spec for spec in longest if spec.verb == verb] for verb in VERBS}
 
-        def add(spec: ModelSpec) -> None:
-            for need in spec.needs:
-                add(need)
-            wanted[spec.folder] = spec
+    def _runs_of(self, part: Setting) -> list[tuple[int, str]]:
+        return self.side_runs if part in ("supervised", "ablations") else self.runs_of_all
 
-        for setting in SETTINGS:
-            if setting not in parts:
-                continue
-            for seed, name in self.side_runs if setting == "supervised" else self.runs_of_all:
-                for spec in model_specs(self, setting, name, seed).values():
-                    add(spec)
-        for seed, name in self.side_runs if "ablations" in parts else ():
-            for variants in self.ablations(name, seed).values():
-                for spec in variants.values():
-                    add(spec)
-        return {
-            verb: sorted(
-                (spec for spec in wanted.values() if spec.verb == verb),
-                key=lambda spec: -spec.work(self),
-            )
-            for verb in VERBS
-        }
-
-    def train(self, *parts: str) -> None:
+    def train(self, *parts: Setting) -> None:
         """Train what the notebooks of :meth:`stages` need and that is not there yet.
 
         On a CPU each core trains one model at a time, which takes about half the time of all
-        cores on one after the other; on a GPU they take turns. An interrupted call goes on.
-
-        Raises
-        ------
-        DataError
-            Nothing can be written to the folder, or the disk is full.
+        cores on one after the other; on a GPU they take turns. An interrupted call goes on. A
+        DataError says that nothing can be written to the folder, or that the disk is full.
         """
         for verb, specs in self.stages(*parts).items():
-            jobs = [(spec,) for spec in specs]
-            in_parallel(self, _train_one, jobs, desc=verb, unit="model")
+            in_parallel(self, _train_one, [(spec,) for spec in specs], desc=verb, unit="model")
 
     def scores(self, setting: Setting = "comparison") -> pd.DataFrame:
         """Decode behavior from every model's latents, and, unless supervised, from ridges.
 
-        Parameters
-        ----------
-        setting : {"comparison", "unsupervised", "supervised"}
-            The first comparison, or all models of either setting.
-
-        Returns
-        -------
-        DataFrame
-            Tidy: session, seed, model, readout, split, axis, r2.
+        Tidy: session, seed, model, readout, split, axis, r2.
         """
-        asked = self.side_runs if setting == "supervised" else self.runs_of_all
-        jobs = [(seed, name, setting) for seed, name in asked]
-        return tidy(in_parallel(self, score_one, jobs, desc="decode", unit="session"))
+        jobs = [(*run, setting) for run in self._runs_of(setting)]
+        return tabulate(self, score_one, jobs, "decode")
 
     def reference_scores(self) -> pd.DataFrame:
         """Scores of supervised decoders of the LFP (Wiener, Kalman, GRU, PSID), as of `scores`."""
-        jobs = self.side_runs
-        return tidy(in_parallel(self, reference_one, jobs, desc="references", unit="session"))
+        return tabulate(self, reference_one, self.side_runs, "references")
 
 
 def _train_one(study: Study, spec: ModelSpec) -> None:

@@ -137,7 +137,7 @@ def grid(folder: Path) -> None:
     students = []
     for noise in (0.0, 0.1, 0.2):  # little work: most of the time goes into starting the workers
         quick = {"steps": 30, "batch": 2, "val_every": 5, "noise": noise}
-        more = {"teacher": teacher, "control": "random", "train": quick}
+        more = {"start": teacher, "control": "random", "changes": {"train": quick}}
         students.append(student(study, "I/s03", 0, f"noise_{noise}", **more))
     for specs in ([teacher, single(study, "lfp", "I/s03", 0)], students):
         in_parallel(study, _train_one, [(spec,) for spec in specs], desc="grid", unit="model")

@@ -125,12 +125,3 @@ def test_the_gradient_of_a_step_is_the_weighted_mean_of_the_shards(monkeypatch):
             by_hand[name] = by_hand[name] + share * gradient
     for name, gradient in summed.items():
         torch.testing.assert_close(gradient, by_hand[name], rtol=1e-4, atol=1e-6)
-<<<<<<< HEAD
-
-
-@pytest.mark.parametrize("shards", [3, 0, -1, 16])
-def test_a_batch_that_shards_cannot_share_is_refused(shards):
-    with pytest.raises(ConfigError, match="shards"):
-        TrainConfig(batch=8, shards=shards)
-=======
->>>>>>> models-training
