@@ -16,13 +16,14 @@ import xarray as xr
 
 from spikelfp_lab.analysis import decode
 from spikelfp_lab.errors import ConfigError
-from spikelfp_lab.plots import plot_history
+from spikelfp_lab.plots.curves import plot_history
 from spikelfp_lab.sessions import as_dataset
 from spikelfp_lab.widgets.base import Picture, button
 
 RECENT = 5  # validations that the speed is taken from: a machine that slows down is noticed
 REDRAW_S = 1.0  # the picture is drawn at most so often
 R2 = "validation R²"
+ENDINGS = ("", "finished", "stopped", "interrupted", "failed")
 
 
 class MonitorState(traitlets.HasTraits):
@@ -32,15 +33,14 @@ class MonitorState(traitlets.HasTraits):
     ----------
     history : pd.DataFrame or None
         Tidy: what the loop gave, and the metrics added with :meth:`extra`.
-    step, steps : int
+    step, steps, best_step : int
+        ``best_step`` is that of the lowest validation score, None before the first.
     left_s : float or None
         Seconds that the rest takes at the speed of the last five validations.
-    best_step : int or None
-        Of the lowest validation score.
     stop_requested : bool
         Set by the button; training ends at the next validation.
-    ending : {"", "finished", "stopped", "interrupted", "failed"}
-        Empty while it runs.
+    ending : str
+        Of ENDINGS; empty while it runs.
     """
 
     history = traitlets.Instance(pd.DataFrame, allow_none=True)
@@ -49,13 +49,11 @@ class MonitorState(traitlets.HasTraits):
     left_s = traitlets.Float(None, allow_none=True)
     best_step = traitlets.Int(None, allow_none=True)
     stop_requested = traitlets.Bool(False)
-    ending = traitlets.Enum(["", "finished", "stopped", "interrupted", "failed"], "")
+    ending = traitlets.Enum(ENDINGS, "")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         super().__init__()
         self._clock = clock
-        self._marks: list[tuple[float, int]] = []
-        self._extra: list[tuple[int, str, str, float]] = []
 
     def begin(self, *, step: int, steps: int) -> None:
         """Training goes from ``step`` to ``steps``; what was before is forgotten."""
@@ -69,12 +67,12 @@ class MonitorState(traitlets.HasTraits):
 
     def update(self, history: pd.DataFrame) -> None:
         """Take the loop's history after a validation."""
-        self.step = int(history["step"].to_numpy().max())
+        self.step = int(history["step"].max())
         self._marks = [*self._marks, (self._clock(), self.step)][-RECENT - 1 :]
         (then, before), (now, _) = self._marks[0], self._marks[-1]
         done = self.step - before
         self.left_s = (self.steps - self.step) * (now - then) / done if done else None
-        judged: Any = history[(history["split"] == "val") & (history["metric"] == "score")]
+        judged = history[(history["split"] == "val") & (history["metric"] == "score")]
         if len(judged):  # the first of equal ones, as the loop keeps it
             self.best_step = int(judged["step"].iloc[judged["value"].to_numpy().argmin()])
         rows = pd.DataFrame(self._extra, columns=["step", "split", "metric", "value"])
@@ -97,28 +95,22 @@ class MonitorState(traitlets.HasTraits):
         if self.ending:
             how = "stopped early" if self.ending == "stopped" else "finished"
             return f"{how} at {at}; weights of step {self.best_step} kept"
-        parts = [at]
-        if self.left_s is not None:
-            parts.append(f"{timedelta(seconds=round(self.left_s))} left")
-        if self.best_step is not None:
-            parts.append(f"best at step {self.best_step}")
-        return ", ".join(parts + ["stopping at the next validation"] * self.stop_requested)
+        left = None if self.left_s is None else f"{timedelta(seconds=round(self.left_s))} left"
+        best = None if self.best_step is None else f"best at step {self.best_step}"
+        stopping = "stopping at the next validation" if self.stop_requested else None
+        return ", ".join(filter(None, [at, left, best, stopping]))
 
 
 class Monitor:
     """A callback of the training verbs that shows how training goes; made by :func:`monitor`.
 
-    Attributes
-    ----------
-    state : MonitorState
-    widget : ipywidgets.VBox
+    ``state`` is a :class:`MonitorState`, ``widget`` what is shown.
     """
 
     def __init__(self, session: xr.Dataset | None, *, every: int, title: str):
         self.session, self.every, self.title = session, every, title
         self.state, self.picture = MonitorState(), Picture()
-        self._shown, self._validations, self._drawn = False, 0, 0.0
-        self._model: Any = None
+        self._shown, self._model = False, None
         self._bar = ipywidgets.IntProgress(max=1, tooltip="Steps that are done")
         self._text = ipywidgets.HTML()
         self._text.add_class("spikelfp-message")
@@ -164,7 +156,7 @@ class Monitor:
         """Show the history so far; end training where the button asked for it."""
         if self._model is None:  # not in a notebook
             return
-        self.state.step = int(history["step"].to_numpy().max())
+        self.state.step = int(history["step"].max())
         self._validations += 1
         if self._validations % self.every == 0:
             self._add_r2()
@@ -182,15 +174,15 @@ class Monitor:
             return
         from spikelfp_lab.models import encode
 
-        device = next(self._model.parameters()).device
-        latents = encode(self._model, self.session, device=device, progress=False)
+        model: Any = self._model
+        device = next(model.parameters()).device
+        latents = encode(model, self.session, device=device, progress=False)
         scores = decode(latents, self.session, readouts=["one_frame"])
         self.state.extra(R2, scores.loc[scores["split"] == "val", "r2"].mean())
 
     def _draw(self) -> None:
-        history: Any = self.state.history
-        if history is not None:
-            self.picture.show(plot_history(history, title=self.title))
+        if self.state.history is not None:
+            self.picture.show(plot_history(self.state.history, title=self.title))
             self._drawn = time.monotonic()
 
     def _show(self, _: object = None) -> None:
@@ -222,19 +214,13 @@ def monitor(
     every : int
         Decode at every so many validations: a long session takes seconds.
     title : str
-
-    Returns
-    -------
-    Monitor
-        For one training at a time.
+        Over the curves.
 
     Raises
     ------
-    ConfigError
-        ``every`` is less than 1.
-    SchemaError
-        ``session`` is a cohort. Training itself raises, before its first step, what ``encode`` and
-        ``decode`` raise where the session does not suit the model.
+    ConfigError, SchemaError
+        ``every`` is less than 1; ``session`` is a cohort. Training itself raises, before its first
+        step, what ``encode`` and ``decode`` raise where the session does not suit the model.
 
     Examples
     --------
@@ -252,5 +238,4 @@ def monitor(
 def in_notebook() -> bool:
     """Whether a Jupyter kernel runs this: it alone can show a widget."""
     ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return getattr(shell, "kernel", None) is not None
+    return getattr(ipython and ipython.get_ipython(), "kernel", None) is not None

@@ -96,7 +96,7 @@ def test_nothing_is_encoded_before_compute_and_nothing_twice(state, encoded, ses
     state.compute(quiet)
     whole = [call for call in encoded if call[2] is None]
     assert len(whole) == len(state._sources) == 5
-    assert not state.missing_layers()
+    assert not state.to_make()
     layers = state.alignment_by_layer()
     assert layers.groupby("model").size().to_dict() == {"MS-LFP": 9, "Distilled": 9}
 
@@ -197,7 +197,10 @@ def drawn(widget, name: str) -> int:
 
 
 def test_panels_are_drawn_once_computed_when_visible_and_out_of_date(widget):
-    assert "Press Compute: latents of 3 models on 2 sessions" in widget.message.widget.value
+    assert (
+        "Press Compute: latents of Distilled, MS-LFP, Teacher on I/s01, I/s02"
+        in widget.message.widget.value
+    )
     find(widget, "Compute").click()
     widget.job.wait()
     assert not widget.job.error

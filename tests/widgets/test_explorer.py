@@ -171,7 +171,7 @@ def test_names_from_a_file_are_text_and_not_markup():
     explorer.state.lfp_view = "spectrogram"
     explorer.tabs.selected_index = 1
     explorer.tabs.selected_index = 2
-    assert not any("<script>" in page.html.value for page in explorer._pages)
+    assert not any("<script>" in table.value for _, table, _ in explorer.pages)
     explorer.close()
 
 
@@ -221,7 +221,7 @@ def test_hard_sessions_are_drawn_too():
             assert not explorer.message.failed
     for tab in range(3):
         explorer.tabs.selected_index = tab
-    assert "dead" in explorer._pages[1].html.value
+    assert "dead" in explorer.pages[1][1].value
     explorer.close()
 
 
@@ -231,14 +231,14 @@ def test_tabs_are_made_when_they_are_opened_and_once_a_session(explorer, monkeyp
         type(explorer.state), "quality", lambda self: made.append(self.name) or whole(self)
     )
     explorer.state.start_s = 2
-    assert made == [] and "made by the test factory" in explorer._pages[0].html.value
+    assert made == [] and "made by the test factory" in explorer.pages[0][1].value
     explorer.tabs.selected_index = 1
     explorer.state.start_s = 3
     assert made == ["I/s01"]
     explorer.state.subject = "J"  # has no LFP
     assert made == ["I/s01", "J/s01"]
     explorer.tabs.selected_index = 2
-    assert "no LFP" in explorer._pages[2].message.widget.value
+    assert "no LFP" in explorer.pages[2][0].widget.value
 
 
 def test_sessions_of_other_clocks_follow_each_other():
