@@ -24,11 +24,10 @@ def plot_scores(
     split: str = "test",
     rows: str | None = None,
 ) -> Figure:
-    """Draw R² of every model as bars: mean over sessions, 95 % interval, and every score behind it.
+    """Draw R² of every model as bars, one panel a read-out; controls stand apart, hatched.
 
     Bars: mean over sessions of the mean over seeds and axes. Whiskers: bootstrap over sessions.
     Points: one a session and seed. What lies below -0.2 is written at the edge, not drawn.
-    Controls stand apart, hatched.
 
     Parameters
     ----------
@@ -36,10 +35,8 @@ def plot_scores(
         Tidy, as :func:`spikelfp_lab.decode` returns, with ``model``, ``session`` and ``seed``.
     cohort : str
         For the title, which says how many sessions and seeds there are.
-    readouts : sequence of str
-        One panel each.
-    split : str
-        Which of the splits is shown.
+    readouts, split : sequence of str, str
+        What is shown of the scores.
     rows : str, optional
         A column, such as "setting": a row of panels for each of its values, with its models.
 
@@ -54,10 +51,8 @@ def plot_scores(
 
     Examples
     --------
-    >>> scores = pd.DataFrame({
-    ...     "model": ["MS-LFP", "Distilled"], "session": "s1", "seed": 0, "readout": "lagged",
-    ...     "split": "test", "axis": "vx", "r2": [0.3, 0.6],
-    ... })
+    >>> table = {"readout": "lagged", "split": "test", "axis": "vx", "session": "s1", "seed": 0}
+    >>> scores = pd.DataFrame([table | {"model": "Distilled", "r2": 0.6}])
     >>> plot_scores(scores, cohort="simulated", readouts=["lagged"]).get_suptitle()
     'simulated: 1 session, 1 seed'
     """
@@ -115,8 +110,7 @@ def plot_bound(table: pd.DataFrame, *, cohort: str = "") -> Figure:
     Parameters
     ----------
     table : pd.DataFrame
-        Tidy: ``session``, ``seed``, ``model``, ``readout``, ``fraction`` (R² as a fraction of
-        that of the best linear read-out).
+        Tidy: ``session``, ``seed``, ``model``, ``readout``, ``fraction`` of the best linear R².
     cohort : str
         For the title.
 
@@ -142,19 +136,16 @@ def plot_ablations(
 ) -> Figure:
     """Draw test R² of every variant of a study's choices, one panel a question.
 
-    Markers: mean over sessions of the mean over seeds and axes. Whiskers: bootstrap over sessions.
-    Points: one a session and seed. What lies below -0.2 is written at the edge, not drawn.
-    The study's own choice has a bold name and a band.
+    Markers: mean over sessions of the mean over seeds and axes. Whiskers and points as of
+    :func:`plot_scores`. The study's own choice has a bold name and a band.
 
     Parameters
     ----------
     scores : pd.DataFrame
         Tidy, as of :func:`plot_scores` (``model`` is not needed), with ``question`` (the panel),
         ``variant`` and ``own`` (the study's choice; at most one a question).
-    cohort : str
-        For the title.
-    readouts : sequence of str
-        Side by side in each panel, as markers of their own.
+    cohort, readouts : str, sequence of str
+        For the title; side by side in each panel, as markers of their own.
 
     Raises
     ------

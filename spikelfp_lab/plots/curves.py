@@ -38,10 +38,8 @@ def plot_curves(
         Tidy, as of :func:`spikelfp_lab.plots.plot_scores`, and the column ``x``.
     x, xlabel : str
         Name of a column of numbers, and its label with the unit.
-    cohort : str
-        For the title.
-    readouts : sequence of str
-        One panel each.
+    cohort, readouts : str, sequence of str
+        For the title; one panel each.
     log : bool
         Whether the x axis is logarithmic.
 
@@ -94,14 +92,10 @@ def plot_pairs(
     ----------
     scores : pd.DataFrame
         Tidy, as of :func:`spikelfp_lab.plots.plot_scores`.
-    models : sequence of str
-        In the order of the axis.
-    pair : sequence of str
-        Columns that tell what one line is; means are taken over all others.
-    cohort : str
-        For the title.
-    readouts : sequence of str
-        One panel each.
+    models, pair : sequence of str
+        In the order of the axis; columns that tell what one line is (means over all others).
+    cohort, readouts : str, sequence of str
+        For the title; one panel each.
     rows : str, optional
         A column, such as where scores are from: one row of panels for each of its values.
 
@@ -206,9 +200,8 @@ def plot_history(history: pd.DataFrame, *, title: str = "") -> Figure:
     Parameters
     ----------
     history : pd.DataFrame
-        Tidy, as a model's ``history``: ``step``, ``split`` ("train", "val"), ``metric``, ``value``.
-        The metric "score" on validation windows is what training minimized; its lowest step is
-        the one whose weights were kept. Without it, "loss" takes its place.
+        A model's ``history``: ``step``, ``split``, ``metric``, ``value``. The step kept is that of
+        the lowest validation "score" (or "loss", where there is none), which was minimized.
     title : str
         Over the figure.
 

@@ -21,8 +21,7 @@ def plot_decoded(
 ) -> Figure:
     """Draw the behavior and what was decoded of it, one panel an axis.
 
-    Bins outside the test split have a gray ground. R² is over the whole test split, not over what
-    is shown.
+    Bins outside the test split have a gray ground. R² is of the whole test split.
 
     Parameters
     ----------
@@ -30,14 +29,8 @@ def plot_decoded(
         A session with ``behavior``.
     predictions : mapping
         Model -> (time, behavior_dim) as decoded, with its coordinate ``split``.
-    start_s : float, optional
-        Where the stretch begins, in seconds; by default where the first test block does.
-    span_s : float
-        Its length, in seconds.
-
-    Returns
-    -------
-    Figure
+    start_s, span_s : float
+        Begin (by default that of the first test block) and length of what is shown, in seconds.
 
     Raises
     ------

@@ -34,27 +34,17 @@ def plot_latents(
 ) -> Figure:
     """Draw the two leading principal components of each model's latents, one panel a model.
 
-    At most 4,000 evenly spaced bins; the color key is at the right.
-
     Parameters
     ----------
     latents : mapping
-        Name -> (time, latent); numbers of latents may differ. Select the stretch to show first,
-        such as the test split.
+        Name -> (time, latent); numbers of latents may differ. At most 4,000 even bins are drawn.
     behavior : xr.DataArray
         (time, behavior_dim) of the same times. Two axes color by direction (bins near rest are
         gray), one axis by value.
     align_to : str, optional
-        One of the names: the other models' components are rotated and mirrored onto its own
-        (Procrustes), and all are given the same size.
-    axis : str
-        What the two axes are called, where latents are two-dimensional already, as from t-SNE.
-    title : str
-        Over the figure.
-
-    Returns
-    -------
-    Figure
+        One of the names: the others are rotated and mirrored onto it (Procrustes), at one size.
+    axis, title : str
+        What the two axes are called (as "t-SNE", of latents in 2-D already); over the figure.
 
     Raises
     ------
@@ -65,9 +55,8 @@ def plot_latents(
     --------
     >>> from spikelfp_lab.cohorts.simulated import session
     >>> data = session(1, duration_s=20, n_units=2, n_channels=2)
-    >>> figure = plot_latents({"LFP": data["lfp"]}, data["behavior"])
-    >>> figure.axes[0].get_title(loc="left"), figure.axes[0].get_xlabel()
-    ('LFP', 'PC 1')
+    >>> plot_latents({"LFP": data["lfp"]}, data["behavior"]).axes[0].get_xlabel()
+    'PC 1'
     """
     behavior = behavior.transpose("time", "behavior_dim")
     if behavior.shape[1] not in (1, 2):

@@ -24,20 +24,8 @@ def show(
     ----------
     figure : Figure or pd.DataFrame
         A table is written as ``name.csv`` alone.
-    name, data
-        As of :func:`save_figure`.
-    folder : path, optional
-        By default :func:`figures_folder`.
-
-    Returns
-    -------
-    Figure or pd.DataFrame
-        The one that was given.
-
-    Raises
-    ------
-    DataError
-        ``name`` is not a plain file name, or the files cannot be written.
+    name, data, folder
+        As of :func:`save_figure`; by default, the folder is :func:`figures_folder`.
     """
     folder = figures_folder() if folder is None else folder
     if isinstance(figure, pd.DataFrame):
@@ -71,12 +59,8 @@ def save_figure(
 
     Parameters
     ----------
-    figure : Figure
-        What is drawn.
-    folder : path
-        Made if it does not exist.
-    name : str
-        File name without its ending.
+    figure, folder, name : Figure, path, str
+        What is drawn, where (made if it does not exist), and the file's name without its ending.
     data : pd.DataFrame, optional
         The tidy numbers of the figure.
 
@@ -89,13 +73,6 @@ def save_figure(
     ------
     DataError
         ``name`` is not a plain file name, or the files cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     sorted(save_figure(Figure(), folder, "empty", data=pd.DataFrame({"r2": [0.5]})))
-    ['csv', 'png', 'svg']
     """
     paths = {} if data is None else {"csv": save_table(data, folder, name)}
     for ending in ("png", "svg"):
@@ -107,13 +84,7 @@ def save_figure(
 
 
 def save_table(data: pd.DataFrame, folder: Folder, name: str) -> Path:
-    """Write ``name.csv`` atomically, without the index, numbers with six digits.
-
-    Raises
-    ------
-    DataError
-        ``name`` is not a plain file name, or the file cannot be written.
-    """
+    """Write ``name.csv`` atomically, without the index, numbers with six digits."""
     path = _place(folder, f"{name}.csv")
     with whole_file(path) as partial:
         data.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")

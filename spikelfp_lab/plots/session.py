@@ -33,8 +33,7 @@ def plot_session(
 ) -> Figure:
     """Draw what was recorded: spikes as a raster, LFP as stacked traces, behavior below.
 
-    Gray: nothing was recorded. Where there are more bins than can be seen, counts are summed, and
-    lines keep their extremes.
+    Gray: nothing was recorded. In a long stretch counts are summed, and lines keep their extremes.
 
     Parameters
     ----------
@@ -261,11 +260,7 @@ def _lines(
 
 
 def sum_columns(counts: np.ndarray, column: np.ndarray, n_columns: int) -> np.ndarray:
-    """Sums (n_columns, U) of counts (T, U) over bins of one column; NaN where there is none.
-
-    >>> sum_columns(np.array([[1], [2], [4]]), np.array([0, 0, 2]), 3)[:, 0].tolist()
-    [3.0, nan, 4.0]
-    """
+    """Sums (n_columns, U) of counts (T, U) over bins of one column; NaN where there is none."""
     summed = np.full((n_columns, counts.shape[1]), np.nan, np.float32)
     starts = np.flatnonzero(np.diff(column, prepend=-1))
     if starts.size:
@@ -276,12 +271,7 @@ def sum_columns(counts: np.ndarray, column: np.ndarray, n_columns: int) -> np.nd
 def envelope(
     values: np.ndarray, column: np.ndarray, edges: np.ndarray, *, whole: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lines that look like the data (T, C): the extremes of each column, or its one bin if whole.
-
-    >>> values, column = np.array([[1.0], [5.0], [3.0]]), np.array([0, 0, 1])
-    >>> envelope(values, column, np.array([0.0, 2.0, 4.0]), whole=False)[1][:, 0].tolist()
-    [1.0, 5.0, 3.0, 3.0]
-    """
+    """Lines that look like the data (T, C): extremes of each column, or its one bin if whole."""
     starts, middle = np.flatnonzero(np.diff(column, prepend=-1)), (edges[1:] + edges[:-1]) / 2
     lines = np.full((middle.size, 1 if whole else 2, values.shape[1]), np.nan, np.float32)
     if whole:
@@ -309,11 +299,7 @@ def _reduce(ufunc: np.ufunc, values: np.ndarray, starts: np.ndarray) -> np.ndarr
 
 
 def round_number(value: float) -> float:
-    """The nearest 1, 2 or 5 times a power of ten at or below a positive value.
-
-    >>> round_number(37.0), round_number(0.2)
-    (20.0, 0.2)
-    """
+    """The nearest 1, 2 or 5 times a power of ten at or below a positive value."""
     power = 10.0 ** np.floor(np.log10(value))
     # a hair more, or 0.2 would count as less than 2 * 0.1
     return float(power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9)))

@@ -28,8 +28,7 @@ def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
     Returns
     -------
     xr.DataArray
-        (channel, frequency), squared units of ``lfp`` per Hz; ``frequency`` in Hz, without 0 and
-        half the rate, whose bins are half as wide.
+        (channel, frequency), squared units of ``lfp`` per Hz; without 0 Hz and half the rate.
 
     Raises
     ------
@@ -66,17 +65,9 @@ def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
 
 
 def plot_spectra(session: xr.Dataset | xr.DataTree) -> Figure:
-    """Draw the power spectra of the LFP: the median channel and their spread.
+    """Draw the power spectra of a session's LFP: the median channel and their spread.
 
-    Parameters
-    ----------
-    session : xr.Dataset or xr.DataTree
-        A session with ``lfp``, at any rate.
-
-    Raises
-    ------
-    DataError
-        As :func:`spectra`.
+    Raises DataError as :func:`spectra` does.
     """
     dataset = as_dataset(session)
     power = spectra(dataset)
@@ -113,8 +104,8 @@ def spectrogram(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frequency (F,), seconds (N,) and power (F, N) in dB of one channel, NaN around gaps.
 
-    ``clock`` (T,) counts bins from the session's begin; those from ``low`` to ``high`` are shown in
-    at most about ``most`` Hann windows of 64 bins, or of two columns where these are longer.
+    ``clock`` (T,) counts bins from the session's begin; ``low`` to ``high`` are shown in about
+    ``most`` Hann windows of 64 bins, or of two columns where these are longer.
     """
     hop = max(1, int(high - low) // most)
     length = max(64, 2 * hop)

@@ -13,15 +13,13 @@ from spikelfp_lab.plots import theme, tidy
 def plot_layers(table: pd.DataFrame, *, cohort: str = "") -> Figure:
     """Draw how alike each layer of a model and each layer of the teacher are, one panel a model.
 
-    Cells: mean over sessions of the mean over seeds.
-
     Parameters
     ----------
     table : pd.DataFrame
         Tidy: ``session``, ``seed``, ``model``, ``layer`` and ``teacher_layer`` (0 is the tokens),
         ``value`` (linear CKA, as of Kornblith et al., ICML 2019, arXiv 1905.00414).
     cohort : str
-        For the title.
+        For the title. Cells are the mean over sessions of the mean over seeds.
 
     Raises
     ------
@@ -49,17 +47,14 @@ def plot_layers(table: pd.DataFrame, *, cohort: str = "") -> Figure:
 def plot_recovery(scores: pd.DataFrame, *, cohort: str = "", readout: str = "lagged") -> Figure:
     """Draw how well each true latent of a simulation can be read out of each model.
 
-    Cells: test R², mean over sessions of the mean over seeds; colors are clipped to 0 and 1. A line
-    sets the controls apart.
+    Cells: test R², mean over sessions of the mean over seeds; colors are clipped to 0 and 1.
 
     Parameters
     ----------
     scores : pd.DataFrame
         Tidy, as of :func:`spikelfp_lab.plots.plot_scores`; ``axis`` names the true latent.
-    cohort : str
-        For the title.
-    readout : str
-        Which of the read-outs is shown.
+    cohort, readout : str
+        For the title; which of the read-outs is shown.
 
     Raises
     ------

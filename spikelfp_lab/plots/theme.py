@@ -64,14 +64,7 @@ def in_order(models: Iterable[str]) -> list[str]:
 
 
 def style() -> AbstractContextManager[None]:
-    """The packaged Matplotlib style, as a context; nothing outside it changes.
-
-    Examples
-    --------
-    >>> with style():
-    ...     plt.rcParams["svg.fonttype"]
-    'none'
-    """
+    """The packaged Matplotlib style, as a context; nothing outside it changes."""
     return matplotlib.style.context(str(files("spikelfp_lab.plots") / "spikelfp.mplstyle"))
 
 
@@ -88,10 +81,7 @@ def panels(
     points: Any, by: list[str], size: tuple[float, float], title: str,
     *, label: str = "", most: int = 4, sharey: bool = True,
 ) -> tuple[Figure, list[tuple[Any, Any]]]:  # fmt: skip
-    """A figure and (axes, group) of each group of a table: panels of a size in inches, titled.
-
-    In as many rows as a notebook's width asks for; ``label`` is that of each row's y axis.
-    """
+    """A figure and (axes, group) of each group of a table: panels of a size in inches, titled."""
     groups = list(points.groupby(by, sort=False))
     rows = math.ceil(len(groups) / max(1, min(most, int(MAX_WIDTH // size[0]))))
     columns = math.ceil(len(groups) / rows)
@@ -122,34 +112,20 @@ def pretty_units(units: str) -> str:
 
 
 def number(value: float) -> str:
-    """Two decimals with a true minus.
-
-    >>> number(-0.061), number(-0.001)
-    ('−0.06', '0.00')
-    """
+    """Two decimals with a true minus."""
     return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
 def break_at_gaps(
     time: np.ndarray, values: np.ndarray, *, step: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put a NaN wherever time goes on by more than a step, so that no line is drawn across it.
-
-    >>> break_at_gaps(np.array([0.0, 1.0, 5.0]), np.ones(3), step=1.0)[1].tolist()
-    [1.0, 1.0, nan, 1.0]
-    """
+    """Put a NaN wherever time goes on by more than a step, so that no line is drawn across it."""
     after = np.flatnonzero(np.diff(time) > GAP_BINS * step) + 1
     return np.insert(time.astype(float), after, np.nan), np.insert(values, after, np.nan)
 
 
 def letter_panels(figure: Figure) -> Figure:
-    """Put bold letters A, B, C ... at the upper left of the titled panels, where there are several.
-
-    Parameters
-    ----------
-    figure : Figure
-        Changed in place, and returned.
-    """
+    """Put bold letters A, B, C ... at the upper left of a figure's titled panels, if several."""
     titled = [axes for axes in figure.axes if axes.get_title(loc="left") and axes.get_visible()]
     places = {axes: axes.get_position(original=True) for axes in titled}
     titled.sort(key=lambda axes: (-round(places[axes].y1, 1), places[axes].x0))
