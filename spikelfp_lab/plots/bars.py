@@ -17,13 +17,9 @@ _SHADES = ["#8c8c8c", theme.INK, "#5a5a5a", "#b0b0b0"]  # of read-outs
 
 
 def plot_scores(
-    scores: pd.DataFrame,
-    *,
-    cohort: str = "",
-    readouts: Sequence[str] = tidy.READOUTS,
-    split: str = "test",
-    rows: str | None = None,
-) -> Figure:
+    scores: pd.DataFrame, *, cohort: str = "", readouts: Sequence[str] = tidy.READOUTS,
+    split: str = "test", rows: str | None = None,
+) -> Figure:  # fmt: skip
     """Draw R² of every model as bars, one panel a read-out; controls stand apart, hatched.
 
     Bars: mean over sessions of the mean over seeds and axes. Whiskers: bootstrap over sessions.

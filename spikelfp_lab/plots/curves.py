@@ -10,6 +10,7 @@ from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
 
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import theme, tidy
@@ -19,14 +20,9 @@ _MARKERS = "osD^vPX"
 
 
 def plot_curves(
-    scores: pd.DataFrame,
-    x: str,
-    *,
-    xlabel: str,
-    cohort: str = "",
-    readouts: Sequence[str] = tidy.READOUTS,
-    log: bool = False,
-) -> Figure:
+    scores: pd.DataFrame, x: str, *, xlabel: str, cohort: str = "",
+    readouts: Sequence[str] = tidy.READOUTS, log: bool = False,
+) -> Figure:  # fmt: skip
     """Draw test R² of each model against a column of the scores, one panel a read-out.
 
     Lines: mean over sessions of the mean over seeds and axes. Bands: bootstrap interval over
@@ -78,14 +74,9 @@ def plot_curves(
 
 
 def plot_pairs(
-    scores: pd.DataFrame,
-    models: Sequence[str],
-    *,
-    pair: Sequence[str] = ("session",),
-    cohort: str = "",
-    readouts: Sequence[str] = tidy.READOUTS,
-    rows: str | None = None,
-) -> Figure:
+    scores: pd.DataFrame, models: Sequence[str], *, pair: Sequence[str] = ("session",),
+    cohort: str = "", readouts: Sequence[str] = tidy.READOUTS, rows: str | None = None,
+) -> Figure:  # fmt: skip
     """Draw a line for each pair of scores, from model to model; thick marks are the means.
 
     Parameters
@@ -179,10 +170,9 @@ def plot_cost(table: pd.DataFrame, *, cohort: str = "") -> Figure:
             axes.margins(x=0.12, y=0.08)
         low, high = figure.axes[0].get_ylim()
         figure.axes[0].set_ylim(max(low, tidy.LOWEST_R2 - 0.02), high)
-        keys = [("D", 4.0, "control or\nreference")]
-        for size in sorted({float(f"{most * share:.0e}") for share in (1.0, 0.3, 0.05)})[::-1]:
-            text = f"{size / 1e6:g} M" if size >= 1e6 else f"{size / 1e3:g} k"
-            keys.insert(0, ("o", area(size) ** 0.5, text))
+        sizes = sorted({float(f"{most * share:.0e}") for share in (1.0, 0.3, 0.05)})
+        keys = [("o", area(size) ** 0.5, EngFormatter()(size)) for size in sizes]
+        keys += [("D", 4.0, "control or\nreference")]
         look = {"linestyle": "none", "color": "white", "markeredgecolor": theme.INK}
         handles = [Line2D([], [], marker=m, markersize=s, label=t, **look) for m, s, t in keys]
         place = {"loc": "outside right center", "labelspacing": 1.1}

@@ -13,12 +13,9 @@ from spikelfp_lab.sessions import TEST, as_dataset, same_clock, session_name
 
 
 def plot_decoded(
-    session: xr.Dataset | xr.DataTree,
-    predictions: Mapping[str, xr.DataArray],
-    *,
-    start_s: float | None = None,
-    span_s: float = 15.0,
-) -> Figure:
+    session: xr.Dataset | xr.DataTree, predictions: Mapping[str, xr.DataArray],
+    *, start_s: float | None = None, span_s: float = 15.0,
+) -> Figure:  # fmt: skip
     """Draw the behavior and what was decoded of it, one panel an axis.
 
     Bins outside the test split have a gray ground. R² is of the whole test split.
@@ -51,9 +48,7 @@ def plot_decoded(
     bin_size_s, time = float(dataset.attrs["bin_size_s"]), dataset["time"].values
     for name, values in predictions.items():
         if not same_clock(values["time"], dataset["time"], bin_size_s=bin_size_s):
-            raise DataError(
-                f"The prediction of {name!r} is not on the session's clock: predict this session."
-            )
+            raise DataError(f"The prediction of {name!r} is not on the session's clock: redo it.")
     splits = [p["split"].values for p in predictions.values() if "split" in p.coords]
     test = splits[0] == TEST if splits else np.ones(time.size, dtype=bool)
     start_s = float(time[np.argmax(test)]) if start_s is None else start_s

@@ -25,13 +25,9 @@ REST = 0.2
 
 
 def plot_latents(
-    latents: Mapping[str, xr.DataArray],
-    behavior: xr.DataArray,
-    *,
-    align_to: str | None = None,
-    axis: str = "PC",
-    title: str = "",
-) -> Figure:
+    latents: Mapping[str, xr.DataArray], behavior: xr.DataArray,
+    *, align_to: str | None = None, axis: str = "PC", title: str = "",
+) -> Figure:  # fmt: skip
     """Draw the two leading principal components of each model's latents, one panel a model.
 
     Parameters
@@ -61,8 +57,7 @@ def plot_latents(
     behavior = behavior.transpose("time", "behavior_dim")
     if behavior.shape[1] not in (1, 2):
         raise DataError(
-            f"Color needs one or two axes of behavior, not {behavior.shape[1]}: select them, as in "
-            "behavior.sel(behavior_dim=['vx', 'vy'])."
+            "Color needs one or two axes: select them, as behavior.sel(behavior_dim=['vx', 'vy'])."
         )
     if not latents or align_to not in (None, *latents):
         names = ", ".join(latents) or "none"

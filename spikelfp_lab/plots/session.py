@@ -26,11 +26,8 @@ _NOTHING = "#ececec"  # where nothing was recorded
 
 def plot_session(
     session: xr.Dataset | xr.DataTree,
-    *,
-    start_s: float | None = None,
-    span_s: float = 10.0,
-    max_channels: int = 12,
-) -> Figure:
+    *, start_s: float | None = None, span_s: float = 10.0, max_channels: int = 12,
+) -> Figure:  # fmt: skip
     """Draw what was recorded: spikes as a raster, LFP as stacked traces, behavior below.
 
     Gray: nothing was recorded. In a long stretch counts are summed, and lines keep their extremes.

@@ -48,14 +48,6 @@ class Message:
     """A line of text under a widget: what is shown, or what went wrong and the cure.
 
     ``widget`` has the CSS class ``spikelfp-message``, and ``spikelfp-error`` while it ``failed``.
-
-    Examples
-    --------
-    >>> message = Message()
-    >>> with message.errors():
-    ...     raise SpikeLFPError("No LFP in I/s01: choose another session.")
-    >>> message.failed, "No LFP in I/s01" in message.widget.value
-    (True, True)
     """
 
     def __init__(self) -> None:
@@ -70,10 +62,7 @@ class Message:
         self.widget.value = f'<span role="status">{html.escape(text)}</span>'
 
     def fail(self, error: Exception | str) -> None:
-        """Show what went wrong: in the page's own text color, and red only as a bar beside it.
-
-        No one color has a contrast of 4.5 : 1 on white and on a dark theme's #111.
-        """
+        """Show what went wrong: in the page's own text color, and red only as a bar beside it."""
         self.failed = True
         self.widget.add_class("spikelfp-error")
         bar = "border-left: 4px solid #d32f2f; padding-left: 6px"
@@ -98,14 +87,6 @@ class Job(traitlets.HasTraits):
 
     The work is a function of ``report(share, text)``, which it calls often: there it is cancelled.
     ``text`` is what it is doing, ``share`` how far (0 to 1), ``error`` why the last work failed.
-
-    Examples
-    --------
-    >>> job = Job()
-    >>> job.start(lambda report: report(0.5, "half"))
-    >>> job.wait()
-    >>> job.text, job.share, job.running
-    ('half', 1.0, False)
     """
 
     running = traitlets.Bool(False)

@@ -52,9 +52,8 @@ def session_html(session: xr.Dataset | xr.DataTree) -> str:
     Arrays that are not in memory are not read.
     """
     data = as_dataset(session)
-    facts = {"Time": _time(data)} | {
-        {"lfp": "LFP"}.get(name, name.capitalize()): _variable(data, name) for name in VARIABLES
-    }
+    facts = {"Time": _time(data)}
+    facts |= {name: _variable(data, name.lower()) for name in ("Spikes", "LFP", "Behavior")}
     if "trial" in data.coords:
         facts["Trials"] = f"{len(np.unique(data['trial']))}"
     kind = ", ".join(["session", *filter(None, [str(data.attrs.get("source", ""))])])
@@ -152,19 +151,17 @@ def _time(data: Any) -> str:
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{seconds:.3g} s"
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    long = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+    return long if minutes else f"{seconds:.3g} s"
 
 
 def _count(data: Any, name: str) -> str:
     """What there is of a variable: a number of units or channels, or the axes' names."""
     if name not in data.data_vars:
         return "– none"
-    if name == "behavior":
-        return "✓ " + ", ".join(map(str, data["behavior"]["behavior_dim"].values))
-    n = data[name].shape[1]
-    return f"✓ {n} {VARIABLES[name]}{'s' * (n != 1)}"
+    names, dim = data[name][VARIABLES[name]].values.astype(str), VARIABLES[name]
+    some = f"{names.size} {dim}{'s' * (names.size != 1)}"
+    return f"✓ {', '.join(names) if name == 'behavior' else some}"
 
 
 def _variable(data: xr.Dataset, name: str) -> str:

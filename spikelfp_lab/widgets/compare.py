@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import threading
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,13 @@ Drawn = dict[str, tuple[Figure | None, pd.DataFrame]]  # name of the file -> fig
 class Comparison(ipywidgets.VBox):
     """Models side by side; made by :func:`compare`.
 
-    Attributes
-    ----------
-    state : CompareState
-        What is shown and computed; its tables are the numbers of every panel.
-    job : Job
-        The computation behind the button "Compute".
+    The tables of ``state`` are the numbers of every panel; ``job`` is what "Compute" runs.
     """
 
     def __init__(self, state: CompareState):
         self.state, self.job, self.message = state, Job(), Message()
         self._computed, self._closed = 0, False  # ends of jobs: older pictures are out of date
-        self._keys: dict[str, tuple] = {}  # of the pictures shown, by tab
-        self._errors: dict[str, str] = {}
+        self._keys, self._errors = {}, {}  # of the pictures shown, by tab
         self.pictures = {name: [Picture(), Picture()] for name in TABS}
         self._tests, self._notes = ipywidgets.HTML(), ipywidgets.HTML()
         boxes: Any = {name: [p.widget for p in pair] for name, pair in self.pictures.items()}
@@ -77,58 +72,51 @@ class Comparison(ipywidgets.VBox):
     def export(self) -> list[Path]:
         """Write the visible tab as PNG, SVG and CSV into the folder of the control.
 
-        Raises
-        ------
-        DataError
-            Nothing to show, files that are not to be overwritten, or a name that is not plain.
+        DataError where there is nothing to show or a file is there already and not to be replaced.
         """
         folder = Path(self._folder.value.strip() or ".").expanduser()
         about, made = self._name.value.strip() or self.state.session.replace("/", "-"), []
         with _drawing:
-            drawn = {f"{name}_{about}": of for name, of in TABS[self._tab][0](self.state).items()}
-            for path in (folder / f"{name}.csv" for name in drawn):
-                if path.exists() and not self._overwrite.value:
-                    raise DataError(f"{path} exists already: tick 'Overwrite', or give a name.")
-            for name, (figure, table) in drawn.items():
-                if figure is None:
-                    made.append(save_table(table, folder, name))
-                else:
-                    made += save_figure(figure, folder, name, data=table).values()
+            drawn = TABS[self._tab][0](self.state)
+            paths = [folder / f"{name}_{about}.csv" for name in drawn]
+            if old := [path for path in paths if path.exists() and not self._overwrite.value]:
+                raise DataError(f"{old[0]} exists already: tick 'Overwrite', or give a name.")
+            for path, (figure, table) in zip(paths, drawn.values(), strict=True):
+                made.append(save_table(table, folder, path.stem))
+                if figure is not None:
+                    made += save_figure(figure, folder, path.stem).values()
         return made
 
     def _choices(self) -> ipywidgets.Box:
-        state, many, one = self.state, ipywidgets.SelectMultiple, ipywidgets.Dropdown
-        rows, many_at_once = max(2, min(6, len(state.labels))), "; Ctrl or Shift for several"
-        float_box, readouts = ipywidgets.BoundedFloatText, [*READOUTS]
-        made = {}
-        for trait, kind, label, tooltip, options in (
-            ("models", many, "Models", f"Models shown{many_at_once}",
-             {"options": state.labels, "rows": rows}),
-            ("sessions", many, "Sessions", f"Sessions of the scores{many_at_once}",
-             {"options": state.names, "rows": rows}),
-            ("session", one, "In focus", "The session of panels that show only one",
-             {"options": state.names}),
-            ("reference", one, "Reference", "The model that others are compared with",
-             {"options": state.labels}),
-            ("readout", one, "Read-out", "Lagged sees 0.1 s on either side of a bin",
-             {"options": readouts}),
-            ("split", one, "Split", "Only test tells how well a model does",
-             {"options": [*SPLITS][::-1]}),
-            ("color_by", one, "Color by", "What the color of a latent shows", {"options": COLORS}),
-            ("span_s", float_box, "Span (s)", "Length of the stretch of time shown, seconds",
-             {"min": 0.1, "max": 120.0, "step": 1.0}),
-            ("window_s", float_box, "Windows (s)", "Windows of error and alignment, seconds",
-             {"min": 0.1, "max": 60.0, "step": 0.5}),
-        ):  # fmt: skip
-            made[trait] = control(kind, label, tooltip, layout={"width": "auto"}, **options)
+        state, made = self.state, {}
+        for trait, label, tooltip, options in (
+            ("models", "Models", "Models shown; Ctrl or Shift for several", state.labels),
+            ("sessions", "Sessions", "Those of the scores; Ctrl or Shift for several", state.names),
+            ("session", "In focus", "The session of panels that show only one", state.names),
+            ("reference", "Reference", "The model that others are compared with", state.labels),
+            ("readout", "Read-out", "Lagged sees 0.1 s on either side of a bin", READOUTS[::-1]),
+            ("split", "Split", "Only test tells how well a model does", [*SPLITS][::-1]),
+            ("color_by", "Color by", "What the color of a latent shows", COLORS),
+            ("span_s", "Span (s)", "Length of the stretch of time shown, seconds", 120.0),
+            ("window_s", "Windows (s)", "Windows of error and alignment, seconds", 60.0),
+        ):
+            kind, more = ipywidgets.Dropdown, {"options": options}
+            if isinstance(options, float):
+                kind, more = ipywidgets.BoundedFloatText, {"min": 0.1, "max": options, "step": 0.5}
+            elif trait in ("models", "sessions"):
+                kind, more = (
+                    ipywidgets.SelectMultiple,
+                    more | {"rows": max(2, min(6, len(options)))},
+                )
+            made[trait] = control(kind, label, tooltip, layout={"width": "auto"}, **more)
             link(state, trait, made[trait], self.message)
         self._start = control(
             ipywidgets.FloatSlider, "Start (s)", "Where the stretch of time begins, seconds",
             continuous_update=False, step=0.5, layout={"width": "100%"},
         )  # fmt: skip
         self._fit_start()
-        state.observe(self._fit_start, "session")
-        link(state, "start_s", self._start, self.message)
+        state.observe(self._fit_start, ["start_s", "session"])
+        self._start.observe(lambda change: setattr(state, "start_s", change["new"]), "value")
         columns = {"grid_template_columns": "repeat(2, minmax(14em, 1fr))", "grid_gap": "2px 12px"}
         grid = ipywidgets.GridBox([*made.values()][2:], layout=columns)
         lists = ipywidgets.Box([made["models"], made["sessions"], grid], layout=WRAP)
@@ -184,24 +172,22 @@ class Comparison(ipywidgets.VBox):
         except SpikeLFPError as error:
             self._errors[tab] = str(error)
         figures = [figure for figure, _ in drawn.values() if figure is not None]
-        for place, picture in enumerate(self.pictures[tab]):
-            picture.show(figures[place]) if place < len(figures) else picture.clear()
+        for picture, figure in zip_longest(self.pictures[tab], figures):
+            picture.clear() if figure is None else picture.show(figure)
         if tab == "Scores":
-            tests = drawn["paired-tests"][1] if "paired-tests" in drawn else None
-            self._tests.value = "" if tests is None else tests.round(3).to_html(index=False)
+            tests = drawn.get("paired-tests", (None, pd.DataFrame()))[1]
+            self._tests.value = "" if tests.empty else tests.round(3).to_html(index=False)
 
     def _say(self, error: str) -> None:
-        state, missing, layers = self.state, self.state.missing(), len(self.state.to_make())
-        press = "Computing" if self.job.running else "Press Compute"
-        if missing:
-            models, sessions = (sorted({pair[i] for pair in missing}) for i in (0, 1))
-            what = f"latents of {', '.join(models)} on {', '.join(sessions)}"
-            self.message.say(f"{press}: {what} are not there yet.")
+        state, todo = self.state, self.state.to_make()
+        todo = [key for key in todo if key[0] != "layers" or self._tab == "Alignment"]
+        if todo:
+            models, sessions = (", ".join(sorted({key[i] for key in todo})) for i in (1, 2))
+            what = "layers" if todo[0][0] == "layers" else "latents"
+            press = "Computing" if self.job.running else "Press Compute"
+            self.message.say(f"{press}: {what} of {models} on {sessions} are not there yet.")
         elif error:
             self.message.fail(error)
-        elif layers and self._tab == "Alignment":
-            what = f"layers of {layers} more on {state.session}"
-            self.message.say(f"{press}: {what} are not compared yet.")
         else:
             shown = ", ".join(state.readable()) or "no model"
             self.message.say(f"{self._tab}: {shown} on {state.session}, {state.split} split.")
@@ -322,14 +308,13 @@ def compare(models: Mapping[str, Any], cohort: Any, *, reference: str | None = N
     Returns
     -------
     Comparison
-        A widget. Nothing is encoded before "Compute" is pressed. ``.state`` has the numbers,
+        A widget. Nothing is encoded before "Compute" is pressed; ``.state`` has the numbers,
         ``.close()`` frees them.
 
     Raises
     ------
     ConfigError, DataError
-        No models, something that is no model, or an unknown reference; no sessions, or none that
-        any of the models can read.
+        No models, something that is no model, an unknown reference; no session that can be read.
 
     Examples
     --------

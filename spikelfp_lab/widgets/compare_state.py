@@ -42,10 +42,8 @@ class CompareState(traitlets.HasTraits):
         "lagged" or "one_frame"; "test", "val" or "train"; "direction", "speed" or "time".
     start_s, span_s, window_s : float
         Stretch of time shown, and windows that errors and alignment are computed for, seconds.
-    labels, names : tuple of str
-        All models and sessions that can be shown.
-    reasons : dict
-        (label, session) -> why that model cannot be shown on that session.
+    labels, names, reasons : tuple of str, dict
+        All that can be shown; (label, session) -> why that model cannot be shown on that session.
     """
 
     models = traitlets.Tuple()
@@ -75,17 +73,14 @@ class CompareState(traitlets.HasTraits):
         if not self._sources:
             raise DataError(f"No model can read any of the sessions. {' '.join(self.notes())}")
         self.labels = tuple(in_order(label for label, _ in self._sources))
-        named = {name for _, name in self._sources}
-        self._sessions = {name: found[name] for name in found if name in named}
-        self.names = tuple(self._sessions)
+        self.names = tuple(n for n in found if n in {name for _, name in self._sources})
+        self._sessions = found
         super().__init__()
-        if reference is None:
-            of = {m: getattr(source, "modality", "") for (m, _), source in self._sources.items()}
-            spikes = [m for m in self.labels if of[m] == "spikes"]
-            reference = "Teacher" if "Teacher" in self.labels else [*spikes, *self.labels][0]
-        elif reference not in self.labels:
+        if reference not in (None, *self.labels):
             raise ConfigError(f"The reference is {reference!r}: give one of {list(self.labels)}.")
-        self.reference, self.models, self.sessions = reference, self.labels, self.names
+        of = {m: getattr(source, "modality", "") for (m, _), source in self._sources.items()}
+        first = min(self.labels, key=lambda m: (m != "Teacher", of[m] != "spikes"))
+        self.reference, self.models, self.sessions = reference or first, self.labels, self.names
         self.session = self.names[0]
 
     @traitlets.validate("models", "sessions", "session", "reference")
@@ -134,14 +129,16 @@ class CompareState(traitlets.HasTraits):
     def to_make(self) -> list[tuple]:
         """Keys of all that is not computed yet, as ("latents", label, session)."""
         keys: list[tuple] = []
-        for n in [n for n in self.names if n in self.sessions or n == self.session]:
-            for m in in_order([*self.models, self.reference]):
-                keys += [("latents", m, n)]
-                keys += [("decoded", m, n, k) for k in READOUTS if "behavior" in self._sessions[n]]
-        focus, source = self.session, self._sources.get((self.reference, self.session))
-        for m in self.readable() if isinstance(source, Autoencoder) else ():
-            if m != self.reference and isinstance(self._sources[m, focus], Autoencoder):
-                keys += [("layers", m, focus, self.reference)]
+        names = [n for n in self.names if n in self.sessions or n == self.session]
+        for n, m in product(names, in_order([*self.models, self.reference])):
+            kinds = READOUTS if "behavior" in self._sessions[n] else ()
+            keys += [("latents", m, n), *(("decoded", m, n, kind) for kind in kinds)]
+        models = [pair for pair, of in self._sources.items() if isinstance(of, Autoencoder)]
+        if (self.reference, self.session) in models:
+            others = [m for m, n in models if n == self.session and m != self.reference]
+            keys += [
+                ("layers", m, self.session, self.reference) for m in others if m in self.models
+            ]
         there = self._sources.keys() - self.reasons.keys()
         return [key for key in keys if key not in self._made and key[1:3] in there]
 
@@ -354,26 +351,24 @@ class CompareState(traitlets.HasTraits):
     def _color(self) -> xr.DataArray:
         """(time, behavior_dim) velocity, speed or time of the session in focus."""
         data = self.dataset()
-        if self.color_by == "time":
-            color, units = data["time"], "s"
-        elif "behavior" not in data:
-            raise DataError(f"{self.session} has no behavior: color by time.")
-        else:
-            color = data["behavior"].transpose("time", "behavior_dim")
-            units = color.attrs.get("units", "")
-            names = [str(name) for name in color["behavior_dim"].values]
+        time, units = data["time"].values, "s"
+        values = time
+        if self.color_by != "time":
+            if "behavior" not in data:
+                raise DataError(f"{self.session} has no behavior: color by time.")
+            moved = data["behavior"].transpose("time", "behavior_dim")
+            names, units = moved["behavior_dim"].values.tolist(), moved.attrs.get("units", "")
             there = {"vx", "vy"} <= set(names)
-            color = color.sel(behavior_dim=["vx", "vy"]) if there else color[:, :2]
-            if "position" in str(color.attrs.get("kind", "")).lower() or names[:2] == ["x", "y"]:
-                color = color.differentiate("time")
-            if self.color_by == "direction" and color.shape[1] > 1:
-                return color
+            moved = moved.sel(behavior_dim=["vx", "vy"]) if there else moved[:, :2]
+            if "position" in str(moved.attrs.get("kind", "")).lower() or names[:2] == ["x", "y"]:
+                moved = moved.differentiate("time")
             if self.color_by == "direction":
+                if moved.shape[1] > 1:
+                    return moved
                 raise DataError("One axis of behavior has no direction: color by speed or time.")
-            color = np.sqrt((color**2).sum("behavior_dim", skipna=False))
-        color = color.drop_vars([c for c in color.coords if c != "time"])
-        axis = {"behavior_dim": [self.color_by]}
-        return color.expand_dims(axis, axis=1).assign_attrs(units=units)
+            values = np.linalg.norm(moved.values, axis=1)
+        coords = {"time": time, "behavior_dim": [self.color_by]}
+        return xr.DataArray(values[:, None], coords, [*coords], attrs={"units": units})
 
 
 def _stacked(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

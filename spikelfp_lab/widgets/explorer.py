@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ipywidgets
-import xarray as xr
 from matplotlib.figure import Figure
 
 from spikelfp_lab.errors import SpikeLFPError
@@ -15,7 +14,7 @@ from spikelfp_lab.plots.spectral import draw_spectra
 from spikelfp_lab.plots.theme import style
 from spikelfp_lab.widgets.base import WRAP, Message, Picture, button, control
 from spikelfp_lab.widgets.cards import session_html
-from spikelfp_lab.widgets.explorer_state import LFP_VIEWS, ExplorerState
+from spikelfp_lab.widgets.explorer_state import LFP_VIEWS, Cohort, ExplorerState
 
 _DPI = 120  # with the style's 8 points: letters of 13 pixels
 _ROWS = (
@@ -25,12 +24,7 @@ _ROWS = (
 )
 
 
-def explore(
-    cohort: xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset | xr.DataTree],
-    *,
-    start_s: float | None = None,
-    span_s: float = 10.0,
-) -> Explorer:
+def explore(cohort: Cohort, *, start_s: float | None = None, span_s: float = 10.0) -> Explorer:
     """Look through the sessions of a cohort in a notebook.
 
     Parameters
@@ -49,8 +43,7 @@ def explore(
     Raises
     ------
     SchemaError, DataError, ConfigError
-        What was given is no session or cohort, or one of its sessions is not valid; ``start_s`` or
-        ``span_s`` does not suit the first session.
+        No session or cohort, or one that is not valid; a stretch that the first session lacks.
 
     Examples
     --------
@@ -64,16 +57,10 @@ def explore(
 
 
 class Explorer(ipywidgets.VBox):
-    """The view over a state. It draws once a change, and only what is in sight.
+    """The view over a ``state``. It draws once a change, and only what is in sight.
 
-    Attributes
-    ----------
-    state : ExplorerState
-        What is shown; a change of it changes the view, and the other way round.
-    controls : dict of str -> widget
-        By the trait they set, and the buttons "previous" and "next".
-    picture, message : Picture, Message
-        Raster, LFP and behavior; what is shown, or what was wrong with an input.
+    ``controls`` are by the trait they set ("previous" and "next" are buttons), ``picture`` is of
+    raster, LFP and behavior, ``message`` says what is shown, or what was wrong with an input.
     """
 
     def __init__(self, state: ExplorerState):
@@ -81,7 +68,7 @@ class Explorer(ipywidgets.VBox):
         self._drawing: SessionPicture | None = SessionPicture()
         self._refreshing = False
         self._in_tab: dict[int, str] = {}  # tab -> session it was made for
-        self.controls = _controls(state, self._turn)
+        self.controls = _controls(state)
         self.pages = [(Message(), ipywidgets.HTML(), Picture()) for _ in _TABS]
         boxes = [ipywidgets.VBox([text.widget, table, p.widget]) for text, table, p in self.pages]
         self.tabs = ipywidgets.Tab(boxes, titles=[*_TABS])
@@ -117,10 +104,6 @@ class Explorer(ipywidgets.VBox):
             setattr(self.state, trait, value)
         self._refresh_controls()
 
-    def _turn(self, pages: int) -> None:
-        with self.message.errors():
-            self.state.turn(pages)
-
     def _refresh(self, _: Any = None) -> None:
         if self._drawing is None:
             return
@@ -142,11 +125,9 @@ class Explorer(ipywidgets.VBox):
         begin, end = state.limits_s
         latest, bin_size_s = round(end - state.span_s, 6), float(state.dataset.attrs["bin_size_s"])
         channels, axes = state.labels("channel"), state.labels("behavior_dim")
-        choices = {
-            "subject": state.subjects, "session": state.sessions, "unit_order": state.orders,
-            "first_channel": tuple((str(name), i) for i, name in enumerate(channels)),
-            "axes": tuple(axes), "lfp_view": LFP_VIEWS,
-        }  # fmt: skip
+        choices = {"subject": state.subjects, "session": state.sessions, "axes": tuple(axes)}
+        choices |= {"unit_order": state.orders, "lfp_view": LFP_VIEWS}
+        choices["first_channel"] = tuple((str(name), i) for i, name in enumerate(channels))
         for trait, options in choices.items():
             if tuple(c[trait].options) != options:
                 c[trait].options = options
@@ -161,14 +142,11 @@ class Explorer(ipywidgets.VBox):
             if abs(slider.value - state.start_s) > 1e-5:
                 slider.value = state.start_s
         c["span_s"].value, c["n_channels"].value = state.span_s, state.n_channels
-        off = {
-            "start_s": latest <= begin, "previous": state.start_s <= begin,
-            "next": state.start_s >= latest, "unit_order": "spikes" in state.missing,
-            "lfp_view": not channels, "first_channel": not channels, "axes": not axes,
-            "n_channels": not channels or state.lfp_view != "traces",
-        }  # fmt: skip
-        for trait, disabled in off.items():
-            c[trait].disabled = disabled
+        slider.disabled, c["axes"].disabled = latest <= begin, not axes
+        c["previous"].disabled, c["next"].disabled = state.start_s <= begin, state.start_s >= latest
+        c["lfp_view"].disabled = c["first_channel"].disabled = not channels
+        c["n_channels"].disabled = not channels or state.lfp_view != "traces"
+        c["unit_order"].disabled = "spikes" in state.missing
         self._refreshing = outer
 
     def _refresh_tab(self, _: Any = None) -> None:
@@ -190,34 +168,29 @@ class Explorer(ipywidgets.VBox):
             message.say(f"{state.name}{text}")
 
 
-def _controls(state: ExplorerState, turn: Callable[[int], None]) -> dict[str, Any]:
+def _controls(state: ExplorerState) -> dict[str, Any]:
     """Controls with labels and tooltips, by trait."""
     menu, many = ipywidgets.Dropdown, ipywidgets.SelectMultiple
-    views: Any = {"options": LFP_VIEWS}
-    views["tooltips"] = ["Traces of several channels", "Power of the first channel over time"]
-    kinds: tuple[tuple[str, Any, str, str, int, dict[str, Any]], ...] = (
-        ("subject", menu, "Subject", "Whose sessions to choose from", 13, {}),
-        ("session", menu, "Session", "The session that is shown", 13, {}),
-        ("unit_order", menu, "Units", "Order of the units in the raster", 16, {}),
-        ("lfp_view", ipywidgets.ToggleButtons, "LFP", "Traces, or power of a channel", 22, views),
-        ("start_s", ipywidgets.FloatSlider, "Start (s)",
-         "Where the stretch begins; arrow keys move it", 36, {"readout_format": ".1f"}),
-        ("span_s", ipywidgets.FloatText, "Span (s)", "How much is shown at once, in seconds", 9,
-         {"value": state.span_s, "step": 1}),
-        ("first_channel", menu, "First channel",
-         "First of the LFP channels shown, and the one of the spectrogram", 15, {}),
-        ("n_channels", ipywidgets.IntText, "Channels", "How many LFP channels are shown", 9,
-         {"value": state.n_channels}),
-        ("axes", many, "Behavior", "Axes that are shown; Ctrl or Shift takes several", 13,
-         {"rows": 3}),
-    )  # fmt: skip
+    slider, number = ipywidgets.FloatSlider, ipywidgets.FloatText
+    kinds: tuple[tuple[str, Any, str, str, int], ...] = (
+        ("subject", menu, "Subject", "Whose sessions to choose from", 13),
+        ("session", menu, "Session", "The session that is shown", 13),
+        ("unit_order", menu, "Units", "Order of the units in the raster", 16),
+        ("lfp_view", ipywidgets.ToggleButtons, "LFP", "Traces, or power of the first channel", 22),
+        ("start_s", slider, "Start (s)", "Where the stretch begins; arrow keys move it", 36),
+        ("span_s", number, "Span (s)", "How much is shown at once, in seconds", 9),
+        ("first_channel", menu, "First channel", "First channel shown; the spectrogram's", 15),
+        ("n_channels", ipywidgets.IntText, "Channels", "How many LFP channels are shown", 9),
+        ("axes", many, "Behavior", "Axes that are shown; Ctrl or Shift takes several", 13),
+    )
     made = {
-        name: control(kind, label, tooltip, layout={"width": f"{width}em"}, **options)
-        for name, kind, label, tooltip, width, options in kinds
+        name: control(kind, label, tooltip, layout={"width": f"{width}em"})
+        for name, kind, label, tooltip, width in kinds
     }
-    made["lfp_view"].style.button_width = "8em"
-    made["previous"] = button("◀ Previous", "One page back", lambda: turn(-1))
-    made["next"] = button("Next ▶", "One page on", lambda: turn(1))
+    made["lfp_view"].style.button_width, made["axes"].rows = "8em", 3
+    made["start_s"].readout_format, made["span_s"].step = ".1f", 1
+    made["previous"] = button("◀ Previous", "One page back", lambda: state.turn(-1))
+    made["next"] = button("Next ▶", "One page on", lambda: state.turn(1))
     return made
 
 

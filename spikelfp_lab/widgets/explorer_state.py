@@ -19,20 +19,16 @@ from spikelfp_lab.sessions import check_quality, iterate_sessions
 
 ORDERS = ("as recorded", "rate", "depth", "preferred direction")
 LFP_VIEWS = ("traces", "spectrogram")
+Cohort = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset | xr.DataTree]
 _CHOICES = ("subject", "session", "unit_order", "lfp_view")
 _SHOWN = (*_CHOICES, "start_s", "span_s", "first_channel", "n_channels", "axes")
 
 
 class ExplorerState(traitlets.HasTraits):
-    """A place in a cohort, and what there is to see.
+    """A place in a cohort, and what there is to see; parameters as of :func:`spikelfp_lab.explore`.
 
     Values that cannot be shown are refused with a ``TraitError`` that says which can. A stretch
     beyond the session's end is moved back; one longer than the session becomes the session.
-
-    Parameters
-    ----------
-    cohort, start_s, span_s
-        As of :func:`spikelfp_lab.explore`.
 
     Attributes
     ----------
@@ -40,20 +36,10 @@ class ExplorerState(traitlets.HasTraits):
         Of ``subjects``, ``sessions``, ``orders`` (what the session has the data for), LFP_VIEWS.
     start_s, span_s : float
         The stretch, in seconds.
-    first_channel, n_channels : int
-        Channels that are shown. A spectrogram is of the first.
-    axes : tuple of str
-        Behavior axes that are shown.
+    first_channel, n_channels, axes : int, int, tuple of str
+        LFP channels (a spectrogram is of the first) and behavior axes that are shown.
     revision : int
         Goes up by one when all that follows from a change has been settled: observe it to draw.
-
-    Examples
-    --------
-    >>> from spikelfp_lab.cohorts.simulated import session
-    >>> state = ExplorerState(session(1, duration_s=25, n_units=2, n_channels=2))
-    >>> state.turn(9)
-    >>> state.start_s
-    15.0
     """
 
     subject = traitlets.Unicode()
@@ -70,13 +56,7 @@ class ExplorerState(traitlets.HasTraits):
     orders = traitlets.Tuple()
     revision = traitlets.Int(0)
 
-    def __init__(
-        self,
-        cohort: xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset | xr.DataTree],
-        *,
-        start_s: float | None = None,
-        span_s: float = 10.0,
-    ):
+    def __init__(self, cohort: Cohort, *, start_s: float | None = None, span_s: float = 10.0):
         super().__init__()
         self._sessions = iterate_sessions(cohort)
         self._menu: dict[str, dict[str, str]] = {}  # subject -> label -> name
@@ -148,9 +128,9 @@ class ExplorerState(traitlets.HasTraits):
         stop, shown = self.start_s + self.span_s, len(self.view.channels)
         whole = f"{end:.1f} s" if abs(begin) < 1e-3 else f"{begin:.1f} to {end:.1f} s"
         text = f"{self.name}: {self.start_s:.1f} to {stop:.1f} s of {whole}; "
-        text += "no spikes, " if "spikes" in self.missing else f"{sizes['unit']} units, "
-        text += "no LFP" if "lfp" in self.missing else f"{shown} of {sizes['channel']} channels"
-        text += ", no behavior" if "behavior" in self.missing else ""
+        text += f"{sizes['unit']} units, " if "spikes" in self.dataset else "no spikes, "
+        text += f"{shown} of {sizes['channel']} channels" if "lfp" in self.dataset else "no LFP"
+        text += "" if "behavior" in self.dataset else ", no behavior"
         time = self.dataset["time"].values
         if not ((time >= self.start_s) & (time < stop)).any():
             text += ". Nothing was recorded in this stretch"
@@ -172,8 +152,7 @@ class ExplorerState(traitlets.HasTraits):
     def spectra(self) -> xr.DataArray:
         """Welch spectra (channel, frequency) of the channels of which nine tenths are finite.
 
-        The attribute ``left_out`` names the others: a spectrum needs stretches that are whole in
-        all channels. DataError without LFP, or without a whole stretch of 16 bins.
+        The attribute ``left_out`` names the others: stretches must be whole in all channels.
         """
         if "lfp" in self.missing:
             raise DataError(f"There is no LFP in {self.name}: choose another session.")
@@ -198,16 +177,14 @@ class ExplorerState(traitlets.HasTraits):
             choices = {"subject": self.subjects, "session": self.sessions, "lfp_view": LFP_VIEWS}
             there = choices.get(trait, self.orders)
             good, cure = value in there, f"one of {', '.join(map(repr, there[:10]))}"
-        elif trait in ("start_s", "span_s"):
-            begin, end = self.limits_s
-            least = 2 * float(self.dataset.attrs["bin_size_s"])
-            if trait == "start_s":  # NaN is in no session
-                good, cure = begin - 1e-6 <= value < end, f"a start from {begin:g} to {end:g} s"
-                value = max(begin, min(value, end - self.span_s)) if good else value
-            else:
-                good, cure = least <= value < math.inf, f"at least two bins ({least:g} s)"
-                value = min(value, end - begin) if good else value
-            value = round(value, 6) if good else value
+        elif trait == "start_s":
+            begin, end = self.limits_s  # NaN is in no session
+            good, cure = begin - 1e-6 <= value < end, f"a start from {begin:g} to {end:g} s"
+            value = round(max(begin, min(value, end - self.span_s)), 6) if good else value
+        elif trait == "span_s":
+            least, whole = 2 * float(self.dataset.attrs["bin_size_s"]), np.ptp(self.limits_s)
+            good, cure = least <= value < math.inf, f"at least two bins ({least:g} s)"
+            value = round(min(value, float(whole)), 6) if good else value
         elif trait == "axes":
             there = self.labels("behavior_dim")
             good, cure = set(value) <= set(there), f"one or more of {', '.join(there)}"
@@ -217,10 +194,9 @@ class ExplorerState(traitlets.HasTraits):
             low, high = (0, total - 1) if trait == "first_channel" else (1, total)
             good, cure = not total or low <= value <= high, f"{low} to {high}"
         if not good:
-            value = proposal["value"]
-            where = f" of subject {self.subject}" if trait == "session" else f" in {self.name}"
-            where = "" if trait == "subject" else where
-            raise traitlets.TraitError(f"{trait} is {value!r}, not there{where}: choose {cure}.")
+            where = {"session": f" of subject {self.subject}", "unit_order": f" in {self.name}"}
+            refused = f"{trait} is {proposal['value']!r}, not there{where.get(trait, '')}"
+            raise traitlets.TraitError(f"{refused}: choose {cure}.")
         return value
 
     @contextmanager
@@ -254,9 +230,9 @@ class ExplorerState(traitlets.HasTraits):
         self.start_s = self.start_s if begin <= self.start_s < end else begin
         self.span_s = max(self.span_s, 2 * float(self.dataset.attrs["bin_size_s"]))
         self.span_s = min(self.span_s, end - begin)
-        if channels := len(self.labels("channel")):
-            self.first_channel = min(self.first_channel, channels - 1)
-            self.n_channels = min(self.n_channels, channels)
+        channels = len(self.labels("channel")) or 10**9
+        self.first_channel = min(self.first_channel, channels - 1)
+        self.n_channels = min(self.n_channels, channels)
         there = self.labels("behavior_dim")
         self.axes = tuple(axis for axis in self.axes if axis in there) or tuple(there[:4])
         self.orders, self.notice = _offered(self.dataset), ""

@@ -29,18 +29,9 @@ ENDINGS = ("", "finished", "stopped", "interrupted", "failed")
 class MonitorState(traitlets.HasTraits):
     """How far a training is, without a browser.
 
-    Attributes
-    ----------
-    history : pd.DataFrame or None
-        Tidy: what the loop gave, and the metrics added with :meth:`extra`.
-    step, steps, best_step : int
-        ``best_step`` is that of the lowest validation score, None before the first.
-    left_s : float or None
-        Seconds that the rest takes at the speed of the last five validations.
-    stop_requested : bool
-        Set by the button; training ends at the next validation.
-    ending : str
-        Of ENDINGS; empty while it runs.
+    ``history`` is tidy: what the loop gave, and the metrics added with :meth:`extra`. ``left_s`` are
+    the seconds that the rest takes at the speed of the last five validations, ``best_step`` is that
+    of the lowest validation score (None before the first). ``stop_requested`` is set by the button.
     """
 
     history = traitlets.Instance(pd.DataFrame, allow_none=True)
@@ -102,10 +93,7 @@ class MonitorState(traitlets.HasTraits):
 
 
 class Monitor:
-    """A callback of the training verbs that shows how training goes; made by :func:`monitor`.
-
-    ``state`` is a :class:`MonitorState`, ``widget`` what is shown.
-    """
+    """A callback of the training verbs that shows how training goes; made by :func:`monitor`."""
 
     def __init__(self, session: xr.Dataset | None, *, every: int, title: str):
         self.session, self.every, self.title = session, every, title
@@ -199,8 +187,8 @@ def monitor(
 ) -> Monitor:
     """Watch a training in the notebook while it runs, and end it early if it has learned enough.
 
-    For ``callbacks=[sl.monitor()]`` of the training verbs: curves of every metric, the step, the
-    time left and the best step. It changes no weight, and outside a notebook it does nothing.
+    For ``callbacks=[sl.monitor()]`` of the training verbs. It changes no weight, and outside a
+    notebook it does nothing.
 
     **Stop early** ends training at its next validation with the best weights so far. The click is
     heard while the cell runs in JupyterLab from 4.4 on with ipykernel from 7 on; elsewhere when the
@@ -219,16 +207,15 @@ def monitor(
     Raises
     ------
     ConfigError, SchemaError
-        ``every`` is less than 1; ``session`` is a cohort. Training itself raises, before its first
-        step, what ``encode`` and ``decode`` raise where the session does not suit the model.
+        ``every`` is less than 1; ``session`` is a cohort. A session that does not suit the model
+        ends training before its first step.
 
     Examples
     --------
     >>> import spikelfp_lab as sl
-    >>> cohort = sl.open_cohort("simulated", n_sessions=1, duration_s=30, progress=False)
+    >>> session = sl.open_cohort("simulated", n_sessions=1, duration_s=30, progress=False)["I/s01"]
     >>> quick = sl.TrainConfig(steps=2, batch=2, window_s=0.5, val_every=2)
-    >>> watched = monitor(cohort["I/s01"], title="Teacher")
-    >>> teacher = sl.pretrain(cohort, "spikes", train=quick, progress=False, callbacks=[watched])
+    >>> model = sl.pretrain(session, "lfp", train=quick, progress=False, callbacks=[monitor()])
     """
     if every < 1:
         raise ConfigError(f"every is {every}: decode at every validation (1), every other (2), ...")
