@@ -167,7 +167,7 @@ def plot_ablations(
                 )
             _marks(axes, panel, list(readouts))
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        labels = [theme.READOUT_TITLES.get(label, label) for label in labels]
+        labels = [theme.READOUT_TITLES.get(str(label), str(label)) for label in labels]
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 

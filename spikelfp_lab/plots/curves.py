@@ -146,7 +146,7 @@ def plot_cost(table: pd.DataFrame, *, cohort: str = "") -> Figure:
     """
     numbers = ["mflop_per_s", "r2", "parameters"]
     tidy.check(table, [*tidy.KEYS, "readout"], numbers)
-    if (table["mflop_per_s"] <= 0).any():
+    if not set(table["mflop_per_s"] > 0) <= {True}:
         raise DataError("Some mflop_per_s are not above 0 and have no place on a logarithmic axis.")
     by_session = tidy.means(table, numbers, by=["readout", "model", "session"])
     most = by_session["parameters"].max() or 1.0
@@ -201,7 +201,7 @@ def plot_history(history: pd.DataFrame, *, title: str = "") -> Figure:
         A column is missing, or there are no rows.
     """
     tidy.check(history, ["step", "split", "metric", "value"])
-    is_score = history["metric"] == "score"
+    is_score: Any = history["metric"] == "score"
     score = "score" if is_score.any() else "loss"
     judged = history.loc[(history["split"] == "val") & (history["metric"] == score)]
     shown = history if is_score.all() else history[~is_score]  # it repeats one of the others
@@ -229,7 +229,8 @@ def _name_points(axes: Axes) -> None:
     named: list[Any] = [m for m in axes.collections if not str(m.get_label()).startswith("_")]
     places = np.array([np.asarray(marker.get_offsets())[0] for marker in named])
     look: theme.Look = {"fontsize": 6.5, "path_effects": [theme.RIM], "zorder": 6}
-    texts = [axes.text(*marker.get_offsets()[0], marker.get_label(), **look) for marker in named]
+    names = zip(*places.T, [marker.get_label() for marker in named], strict=True)
+    texts = [axes.text(x, y, name, **look) for x, y, name in names]
     # the markers' rims are to be avoided too
     angles = np.linspace(0, 2 * np.pi, 9)[:-1]
     reach = np.sqrt([marker.get_sizes()[0] for marker in named]) / 2 * axes.figure.dpi / 72

@@ -1,6 +1,7 @@
 """Latents of several models side by side, colored by behavior."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import colorcet
 import numpy as np
@@ -93,7 +94,8 @@ def plot_latents(
             if align_to not in (None, name):
                 labels = {"xlabel": f"Turned onto {align_to}"}
             axes.set(title=name, xticks=[], yticks=[], aspect="equal", **labels)
-            middle, far = ends[name].mean(axis=0), max(reach.values()) if align_to else reach[name]
+            far = max(reach.values()) if align_to else reach[name]
+            middle: Any = ends[name].mean(axis=0)
             axes.axis([*(middle[0] + [-far, far]), *(middle[1] + [-far, far])])
         _key(figure, grid[-1], behavior, note="gray: rest" if rest.any() else "")
     return figure

@@ -29,7 +29,7 @@ def plot_layers(table: pd.DataFrame, *, cohort: str = "") -> Figure:
     tidy.check(table, [*tidy.KEYS, "layer", "teacher_layer"], ["value"])
     table = table.set_index("model").loc[theme.in_order(table["model"])].reset_index()
     by_session = tidy.means(table, "value", by=["model", "layer", "teacher_layer", "session"])
-    rows, columns = (table[name].nunique() for name in ("layer", "teacher_layer"))
+    rows, columns = (len(set(table[name])) for name in ("layer", "teacher_layer"))
     size = max(0.7 + 0.3 * columns, 1.8), max(0.7 + 0.28 * rows, 1.5)
     with theme.style():
         title = tidy.counted(table, cohort)

@@ -15,7 +15,7 @@ READOUTS = ("one_frame", "lagged")
 LOWEST_R2 = -0.2
 
 
-def check(table: pd.DataFrame, columns: Sequence[str], filled: Sequence[str] = ()) -> None:
+def check(table: Any, columns: Sequence[str], filled: Sequence[str] = ()) -> None:
     """Raise a DataError where a column is missing, there are no rows, or one has NaN."""
     missing = [name for name in (*columns, *filled) if name not in table]
     if missing or table.empty:
@@ -29,8 +29,8 @@ def check(table: pd.DataFrame, columns: Sequence[str], filled: Sequence[str] = (
 
 
 def select(
-    scores: pd.DataFrame, readouts: Sequence[str], keys: Sequence[str] = KEYS, split: str = "test"
-) -> pd.DataFrame:
+    scores: Any, readouts: Sequence[str], keys: Sequence[str] = KEYS, split: str = "test"
+) -> Any:
     """R² of one split and some read-outs in their order, mean over what is not among the keys."""
     check(scores, [*dict.fromkeys([*keys, "readout", "split", "axis"])])
     own = scores.loc[scores["split"] == split]
@@ -41,13 +41,13 @@ def select(
     return means(shown, "r2", by=["readout", *keys])
 
 
-def means(table: pd.DataFrame, values: str | list[str], *, by: Sequence[str]) -> Any:
+def means(table: Any, values: str | list[str], *, by: Sequence[str]) -> Any:
     """Means by some columns, whose NaN are a group of their own, in order of appearance."""
     groups = table.groupby([*dict.fromkeys(by)], dropna=False, sort=False)
     return groups[values].mean().reset_index()
 
 
-def counted(points: pd.DataFrame, cohort: str) -> str:
+def counted(points: Any, cohort: str) -> str:
     """A title that says how many sessions and seeds there are."""
     counts = {name: points[name].nunique() for name in ("session", "seed")}
     text = ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n > 0)

@@ -113,7 +113,7 @@ def scores_html(scores: pd.DataFrame) -> str:
     """
     splits = list(scores["split"].astype(str).unique())
     split = "test" if "test" in splits else splits[0]
-    used = scores[scores["split"].astype(str) == split]
+    used: Any = scores[scores["split"].astype(str) == split]
     by = [name for name in ("model", "readout") if name in scores]
     kind, within = f"{split} split", by
     if "session" in scores:

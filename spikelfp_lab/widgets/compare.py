@@ -89,6 +89,7 @@ class Comparison(ipywidgets.VBox):
 
     def _choices(self) -> ipywidgets.Box:
         state, made = self.state, {}
+        options: Any
         for trait, label, tooltip, options in (
             ("models", "Models", "Models shown; Ctrl or Shift for several", state.labels),
             ("sessions", "Sessions", "Those of the scores; Ctrl or Shift for several", state.names),
@@ -100,7 +101,8 @@ class Comparison(ipywidgets.VBox):
             ("span_s", "Span (s)", "Length of the stretch of time shown, seconds", 120.0),
             ("window_s", "Windows (s)", "Windows of error and alignment, seconds", 60.0),
         ):
-            kind, more = ipywidgets.Dropdown, {"options": options}
+            kind: Any = ipywidgets.Dropdown
+            more: dict[str, Any] = {"options": options}
             if isinstance(options, float):
                 kind, more = ipywidgets.BoundedFloatText, {"min": 0.1, "max": options, "step": 0.5}
             elif trait in ("models", "sessions"):
@@ -197,7 +199,7 @@ def _scores(state: CompareState) -> Drawn:
     table, tests = state.scores(), state.tests()
     if table.empty:
         raise DataError("No scores of the models and sessions chosen: press Compute.")
-    shown = table.loc[table["split"] == state.split]
+    shown: Any = table.loc[table["split"] == state.split]
     drawn: Drawn = {"scores": (plot_scores(shown, split=state.split), shown)}
     return drawn if tests.empty else drawn | {"paired-tests": (None, tests)}
 
@@ -218,7 +220,7 @@ def _decoded(state: CompareState) -> Drawn:
         v.sel(time=part).to_series().rename("value").reset_index().assign(model=m)
         for m, v in {"True": true, **made}.items()
     ]
-    table = pd.concat(tables, ignore_index=True)
+    table: Any = pd.concat(tables, ignore_index=True)
     return {"decoded": (figure, table[["time", "behavior_dim", "model", "value"]])}
 
 
@@ -236,12 +238,13 @@ def _latents(state: CompareState) -> Drawn:
 
 def _alignment(state: CompareState) -> Drawn:
     windows, layers = state.alignment_over_time(), state.alignment_by_layer()
-    others = windows[windows["model"] != state.reference]
+    others: Any = windows[windows["model"] != state.reference]
     with style():
         title = f"{state.session}, {state.split}: alignment with {state.reference}"
         figure = new_figure(9.0, 2.8, title)
         axes = figure.subplots()
-        for m, own in (windows if others.empty else others).groupby("model", sort=False):
+        shown: Any = windows if others.empty else others
+        for m, own in shown.groupby("model", sort=False):
             mean = f"{m} (mean {number(own['alignment'].mean())})"
             line = own["start_s"].to_numpy(), own["alignment"].to_numpy()
             look: Any = {"color": model_color(str(m)), "marker": ".", "markersize": 4}
@@ -260,7 +263,7 @@ def _alignment(state: CompareState) -> Drawn:
 
 
 def _why(state: CompareState) -> Drawn:
-    table = state.errors_by_window()
+    table: Any = state.errors_by_window()
     about = f"windows of {state.window_s:g} s, {state.split}; color: {state.session}"
     title, count = f"{about}; gray: others; diamonds: means; ρ: Spearman", table["model"].nunique()
     with style():

@@ -236,7 +236,8 @@ class CompareState(traitlets.HasTraits):
                 far = far[:, np.isfinite(far).any(axis=0)].mean(axis=1)
                 columns = {"alignment": self._turned(m, name)[0], "error": far}
                 table = self._windows(m, name, columns)
-                rho = table[["alignment", "error"]].rank().corr().iloc[0, 1]  # NaN if constant
+                ranks: Any = table[["alignment", "error"]].rank()
+                rho = ranks.corr(min_periods=3).iloc[0, 1]  # NaN if either is constant
                 tables.append(table.assign(error=np.sqrt(table["error"]), rho=rho))
         if not tables:
             raise DataError(

@@ -29,8 +29,8 @@ ENDINGS = ("", "finished", "stopped", "interrupted", "failed")
 class MonitorState(traitlets.HasTraits):
     """How far a training is, without a browser.
 
-    ``history`` is tidy: what the loop gave, and the metrics added with :meth:`extra`. ``left_s`` are
-    the seconds that the rest takes at the speed of the last five validations, ``best_step`` is that
+    ``history``: what the loop gave, and the metrics added with :meth:`extra`. ``left_s``:
+    seconds that the rest takes at the speed of the last five validations. ``best_step``: that
     of the lowest validation score (None before the first). ``stop_requested`` is set by the button.
     """
 
@@ -56,7 +56,7 @@ class MonitorState(traitlets.HasTraits):
         """Add a validation metric of the last step."""
         self._extra.append((self.step, "val", metric, float(value)))
 
-    def update(self, history: pd.DataFrame) -> None:
+    def update(self, history: Any) -> None:
         """Take the loop's history after a validation."""
         self.step = int(history["step"].max())
         self._marks = [*self._marks, (self._clock(), self.step)][-RECENT - 1 :]
@@ -140,7 +140,7 @@ class Monitor:
             self.state.end(ending)
             self._draw()
 
-    def __call__(self, history: pd.DataFrame) -> None:
+    def __call__(self, history: Any) -> None:
         """Show the history so far; end training where the button asked for it."""
         if self._model is None:  # not in a notebook
             return
@@ -169,8 +169,9 @@ class Monitor:
         self.state.extra(R2, scores.loc[scores["split"] == "val", "r2"].mean())
 
     def _draw(self) -> None:
-        if self.state.history is not None:
-            self.picture.show(plot_history(self.state.history, title=self.title))
+        history: Any = self.state.history
+        if history is not None:
+            self.picture.show(plot_history(history, title=self.title))
             self._drawn = time.monotonic()
 
     def _show(self, _: object = None) -> None:
