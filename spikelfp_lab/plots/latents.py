@@ -1,7 +1,6 @@
 """Latents of several models side by side, colored by behavior."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import colorcet
 import numpy as np
@@ -95,7 +94,8 @@ def plot_latents(
                 labels = {"xlabel": f"Turned onto {align_to}"}
             axes.set(title=name, xticks=[], yticks=[], aspect="equal", **labels)
             far = max(reach.values()) if align_to else reach[name]
-            middle: Any = ends[name].mean(axis=0)
+            low, high = ends[name]
+            middle = (low + high) / 2
             axes.axis([*(middle[0] + [-far, far]), *(middle[1] + [-far, far])])
         _key(figure, grid[-1], behavior, note="gray: rest" if rest.any() else "")
     return figure

@@ -166,10 +166,10 @@ class CompareState(traitlets.HasTraits):
             self._closed = True
             self._made.clear()
 
-    def scores(self) -> pd.DataFrame:
+    def scores(self, sessions: Sequence[str] | None = None) -> pd.DataFrame:
         """R² of the models and sessions shown: tidy, both read-outs and all splits."""
-        pairs = [(m, n, k) for m in self.models for n in self.sessions for k in READOUTS]
-        made = [self._made.get(("decoded", *pair)) for pair in pairs]
+        names = self.sessions if sessions is None else sessions
+        made = [self._made.get(("decoded", *of)) for of in product(self.models, names, READOUTS)]
         return _stacked([found[1] for found in made if found], SCORE_COLUMNS)
 
     def tests(self) -> pd.DataFrame:
@@ -208,7 +208,7 @@ class CompareState(traitlets.HasTraits):
         """
         name = self.session
         own = {m: {"alignment": self._turned(m, name)[0]} for m in self._done()}
-        return pd.concat([self._windows(m, name, columns) for m, columns in own.items()])
+        return _stacked([self._windows(m, name, columns) for m, columns in own.items()], [])
 
     def alignment_by_layer(self) -> pd.DataFrame:
         """Linear CKA of each layer (0: the tokens) with each of the reference, on test time."""

@@ -126,8 +126,7 @@ def test_cancelling_keeps_what_is_finished(state):
 
 
 def test_a_turned_copy_is_recovered(sessions):
-    session = sessions["I/s01"]
-    values = signals(session)
+    session, values = sessions["I/s01"], signals(sessions["I/s01"])
     rotation = np.linalg.qr(np.random.default_rng(2).normal(size=(4, 4)))[0]
     turned = latents_of(0.2 * values @ rotation - 5, session)
     state = CompareState({"Teacher": latents_of(values, session), "Mine": turned}, session)
@@ -139,8 +138,7 @@ def test_a_turned_copy_is_recovered(sessions):
 
 
 def test_windows_with_more_noise_are_less_aligned_and_decoded_worse(sessions):
-    session = sessions["I/s01"]
-    values = signals(session)
+    session, values = sessions["I/s01"], signals(sessions["I/s01"])
     test = split_session(session, **SPLIT) == TEST  # what is fitted on training time is clean
     loud = np.where(test & (np.sin(3 * test["time"]) > 0), 12.0, 0.1)[:, None]
     noise = loud * np.random.default_rng(3).normal(size=values.shape)
@@ -188,25 +186,30 @@ def drawn(widget, name: str) -> int:
     return sum(bool(picture.widget.value) for picture in widget.pictures[name])
 
 
-def test_panels_are_drawn_once_computed_when_visible_and_out_of_date(widget):
-    assert (
-        "Press Compute: latents of Distilled, MS-LFP, Teacher on I/s01, I/s02"
-        in widget.message.widget.value
-    )
+def each_tab(widget):
+    for number, name in enumerate(TABS):
+        widget.tabs.selected_index = number
+        yield name
+
+
+def computed(widget):
     find(widget, "Compute").click()
     widget.job.wait()
     assert not widget.job.error
+
+
+def test_panels_are_drawn_once_computed_when_visible_and_out_of_date(widget):
+    wanted = "Press Compute: latents of Distilled, MS-LFP, Teacher on I/s01, I/s02"
+    assert wanted in widget.message.widget.value
+    computed(widget)
     assert [drawn(widget, name) for name in TABS] == [1, 0, 0, 0, 0]
     assert "<table" in widget._tests.value
-    for number, name in enumerate(TABS):
-        widget.tabs.selected_index = number
+    for name in each_tab(widget):
         assert drawn(widget, name) == (2 if name == "Alignment" else 1), widget.message.widget.value
     before = {name: widget.pictures[name][0].widget.value for name in TABS}
     widget.state.color_by = "speed"
-    for number in range(len(TABS)):
-        widget.tabs.selected_index = number
-    changed = [n for n in TABS if widget.pictures[n][0].widget.value is not before[n]]
-    assert changed == ["Latents"]
+    after = {name: widget.pictures[name][0].widget.value for name in each_tab(widget)}
+    assert [name for name in TABS if after[name] is not before[name]] == ["Latents"]
 
 
 @pytest.mark.parametrize(
@@ -219,12 +222,10 @@ def test_panels_are_drawn_once_computed_when_visible_and_out_of_date(widget):
     ],
 )
 def test_every_choice_can_be_drawn(widget, choice):
-    widget.compute()
-    widget.job.wait()
+    computed(widget)
     for name, value in choice.items():
         setattr(widget.state, name, value)
-    for number, name in enumerate(TABS):
-        widget.tabs.selected_index = number
+    for name in each_tab(widget):
         alone = "models" in choice and name == "Why worse?"
         assert bool(drawn(widget, name)) != alone and widget.message.failed == alone
 
@@ -240,13 +241,21 @@ def test_controls_are_labeled_and_linked_to_the_state(widget):
     assert widget.state.start_s == 5.0
 
 
+def test_sessions_of_other_clocks_follow_each_other(models, sessions):
+    late = sessions["I/s02"].assign_coords(time=sessions["I/s02"]["time"] + 1000)
+    widget = compare({"Teacher": models["Teacher"]}, {"I/s01": sessions["I/s01"], "I/s02": late})
+    for name in ("I/s02", "I/s01", "I/s02"):
+        widget.state.session = name
+        assert widget._start.min <= widget._start.value == widget.state.start_s
+        assert (widget._start.min, widget._start.max) == widget.state.extent()
+    widget.close()
+
+
 def test_export_writes_every_panel_and_overwrites_only_when_asked(widget, tmp_path):
     find(widget, "Export").click()
     assert widget.message.failed and not list(tmp_path.iterdir())  # nothing computed
-    widget.compute()
-    widget.job.wait()
-    for number in range(len(TABS)):
-        widget.tabs.selected_index = number
+    computed(widget)
+    for _ in each_tab(widget):
         widget.export()
     names = {path.name.split("_")[0] for path in tmp_path.iterdir()}
     figures = {"scores", "decoded", "latents", "alignment", "layers", "why-worse"}
