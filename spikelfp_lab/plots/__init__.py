@@ -4,41 +4,19 @@ Each function returns a figure that pyplot no longer holds: as the last line of 
 is shown once, and nothing piles up in memory.
 """
 
-from spikelfp_lab.plots.ablations import plot_ablations
-from spikelfp_lab.plots.bars import plot_alignment, plot_bound, plot_scores
-from spikelfp_lab.plots.curves import plot_cost, plot_curves, plot_history, plot_pairs
-from spikelfp_lab.plots.decoded import plot_decoded
-from spikelfp_lab.plots.latents import plot_latents
-from spikelfp_lab.plots.palette import CONTROLS, MODEL_COLORS, MODEL_ORDER
-from spikelfp_lab.plots.save import figures_folder, save_figure, save_table, show
-from spikelfp_lab.plots.session import plot_session
-from spikelfp_lab.plots.spectra import plot_spectra, spectra
-from spikelfp_lab.plots.style import letter_panels, style
-from spikelfp_lab.plots.tables import plot_layers, plot_recovery
+import lazy_loader as _lazy
 
-__all__ = [
-    "CONTROLS",
-    "MODEL_COLORS",
-    "MODEL_ORDER",
-    "figures_folder",
-    "letter_panels",
-    "plot_ablations",
-    "plot_alignment",
-    "plot_bound",
-    "plot_cost",
-    "plot_curves",
-    "plot_decoded",
-    "plot_history",
-    "plot_latents",
-    "plot_layers",
-    "plot_pairs",
-    "plot_recovery",
-    "plot_scores",
-    "plot_session",
-    "plot_spectra",
-    "save_figure",
-    "save_table",
-    "show",
-    "spectra",
-    "style",
-]
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "bars": ["plot_ablations", "plot_alignment", "plot_bound", "plot_scores"],
+        "curves": ["plot_cost", "plot_curves", "plot_history", "plot_pairs"],
+        "decoded": ["plot_decoded"],
+        "latents": ["plot_latents"],
+        "save": ["figures_folder", "save_figure", "save_table", "show"],
+        "session": ["plot_session"],
+        "spectral": ["plot_spectra", "spectra"],
+        "tables": ["plot_layers", "plot_recovery"],
+        "theme": ["CONTROLS", "MODEL_COLORS", "MODEL_ORDER", "letter_panels", "style"],
+    },
+)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from spikelfp_lab.analysis import procrustes
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.plots.style import FAINT, new_figure, style
+from spikelfp_lab.plots import theme
 from spikelfp_lab.sessions import same_clock
 
 MAX_POINTS = 4000
@@ -25,35 +25,22 @@ REST = 0.2
 
 
 def plot_latents(
-    latents: Mapping[str, xr.DataArray],
-    behavior: xr.DataArray,
-    *,
-    align_to: str | None = None,
-    axis: str = "PC",
-    title: str = "",
-) -> Figure:
-    """Draw the two leading principal components of each model's latents.
+    latents: Mapping[str, xr.DataArray], behavior: xr.DataArray,
+    *, align_to: str | None = None, axis: str = "PC", title: str = "",
+) -> Figure:  # fmt: skip
+    """Draw the two leading principal components of each model's latents, one panel a model.
 
     Parameters
     ----------
     latents : mapping
-        Name -> (time, latent); numbers of latents may differ. Select the stretch to show first,
-        such as the test split.
+        Name -> (time, latent); numbers of latents may differ. At most 4,000 even bins are drawn.
     behavior : xr.DataArray
         (time, behavior_dim) of the same times. Two axes color by direction (bins near rest are
         gray), one axis by value.
     align_to : str, optional
-        One of the names: the other models' components are rotated and mirrored onto its own
-        (Procrustes), and all are given the same size.
-    axis : str
-        What the two axes are called, where latents are two-dimensional already, as from t-SNE.
-    title : str
-        Over the figure.
-
-    Returns
-    -------
-    Figure
-        One panel a model, with the color key to the right; at most 4,000 evenly spaced bins.
+        One of the names: the others are rotated and mirrored onto it (Procrustes), at one size.
+    axis, title : str
+        What the two axes are called (as "t-SNE", of latents in 2-D already); over the figure.
 
     Raises
     ------
@@ -62,81 +49,56 @@ def plot_latents(
 
     Examples
     --------
-    >>> angle = np.linspace(0, 20, 300)
-    >>> circle = xr.DataArray(
-    ...     np.stack([np.cos(angle), np.sin(angle)], axis=1),
-    ...     dims=("time", "behavior_dim"),
-    ...     coords={"time": angle, "behavior_dim": ["vx", "vy"]},
-    ... )
-    >>> figure = plot_latents({"Teacher": circle.rename(behavior_dim="latent")}, circle)
-    >>> figure.axes[0].get_title(loc="left")
-    'Teacher'
+    >>> from spikelfp_lab.cohorts.simulated import session
+    >>> data = session(1, duration_s=20, n_units=2, n_channels=2)
+    >>> plot_latents({"LFP": data["lfp"]}, data["behavior"]).axes[0].get_xlabel()
+    'PC 1'
     """
     behavior = behavior.transpose("time", "behavior_dim")
-    _check(latents, behavior, align_to)
-    scores = {name: _components(values) for name, values in latents.items()}
-    if align_to is not None:
-        target = scores[align_to]
-        for name in scores:
-            aligned = np.asarray(procrustes(scores[name], target).aligned)
-            scores[name] = _unit_size(aligned)
-    usable = np.isfinite(behavior.values).all(axis=1)
-    for values in scores.values():
-        usable &= np.isfinite(values).all(axis=1)
-    bins = np.flatnonzero(usable)
-    bins = bins[:: -(-bins.size // MAX_POINTS) or 1]
-    colors, rest = _colors(behavior.values[bins])
-
-    middles, reaches = {}, {}
-    for name, values in scores.items():  # a few far bins must not shrink the picture of the others
-        low, high = np.quantile(values[bins], [0.01, 0.99], axis=0)
-        middles[name], reaches[name] = (low + high) / 2, 0.65 * float((high - low).max())
-    with style():
-        figure = new_figure(1.1 + 2.3 * len(scores), 2.7, title)
-        grid = figure.subplots(1, len(scores), squeeze=False)[0]
-        for axes, (name, values) in zip(grid, scores.items(), strict=True):
-            x, y = values[bins].T
-            axes.scatter(x[rest], y[rest], s=2, color=FAINT, linewidth=0, rasterized=True)
-            axes.scatter(
-                x[~rest], y[~rest], s=3.5, color=colors[~rest], linewidth=0, rasterized=True
-            )
-            axes.set_title(name)
-            axes.set(xticks=[], yticks=[], xlabel=f"{axis} 1", ylabel=f"{axis} 2")
-            middle, reach = middles[name], max(reaches.values()) if align_to else reaches[name]
-            axes.set(
-                xlim=(middle[0] - reach, middle[0] + reach),
-                ylim=(middle[1] - reach, middle[1] + reach),
-                aspect="equal",
-            )
-        _key(figure, grid[-1], behavior, note="gray: rest" if rest.any() else "")
-        if align_to is not None:
-            for axes, name in zip(grid, scores, strict=True):
-                if name != align_to:
-                    axes.set(xlabel=f"Turned onto {align_to}", ylabel="")
-    return figure
-
-
-def _check(
-    latents: Mapping[str, xr.DataArray], behavior: xr.DataArray, align_to: str | None
-) -> None:
-    axes = behavior.sizes["behavior_dim"]
-    if axes not in (1, 2):
+    if behavior.shape[1] not in (1, 2):
         raise DataError(
-            f"Color needs one or two axes of behavior, not {axes}: select them, as in "
-            "behavior.sel(behavior_dim=['vx', 'vy'])."
+            "Color needs one or two axes: select them, as behavior.sel(behavior_dim=['vx', 'vy'])."
         )
-    if not latents:
-        raise DataError("There are no latents to draw: give at least one name -> (time, latent).")
-    steps = np.diff(behavior["time"].values)
-    bin_size_s = float(steps.min()) if steps.size else 1.0
+    if not latents or align_to not in (None, *latents):
+        names = ", ".join(latents) or "none"
+        raise DataError(f"align_to is {align_to!r}, but the latents are {names}: give others.")
+    step = float(np.diff(behavior["time"].values).min()) if len(behavior) > 1 else 1.0
     for name, values in latents.items():
-        if not same_clock(values["time"], behavior["time"], bin_size_s=bin_size_s):
+        if not same_clock(values["time"], behavior["time"], bin_size_s=step):
             raise DataError(
                 f"The latents of {name!r} are not at the times of the behavior: select both with "
                 "the same mask."
             )
-    if align_to is not None and align_to not in latents:
-        raise DataError(f"align_to is {align_to!r}, but the latents are {', '.join(latents)}.")
+    scores = {name: _components(values) for name, values in latents.items()}
+    if align_to is not None:
+        target = scores[align_to]
+        turned = {name: procrustes(values, target).aligned for name, values in scores.items()}
+        scores = {name: _unit_size(np.asarray(values)) for name, values in turned.items()}
+    every = np.concatenate([behavior.values, *scores.values()], axis=1)
+    bins = np.flatnonzero(np.isfinite(every).all(axis=1))
+    bins = bins[:: -(-bins.size // MAX_POINTS) or 1]
+    colors, rest = _colors(behavior.values[bins])
+    # a few far bins must not shrink the picture of the others
+    ends = {name: np.quantile(v[bins], [0.01, 0.99], axis=0) for name, v in scores.items()}
+    reach = {name: 0.65 * float(np.ptp(own, axis=0).max()) for name, own in ends.items()}
+    with theme.style():
+        figure = theme.new_figure(1.1 + 2.3 * len(scores), 2.7, title)
+        grid = figure.subplots(1, len(scores), squeeze=False)[0]
+        for axes, (name, values) in zip(grid, scores.items(), strict=True):
+            x, y = values[bins].T
+            look = {"linewidth": 0, "rasterized": True}
+            axes.scatter(x[rest], y[rest], s=2, color=theme.FAINT, **look)
+            axes.scatter(x[~rest], y[~rest], s=3.5, color=colors[~rest], **look)
+            labels = {"xlabel": f"{axis} 1", "ylabel": f"{axis} 2"}
+            if align_to not in (None, name):
+                labels = {"xlabel": f"Turned onto {align_to}"}
+            axes.set(title=name, xticks=[], yticks=[], aspect="equal", **labels)
+            far = max(reach.values()) if align_to else reach[name]
+            low, high = ends[name]
+            middle = (low + high) / 2
+            axes.axis([*(middle[0] + [-far, far]), *(middle[1] + [-far, far])])
+        _key(figure, grid[-1], behavior, note="gray: rest" if rest.any() else "")
+    return figure
 
 
 def _components(latents: xr.DataArray) -> np.ndarray:
@@ -144,11 +106,9 @@ def _components(latents: xr.DataArray) -> np.ndarray:
     values = latents.transpose("time", ...).values.astype(np.float64)
     known = np.isfinite(values).all(axis=1)
     centered = values - values[known].mean(axis=0)
-    _, _, axes = np.linalg.svd(centered[known], full_matrices=False)
-    scores = np.zeros((len(values), 2))
-    scores[:, : len(axes[:2])] = centered @ axes[:2].T
-    scores[~known] = np.nan
-    return _unit_size(scores)
+    axes = np.linalg.svd(centered[known], full_matrices=False)[2][:2]
+    scores = np.pad(centered @ axes.T, ((0, 0), (0, 2 - len(axes))))
+    return _unit_size(np.where(known[:, None], scores, np.nan))
 
 
 def _unit_size(values: np.ndarray) -> np.ndarray:
@@ -159,32 +119,28 @@ def _colors(behavior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Color of every bin, and which of them are at rest."""
     if behavior.shape[1] == 1:
         low, high = np.quantile(behavior, [0.01, 0.99])
-        place = (behavior[:, 0] - low) / ((high - low) or 1.0)
-        return colormaps["viridis"](np.clip(place, 0, 1)), np.zeros(len(behavior), bool)
+        colors = colormaps["viridis"](Normalize(low, high, clip=True)(behavior[:, 0]))
+        return colors, np.zeros(len(behavior), bool)
     x, y = behavior.T
-    speed = np.hypot(x, y)
-    angle = np.arctan2(y, x) % (2 * np.pi)
-    return DIRECTIONS(angle / (2 * np.pi)), speed < REST * np.quantile(speed, 0.95)
+    speed, turn = np.hypot(x, y), np.arctan2(y, x) / (2 * np.pi) % 1
+    return DIRECTIONS(turn), speed < REST * np.quantile(speed, 0.95)
 
 
 def _key(figure: Figure, beside: Axes, behavior: xr.DataArray, *, note: str) -> None:
     names = [str(name) for name in behavior["behavior_dim"].values]
     if len(names) == 1:
-        low, high = np.nanquantile(behavior.values, [0.01, 0.99])
-        scale = ScalarMappable(Normalize(low, high), colormaps["viridis"])
-        units = behavior.attrs.get("units")
+        scale = ScalarMappable(Normalize(*np.nanquantile(behavior, [0.01, 0.99])), "viridis")
+        units = theme.pretty_units(behavior.attrs.get("units", ""))
         label = f"{names[0]} ({units})" if units else names[0]
         figure.colorbar(scale, ax=beside, label=label, shrink=0.7)
         return
     wheel = beside.inset_axes((1.1, 0.3, 0.36, 0.36), projection="polar")
-    angle = np.linspace(0, 2 * np.pi, 257)
-    ring = np.linspace(0, 1, 256)[None]
+    angle, ring = np.linspace(0, 2 * np.pi, 257), np.linspace(0, 1, 256)[None]
     wheel.pcolormesh(angle, [0.55, 1.0], ring, cmap=DIRECTIONS, shading="flat", rasterized=True)
-    wheel.set(ylim=(0, 1), yticks=[])
-    wheel.set_xticks([])
-    beyond = {"transform": wheel.transAxes, "fontsize": 7}  # names may be long: none on the ring
-    wheel.text(1.03, 0.5, names[0], ha="left", va="center", **beyond)
-    wheel.text(0.5, 1.03, names[1], ha="center", va="bottom", **beyond)
-    wheel.text(0.5, -0.12, note, transform=wheel.transAxes, ha="center", va="top", fontsize=7)
+    wheel.set(ylim=(0, 1), yticks=[], xticks=[])
+    place = {"transform": wheel.transAxes, "fontsize": 7}  # names may be long: none on the ring
+    wheel.text(1.03, 0.5, names[0], ha="left", va="center", **place)
+    wheel.text(0.5, 1.03, names[1], ha="center", va="bottom", **place)
+    wheel.text(0.5, -0.12, note, ha="center", va="top", **place)
     wheel.grid(False)
     wheel.spines["polar"].set_visible(False)

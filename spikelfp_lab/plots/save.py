@@ -10,15 +10,13 @@ from matplotlib.figure import Figure
 
 from spikelfp_lab._files import whole_file
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.plots.style import style
+from spikelfp_lab.plots import theme
+
+Folder = str | os.PathLike
 
 
 def show(
-    figure: Any,
-    name: str,
-    data: pd.DataFrame | None = None,
-    *,
-    folder: str | os.PathLike | None = None,
+    figure: Any, name: str, data: pd.DataFrame | None = None, *, folder: Folder | None = None
 ) -> Any:
     """Save a figure with its numbers and return it: the last line of a notebook's cell.
 
@@ -26,30 +24,8 @@ def show(
     ----------
     figure : Figure or pd.DataFrame
         A table is written as ``name.csv`` alone.
-    name : str
-        File name without its ending.
-    data : pd.DataFrame, optional
-        The tidy numbers of the figure, for ``name.csv``.
-    folder : path, optional
-        By default :func:`figures_folder`.
-
-    Returns
-    -------
-    Figure or pd.DataFrame
-        The one that was given.
-
-    Raises
-    ------
-    DataError
-        ``name`` is not a plain file name, or the files cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = show(Figure(), "empty", pd.DataFrame({"r2": [0.5]}), folder=folder)
-    ...     sorted(path.name for path in Path(folder).iterdir())
-    ['empty.csv', 'empty.png', 'empty.svg']
+    name, data, folder
+        As of :func:`save_figure`; by default, the folder is :func:`figures_folder`.
     """
     folder = figures_folder() if folder is None else folder
     if isinstance(figure, pd.DataFrame):
@@ -64,22 +40,18 @@ def figures_folder() -> Path:
 
     Other cohorts (``COHORT``) and presets (``PRESET``) than simulated and demo have subfolders, so
     have full runs (``FULL=1``). The root is the folder above when run in ``notebooks/``.
-
-    Returns
-    -------
-    Path
     """
     root = Path("..") if Path.cwd().name == "notebooks" else Path()
     cohort = Path(os.environ.get("COHORT", "simulated")).name
     preset = os.environ.get("PRESET", "demo")
-    parts = ["full"] if os.environ.get("FULL", "0") not in ("", "0") else []
-    parts += [cohort] if cohort != "simulated" else []
-    parts += [preset] if preset != "demo" else []
+    full = os.environ.get("FULL", "0") not in ("", "0")
+    wanted = {"full": full, cohort: cohort != "simulated", preset: preset != "demo"}
+    parts = [part for part, there in wanted.items() if there]
     return root / (os.environ.get("FIGURES") or Path("figures", *parts))
 
 
 def save_figure(
-    figure: Figure, folder: str | os.PathLike, name: str, *, data: pd.DataFrame | None = None
+    figure: Figure, folder: Folder, name: str, *, data: pd.DataFrame | None = None
 ) -> dict[str, Path]:
     """Write ``name.png`` (300 dpi), ``name.svg`` (text as text) and, with data, ``name.csv``.
 
@@ -87,12 +59,8 @@ def save_figure(
 
     Parameters
     ----------
-    figure : Figure
-        What is drawn.
-    folder : path
-        Made if it does not exist.
-    name : str
-        File name without its ending.
+    figure, folder, name : Figure, path, str
+        What is drawn, where (made if it does not exist), and the file's name without its ending.
     data : pd.DataFrame, optional
         The tidy numbers of the figure.
 
@@ -110,33 +78,20 @@ def save_figure(
     for ending in ("png", "svg"):
         paths[ending] = _place(folder, f"{name}.{ending}")
         metadata = {"Date": None} if ending == "svg" else None
-        with whole_file(paths[ending]) as partial, style():
+        with whole_file(paths[ending]) as partial, theme.style():
             figure.savefig(partial, format=ending, metadata=metadata)
     return paths
 
 
-def save_table(data: pd.DataFrame, folder: str | os.PathLike, name: str) -> Path:
-    """Write ``name.csv`` atomically, without the index, numbers with six digits.
-
-    Raises
-    ------
-    DataError
-        ``name`` is not a plain file name, or the file cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_table(pd.DataFrame({"r2": [0.5]}), folder, "means").read_text().split()
-    ['r2', '0.5']
-    """
+def save_table(data: pd.DataFrame, folder: Folder, name: str) -> Path:
+    """Write ``name.csv`` atomically, without the index, numbers with six digits."""
     path = _place(folder, f"{name}.csv")
     with whole_file(path) as partial:
         data.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
     return path
 
 
-def _place(folder: str | os.PathLike, file: str) -> Path:
+def _place(folder: Folder, file: str) -> Path:
     """Path of a file with a plain name."""
     if not re.fullmatch(r"\w[\w .+-]{0,99}\.\w+", file, re.ASCII):
         raise DataError(

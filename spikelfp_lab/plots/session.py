@@ -1,7 +1,7 @@
 """A stretch of a session: raster, LFP and behavior, fast enough to scrub through."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.plots.spectra import spectrogram
-from spikelfp_lab.plots.style import INK, label_with_units, new_figure, pretty_units, style
+from spikelfp_lab.plots import theme
+from spikelfp_lab.plots.spectral import spectrogram
 from spikelfp_lab.sessions import as_dataset, session_name
 
-BEHAVIOR_COLORS = ("#1b8a6b", "#8a5fb0", "#6d6d6d", "#d17f41")
 HEIGHTS = {"spikes": 1.5, "lfp": 1.9, "behavior": 1.0}  # inches
-DIMS = {"spikes": "unit", "lfp": "channel", "behavior": "behavior_dim"}
+_COLORS = ("#1b8a6b", "#8a5fb0", "#6d6d6d", "#d17f41")  # of behavior
 _COLUMNS = 700  # steps of time of a raster, at most: about one a pixel
 _POINTS = 1600  # of a line, at most: two a pixel
 _ALL_POINTS = 100_000  # of all lines of a panel together
@@ -27,29 +26,20 @@ _NOTHING = "#ececec"  # where nothing was recorded
 
 def plot_session(
     session: xr.Dataset | xr.DataTree,
-    *,
-    start_s: float | None = None,
-    span_s: float = 10.0,
-    max_channels: int = 12,
-) -> Figure:
+    *, start_s: float | None = None, span_s: float = 10.0, max_channels: int = 12,
+) -> Figure:  # fmt: skip
     """Draw what was recorded: spikes as a raster, LFP as stacked traces, behavior below.
+
+    Gray: nothing was recorded. In a long stretch counts are summed, and lines keep their extremes.
 
     Parameters
     ----------
     session : xr.Dataset or xr.DataTree
         A session with any of ``spikes``, ``lfp`` and ``behavior``.
-    start_s : float, optional
-        Where the stretch begins, in seconds; at the session's start by default.
-    span_s : float
-        Its length, in seconds.
+    start_s, span_s : float
+        Where the stretch begins (by default at the session's start), and its length, in seconds.
     max_channels : int
         LFP channels drawn at most, evenly spread over all.
-
-    Returns
-    -------
-    Figure
-        One panel a variable, on one time axis. Gray: nothing was recorded. Where there are more
-        bins than can be seen, counts are summed, and lines keep their extremes.
 
     Raises
     ------
@@ -74,11 +64,10 @@ def plot_session(
             f"{time[-1]:g} s."
         )
     count = dataset.sizes.get("channel", 0)
-    spread = np.linspace(0, count - 1, min(max_channels, count)).round()
-    channels = tuple(dict.fromkeys(spread.astype(int).tolist()))
-    with style():
-        picture = SessionPicture(new_figure(7.0, 5.5))
-        picture.draw(dataset, View(start_s, span_s, channels=channels))
+    channels = np.linspace(0, count - 1, min(max_channels, count)).round().astype(int)
+    with theme.style():
+        picture = SessionPicture(theme.new_figure(7.0, 5.5))
+        picture.draw(dataset, View(start_s, span_s, channels=tuple(channels.tolist())))
         picture.figure.suptitle(session_name(dataset), x=0.01, y=0.995, ha="left", va="top")
     return picture.figure
 
@@ -96,191 +85,179 @@ class View:
     spectrogram: bool = False  # of the first channel, in place of traces
 
 
+Move = Callable[[View], None]  # shows another stretch in a panel that is there
+
+
 class SessionPicture:
     """A figure that follows a view; a change of time moves its artists and makes no new ones."""
 
     def __init__(self, figure: Figure | None = None) -> None:
         self.figure = figure or Figure()
         self.figure.set_layout_engine("none")  # to compute a layout takes longer than to draw
-        self._made: Any = None
-        self._panels: dict[str, Axes] = {}
-        self._artists: dict[str, Any] = {}
+        self._made: tuple[Any, ...] = (None,)
+        self._panels: list[tuple[Axes, Move]] = []
 
     def draw(self, dataset: xr.Dataset, view: View) -> None:
         """Show a view of a session whose variables are (time, ...)."""
-        fixed = (id(dataset), view.channels, view.axes)
-        with style():
-            if self._made is None or self._made[1:] != (*fixed, view.spectrogram):
-                self._made = None  # a failure is not taken for a finished picture
+        fixed = view.channels, view.axes, view.spectrogram
+        with theme.style():
+            if self._made[0] is not dataset or self._made[1:] != fixed:
+                self._made = (None,)  # a failure is not taken for a finished picture
                 self._make(dataset, view)
-                self._made = (dataset, *fixed, view.spectrogram)  # kept, so that its id stays
-            for name, axes in self._panels.items():
+                self._made = dataset, *fixed
+            for axes, move in self._panels:
                 axes.set_xlim(view.start_s, view.start_s + view.span_s)
-                move = {"spikes": self._move_raster, "behavior": self._move_behavior}
-                if name == "lfp" and view.spectrogram:
-                    self._move_spectrogram(dataset, view)
-                else:
-                    move.get(name, self._move_traces)(dataset, view)
+                move(view)
 
     def _make(self, dataset: xr.Dataset, view: View) -> None:
         """Panels with what does not depend on time."""
         self.figure.clear()
-        self._panels, shown = {}, [name for name in HEIGHTS if name in dataset]
-        height = 0.85 + sum(HEIGHTS[name] for name in shown) + 0.13 * (len(shown) - 1)
+        self._panels, shown = [], [name for name in HEIGHTS if name in dataset]
+        lfp = _spectrogram if view.spectrogram else _traces
+        make = {"spikes": _raster, "lfp": lfp, "behavior": _behavior}
+        height = 0.72 + sum(HEIGHTS[name] + 0.13 for name in shown)
         self.figure.set_size_inches(7.0, height)
         top = height - 0.3
         for name in shown:
             top -= HEIGHTS[name]
             place = (0.105, top / height, 0.785, HEIGHTS[name] / height)
-            axes = self._panels[name] = self.figure.add_axes(place)
+            axes = self.figure.add_axes(place)
             axes.tick_params(labelbottom=name == shown[-1])
+            axes.set_xlabel("Time (s)" if name == shown[-1] else "")
+            self._panels.append((axes, make[name](axes, dataset, view)))
             top -= 0.13
-            make = {"spikes": self._make_raster, "behavior": self._make_behavior}
-            if name == "lfp" and view.spectrogram:
-                self._make_spectrogram(axes, dataset, view)
-            else:
-                make.get(name, self._make_traces)(axes, dataset, view)
             legend = axes.get_legend()
             # names from a file are text, whatever dollars are in them
             for text in [axes.yaxis.label, *axes.texts, *(legend.get_texts() if legend else ())]:
                 text.set_parse_math(False)
             axes.yaxis.set_label_coords(-0.085, 0.5)
-        if shown:
-            self._panels[shown[-1]].set_xlabel("Time (s)")
 
-    def _make_raster(self, axes: Axes, dataset: xr.Dataset, view: View) -> None:
-        self._artists["spikes"] = _image(axes, "Greys", 0, 1)
-        axes.set_ylim(dataset.sizes["unit"] - 0.5, -0.5)
 
-    def _move_raster(self, dataset: xr.Dataset, view: View) -> None:
-        part, column, edges = _columns(dataset, view, _COLUMNS)
+def _raster(axes: Axes, dataset: xr.Dataset, view: View) -> Move:
+    image, units = _image(axes, "Greys", 0, 1), dataset["unit"].values.astype(str)
+    axes.set_ylim(units.size - 0.5, -0.5)
+
+    def move(view: View) -> None:
+        part, column, edges = columns(dataset, view, _COLUMNS)
         counts = sum_columns(dataset["spikes"].values[part], column, len(edges) - 1).T
-        order = np.arange(len(counts)) if view.order is None else np.array(view.order, int)
-        counts, axes = counts[order], self._panels["spikes"]
-        _name_ends(axes, np.arange(order.size), dataset["unit"].values[order].astype(str))
+        order = np.arange(units.size) if view.order is None else np.array(view.order, int)
+        _name_ends(axes, np.arange(order.size), units[order])
         axes.set_ylabel("\n".join(filter(None, [f"Unit ({order.size})", view.order_name])))
+        counts = counts[order]
         spiking = counts[counts > 0]  # NaN is not
         most = max(float(np.percentile(spiking, 99.5)), 1.0) if spiking.size else 1.0
         # one spike must be seen where there are two at most, and not hide what is busy elsewhere
         floor = max(0.22, 1.6 / (most + 2))
         depth = np.where(counts > 0, floor + (1 - floor) * counts / most, counts)
-        _set_image(self._artists["spikes"], depth, (*edges[[0, -1]], -0.5, len(depth) - 0.5))
+        image.set_data(np.ma.masked_invalid(depth))
+        image.set_extent((*edges[[0, -1]], -0.5, order.size - 0.5))
 
-    def _make_traces(self, axes: Axes, dataset: xr.Dataset, view: View) -> None:
-        lfp, chosen = dataset["lfp"], list(view.channels)
-        mean, sd = _scale(lfp.values)
-        known = sd[np.isfinite(sd) & (sd > 0)]
-        step = 5 * float(np.median(known)) if known.size else 1.0
-        offsets = -step * np.arange(len(chosen))
-        # one line with breaks: the renderer then merges what falls on one pixel
-        line = axes.plot([], [], color="#0928ad", solid_joinstyle="bevel")[0]
-        line.set_linewidth(0.6 if len(chosen) <= 32 else 0.35)
-        self._artists["lfp"] = line, np.nan_to_num(mean[chosen]) - offsets
-        axes.set_ylim(offsets[-1] - step, step)
-        _name_ends(axes, offsets, lfp["channel"].values[chosen].astype(str))
-        kind = label_with_units("LFP", {"kind": lfp.attrs.get("kind", "LFP")})
-        count = f"({len(chosen)} of {lfp.sizes['channel']} channels)"
-        axes.set_ylabel(f"{textwrap.fill(kind, 24)}\n{count}")
-        length, x = round_number(step * max(1, len(chosen) / 12)), 1.012
-        low, bar = offsets[-1] - 0.6 * step, axes.get_yaxis_transform()
-        look = {"color": INK, "linewidth": 1.5, "clip_on": False}
-        axes.plot([x, x], [low, low + length], transform=bar, **look)
-        units = pretty_units(str(lfp.attrs.get("units", "")))
-        text = f"{length:g} {units}".strip()
-        axes.text(x + 0.01, low + length / 2, text, transform=bar, va="center", fontsize=7)
+    return move
 
-    def _move_traces(self, dataset: xr.Dataset, view: View) -> None:
-        line, offsets = self._artists["lfp"]
-        time, values = self._lines(dataset, view, "lfp", view.channels)
+
+def _traces(axes: Axes, dataset: xr.Dataset, view: View) -> Move:
+    lfp, chosen = dataset["lfp"], list(view.channels)
+    mean, sd = _scale(lfp.values)
+    known = sd[np.isfinite(sd) & (sd > 0)]
+    step = 5 * float(np.median(known)) if known.size else 1.0
+    offsets = -step * np.arange(len(chosen))
+    shift = np.nan_to_num(mean[chosen]) - offsets
+    # one line with breaks: the renderer then merges what falls on one pixel
+    line = axes.plot([], [], color="#0928ad", solid_joinstyle="bevel")[0]
+    line.set_linewidth(0.6 if len(chosen) <= 32 else 0.35)
+    axes.set_ylim(offsets[-1] - step, step)
+    _name_ends(axes, offsets, lfp["channel"].values[chosen].astype(str))
+    kind = textwrap.fill(theme.label_with_units("LFP", {"kind": lfp.attrs.get("kind", "LFP")}), 24)
+    axes.set_ylabel(f"{kind}\n({len(chosen)} of {lfp.sizes['channel']} channels)")
+    length, low = round_number(step * max(1, len(chosen) / 12)), offsets[-1] - 0.6 * step
+    place: theme.Look = {"transform": axes.get_yaxis_transform(), "clip_on": False}
+    axes.plot([1.012] * 2, [low, low + length], color=theme.INK, linewidth=1.5, **place)
+    text = f"{length:g} {theme.pretty_units(lfp.attrs.get('units', ''))}".strip()
+    axes.text(1.022, low + length / 2, text, va="center", fontsize=7, **place)
+
+    def move(view: View) -> None:
+        time, values = _lines(dataset, view, "lfp", view.channels)
         stacked = np.full((values.shape[1], len(time) + 1), np.nan)
-        stacked[:, :-1] = values.T - offsets[:, None]
+        stacked[:, :-1] = values.T - shift[:, None]
         line.set_data(np.tile(np.append(time, np.nan), len(stacked)), stacked.ravel())
 
-    def _make_spectrogram(self, axes: Axes, dataset: xr.Dataset, view: View) -> None:
-        index = view.channels[0]
-        whole = View(-np.inf, np.inf, channels=view.channels)
-        power = self._power(dataset, whole)[2]
-        known = power[np.isfinite(power)]
-        limits = np.percentile(known, [5, 99.5]) if known.size else (0.0, 1.0)
-        image = self._artists["lfp"] = _image(axes, "viridis", *limits)
-        axes.set_ylim(0, 0.5 / float(dataset.attrs["bin_size_s"]))
-        axes.set_ylabel(f"Frequency (Hz)\nof {dataset['channel'].values[index]}")
-        beside = axes.inset_axes((1.015, 0.1, 0.018, 0.8))
-        units = pretty_units(str(dataset["lfp"].attrs.get("units", "")))
-        self.figure.colorbar(image, cax=beside)
-        label = f"Power (dB re 1 {units}²/Hz)" if units else "Power (dB)"
-        beside.set_ylabel(label, parse_math=False)
+    return move
 
-    def _move_spectrogram(self, dataset: xr.Dataset, view: View) -> None:
-        frequency, time, power = self._power(dataset, view)
-        half = frequency[0] / 2, float(np.diff(time[:2]).sum()) / 2 or view.span_s / 2
-        extent = (time[0] - half[1], time[-1] + half[1], half[0], frequency[-1] + half[0])
-        _set_image(self._artists["lfp"], power, extent)
 
-    def _power(self, dataset: xr.Dataset, view: View) -> tuple[np.ndarray, ...]:
-        """Spectrogram of the first channel of the view."""
-        clock, begin, bin_size_s = _clock(dataset)
+def _spectrogram(axes: Axes, dataset: xr.Dataset, view: View) -> Move:
+    clock, begin, bin_size_s = _clock(dataset)
+    values, end = dataset["lfp"].values[:, view.channels[0]], float(clock[-1] + 1)
+
+    def power(low: float, high: float) -> tuple[np.ndarray, ...]:
+        return spectrogram(values, clock, low, high, rate=1 / bin_size_s, most=_COLUMNS // 2)
+
+    whole = power(0, end)[2]
+    known = whole[np.isfinite(whole)]
+    limits = np.percentile(known, [5, 99.5]) if known.size else (0.0, 1.0)
+    image = _image(axes, "viridis", *limits)
+    axes.set_ylim(0, 0.5 / bin_size_s)
+    axes.set_ylabel(f"Frequency (Hz)\nof {dataset['channel'].values[view.channels[0]]}")
+    bar = axes.inset_axes((1.015, 0.1, 0.018, 0.8))
+    axes.figure.colorbar(image, cax=bar)
+    units = theme.pretty_units(dataset["lfp"].attrs.get("units", ""))
+    bar.set_ylabel(f"Power (dB re 1 {units}²/Hz)" if units else "Power (dB)", parse_math=False)
+
+    def move(view: View) -> None:
         low = max(0.0, (view.start_s - begin) / bin_size_s)
-        high = min(float(clock[-1] + 1), (view.start_s + view.span_s - begin) / bin_size_s)
-        high = float(clock[-1] + 1) if np.isnan(high) else high
-        values = dataset["lfp"].values[:, view.channels[0]]
-        frequency, time, power = spectrogram(
-            values, clock, low, high, rate=1 / bin_size_s, most=_COLUMNS // 2
-        )
-        return frequency, begin + time, power
+        high = min(end, (view.start_s + view.span_s - begin) / bin_size_s)
+        frequency, time, shown = power(low, high)
+        half = float(np.diff(time[:2]).sum()) / 2 or view.span_s / 2
+        image.set_data(np.ma.masked_invalid(shown))
+        ends = frequency[[0, -1]] + [-frequency[0] / 2, frequency[0] / 2]
+        image.set_extent((begin + time[0] - half, begin + time[-1] + half, *ends))
 
-    def _make_behavior(self, axes: Axes, dataset: xr.Dataset, view: View) -> None:
-        behavior = dataset["behavior"]
-        names = behavior["behavior_dim"].values.astype(str)
-        chosen = list(range(len(names)) if view.axes is None else view.axes)
-        colors = [BEHAVIOR_COLORS[i % len(BEHAVIOR_COLORS)] for i in chosen]
-        lines = [
-            axes.plot([], [], color=color, label=names[i])[0]
-            for i, color in zip(chosen, colors, strict=True)
-        ]
-        mean, sd = (part[chosen] for part in _scale(behavior.values))
-        self._artists["behavior"] = lines, chosen, np.concatenate([mean - 3 * sd, mean + 3 * sd])
-        axes.set_ylabel(textwrap.fill(label_with_units("behavior", behavior.attrs), 18))
-        corner = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.06)}
-        axes.legend(**corner, handlelength=1.2, borderpad=0, labelspacing=0.3)
+    return move
 
-    def _move_behavior(self, dataset: xr.Dataset, view: View) -> None:
-        lines, chosen, limits = self._artists["behavior"]
-        time, values = self._lines(dataset, view, "behavior", chosen)
+
+def _behavior(axes: Axes, dataset: xr.Dataset, view: View) -> Move:
+    behavior, bin_size_s = dataset["behavior"], float(dataset.attrs["bin_size_s"])
+    names = behavior["behavior_dim"].values.astype(str)
+    chosen = list(range(len(names)) if view.axes is None else view.axes)
+    lines = [axes.plot([], [], color=_COLORS[i % 4], label=names[i])[0] for i in chosen]
+    mean, sd = (part[chosen] for part in _scale(behavior.values))
+    limits = np.concatenate([mean - 3 * sd, mean + 3 * sd])
+    axes.set_ylabel(textwrap.fill(theme.label_with_units("behavior", behavior.attrs), 18))
+    corner: theme.Look = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.06)}
+    axes.legend(**corner, handlelength=1.2, borderpad=0, labelspacing=0.3)
+
+    def move(view: View) -> None:
+        time, values = _lines(dataset, view, "behavior", chosen)
         # thinner where it is a band of extremes, which is also drawn twice as fast
-        fine = view.span_s <= _POINTS * float(dataset.attrs["bin_size_s"])
-        for line, column in zip(lines, values.T, strict=True):
-            line.set(data=(time, column), linewidth=1.2 if fine else 0.7)
+        width = 1.2 if view.span_s <= _POINTS * bin_size_s else 0.7
+        for line, own in zip(lines, values.T, strict=True):
+            line.set(data=(time, own), linewidth=width)
         # the same limits throughout the session, but for what goes beyond them
         bounds = np.append(limits, values)
         bounds = bounds[np.isfinite(bounds)]
         if bounds.size:
             margin = 0.04 * float(np.ptp(bounds)) or 1.0
-            self._panels["behavior"].set_ylim(bounds.min() - margin, bounds.max() + margin)
+            axes.set_ylim(bounds.min() - margin, bounds.max() + margin)
 
-    def _lines(
-        self, dataset: xr.Dataset, view: View, name: str, chosen: Sequence[int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Time and values of columns of a variable, at most as many points as can be seen."""
-        values, most = dataset[name].values, min(_POINTS, _ALL_POINTS // max(len(chosen), 1))
-        part, column, edges = _columns(dataset, view, most)
-        bin_size_s = float(dataset.attrs["bin_size_s"])
-        whole = edges[1] - edges[0] < 1.5 * bin_size_s
-        if not whole:
-            part, column, edges = _columns(dataset, view, most // 2)  # two points a column
-        if list(chosen) == list(range(chosen[0], chosen[-1] + 1)):
-            values = values[part, chosen[0] : chosen[-1] + 1]  # a view: others are copied
-        else:
-            values = values[part][:, list(chosen)]
-        return envelope(values, column, edges, whole=whole)
+    return move
+
+
+def _lines(
+    dataset: xr.Dataset, view: View, name: str, chosen: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Time and values (T, C) of columns of a variable: all, or the extremes that can be seen."""
+    most = min(_POINTS, _ALL_POINTS // max(len(chosen), 1))
+    part, column, edges = columns(dataset, view, most)
+    whole = edges[1] - edges[0] < 1.5 * float(dataset.attrs["bin_size_s"])
+    if not whole:
+        part, column, edges = columns(dataset, view, most // 2)  # two points a column
+    values, index = dataset[name].values[part], slice(chosen[0], chosen[-1] + 1)
+    if list(chosen) == list(range(index.start, index.stop)):
+        return envelope(values[:, index], column, edges, whole=whole)  # a view, no copy
+    return envelope(values[:, list(chosen)], column, edges, whole=whole)
 
 
 def sum_columns(counts: np.ndarray, column: np.ndarray, n_columns: int) -> np.ndarray:
-    """Sums (n_columns, U) of counts (T, U) over bins of one column; NaN where there is none.
-
-    >>> sum_columns(np.array([[1], [2], [4]]), np.array([0, 0, 2]), 3)[:, 0].tolist()
-    [3.0, nan, 4.0]
-    """
+    """Sums (n_columns, U) of counts (T, U) over bins of one column; NaN where there is none."""
     summed = np.full((n_columns, counts.shape[1]), np.nan, np.float32)
     starts = np.flatnonzero(np.diff(column, prepend=-1))
     if starts.size:
@@ -291,36 +268,20 @@ def sum_columns(counts: np.ndarray, column: np.ndarray, n_columns: int) -> np.nd
 def envelope(
     values: np.ndarray, column: np.ndarray, edges: np.ndarray, *, whole: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lines that look like the data (T, C): the extremes of each column, or its one bin if whole.
-
-    >>> values, column = np.array([[1.0], [5.0], [3.0]]), np.array([0, 0, 1])
-    >>> envelope(values, column, np.array([0.0, 2.0, 4.0]), whole=False)[1][:, 0].tolist()
-    [1.0, 5.0, 3.0, 3.0]
-    """
+    """Lines that look like the data (T, C): extremes of each column, or its one bin if whole."""
     starts, middle = np.flatnonzero(np.diff(column, prepend=-1)), (edges[1:] + edges[:-1]) / 2
     lines = np.full((middle.size, 1 if whole else 2, values.shape[1]), np.nan, np.float32)
-    if starts.size and whole:
+    if whole:
         lines[column, 0] = values
-    elif starts.size:
+        return middle, lines[:, 0]
+    if starts.size:
         least, most = _reduce(np.fmin, values, starts), _reduce(np.fmax, values, starts)
         # in the order that suits the course: a falling line must not become a staircase
         falls = values[starts] > values[np.append(starts[1:], len(values)) - 1]
         lines[column[starts], 0] = np.where(falls, most, least)
         lines[column[starts], 1] = np.where(falls, least, most)
     quarter = (edges[1] - edges[0]) / 4
-    time = middle if whole else (middle[:, None] + [-quarter, quarter]).ravel()
-    return time, lines.reshape(time.size, values.shape[1])
-
-
-def round_number(value: float) -> float:
-    """The nearest 1, 2 or 5 times a power of ten at or below a positive value.
-
-    >>> round_number(37.0), round_number(0.2)
-    (20.0, 0.2)
-    """
-    power = 10.0 ** np.floor(np.log10(value))
-    # a hair more, or 0.2 would count as less than 2 * 0.1
-    return float(power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9)))
+    return (middle[:, None] + [-quarter, quarter]).ravel(), lines.reshape(-1, values.shape[1])
 
 
 def _reduce(ufunc: np.ufunc, values: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -334,6 +295,13 @@ def _reduce(ufunc: np.ufunc, values: np.ndarray, starts: np.ndarray) -> np.ndarr
     return np.concatenate([outer[0], ufunc.reduce(inner, axis=1), outer[1]])
 
 
+def round_number(value: float) -> float:
+    """The nearest 1, 2 or 5 times a power of ten at or below a positive value."""
+    power = 10.0 ** np.floor(np.log10(value))
+    # a hair more, or 0.2 would count as less than 2 * 0.1
+    return float(power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9)))
+
+
 def _clock(dataset: xr.Dataset) -> tuple[np.ndarray, float, float]:
     """(T,) whole bins since the session's begin, which jump at gaps; begin and bin in seconds."""
     time, bin_size_s = dataset["time"].values, float(dataset.attrs["bin_size_s"])
@@ -341,7 +309,7 @@ def _clock(dataset: xr.Dataset) -> tuple[np.ndarray, float, float]:
     return clock, float(time[0]) - bin_size_s / 2, bin_size_s
 
 
-def _columns(dataset: xr.Dataset, view: View, most: int) -> tuple[slice, np.ndarray, np.ndarray]:
+def columns(dataset: xr.Dataset, view: View, most: int) -> tuple[slice, np.ndarray, np.ndarray]:
     """Bins of the stretch, the column of each, and the edges in seconds of ``most`` columns.
 
     Columns are counted from the session's begin: the picture must not flicker while it moves.
@@ -371,15 +339,6 @@ def _image(axes: Axes, colors: str, low: float, high: float) -> Any:
     image.set_cmap(image.get_cmap().with_extremes(bad=_NOTHING))
     axes.set_facecolor(_NOTHING)
     return image
-
-
-def _set_image(image: Any, values: np.ndarray, extent: tuple[float, ...]) -> None:
-    """New values; set_extent would also move the limits of the axes."""
-    axes = image.axes
-    xlim, ylim = axes.get_xlim(), axes.get_ylim()
-    image.set_data(np.ma.masked_invalid(values))
-    image.set_extent(extent)
-    axes.set(xlim=xlim, ylim=ylim)
 
 
 def _name_ends(axes: Axes, places: np.ndarray, labels: np.ndarray) -> None:

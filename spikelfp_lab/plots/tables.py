@@ -1,58 +1,46 @@
 """Tables of numbers as colored cells, each number written in its own."""
 
+import re
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spikelfp_lab.plots.bars import panels
-from spikelfp_lab.plots.palette import CONTROLS, in_order
-from spikelfp_lab.plots.style import new_figure, style
-from spikelfp_lab.plots.tidy import READOUT_TITLES, SCORE_COLUMNS, check, counted, means, select
+from spikelfp_lab.plots import theme, tidy
 
 
 def plot_layers(table: pd.DataFrame, *, cohort: str = "") -> Figure:
     """Draw how alike each layer of a model and each layer of the teacher are, one panel a model.
 
-    Cells: mean over sessions of the mean over seeds.
-
     Parameters
     ----------
     table : pd.DataFrame
         Tidy: ``session``, ``seed``, ``model``, ``layer`` and ``teacher_layer`` (0 is the tokens),
-        ``value`` (linear CKA).
+        ``value`` (linear CKA, as of Kornblith et al., ICML 2019, arXiv 1905.00414).
     cohort : str
-        For the title.
-
-    Returns
-    -------
-    Figure
-        Up to four panels a row, with one color bar from 0 to 1.
+        For the title. Cells are the mean over sessions of the mean over seeds.
 
     Raises
     ------
     DataError
         A column is missing, there are no rows, or a value is NaN.
-
-    References
-    ----------
-    Linear CKA: Kornblith et al., ICML 2019, arXiv 1905.00414.
     """
-    check(table, ["session", "seed", "model", "layer", "teacher_layer"], ["value"])
-    by_session = means(table, ["value"], by=["model", "layer", "teacher_layer", "session"])
-    models = in_order(list(table["model"]))
-    shape = [len(set(table[name])) for name in ("layer", "teacher_layer")]
-    size = max(0.7 + 0.3 * shape[1], 1.8), max(0.7 + 0.28 * shape[0], 1.5)
-    with style():
-        figure, grid = panels(len(models), size, counted(table, cohort), most=4)
-        for axes, model in zip(grid, models, strict=True):
-            own = by_session.loc[by_session["model"] == model]
+    tidy.check(table, [*tidy.KEYS, "layer", "teacher_layer"], ["value"])
+    table = table.set_index("model").loc[theme.in_order(table["model"])].reset_index()
+    by_session = tidy.means(table, "value", by=["model", "layer", "teacher_layer", "session"])
+    rows, columns = (len(set(table[name])) for name in ("layer", "teacher_layer"))
+    size = max(0.7 + 0.3 * columns, 1.8), max(0.7 + 0.28 * rows, 1.5)
+    with theme.style():
+        title = tidy.counted(table, cohort)
+        figure, shown = theme.panels(by_session, ["model"], size, title, sharey=False)
+        for axes, own in shown:
             cells = own.pivot_table(index="layer", columns="teacher_layer", values="value")
-            draw_cells(axes, cells.rename(index={0: "tokens"}, columns={0: "tokens"}))
+            _draw_cells(axes, cells.rename(index={0: "tokens"}, columns={0: "tokens"}))
             axes.invert_yaxis()  # the first layer at the bottom
-            axes.set(xlabel="Teacher's layer", ylabel="Model's layer", title=model)
-        mesh = grid[-1].collections[0]
-        figure.colorbar(mesh, ax=figure.axes, label="Linear CKA", shrink=0.8, pad=0.02)
+            axes.set(xlabel="Teacher's layer", ylabel="Model's layer")
+        bar = {"label": "Linear CKA", "shrink": 0.8, "pad": 0.02}
+        figure.colorbar(figure.axes[0].collections[0], ax=figure.axes, **bar)
     return figure
 
 
@@ -65,61 +53,38 @@ def plot_recovery(scores: pd.DataFrame, *, cohort: str = "", readout: str = "lag
     ----------
     scores : pd.DataFrame
         Tidy, as of :func:`spikelfp_lab.plots.plot_scores`; ``axis`` names the true latent.
-    cohort : str
-        For the title.
-    readout : str
-        Which of the read-outs is shown.
-
-    Returns
-    -------
-    Figure
-        A row for each model, a column for each true latent; a line sets the controls apart.
+    cohort, readout : str
+        For the title; which of the read-outs is shown.
 
     Raises
     ------
     DataError
         A column is missing, no test scores of the read-out, or NaN among them.
     """
-    points = select(scores, [readout], keys=SCORE_COLUMNS[:3], also=["axis"])
-    models, latents = in_order(list(points["model"])), list(dict.fromkeys(points["axis"]))
-    by_session = means(points, ["r2"], by=["model", "axis", "session"])
+    points = tidy.select(scores, [readout], [*tidy.KEYS, "axis"])
+    models, latents = theme.in_order(points["model"]), list(points["axis"].unique())
+    by_session = tidy.means(points, "r2", by=["model", "axis", "session"])
     cells = by_session.pivot_table(index="model", columns="axis", values="r2").loc[models, latents]
-    with style():
-        size = max(2.4 + 0.34 * len(latents), 3.4), max(1.2 + 0.22 * len(models), 2.2)
-        figure = new_figure(*size, counted(points, cohort))
-        axes = figure.subplots()
-        draw_cells(axes, cells)
-        first = sum(model not in CONTROLS for model in models)
+    size = max(1.7 + 0.34 * len(latents), 2.7), max(0.8 + 0.22 * len(models), 1.8)
+    with theme.style():
+        figure, [(axes, _)] = theme.panels(points, ["readout"], size, tidy.counted(points, cohort))
+        _draw_cells(axes, cells)
+        first = sum(model not in theme.CONTROLS for model in models)
         if 0 < first < len(models):
             axes.axhline(first, color="white", linewidth=2.5)
         axes.tick_params(axis="x", rotation=40)
-        axes.set(xlabel="True latent", ylabel="", title=READOUT_TITLES.get(readout, readout))
+        axes.set(xlabel="True latent", ylabel="")
         bar = {"label": "R² (test)", "pad": 0.03, "extend": "both"}
         figure.colorbar(axes.collections[0], ax=axes, **bar)
     return figure
 
 
-def draw_cells(axes: Axes, cells: pd.DataFrame) -> None:
-    """Numbers as cells, colored from 0 to 1; NaN cells stay empty.
-
-    >>> axes = Figure().subplots()
-    >>> draw_cells(axes, pd.DataFrame([[0.25, -0.06, float("nan")]]))
-    >>> [text.get_text() for text in axes.texts]
-    ['.25', '−.06']
-    """
+def _draw_cells(axes: Axes, cells: pd.DataFrame) -> None:
+    """Numbers as cells, colored from 0 to 1, without the zero before the point; NaN stays empty."""
+    texts = cells.map(lambda value: re.sub(r"^(−?)0\.", r"\1.", theme.number(value)))
     sns.heatmap(
-        cells, annot=cells.map(short), fmt="", annot_kws={"fontsize": 6.5}, vmin=0, vmax=1,
-        cmap="viridis", cbar=False, ax=axes, mask=cells.isna(), xticklabels=True, yticklabels=True,
+        cells, annot=texts, fmt="", annot_kws={"fontsize": 6.5}, vmin=0, vmax=1, cmap="viridis",
+        cbar=False, ax=axes, mask=cells.isna(), xticklabels=True, yticklabels=True,
     )  # fmt: skip
     axes.tick_params(length=0)
     axes.tick_params(axis="y", rotation=0)
-
-
-def short(value: float) -> str:
-    """Two decimals without the zero before the point, and a true minus.
-
-    >>> short(0.421), short(-0.06), short(1.0)
-    ('.42', '−.06', '1.00')
-    """
-    text = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
-    return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0") else text

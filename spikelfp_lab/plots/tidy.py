@@ -1,4 +1,4 @@
-"""Tidy scores as figures need them: checked, averaged, counted."""
+"""Tidy scores as figures need them: checked, averaged and counted."""
 
 import textwrap
 from collections.abc import Sequence
@@ -7,54 +7,49 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spikelfp_lab.analysis import bootstrap_interval
 from spikelfp_lab.errors import DataError
 
-READOUT_TITLES = {"one_frame": "One-frame read-out", "lagged": "Lagged read-out"}
-SCORE_COLUMNS = ("model", "session", "seed", "readout", "split", "axis")
+KEYS = ("model", "session", "seed")
+READOUTS = ("one_frame", "lagged")
 LOWEST_R2 = -0.2
 
 
-def check(table: pd.DataFrame, columns: Sequence[str], numbers: Sequence[str]) -> None:
-    """Raise a DataError where a column is missing, there are no rows, or a number is NaN."""
-    needed = [*columns, *numbers]
-    if table.empty or not set(needed) <= set(table):
-        missing = ", ".join(name for name in needed if name not in table) or "-"
+def check(table: Any, columns: Sequence[str], filled: Sequence[str] = ()) -> None:
+    """Raise a DataError where a column is missing, there are no rows, or one has NaN."""
+    missing = [name for name in (*columns, *filled) if name not in table]
+    if missing or table.empty:
         raise DataError(
-            f"The table has {len(table)} rows and no column {missing}: one row a "
-            f"{', '.join(needed)}."
+            f"The table has {len(table)} rows and no column {', '.join(missing) or '-'}: one row a "
+            f"{', '.join((*columns, *filled))}."
         )
-    for name in numbers:
-        if np.isnan(table[name].to_numpy(dtype=float)).any():
-            raise DataError(f"Some of {name!r} are NaN: leave those sessions out, and say so.")
+    for name in filled:
+        if table[name].isna().any():
+            raise DataError(f"Some of {name!r} are NaN: leave those rows out, and say so.")
 
 
 def select(
-    scores: pd.DataFrame,
-    readouts: Sequence[str],
-    *,
-    keys: Sequence[str],
-    split: str = "test",
-    also: Sequence[str] = (),
-) -> pd.DataFrame:
-    """R² of one split and some read-outs, mean over what is not among the keys."""
-    check(scores, [*{*keys, "readout", "split", "axis", *also}], [])
-    shown = scores.loc[(scores["split"] == split) & scores["readout"].isin(list(readouts))]
-    for readout in readouts:
-        if not (shown["readout"] == readout).any():
-            raise DataError(f"No scores of the read-out {readout!r} in the split {split!r}.")
+    scores: Any, readouts: Sequence[str], keys: Sequence[str] = KEYS, split: str = "test"
+) -> Any:
+    """R² of one split and some read-outs in their order, mean over what is not among the keys."""
+    check(scores, [*dict.fromkeys([*keys, "readout", "split", "axis"])])
+    own = scores.loc[scores["split"] == split]
+    if absent := [readout for readout in readouts if readout not in set(own["readout"])]:
+        raise DataError(f"No scores of the read-out {absent[0]!r} in the split {split!r}.")
+    shown = pd.concat([own.loc[own["readout"] == readout] for readout in readouts])
     check(shown, [], ["r2"])
-    return means(shown, ["r2"], by=[*dict.fromkeys(["readout", *keys, *also])])
+    return means(shown, "r2", by=["readout", *keys])
 
 
-def means(table: pd.DataFrame, values: Sequence[str], *, by: Sequence[str]) -> pd.DataFrame:
+def means(table: Any, values: str | list[str], *, by: Sequence[str]) -> Any:
     """Means by some columns, whose NaN are a group of their own, in order of appearance."""
-    groups: Any = table.groupby(list(by), dropna=False, sort=False)
-    return groups[list(values)].mean().reset_index()
+    groups = table.groupby([*dict.fromkeys(by)], dropna=False, sort=False)
+    return groups[values].mean().reset_index()
 
 
-def counted(points: pd.DataFrame, cohort: str) -> str:
+def counted(points: Any, cohort: str) -> str:
     """A title that says how many sessions and seeds there are."""
-    counts = {name: len(points[name].dropna().drop_duplicates()) for name in ("session", "seed")}
+    counts = {name: points[name].nunique() for name in ("session", "seed")}
     text = ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n > 0)
     return f"{cohort}: {text}" if cohort else text
 
@@ -65,10 +60,6 @@ def r2_label(scores: pd.DataFrame, split: str = "test", width: int = 44) -> str:
     return textwrap.fill(f"Decoding R² ({split}; mean of {names})", width)
 
 
-def number(value: float) -> str:
-    """Two decimals with a true minus.
-
-    >>> number(-0.061), number(-0.001)
-    ('−0.06', '0.00')
-    """
-    return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
+def interval(values: Any) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean over sessions; NaN of one session."""
+    return bootstrap_interval(np.asarray(values, dtype=float))

@@ -16,33 +16,20 @@ from matplotlib.figure import Figure
 
 from spikelfp_lab.errors import SpikeLFPError
 
-DPI = 100  # of pictures on the screen
+Report = Callable[[float, str], None]
+WRAP = {"flex_flow": "row wrap", "align_items": "flex-end"}  # layout of a row of controls
 
 
 class Picture:
-    """A Matplotlib figure as a PNG in the page; the figure itself is not kept.
-
-    Attributes
-    ----------
-    widget : ipywidgets.Image
-
-    Examples
-    --------
-    >>> picture = Picture()
-    >>> picture.show(Figure(figsize=(1, 1)))
-    >>> bytes(picture.widget.value[1:4])
-    b'PNG'
-    """
+    """A Matplotlib figure as a PNG in the page (``widget``); the figure itself is not kept."""
 
     def __init__(self) -> None:
         # No tooltip: the view of images in ipywidgets 8.1 breaks on one.
-        self.widget = ipywidgets.Image(format="png")
-        self.widget.layout.max_width = "100%"
-        self.widget.layout.align_self = "flex-start"
-        self.widget.layout.display = "none"
+        layout = {"max_width": "100%", "align_self": "flex-start", "display": "none"}
+        self.widget = ipywidgets.Image(format="png", layout=layout)
         self.widget.add_class("spikelfp-picture")
 
-    def show(self, figure: Figure, *, dpi: int = DPI) -> None:
+    def show(self, figure: Figure, *, dpi: int = 100) -> None:
         """Draw a figure at ``dpi`` dots an inch."""
         buffer = io.BytesIO()
         figure.set_dpi(dpi)
@@ -60,19 +47,7 @@ class Picture:
 class Message:
     """A line of text under a widget: what is shown, or what went wrong and the cure.
 
-    Attributes
-    ----------
-    widget : ipywidgets.HTML
-        Of CSS class ``spikelfp-message``, and ``spikelfp-error`` while it shows an error.
-    failed : bool
-
-    Examples
-    --------
-    >>> message = Message()
-    >>> with message.errors():
-    ...     raise SpikeLFPError("No LFP in I/s01: choose another session.")
-    >>> message.failed, "No LFP in I/s01" in message.widget.value
-    (True, True)
+    ``widget`` has the CSS class ``spikelfp-message``, and ``spikelfp-error`` while it ``failed``.
     """
 
     def __init__(self) -> None:
@@ -87,10 +62,7 @@ class Message:
         self.widget.value = f'<span role="status">{html.escape(text)}</span>'
 
     def fail(self, error: Exception | str) -> None:
-        """Show what went wrong: in the page's own text color, and red only as a bar beside it.
-
-        No one color has a contrast of 4.5 : 1 on white and on a dark theme's #111.
-        """
+        """Show what went wrong: in the page's own text color, and red only as a bar beside it."""
         self.failed = True
         self.widget.add_class("spikelfp-error")
         bar = "border-left: 4px solid #d32f2f; padding-left: 6px"
@@ -110,29 +82,11 @@ class Cancelled(Exception):
     """Raised inside a job at its next report once it has been cancelled."""
 
 
-Report = Callable[[float, str], None]
-
-
 class Job(traitlets.HasTraits):
     """Slow work in a thread: one at a time, with progress, and an end when asked for.
 
     The work is a function of ``report(share, text)``, which it calls often: there it is cancelled.
-
-    Attributes
-    ----------
-    running : bool
-    share : float
-        0 to 1.
-    text, error : str
-        What it is doing, and why the last work failed.
-
-    Examples
-    --------
-    >>> job, results = Job(), []
-    >>> job.start(lambda report: results.append(report(0.5, "half")))
-    >>> job.wait()
-    >>> results, job.share, job.running
-    ([None], 1.0, False)
+    ``text`` is what it is doing, ``share`` how far (0 to 1), ``error`` why the last work failed.
     """
 
     running = traitlets.Bool(False)
@@ -150,8 +104,7 @@ class Job(traitlets.HasTraits):
         if self.running:
             return
         self._cancel.clear()
-        self.set_trait("error", "")
-        self.share, self.text, self.running = 0.0, "", True
+        self.error, self.share, self.text, self.running = "", 0.0, "", True
         self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
 
@@ -164,15 +117,14 @@ class Job(traitlets.HasTraits):
         if self._thread is not None:
             self._thread.join()
 
-    def report(self, share: float, text: str) -> None:
-        """Say how far the work is; raises ``Cancelled`` where it must end."""
+    def _report(self, share: float, text: str) -> None:
         if self._cancel.is_set():
             raise Cancelled
         self.share, self.text = float(share), text
 
     def _run(self, work: Callable[[Report], Any]) -> None:
         try:
-            work(self.report)
+            work(self._report)
             self.share = 1.0
         except Cancelled:
             self.text = "cancelled"
@@ -185,13 +137,12 @@ class Job(traitlets.HasTraits):
 def job_bar(job: Job, label: str, tooltip: str, start: Callable[[], None]) -> ipywidgets.Box:
     """A button that calls ``start()``, the job's progress, and a button that cancels it."""
     begin = button(label, tooltip, start)
-    end = button("Cancel", f"Stop: {tooltip[:1].lower()}{tooltip[1:]}", job.cancel)
+    end = button("Cancel", "Stop what is running; what is finished stays", job.cancel)
     progress = ipywidgets.FloatProgress(max=1.0, tooltip="Share of the work that is done")
     text = ipywidgets.Label()
 
     def show(_: Any = None) -> None:
-        begin.disabled, end.disabled = job.running, not job.running
-        progress.value = job.share
+        begin.disabled, end.disabled, progress.value = job.running, not job.running, job.share
         progress.bar_style = "danger" if job.error else "info" if job.running else ""
         text.value = f"Error: {job.error}" if job.error else job.text
 
@@ -217,16 +168,14 @@ def link(state: traitlets.HasTraits, trait: str, widget: Any, message: Message) 
     """Keep a trait and a control alike; a value the state refuses is explained and set back."""
 
     def to_state(change: Any) -> None:
-        try:
+        with message.errors():
             setattr(state, trait, change["new"])
-        except (SpikeLFPError, traitlets.TraitError) as error:
-            with widget.hold_trait_notifications():
-                widget.value = getattr(state, trait)
-            message.fail(error)
+        if widget.value != (value := getattr(state, trait)):
+            widget.value = value
 
-    def to_widget(change: Any) -> None:
-        widget.value = change["new"]
+    def to_widget(_: Any = None) -> None:
+        widget.value = getattr(state, trait)
 
-    widget.value = getattr(state, trait)
+    to_widget()
     widget.observe(to_state, "value")
     state.observe(to_widget, trait)

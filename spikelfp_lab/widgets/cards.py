@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from spikelfp_lab.plots.style import pretty_units
+from spikelfp_lab.plots.theme import pretty_units
 from spikelfp_lab.sessions import GAP_BINS, as_dataset
 
 if TYPE_CHECKING:
@@ -23,19 +23,15 @@ VARIABLES = {"spikes": "unit", "lfp": "channel", "behavior": "behavior_dim"}
 
 def is_session(data: Any) -> bool:
     """Whether a Dataset or leaf has what makes a session: names, a clock, and spikes or LFP."""
-    bin_size = data.attrs.get("bin_size_s")
+    there = {name: data[name] for name in VARIABLES if name in data.data_vars}
     return (
         {"subject", "session"} <= set(data.attrs)
-        and isinstance(bin_size, Real)
+        and isinstance(data.attrs.get("bin_size_s"), Real)
         and "time" in data.coords
         and data["time"].dims == ("time",)
         and data.sizes["time"] > 0
-        and ("spikes" in data.data_vars or "lfp" in data.data_vars)
-        and all(
-            data[name].dims == ("time", dim) and data[name].shape[1]
-            for name, dim in VARIABLES.items()
-            if name in data.data_vars
-        )
+        and ("spikes" in there or "lfp" in there)
+        and all(v.dims == ("time", VARIABLES[name]) and v.size for name, v in there.items())
     )
 
 
@@ -46,12 +42,8 @@ def is_cohort(tree: Any) -> bool:
 
 def is_scores(data: Any) -> bool:
     """Whether a table is one of scores, as ``decode`` gives."""
-    return (
-        {"readout", "split", "axis", "r2"} <= set(data.columns)
-        and not data.empty
-        and data.columns.is_unique
-        and pd.api.types.is_numeric_dtype(data["r2"])
-    )
+    named = {"readout", "split", "axis", "r2"} <= set(data.columns) and data.columns.is_unique
+    return named and not data.empty and pd.api.types.is_numeric_dtype(data["r2"])
 
 
 def session_html(session: xr.Dataset | xr.DataTree) -> str:
@@ -60,9 +52,8 @@ def session_html(session: xr.Dataset | xr.DataTree) -> str:
     Arrays that are not in memory are not read.
     """
     data = as_dataset(session)
-    facts = {"Time": _time(data)} | {
-        {"lfp": "LFP"}.get(name, name.capitalize()): _variable(data, name) for name in VARIABLES
-    }
+    facts = {"Time": _time(data)}
+    facts |= {name: _variable(data, name.lower()) for name in ("Spikes", "LFP", "Behavior")}
     if "trial" in data.coords:
         facts["Trials"] = f"{len(np.unique(data['trial']))}"
     kind = ", ".join(["session", *filter(None, [str(data.attrs.get("source", ""))])])
@@ -73,13 +64,8 @@ def session_html(session: xr.Dataset | xr.DataTree) -> str:
 def cohort_html(tree: xr.DataTree) -> str:
     """A cohort as a table: a row a session."""
     rows = [
-        {
-            "Session": leaf.path.strip("/"),
-            "Time": _time(leaf),
-            "Spikes": _count(leaf, "spikes"),
-            "LFP": _count(leaf, "lfp"),
-            "Behavior": _count(leaf, "behavior"),
-        }
+        {"Session": leaf.path.strip("/"), "Time": _time(leaf)}
+        | {name: _count(leaf, name.lower()) for name in ("Spikes", "LFP", "Behavior")}
         for leaf in tree.leaves
     ]
     seconds = sum(leaf.sizes["time"] * float(leaf.attrs["bin_size_s"]) for leaf in tree.leaves)
@@ -91,8 +77,7 @@ def cohort_html(tree: xr.DataTree) -> str:
 
 def model_html(model: Autoencoder) -> str:
     """A model as a card: what it reads, which sessions it knows, its size, its training."""
-    config, info = model.config, model.info
-    history: Any = model.history
+    config, info, history = model.config, model.info, model.history
     reads = {"spikes": "spikes", "lfp": "LFP", "both": "spikes and LFP"}[model.modality]
     size = sum(p.numel() for p in model.parameters()) / 1e6
     facts = {
@@ -100,22 +85,18 @@ def model_html(model: Autoencoder) -> str:
         "Size": f"{size:.2f} M parameters, {config.layers} layers of width {config.width}",
     }
     if len(history):
-        last = int(history["step"].max())
-        best = info.get("best_step", last)
-        facts["Trained"] = f"{last} steps, weights of step {best} kept"
+        best = info.get("best_step", history["step"].max())
+        facts["Trained"] = f"{history['step'].max()} steps, weights of step {best} kept"
         kept = history[(history["split"] == "val") & (history["step"] == best)]
         values = zip(kept["metric"], kept["value"], strict=True)
         facts["Validation"] = ", ".join(f"{name} {value:.3g}" for name, value in values)
     if "seed" in info.get("train", {}):
         facts["Seed"] = str(info["train"]["seed"])
-    columns = {"spikes": ["Units"], "lfp": ["Channels"], "both": ["Units", "Channels"]}
-    known: Any = pd.DataFrame(
-        [np.atleast_1d(n) for n in model.sessions.values()],
-        index=[*model.sessions],
-        columns=columns[model.modality],
-    )
-    kept = {k: info[k] for k in ("train", "mask", "distill") if k in info}
-    configs = {"model": config.to_dict()} | kept
+    names = {"spikes": ["Units"], "lfp": ["Channels"], "both": ["Units", "Channels"]}
+    rows = {name: np.atleast_1d(n) for name, n in model.sessions.items()}
+    known = pd.DataFrame.from_dict(rows, orient="index", columns=names[model.modality])
+    configs = {"model": config.to_dict()}
+    configs |= {name: info[name] for name in ("train", "mask", "distill") if name in info}
     return _card(
         f"Autoencoder of {reads}",
         f"model, {info.get('made_by', 'untrained')}",
@@ -130,25 +111,23 @@ def scores_html(scores: pd.DataFrame) -> str:
 
     A session weighs the same whatever its number of axes and seeds.
     """
-    splits = list(dict.fromkeys(scores["split"].astype(str)))
+    splits = list(scores["split"].astype(str).unique())
     split = "test" if "test" in splits else splits[0]
     used: Any = scores[scores["split"].astype(str) == split]
     by = [name for name in ("model", "readout") if name in scores]
-    within = [*by, "session"] if "session" in scores else by
-    means: Any = used.groupby(within, sort=False, dropna=False)["r2"].mean()
-    means = means.groupby(level=by, sort=False, dropna=False).mean().reset_index()
-    means = means.rename(columns={"r2": "mean R²"})
-    shown = means.style.format(precision=2, escape="html", na_rep="no value").hide(axis="index")
-    # a gray that is seen on white and on dark pages, and does not hide the number on it
-    shown = shown.bar(subset=["mean R²"], vmin=0, vmax=1, color="rgba(128, 128, 128, 0.4)")
-    kind = f"{split} split"
+    kind, within = f"{split} split", by
     if "session" in scores:
-        kind += f" of {used['session'].nunique()} sessions"
-    taken = {k: scores.attrs[k] for k in ("scheme", "window_s", "seed") if k in scores.attrs}
-    if taken:
-        facts = ", ".join(f"{name} {value}" for name, value in taken.items())
+        kind, within = f"{kind} of {used['session'].nunique()} sessions", [*by, "session"]
+    means: Any = used.groupby(within, sort=False, dropna=False)["r2"].mean()
+    means = means.groupby(level=by, sort=False, dropna=False).mean().rename("mean R²")
+    shown = means.reset_index().style.format(precision=2, escape="html", na_rep="no value")
+    # a gray that is seen on white and on dark pages, and does not hide the number on it
+    look = {"vmin": 0, "vmax": 1, "color": "rgba(128, 128, 128, 0.4)"}
+    shown = shown.hide(axis="index").bar(subset=["mean R²"], **look)
+    attrs = scores.attrs
+    if taken := [f"{k} {attrs[k]}" for k in ("scheme", "window_s", "seed") if k in attrs]:
         origin = scores.attrs.get("split_from")
-        kind += f" ({facts}{f'; from {origin}' if origin else ''})"
+        kind += f" ({', '.join(taken)}{f'; from {origin}' if origin else ''})"
     own = scores._repr_html_() or f"<pre>{escape(repr(scores))}</pre>"  # type: ignore[operator]
     return _card("Scores", kind, shown.to_html(), (f"Table, {len(scores)} rows", own))
 
@@ -172,28 +151,26 @@ def _time(data: Any) -> str:
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{seconds:.3g} s"
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    long = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+    return long if minutes else f"{seconds:.3g} s"
 
 
 def _count(data: Any, name: str) -> str:
     """What there is of a variable: a number of units or channels, or the axes' names."""
     if name not in data.data_vars:
         return "– none"
-    if name == "behavior":
-        return "✓ " + ", ".join(map(str, data["behavior"]["behavior_dim"].values))
-    n = data[name].shape[1]
-    return f"✓ {n} {VARIABLES[name]}{'s' * (n != 1)}"
+    names, dim = data[name][VARIABLES[name]].values.astype(str), VARIABLES[name]
+    some = f"{names.size} {dim}{'s' * (names.size != 1)}"
+    return f"✓ {', '.join(names) if name == 'behavior' else some}"
 
 
 def _variable(data: xr.Dataset, name: str) -> str:
     """One line about a variable: size, kind and units, rates or what is missing."""
+    about = [_count(data, name)]
     if name not in data.data_vars:
-        return "– none"
+        return about[0]
     variable = data[name]
-    units = pretty_units(str(variable.attrs.get("units", "")))
-    about = [_count(data, name), str(variable.attrs.get("kind", "")), units]
+    about += [str(variable.attrs.get("kind", "")), pretty_units(variable.attrs.get("units", ""))]
     if not variable.variable._in_memory:
         about.append("not in memory, so not read")
     elif name == "spikes":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import threading
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,44 +14,34 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from spikelfp_lab.analysis.readout import READOUTS, SPLITS
 from spikelfp_lab.errors import DataError, SpikeLFPError
-from spikelfp_lab.plots import (
-    plot_decoded,
-    plot_latents,
-    plot_layers,
-    plot_scores,
-    save_figure,
-    save_table,
-    style,
-)
-from spikelfp_lab.plots.palette import model_color
+from spikelfp_lab.plots.bars import plot_scores
+from spikelfp_lab.plots.decoded import plot_decoded
+from spikelfp_lab.plots.latents import plot_latents
+from spikelfp_lab.plots.save import save_figure, save_table
+from spikelfp_lab.plots.tables import plot_layers
+from spikelfp_lab.plots.theme import break_at_gaps, model_color, new_figure, number, style
 from spikelfp_lab.sessions import TEST
-from spikelfp_lab.widgets.base import Job, Message, Picture, button, control, job_bar, link
-from spikelfp_lab.widgets.compare_state import COLORS, SPLITS, CompareState
+from spikelfp_lab.widgets.base import WRAP, Job, Message, Picture, button, control, job_bar, link
+from spikelfp_lab.widgets.compare_state import COLORS, CompareState
 
 # Matplotlib's style is set for the whole process: one figure is drawn at a time.
 _drawing = threading.RLock()
 
-READOUT_NAMES = {"lagged": "lagged", "one_frame": "one frame"}
 Drawn = dict[str, tuple[Figure | None, pd.DataFrame]]  # name of the file -> figure, its numbers
 
 
 class Comparison(ipywidgets.VBox):
     """Models side by side; made by :func:`compare`.
 
-    Attributes
-    ----------
-    state : CompareState
-        What is shown and computed; its tables are the numbers of every panel.
-    job : Job
-        The computation behind the button "Compute".
+    The tables of ``state`` are the numbers of every panel; ``job`` is what "Compute" runs.
     """
 
     def __init__(self, state: CompareState):
         self.state, self.job, self.message = state, Job(), Message()
         self._computed, self._closed = 0, False  # ends of jobs: older pictures are out of date
-        self._keys: dict[str, tuple] = {}  # of the pictures shown, by tab
-        self._errors: dict[str, str] = {}
+        self._keys, self._errors = {}, {}  # of the pictures shown, by tab
         self.pictures = {name: [Picture(), Picture()] for name in TABS}
         self._tests, self._notes = ipywidgets.HTML(), ipywidgets.HTML()
         boxes: Any = {name: [p.widget for p in pair] for name, pair in self.pictures.items()}
@@ -81,101 +72,77 @@ class Comparison(ipywidgets.VBox):
     def export(self) -> list[Path]:
         """Write the visible tab as PNG, SVG and CSV into the folder of the control.
 
-        Raises
-        ------
-        DataError
-            Nothing to show, files that are not to be overwritten, or a name that is not plain.
+        DataError where there is nothing to show or a file is there already and not to be replaced.
         """
         folder = Path(self._folder.value.strip() or ".").expanduser()
-        about = self._name.value.strip() or self.state.session.replace("/", "-")
+        about, made = self._name.value.strip() or self.state.session.replace("/", "-"), []
         with _drawing:
-            drawn = {f"{name}_{about}": of for name, of in TABS[self._tab][0](self.state).items()}
-            for path in (folder / f"{name}.csv" for name in drawn):
-                if path.exists() and not self._overwrite.value:
-                    raise DataError(f"{path} exists already: tick 'Overwrite', or give a name.")
-            made: list[Path] = []
-            for name, (figure, table) in drawn.items():
-                if figure is None:
-                    made.append(save_table(table, folder, name))
-                else:
-                    made += save_figure(figure, folder, name, data=table).values()
+            drawn = TABS[self._tab][0](self.state)
+            paths = [folder / f"{name}_{about}.csv" for name in drawn]
+            if old := [path for path in paths if path.exists() and not self._overwrite.value]:
+                raise DataError(f"{old[0]} exists already: tick 'Overwrite', or give a name.")
+            for path, (figure, table) in zip(paths, drawn.values(), strict=True):
+                made.append(save_table(table, folder, path.stem))
+                if figure is not None:
+                    made += save_figure(figure, folder, path.stem).values()
         return made
 
     def _choices(self) -> ipywidgets.Box:
-        state, many, one = self.state, ipywidgets.SelectMultiple, ipywidgets.Dropdown
-        rows = max(2, min(6, max(len(state.labels), len(state.names))))
-        number = ipywidgets.BoundedFloatText
-        readouts = [(name, key) for key, name in READOUT_NAMES.items()]
-        made = {
-            trait: control(kind, label, tooltip, **options)
-            for trait, kind, label, tooltip, options in (
-                ("models", many, "Models", "Models shown; Ctrl or Shift for several",
-                 {"options": state.labels, "rows": rows}),
-                ("sessions", many, "Sessions", "Sessions of the scores; Ctrl or Shift for several",
-                 {"options": state.names, "rows": rows}),
-                ("session", one, "In focus", "The session of panels that show only one",
-                 {"options": state.names}),
-                ("reference", one, "Reference", "The model that others are compared with",
-                 {"options": state.labels}),
-                ("readout", one, "Read-out", "Lagged sees 0.1 s on either side of a bin",
-                 {"options": readouts}),
-                ("split", one, "Split", "Only test tells how well a model does",
-                 {"options": [*SPLITS][::-1]}),
-                ("color_by", one, "Color by", "What the color of a latent shows",
-                 {"options": COLORS}),
-                ("span_s", number, "Span (s)", "Length of the stretch of time shown, seconds",
-                 {"min": 0.1, "max": 120.0, "step": 1.0}),
-                ("window_s", number, "Windows (s)", "Windows of error and alignment, seconds",
-                 {"min": 0.1, "max": 60.0, "step": 0.5}),
-            )
-        }  # fmt: skip
-        for trait, widget in made.items():
-            link(state, trait, widget, self.message)
-            widget.layout.width = "auto"
+        state, made = self.state, {}
+        options: Any
+        for trait, label, tooltip, options in (
+            ("models", "Models", "Models shown; Ctrl or Shift for several", state.labels),
+            ("sessions", "Sessions", "Those of the scores; Ctrl or Shift for several", state.names),
+            ("session", "In focus", "The session of panels that show only one", state.names),
+            ("reference", "Reference", "The model that others are compared with", state.labels),
+            ("readout", "Read-out", "Lagged sees 0.1 s on either side of a bin", READOUTS[::-1]),
+            ("split", "Split", "Only test tells how well a model does", [*SPLITS][::-1]),
+            ("color_by", "Color by", "What the color of a latent shows", COLORS),
+            ("span_s", "Span (s)", "Length of the stretch of time shown, seconds", 120.0),
+            ("window_s", "Windows (s)", "Windows of error and alignment, seconds", 60.0),
+        ):
+            kind: Any = ipywidgets.Dropdown
+            more: dict[str, Any] = {"options": options}
+            if isinstance(options, float):
+                kind, more = ipywidgets.BoundedFloatText, {"min": 0.1, "max": options, "step": 0.5}
+            elif trait in ("models", "sessions"):
+                kind, more = (
+                    ipywidgets.SelectMultiple,
+                    more | {"rows": max(2, min(6, len(options)))},
+                )
+            made[trait] = control(kind, label, tooltip, layout={"width": "auto"}, **more)
+            link(state, trait, made[trait], self.message)
         self._start = control(
             ipywidgets.FloatSlider, "Start (s)", "Where the stretch of time begins, seconds",
             continuous_update=False, step=0.5, layout={"width": "100%"},
         )  # fmt: skip
-        self._sync_start()
-        state.observe(self._sync_start, ["start_s", "session"])
-        self._start.observe(self._move_start, "value")
+        self._fit_start()
+        state.observe(self._fit_start, ["start_s", "session"])
+        self._start.observe(lambda change: setattr(state, "start_s", change["new"]), "value")
         columns = {"grid_template_columns": "repeat(2, minmax(14em, 1fr))", "grid_gap": "2px 12px"}
         grid = ipywidgets.GridBox([*made.values()][2:], layout=columns)
-        wrap = {"flex_flow": "row wrap", "align_items": "flex-start"}
-        lists = ipywidgets.Box([made["models"], made["sessions"], grid], layout=wrap)
+        lists = ipywidgets.Box([made["models"], made["sessions"], grid], layout=WRAP)
         return ipywidgets.VBox([lists, self._start])
 
+    def _fit_start(self, _: Any = None) -> None:
+        """Limits of the slider are those of the session in focus."""
+        first, last = self.state.extent()
+        with self._start.hold_trait_notifications():
+            self._start.min, self._start.max = min(first, self._start.min), last
+            self._start.min, self._start.value = first, self.state.start_s
+
     def _export_row(self) -> ipywidgets.Box:
-        text = ipywidgets.Text
+        text, box = ipywidgets.Text, ipywidgets.Checkbox
         self._folder = control(text, "Folder", "Where the files are written", value="exports")
         self._name = control(text, "Name", "End of the files' names; by default the session")
-        box = ipywidgets.Checkbox
         self._overwrite = control(box, "Overwrite", "Replace files of that name", indent=False)
         export = button("Export", "Write the visible tab as PNG, SVG and CSV", self._export)
-        wrap = {"flex_flow": "row wrap", "align_items": "center"}
-        return ipywidgets.Box([export, self._folder, self._name, self._overwrite], layout=wrap)
+        return ipywidgets.Box([export, self._folder, self._name, self._overwrite], layout=WRAP)
 
     def _export(self) -> None:
-        try:
-            made = self.export()
-        except (SpikeLFPError, OSError) as error:
-            self.message.fail(error)
-        else:
-            self.message.say(f"Wrote {', '.join(p.name for p in made)} to {made[0].parent}.")
-
-    def _sync_start(self, _: Any = None) -> None:
-        first, last = self.state.extent()
-        if not first <= self.state.start_s <= last:
-            return  # the state is on its way to another session and sets its start next
-        with self._start.hold_trait_notifications():
-            self._start.min = min(first, self._start.min)  # never above the end
-            self._start.max = last
-            self._start.min = first
-            self._start.value = self.state.start_s
-
-    def _move_start(self, change: Any) -> None:
         with self.message.errors():
-            self.state.start_s = change["new"]
+            made = self.export()
+            self.message.say(f"Wrote {', '.join(p.name for p in made)} to {made[0].parent}.")
 
     @property
     def _tab(self) -> str:
@@ -207,64 +174,53 @@ class Comparison(ipywidgets.VBox):
         except SpikeLFPError as error:
             self._errors[tab] = str(error)
         figures = [figure for figure, _ in drawn.values() if figure is not None]
-        for number, picture in enumerate(self.pictures[tab]):
-            picture.show(figures[number]) if number < len(figures) else picture.clear()
+        for picture, figure in zip_longest(self.pictures[tab], figures):
+            picture.clear() if figure is None else picture.show(figure)
         if tab == "Scores":
-            table = drawn["paired-tests"][1] if "paired-tests" in drawn else None
-            self._tests.value = "" if table is None else table.round(3).to_html(index=False)
+            tests = drawn.get("paired-tests", (None, pd.DataFrame()))[1]
+            self._tests.value = "" if tests.empty else tests.round(3).to_html(index=False)
 
     def _say(self, error: str) -> None:
-        state, missing = self.state, self.state.missing()
-        layers = len(state.missing_layers()) if self._tab == "Alignment" else 0
-        if missing:
-            models, sessions = (len({pair[i] for pair in missing}) for i in (0, 1))
+        state, todo = self.state, self.state.to_make()
+        todo = [key for key in todo if key[0] != "layers" or self._tab == "Alignment"]
+        if todo:
+            models, sessions = (", ".join(sorted({key[i] for key in todo})) for i in (1, 2))
+            what = "layers" if todo[0][0] == "layers" else "latents"
             press = "Computing" if self.job.running else "Press Compute"
-            what = f"latents of {models} models on {sessions} sessions"
-            what = what.replace(" 1 models", " 1 model").replace(" 1 sessions", " 1 session")
-            self.message.say(f"{press}: {what} are not there yet.")
+            self.message.say(f"{press}: {what} of {models} on {sessions} are not there yet.")
         elif error:
             self.message.fail(error)
-        elif layers:
-            self.message.say(
-                f"Press Compute: layers of {layers} models on {state.session} are not compared yet."
-            )
         else:
             shown = ", ".join(state.readable()) or "no model"
             self.message.say(f"{self._tab}: {shown} on {state.session}, {state.split} split.")
 
 
 def _scores(state: CompareState) -> Drawn:
-    table = state.scores()
+    table, tests = state.scores(), state.tests()
     if table.empty:
         raise DataError("No scores of the models and sessions chosen: press Compute.")
     shown: Any = table.loc[table["split"] == state.split]
     drawn: Drawn = {"scores": (plot_scores(shown, split=state.split), shown)}
-    tests = state.tests()
     return drawn if tests.empty else drawn | {"paired-tests": (None, tests)}
 
 
 def _decoded(state: CompareState) -> Drawn:
-    made = state.predictions()
-    code = SPLITS[state.split]
+    made, code, true = state.predictions(), SPLITS[state.split], state.dataset()["behavior"]
     # the picture's ground and R² are those of the test split: let the split shown be that one
     shown = {
-        m: values.assign_coords(split=("time", np.where(values["split"] == code, TEST, -1)))
-        for m, values in made.items()
+        m: v.assign_coords(split=("time", np.where(v["split"] == code, TEST, -1)))
+        for m, v in made.items()
     }
     figure = plot_decoded(state.dataset(), shown, start_s=state.start_s, span_s=state.span_s)
-    about = f"{state.split} split (gray: not in it), {READOUT_NAMES[state.readout]} read-out"
+    about = f"{state.split} split (gray: not in it), {state.readout.replace('_', ' ')} read-out"
     title = f"{state.session}, {about}; R² over all of the split"
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
-    stop = state.start_s + state.span_s
-    tables: Any = [
-        values.sel(time=slice(state.start_s, stop))
-        .to_series()
-        .rename("value")
-        .reset_index()
-        .assign(model=m)
-        for m, values in {"True": state.dataset()["behavior"], **made}.items()
+    part = slice(state.start_s, state.start_s + state.span_s)
+    tables = [
+        v.sel(time=part).to_series().rename("value").reset_index().assign(model=m)
+        for m, v in {"True": true, **made}.items()
     ]
-    table = pd.concat(tables, ignore_index=True)
+    table: Any = pd.concat(tables, ignore_index=True)
     return {"decoded": (figure, table[["time", "behavior_dim", "model", "value"]])}
 
 
@@ -282,22 +238,21 @@ def _latents(state: CompareState) -> Drawn:
 
 def _alignment(state: CompareState) -> Drawn:
     windows, layers = state.alignment_over_time(), state.alignment_by_layer()
-    own = [m for m in dict.fromkeys(windows["model"]) if m != state.reference]
+    others: Any = windows[windows["model"] != state.reference]
     with style():
-        figure = Figure(figsize=(9.0, 2.8))
+        title = f"{state.session}, {state.split}: alignment with {state.reference}"
+        figure = new_figure(9.0, 2.8, title)
         axes = figure.subplots()
-        for m in own or [state.reference]:
-            each = windows.loc[windows["model"] == m, ["start_s", "alignment"]].to_numpy(float)
-            after = np.flatnonzero(np.diff(each[:, 0]) > 1.5 * state.window_s) + 1
-            mean = f"{m} (mean {each[:, 1].mean():.2f})".replace("-0", "−0")
-            look: Any = {"color": model_color(m), "marker": ".", "markersize": 4, "label": mean}
-            axes.plot(*np.insert(each, after, np.nan, axis=0).T, **look)
+        shown: Any = windows if others.empty else others
+        for m, own in shown.groupby("model", sort=False):
+            mean = f"{m} (mean {number(own['alignment'].mean())})"
+            line = own["start_s"].to_numpy(), own["alignment"].to_numpy()
+            look: Any = {"color": model_color(str(m)), "marker": ".", "markersize": 4}
+            axes.plot(*break_at_gaps(*line, step=state.window_s), **look, label=mean)
         axes.axvspan(state.start_s, state.start_s + state.span_s, color="#ffefb0", zorder=0)
         label = f"Start of the window of {state.window_s:g} s (s); yellow: shown in Decoded"
         axes.set(xlabel=label, ylabel=f"Mean cosine to {state.reference}")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02))
-        title = f"{state.session}, {state.split}: alignment with {state.reference}"
-        figure.suptitle(title, x=0.01, ha="left")
     drawn: Drawn = {"alignment": (figure, windows)}
     if not layers.empty:
         below = plot_layers(layers, cohort=f"{state.session}, test")
@@ -308,27 +263,24 @@ def _alignment(state: CompareState) -> Drawn:
 
 
 def _why(state: CompareState) -> Drawn:
-    table = state.errors_by_window()
-    models = list(dict.fromkeys(table["model"]))
+    table: Any = state.errors_by_window()
+    about = f"windows of {state.window_s:g} s, {state.split}; color: {state.session}"
+    title, count = f"{about}; gray: others; diamonds: means; ρ: Spearman", table["model"].nunique()
     with style():
-        figure = Figure(figsize=(max(4.6, min(9.6, 0.8 + 2.3 * len(models))), 3.2))
-        grid = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, m in zip(grid, models, strict=True):
-            for name, own in table.loc[table["model"] == m].groupby("session", sort=False):
+        figure = new_figure(max(4.6, min(9.6, 0.8 + 2.3 * count)), 3.2, title)
+        grid = figure.subplots(1, count, sharex=True, sharey=True, squeeze=False)[0]
+        for axes, (m, panel) in zip(grid, table.groupby("model", sort=False), strict=True):
+            for name, own in panel.groupby("session", sort=False):
                 focus = name == state.session
-                color = model_color(m) if focus else "#bbbbbb"
+                look: Any = {"color": model_color(str(m)) if focus else "#bbbbbb"}
                 x, y = own["alignment"], own["error"]
-                axes.scatter(x, y, s=14 if focus else 8, color=color, zorder=1 + focus, linewidth=0)
-                axes.scatter(
-                    x.mean(), y.mean(), marker="D", color=color, edgecolor="#222222", zorder=4
-                )
+                axes.scatter(x, y, s=14 if focus else 8, zorder=1 + focus, linewidth=0, **look)
+                look |= {"marker": "D", "edgecolor": "#222222", "zorder": 4}
+                axes.scatter(x.mean(), y.mean(), **look)
                 if focus:
-                    rho = f"{own['rho'].iloc[0]:.2f}".replace("-", "−")
-                    axes.set_title(f"{m}: ρ = {rho}, n = {len(own)}")
+                    axes.set_title(f"{m}: ρ = {number(own['rho'].iloc[0])}, n = {len(own)}")
             axes.set_xlabel(f"Alignment with {state.reference}")
         grid[0].set(ylabel="Error (RMS / SD of behavior)", ylim=(0, None))
-        about = f"windows of {state.window_s:g} s, {state.split}; color: {state.session}"
-        figure.suptitle(f"{about}; gray: others; diamonds: means; ρ: Spearman", x=0.01, ha="left")
     return {"why-worse": (figure, table)}
 
 
@@ -359,15 +311,13 @@ def compare(models: Mapping[str, Any], cohort: Any, *, reference: str | None = N
     Returns
     -------
     Comparison
-        A widget. Nothing is encoded before "Compute" is pressed. ``.state`` has the numbers,
+        A widget. Nothing is encoded before "Compute" is pressed; ``.state`` has the numbers,
         ``.close()`` frees them.
 
     Raises
     ------
-    ConfigError
-        No models, something that is no model, or an unknown reference.
-    DataError
-        No sessions, or none that any of the models can read.
+    ConfigError, DataError
+        No models, something that is no model, an unknown reference; no session that can be read.
 
     Examples
     --------

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from html import escape
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ipywidgets
-import numpy as np
-import xarray as xr
 from matplotlib.figure import Figure
 
 from spikelfp_lab.errors import SpikeLFPError
 from spikelfp_lab.plots.session import SessionPicture
-from spikelfp_lab.plots.spectra import draw_spectra
-from spikelfp_lab.plots.style import style
-from spikelfp_lab.sessions import GAP_BINS
-from spikelfp_lab.widgets.base import Message, Picture, button, control
-from spikelfp_lab.widgets.explorer_state import LFP_VIEWS, ExplorerState
+from spikelfp_lab.plots.spectral import draw_spectra
+from spikelfp_lab.plots.theme import style
+from spikelfp_lab.widgets.base import WRAP, Message, Picture, button, control
+from spikelfp_lab.widgets.cards import session_html
+from spikelfp_lab.widgets.explorer_state import LFP_VIEWS, Cohort, ExplorerState
 
 _DPI = 120  # with the style's 8 points: letters of 13 pixels
+_ROWS = (
+    ("subject", "session", "unit_order", "lfp_view"),
+    ("start_s", "previous", "next", "span_s"),
+    ("first_channel", "n_channels", "axes"),
+)
 
 
-def explore(
-    cohort: xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset | xr.DataTree],
-    *,
-    start_s: float | None = None,
-    span_s: float = 10.0,
-) -> Explorer:
+def explore(cohort: Cohort, *, start_s: float | None = None, span_s: float = 10.0) -> Explorer:
     """Look through the sessions of a cohort in a notebook.
 
     Parameters
     ----------
     cohort : xr.Dataset, xr.DataTree or mapping
         A session, a cohort, or a mapping of name -> session.
-    start_s : float, optional
-        Where the first stretch begins, in seconds; at the session's start by default.
-    span_s : float
-        How much is shown at once, in seconds.
+    start_s, span_s : float
+        Where the first stretch begins (by default the session's start), and how much is shown at
+        once, in seconds.
 
     Returns
     -------
@@ -46,10 +42,8 @@ def explore(
 
     Raises
     ------
-    SchemaError, DataError
-        What was given is no session or cohort, or one of its sessions is not valid.
-    ConfigError
-        ``start_s`` or ``span_s`` does not suit the first session.
+    SchemaError, DataError, ConfigError
+        No session or cohort, or one that is not valid; a stretch that the first session lacks.
 
     Examples
     --------
@@ -63,46 +57,30 @@ def explore(
 
 
 class Explorer(ipywidgets.VBox):
-    """The view over a state. It draws once a change, and only what is in sight.
+    """The view over a ``state``. It draws once a change, and only what is in sight.
 
-    Attributes
-    ----------
-    state : ExplorerState
-        What is shown; a change of it changes the view, and the other way round.
-    controls : dict of str -> widget
-        By the trait they set, and the buttons "previous" and "next".
-    picture : Picture
-        Raster, LFP and behavior.
-    message : Message
-        What is shown, or what was wrong with an input.
+    ``controls`` are by the trait they set ("previous" and "next" are buttons), ``picture`` is of
+    raster, LFP and behavior, ``message`` says what is shown, or what was wrong with an input.
     """
 
     def __init__(self, state: ExplorerState):
-        self.state = state
-        self.message, self.picture = Message(), Picture()
+        self.state, self.message, self.picture = state, Message(), Picture()
         self._drawing: SessionPicture | None = SessionPicture()
         self._refreshing = False
         self._in_tab: dict[int, str] = {}  # tab -> session it was made for
-        self.controls = _controls(state, self._turn)
-        self._pages = [_Page(_session_html), _Page(_quality_html), _Page(_spectra_figure)]
-        titles = ["Session", "Quality", "Power spectra"]
-        self.tabs = ipywidgets.Tab([page.widget for page in self._pages], titles=titles)
-        row = {"flex_flow": "row wrap", "align_items": "flex-end"}
-        rows = [
-            ipywidgets.HBox([self.controls[name] for name in names], layout=row)
-            for names in (
-                ("subject", "session", "unit_order", "lfp_view"),
-                ("start_s", "previous", "next", "span_s"),
-                ("first_channel", "n_channels", "axes"),
-            )
-        ]
+        self.controls = _controls(state)
+        self.pages = [(Message(), ipywidgets.HTML(), Picture()) for _ in _TABS]
+        boxes = [ipywidgets.VBox([text.widget, table, p.widget]) for text, table, p in self.pages]
+        self.tabs = ipywidgets.Tab(boxes, titles=[*_TABS])
+        rows = [[self.controls[name] for name in names] for names in _ROWS]
+        rows = [ipywidgets.HBox(row, layout=WRAP) for row in rows]
         super().__init__([*rows, self.message.widget, self.picture.widget, self.tabs])
         self.add_class("spikelfp-explorer")
         for trait, widget in self.controls.items():
             if trait not in ("previous", "next"):
                 widget.observe(lambda change, trait=trait: self._set(trait, change["new"]), "value")
         self.state.observe(self._refresh, "revision")
-        self.tabs.observe(lambda _: self._refresh_tab(), "selected_index")
+        self.tabs.observe(self._refresh_tab, "selected_index")
         self._refresh()
 
     def close(self) -> None:
@@ -126,10 +104,6 @@ class Explorer(ipywidgets.VBox):
             setattr(self.state, trait, value)
         self._refresh_controls()
 
-    def _turn(self, pages: int) -> None:
-        with self.message.errors():
-            self.state.turn(pages)
-
     def _refresh(self, _: Any = None) -> None:
         if self._drawing is None:
             return
@@ -150,102 +124,74 @@ class Explorer(ipywidgets.VBox):
         self._refreshing = True
         begin, end = state.limits_s
         latest, bin_size_s = round(end - state.span_s, 6), float(state.dataset.attrs["bin_size_s"])
-        channels = [] if "lfp" in state.missing else state.dataset["channel"].values.tolist()
-        axes = [] if "behavior" in state.missing else state.dataset["behavior_dim"].values.tolist()
-        _choose(c["subject"], state.subjects, state.subject)
-        _choose(c["session"], state.sessions, state.session)
-        _choose(c["unit_order"], state.orders, state.unit_order)
-        _choose(c["lfp_view"], LFP_VIEWS, state.lfp_view)
-        first = tuple((str(name), i) for i, name in enumerate(channels))
-        _choose(c["first_channel"], first, state.first_channel)
-        _choose(c["axes"], tuple(axes), state.axes)
-        # A slider cannot be of no length: where all is shown it is grey.
-        slider, most = c["start_s"], max(latest, begin + bin_size_s)
+        channels, axes = state.labels("channel"), state.labels("behavior_dim")
+        choices = {"subject": state.subjects, "session": state.sessions, "axes": tuple(axes)}
+        choices |= {"unit_order": state.orders, "lfp_view": LFP_VIEWS}
+        choices["first_channel"] = tuple((str(name), i) for i, name in enumerate(channels))
+        for trait, options in choices.items():
+            if tuple(c[trait].options) != options:
+                c[trait].options = options
+            if options and c[trait].value != getattr(state, trait):
+                c[trait].value = getattr(state, trait)
+        slider = c["start_s"]
         with slider.hold_trait_notifications():
-            slider.min, slider.max = begin, most
+            # A slider cannot be of no length: where all is shown it is grey.
+            slider.min, slider.max = begin, max(latest, begin + bin_size_s)
             slider.step = max(bin_size_s, round(state.span_s / 20, 3))
             # A rounding is not sent back: it would come in the way of a hand on the slider.
             if abs(slider.value - state.start_s) > 1e-5:
                 slider.value = state.start_s
         c["span_s"].value, c["n_channels"].value = state.span_s, state.n_channels
-        slider.disabled = latest <= begin
+        slider.disabled, c["axes"].disabled = latest <= begin, not axes
         c["previous"].disabled, c["next"].disabled = state.start_s <= begin, state.start_s >= latest
-        c["unit_order"].disabled = "spikes" in state.missing
         c["lfp_view"].disabled = c["first_channel"].disabled = not channels
         c["n_channels"].disabled = not channels or state.lfp_view != "traces"
-        c["axes"].disabled = not axes
+        c["unit_order"].disabled = "spikes" in state.missing
         self._refreshing = outer
 
-    def _refresh_tab(self) -> None:
+    def _refresh_tab(self, _: Any = None) -> None:
         """Make the open tab, unless it shows this session already: they take their time."""
-        index, name = self.tabs.selected_index, self.state.name
-        if self._drawing is not None and index is not None and self._in_tab.get(index) != name:
-            self._in_tab[index] = name
-            self._pages[index].show(self.state)
-
-
-class _Page:
-    """A tab: a message over HTML or a figure, as ``make`` gives them for a state."""
-
-    def __init__(self, make: Callable[[ExplorerState], tuple[str, str | Figure]]):
-        self._make = make
-        self.message, self.html, self.picture = Message(), ipywidgets.HTML(), Picture()
-        self.widget = ipywidgets.VBox([self.message.widget, self.html, self.picture.widget])
-
-    def show(self, state: ExplorerState) -> None:
-        self.message.say("Computing ...")
-        self.html.value = ""
-        self.picture.clear()
-        with self.message.errors():
-            text, content = self._make(state)
-            if isinstance(content, str):
-                self.html.value = content
+        index, state = self.tabs.selected_index, self.state
+        if self._drawing is None or index is None or self._in_tab.get(index) == state.name:
+            return
+        self._in_tab[index] = state.name
+        message, table, picture = self.pages[index]
+        message.say("Computing ...")
+        table.value = ""
+        picture.clear()
+        with message.errors(), style():
+            text, content = [*_TABS.values()][index](state)
+            if isinstance(content, Figure):
+                picture.show(content, dpi=_DPI)
             else:
-                with style():
-                    self.picture.show(content, dpi=_DPI)
-            self.message.say(text)
+                table.value = content
+            message.say(f"{state.name}{text}")
 
 
-def _controls(state: ExplorerState, turn: Callable[[int], None]) -> dict[str, Any]:
-    """Controls with labels and tooltips, by trait, narrow ones first."""
+def _controls(state: ExplorerState) -> dict[str, Any]:
+    """Controls with labels and tooltips, by trait."""
     menu, many = ipywidgets.Dropdown, ipywidgets.SelectMultiple
-    kinds: dict[str, tuple[Any, str, str, str, dict[str, Any]]] = {
-        "subject": (menu, "Subject", "Whose sessions to choose from", "13em", {}),
-        "session": (menu, "Session", "The session that is shown", "13em", {}),
-        "unit_order": (menu, "Units", "Order of the units in the raster", "16em", {}),
-        "lfp_view": (
-            ipywidgets.ToggleButtons, "LFP", "Traces, or power of the first channel", "22em",
-            {"options": LFP_VIEWS, "tooltips": ["Traces of several channels",
-                                                "Power of the first channel over time"]},
-        ),
-        "start_s": (
-            ipywidgets.FloatSlider, "Start (s)", "Where the stretch begins; arrow keys move it",
-            "36em", {"readout_format": ".1f"},
-        ),
-        "span_s": (ipywidgets.FloatText, "Span (s)", "How much is shown at once, in seconds", "9em",
-                   {"value": state.span_s, "step": 1}),
-        "first_channel": (menu, "First channel", "First of the LFP channels shown, and the one of "
-                          "the spectrogram", "15em", {}),
-        "n_channels": (ipywidgets.IntText, "Channels", "How many LFP channels are shown", "9em",
-                       {"value": state.n_channels}),
-        "axes": (many, "Behavior", "Axes that are shown; Ctrl or Shift takes several", "13em",
-                 {"rows": 3}),
-    }  # fmt: skip
+    slider, number = ipywidgets.FloatSlider, ipywidgets.FloatText
+    kinds: tuple[tuple[str, Any, str, str, int], ...] = (
+        ("subject", menu, "Subject", "Whose sessions to choose from", 13),
+        ("session", menu, "Session", "The session that is shown", 13),
+        ("unit_order", menu, "Units", "Order of the units in the raster", 16),
+        ("lfp_view", ipywidgets.ToggleButtons, "LFP", "Traces, or power of the first channel", 22),
+        ("start_s", slider, "Start (s)", "Where the stretch begins; arrow keys move it", 36),
+        ("span_s", number, "Span (s)", "How much is shown at once, in seconds", 9),
+        ("first_channel", menu, "First channel", "First channel shown; the spectrogram's", 15),
+        ("n_channels", ipywidgets.IntText, "Channels", "How many LFP channels are shown", 9),
+        ("axes", many, "Behavior", "Axes that are shown; Ctrl or Shift takes several", 13),
+    )
     made = {
-        name: control(kind, label, tooltip, layout={"width": width}, **options)
-        for name, (kind, label, tooltip, width, options) in kinds.items()
+        name: control(kind, label, tooltip, layout={"width": f"{width}em"})
+        for name, kind, label, tooltip, width in kinds
     }
-    made["lfp_view"].style.button_width = "8em"
-    made["previous"] = button("◀ Previous", "One page back", lambda: turn(-1))
-    made["next"] = button("Next ▶", "One page on", lambda: turn(1))
+    made["lfp_view"].style.button_width, made["axes"].rows = "8em", 3
+    made["start_s"].readout_format, made["span_s"].step = ".1f", 1
+    made["previous"] = button("◀ Previous", "One page back", lambda: state.turn(-1))
+    made["next"] = button("Next ▶", "One page on", lambda: state.turn(1))
     return made
-
-
-def _choose(menu: Any, options: tuple, value: Any) -> None:
-    if tuple(menu.options) != options:
-        menu.options = options
-    if options and menu.value != value:
-        menu.value = value
 
 
 def _family(widget: Any) -> Iterator[ipywidgets.Widget]:
@@ -258,38 +204,28 @@ def _family(widget: Any) -> Iterator[ipywidgets.Widget]:
             yield child.style
 
 
-def _session_html(state: ExplorerState) -> tuple[str, str]:
-    """What the session is, as a table."""
-    dataset, bin_size_s = state.dataset, float(state.dataset.attrs["bin_size_s"])
-    gaps = int((np.diff(dataset["time"].values) > GAP_BINS * bin_size_s).sum())
-    rows = {"Length": f"{dataset.sizes['time']} bins of {bin_size_s:g} s, {gaps} gaps"}
-    for name, array in dataset.data_vars.items():
-        sizes = " × ".join(f"{n} {dim}" for dim, n in array.sizes.items())
-        rows[str(name)] = f"{sizes}, {array.dtype}, {array.attrs.get('units', 'no units')}"
-    rows |= {name: str(dataset.attrs.get(name.lower(), "")) for name in ("Source", "History")}
-    cell = '<td style="white-space:pre-wrap;text-align:left;padding-left:1em">'
-    lines = [f"<th>{escape(k)}</th>{cell}{escape(v)}</td>" for k, v in rows.items()]
-    table = "".join(f'<tr style="vertical-align:top">{line}</tr>' for line in lines)
-    return state.name, f"<table>{table}</table>"
-
-
-def _quality_html(state: ExplorerState) -> tuple[str, str]:
+def _quality(state: ExplorerState) -> tuple[str, str]:
     """What check_quality finds, as a table."""
     table = state.quality()
-    count = (
-        f"{len(table)} findings of check_quality" if len(table) else "check_quality finds nothing"
-    )
+    if table.empty:
+        return ": check_quality finds nothing", ""
     made = table.to_html(index=False, border=0, na_rep="–", float_format="{:.3g}".format)
-    box = '<div tabindex="0" style="max-height:26em;overflow:auto">'
-    return f"{state.name}: {count}", f"{box}{made}</div>" if len(table) else ""
+    box = f'<div tabindex="0" style="max-height:26em;overflow:auto">{made}</div>'
+    return f": {len(table)} findings of check_quality", box
 
 
-def _spectra_figure(state: ExplorerState) -> tuple[str, Figure]:
+def _spectra(state: ExplorerState) -> tuple[str, Figure]:
     """Power spectra of the LFP over the session."""
     power = state.spectra()
     left_out = ", ".join(power.attrs["left_out"])
-    text = f"{state.name}, Welch, {power.sizes['channel']} channels"
-    with style():
-        figure = Figure(figsize=(5.0, 3.0), layout="constrained")
-        draw_spectra(figure.subplots(), power)
+    text = f", Welch, {power.sizes['channel']} channels"
+    figure = Figure(figsize=(5.0, 3.0), layout="constrained")
+    draw_spectra(figure.subplots(), power)
     return text + (f"; left out as not finite: {left_out}" if left_out else ""), figure
+
+
+_TABS: dict[str, Callable[[ExplorerState], tuple[str, str | Figure]]] = {
+    "Session": lambda state: ("", session_html(state.dataset)),
+    "Quality": _quality,
+    "Power spectra": _spectra,
+}

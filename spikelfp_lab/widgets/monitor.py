@@ -16,31 +16,22 @@ import xarray as xr
 
 from spikelfp_lab.analysis import decode
 from spikelfp_lab.errors import ConfigError
-from spikelfp_lab.plots import plot_history
+from spikelfp_lab.plots.curves import plot_history
 from spikelfp_lab.sessions import as_dataset
 from spikelfp_lab.widgets.base import Picture, button
 
 RECENT = 5  # validations that the speed is taken from: a machine that slows down is noticed
 REDRAW_S = 1.0  # the picture is drawn at most so often
 R2 = "validation R²"
+ENDINGS = ("", "finished", "stopped", "interrupted", "failed")
 
 
 class MonitorState(traitlets.HasTraits):
     """How far a training is, without a browser.
 
-    Attributes
-    ----------
-    history : pd.DataFrame or None
-        Tidy: what the loop gave, and the metrics added with :meth:`extra`.
-    step, steps : int
-    left_s : float or None
-        Seconds that the rest takes at the speed of the last five validations.
-    best_step : int or None
-        Of the lowest validation score.
-    stop_requested : bool
-        Set by the button; training ends at the next validation.
-    ending : {"", "finished", "stopped", "interrupted", "failed"}
-        Empty while it runs.
+    ``history``: what the loop gave, and the metrics added with :meth:`extra`. ``left_s``:
+    seconds that the rest takes at the speed of the last five validations. ``best_step``: that
+    of the lowest validation score (None before the first). ``stop_requested`` is set by the button.
     """
 
     history = traitlets.Instance(pd.DataFrame, allow_none=True)
@@ -49,13 +40,11 @@ class MonitorState(traitlets.HasTraits):
     left_s = traitlets.Float(None, allow_none=True)
     best_step = traitlets.Int(None, allow_none=True)
     stop_requested = traitlets.Bool(False)
-    ending = traitlets.Enum(["", "finished", "stopped", "interrupted", "failed"], "")
+    ending = traitlets.Enum(ENDINGS, "")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         super().__init__()
         self._clock = clock
-        self._marks: list[tuple[float, int]] = []
-        self._extra: list[tuple[int, str, str, float]] = []
 
     def begin(self, *, step: int, steps: int) -> None:
         """Training goes from ``step`` to ``steps``; what was before is forgotten."""
@@ -67,14 +56,14 @@ class MonitorState(traitlets.HasTraits):
         """Add a validation metric of the last step."""
         self._extra.append((self.step, "val", metric, float(value)))
 
-    def update(self, history: pd.DataFrame) -> None:
+    def update(self, history: Any) -> None:
         """Take the loop's history after a validation."""
-        self.step = int(history["step"].to_numpy().max())
+        self.step = int(history["step"].max())
         self._marks = [*self._marks, (self._clock(), self.step)][-RECENT - 1 :]
         (then, before), (now, _) = self._marks[0], self._marks[-1]
         done = self.step - before
         self.left_s = (self.steps - self.step) * (now - then) / done if done else None
-        judged: Any = history[(history["split"] == "val") & (history["metric"] == "score")]
+        judged = history[(history["split"] == "val") & (history["metric"] == "score")]
         if len(judged):  # the first of equal ones, as the loop keeps it
             self.best_step = int(judged["step"].iloc[judged["value"].to_numpy().argmin()])
         rows = pd.DataFrame(self._extra, columns=["step", "split", "metric", "value"])
@@ -97,28 +86,19 @@ class MonitorState(traitlets.HasTraits):
         if self.ending:
             how = "stopped early" if self.ending == "stopped" else "finished"
             return f"{how} at {at}; weights of step {self.best_step} kept"
-        parts = [at]
-        if self.left_s is not None:
-            parts.append(f"{timedelta(seconds=round(self.left_s))} left")
-        if self.best_step is not None:
-            parts.append(f"best at step {self.best_step}")
-        return ", ".join(parts + ["stopping at the next validation"] * self.stop_requested)
+        left = None if self.left_s is None else f"{timedelta(seconds=round(self.left_s))} left"
+        best = None if self.best_step is None else f"best at step {self.best_step}"
+        stopping = "stopping at the next validation" if self.stop_requested else None
+        return ", ".join(filter(None, [at, left, best, stopping]))
 
 
 class Monitor:
-    """A callback of the training verbs that shows how training goes; made by :func:`monitor`.
-
-    Attributes
-    ----------
-    state : MonitorState
-    widget : ipywidgets.VBox
-    """
+    """A callback of the training verbs that shows how training goes; made by :func:`monitor`."""
 
     def __init__(self, session: xr.Dataset | None, *, every: int, title: str):
         self.session, self.every, self.title = session, every, title
         self.state, self.picture = MonitorState(), Picture()
-        self._shown, self._validations, self._drawn = False, 0, 0.0
-        self._model: Any = None
+        self._shown, self._model = False, None
         self._bar = ipywidgets.IntProgress(max=1, tooltip="Steps that are done")
         self._text = ipywidgets.HTML()
         self._text.add_class("spikelfp-message")
@@ -160,11 +140,11 @@ class Monitor:
             self.state.end(ending)
             self._draw()
 
-    def __call__(self, history: pd.DataFrame) -> None:
+    def __call__(self, history: Any) -> None:
         """Show the history so far; end training where the button asked for it."""
         if self._model is None:  # not in a notebook
             return
-        self.state.step = int(history["step"].to_numpy().max())
+        self.state.step = int(history["step"].max())
         self._validations += 1
         if self._validations % self.every == 0:
             self._add_r2()
@@ -182,8 +162,9 @@ class Monitor:
             return
         from spikelfp_lab.models import encode
 
-        device = next(self._model.parameters()).device
-        latents = encode(self._model, self.session, device=device, progress=False)
+        model: Any = self._model
+        device = next(model.parameters()).device
+        latents = encode(model, self.session, device=device, progress=False)
         scores = decode(latents, self.session, readouts=["one_frame"])
         self.state.extra(R2, scores.loc[scores["split"] == "val", "r2"].mean())
 
@@ -207,8 +188,8 @@ def monitor(
 ) -> Monitor:
     """Watch a training in the notebook while it runs, and end it early if it has learned enough.
 
-    For ``callbacks=[sl.monitor()]`` of the training verbs: curves of every metric, the step, the
-    time left and the best step. It changes no weight, and outside a notebook it does nothing.
+    For ``callbacks=[sl.monitor()]`` of the training verbs. It changes no weight, and outside a
+    notebook it does nothing.
 
     **Stop early** ends training at its next validation with the best weights so far. The click is
     heard while the cell runs in JupyterLab from 4.4 on with ipykernel from 7 on; elsewhere when the
@@ -222,27 +203,20 @@ def monitor(
     every : int
         Decode at every so many validations: a long session takes seconds.
     title : str
-
-    Returns
-    -------
-    Monitor
-        For one training at a time.
+        Over the curves.
 
     Raises
     ------
-    ConfigError
-        ``every`` is less than 1.
-    SchemaError
-        ``session`` is a cohort. Training itself raises, before its first step, what ``encode`` and
-        ``decode`` raise where the session does not suit the model.
+    ConfigError, SchemaError
+        ``every`` is less than 1; ``session`` is a cohort. A session that does not suit the model
+        ends training before its first step.
 
     Examples
     --------
     >>> import spikelfp_lab as sl
-    >>> cohort = sl.open_cohort("simulated", n_sessions=1, duration_s=30, progress=False)
+    >>> session = sl.open_cohort("simulated", n_sessions=1, duration_s=30, progress=False)["I/s01"]
     >>> quick = sl.TrainConfig(steps=2, batch=2, window_s=0.5, val_every=2)
-    >>> watched = monitor(cohort["I/s01"], title="Teacher")
-    >>> teacher = sl.pretrain(cohort, "spikes", train=quick, progress=False, callbacks=[watched])
+    >>> model = sl.pretrain(session, "lfp", train=quick, progress=False, callbacks=[monitor()])
     """
     if every < 1:
         raise ConfigError(f"every is {every}: decode at every validation (1), every other (2), ...")
@@ -252,5 +226,4 @@ def monitor(
 def in_notebook() -> bool:
     """Whether a Jupyter kernel runs this: it alone can show a widget."""
     ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return getattr(shell, "kernel", None) is not None
+    return getattr(ipython and ipython.get_ipython(), "kernel", None) is not None

@@ -6,10 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.plots import plot_session, plot_spectra, spectra
-from spikelfp_lab.plots.session import View, _columns, sum_columns
-from spikelfp_lab.plots.spectra import spectrogram
-from spikelfp_lab.plots.style import break_at_gaps, label_with_units
+from spikelfp_lab.plots import plot_session
+from spikelfp_lab.plots.session import View, columns, sum_columns
 from tests.factories import make_session
 
 
@@ -44,20 +42,18 @@ def test_a_long_stretch_keeps_counts_and_extremes_and_breaks_at_gaps(gaps):
     )
     spread = np.nanmax(line) - np.nanmedian(line)
     assert spread > 60  # the one sample of 99 is seen
-    columns = np.ma.getmaskarray(axes[0].images[0].get_array()).all(axis=0)
-    assert columns.any() == bool(gaps) or columns[-1]
-    part, column, edges = _columns(session, View(0.0, 1000.0), 700)
+    empty = np.ma.getmaskarray(axes[0].images[0].get_array()).all(axis=0)
+    assert empty.any() == bool(gaps) or empty[-1]
+    part, column, edges = columns(session, View(0.0, 1000.0), 700)
     counts = sum_columns(session["spikes"].values[part], column, len(edges) - 1)
     assert np.nansum(counts) == session["spikes"].values.sum()
-    time, values = break_at_gaps(np.array([0, 1, 9.0]), np.ones((3, 2)), bin_size_s=1)
-    assert len(time) == 4 and np.isnan(values[2]).all()
 
 
 @settings(max_examples=50, deadline=None)
 @given(start=st.floats(0, 11.9), span=st.floats(0.04, 50), most=st.integers(1, 900))
 def test_every_bin_has_its_column(start, span, most):
     session = make_session(units=1, channels=0, behavior=())
-    part, column, edges = _columns(session, View(start, span), most)
+    part, column, edges = columns(session, View(start, span), most)
     time = session["time"].values[part]
     middle = (edges[column] + edges[column + 1]) / 2
     assert len(edges) - 2 <= most and (np.diff(edges) > 0).all()
@@ -71,30 +67,13 @@ def test_panels_follow_what_the_session_has(options):
     assert len(plot_session(make_session(**options)).axes) == 3 - len(options)
 
 
-def test_the_spectrogram_finds_a_tone_where_it_is():
-    time = np.arange(600) * 0.02
-    tone = np.where(time < 6, np.sin(2 * np.pi * 10 * time), np.sin(2 * np.pi * 20 * time))
-    frequency, when, power = spectrogram(tone, np.arange(600), 0, 600, rate=50.0, most=350)
-    for second, wanted in ((3, 10), (9, 20)):
-        column = power[:, np.abs(when - second).argmin()]
-        assert abs(frequency[column.argmax()] - wanted) < 0.8
-    with pytest.raises(DataError, match="choose traces"):
-        spectrogram(tone[:10], np.arange(10), 0, 10, rate=50.0, most=350)
-
-
-def test_scale_bar_is_as_long_as_it_says():
-    session = make_session()
-    axes = plot_session(session).axes[1]
-    bar = axes.lines[1]
-    length = float(np.diff(bar.get_ydata())[0])
-    assert axes.texts[0].get_text() == f"{length:g} µV"
-
-
-def test_long_names_are_wrapped():
+def test_scale_bar_is_as_long_as_it_says_and_long_names_are_wrapped():
     session = make_session()
     session["lfp"].attrs["kind"] = "amplitude of the ultra-high-frequency field potential"
-    label = plot_session(session).axes[1].get_ylabel()
-    assert max(map(len, label.split("\n"))) <= 24
+    axes = plot_session(session).axes[1]
+    length = float(np.diff(axes.lines[1].get_ydata())[0])
+    assert axes.texts[0].get_text() == f"{length:g} µV"
+    assert max(map(len, axes.get_ylabel().split("\n"))) <= 24
 
 
 def test_empty_stretch_is_an_error():
@@ -102,34 +81,3 @@ def test_empty_stretch_is_an_error():
         plot_session(make_session(), start_s=100)
     with pytest.raises(DataError, match="no spikes, lfp or behavior"):
         plot_session(make_session().drop_vars(["spikes", "lfp", "behavior"]))
-
-
-@pytest.mark.parametrize(("rate", "peak"), [(100, 20.0), (10, 1.5)])
-def test_spectra_find_the_rhythm_at_any_rate(rate, peak):
-    session = make_session(bins=3000, bin_size_s=1 / rate, gaps=[900], nan_lfp=[5])
-    session["lfp"][:] += 5 * np.sin(2 * np.pi * peak * session["time"])
-    power = spectra(session)
-    assert power.sizes["channel"] == 4
-    np.testing.assert_allclose(power.idxmax("frequency"), peak, atol=2 * rate / 512)
-    axes = plot_spectra(session).axes[0]
-    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    assert axes.get_xlim() == pytest.approx((rate / 512, rate / 2 * 255 / 256))
-    assert axes.get_ylabel() == "Power density (µV²/Hz)"
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), power.median("channel"))
-
-
-def test_spectrum_of_white_noise_holds_its_variance():
-    session = make_session(bins=5000, channels=1, bin_size_s=0.01)
-    session["lfp"][:] = np.random.default_rng(0).normal(size=(5000, 1)) * 3
-    assert float(spectra(session).mean() * 50) == pytest.approx(9, rel=0.05)
-
-
-def test_spectra_need_lfp_and_a_stretch():
-    with pytest.raises(DataError, match="no 'lfp'"):
-        plot_spectra(make_session(channels=0))
-    with pytest.raises(DataError, match="too short for a spectrum"):
-        spectra(make_session(nan_lfp=range(0, 600, 10)))
-
-
-def test_label_without_units_or_kind():
-    assert label_with_units("behavior", {}) == "Behavior"

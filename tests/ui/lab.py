@@ -19,14 +19,9 @@ from playwright.sync_api import Locator, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
 SETTINGS = {
     # No pop-up about news, and no question about them.
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -38,20 +33,10 @@ NOTEBOOK = "window.jupyterapp?.shell?.currentWidget"
 
 @contextmanager
 def jupyter_lab(folder: Path, home: Path, environment: dict[str, str]) -> Iterator[str]:
-    """A running JupyterLab on ``folder`` whose settings and logs are under ``home``; yields its
-    address.
-    """
-    places = {
-        name: home / name.lower()
-        for name in (
-            "JUPYTER_CONFIG_DIR",
-            "JUPYTER_DATA_DIR",
-            "JUPYTER_RUNTIME_DIR",
-            "JUPYTERLAB_WORKSPACES_DIR",
-            "JUPYTERLAB_SETTINGS_DIR",
-            "IPYTHONDIR",
-        )
-    }
+    """Address of a running JupyterLab on ``folder``; its settings and logs are under ``home``."""
+    names = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"]
+    names += ["JUPYTERLAB_WORKSPACES_DIR", "JUPYTERLAB_SETTINGS_DIR"]
+    places = {name: home / name.lower() for name in names}
     for place in places.values():
         place.mkdir(parents=True)
     for name, values in SETTINGS.items():
@@ -61,48 +46,35 @@ def jupyter_lab(folder: Path, home: Path, environment: dict[str, str]) -> Iterat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = (home / "lab.log").open("w")
-    server = subprocess.Popen(
-        [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
-            "--allow-root", "--IdentityProvider.token=", "--ServerApp.port_retries=0",
-            "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={folder}",
-        ],
-        env=os.environ | {name: str(place) for name, place in places.items()} | environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(address, server, home / "lab.log")
-        yield address
-    finally:
-        server.terminate()
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+        "--allow-root", "--IdentityProvider.token=", "--ServerApp.port_retries=0",
+        "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={folder}",
+    ]  # fmt: skip
+    env = os.environ | {name: str(place) for name, place in places.items()} | environment
+    with (home / "lab.log").open("w") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
         try:
-            server.wait(timeout=20)
-        except subprocess.TimeoutExpired:
+            _wait_for(address := f"http://127.0.0.1:{port}", server)
+            yield address
+        finally:
             server.kill()
             server.wait()
-        log.close()
 
 
-def _wait_for(address: str, server: subprocess.Popen, log: Path, *, seconds: float = 60) -> None:
+def _wait_for(address: str, server: subprocess.Popen, *, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if server.poll() is not None:
-            break
+    while time.monotonic() < end and server.poll() is None:
         try:
             with urllib.request.urlopen(f"{address}/api/status", timeout=5):
                 return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-4000:]}")
+    raise RuntimeError("JupyterLab did not start: see lab.log in the test's folder")
 
 
 def open_notebook(page: Page, address: str, name: str) -> None:
-    """Open a notebook in a workspace of its own, without what other pages had open, and wait for
-    its kernel.
-    """
+    """Open a notebook in a workspace of its own, and wait for its kernel."""
     page.goto(f"{address}/lab/workspaces/{Path(name).stem}/tree/{name}")
     page.wait_for_function(
         f"""() => {{
@@ -115,10 +87,7 @@ def open_notebook(page: Page, address: str, name: str) -> None:
 
 
 def run_all(page: Page, *, seconds: float) -> list[str]:
-    """Run all cells; the tracebacks of those that failed.
-
-    Started without being awaited, since a page's evaluation has no time-out.
-    """
+    """Run all cells, not awaited: an evaluation has no time-out; the errors there were."""
     page.evaluate("() => { void window.jupyterapp.commands.execute('notebook:run-all-cells') }")
     page.wait_for_function(
         f"""() => {{
@@ -149,14 +118,8 @@ def settle(page: Page, *, seconds: float = 30) -> None:
     page.wait_for_timeout(100)
 
 
-def move(control: Locator, page: Page) -> str:
-    """Move one control by keyboard, whatever it is; gives what was done.
-
-    Raises
-    ------
-    AssertionError
-        It is of no kind that is known here: a control that no test moves.
-    """
+def move(control: Locator, page: Page) -> None:
+    """Move one control by keyboard, whatever it is; one of an unknown kind is a failure."""
     control.scroll_into_view_if_needed()
     tag = control.evaluate("node => node.tagName.toLowerCase()")
     kind = control.get_attribute("type") or control.get_attribute("role") or ""
@@ -181,4 +144,3 @@ def move(control: Locator, page: Page) -> str:
     else:
         raise AssertionError(f"a control of an unknown kind: {tag} {kind}")
     settle(page)
-    return f"{tag} {kind}".strip()

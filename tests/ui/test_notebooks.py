@@ -1,9 +1,7 @@
-"""Notebooks in a real JupyterLab: all cells run, every control is moved, and the widgets say what
-they show.
+"""Notebooks in a real JupyterLab: all cells run, and every control is moved.
 
 Not part of ``pytest`` by default: ``make test`` runs them after the notebooks, whose trained models
-they find. They skip where chromium is missing, and fail there when CI=true. Screenshots are left in
-``build/screenshots``."""
+they find. They skip where chromium is missing, and fail there when CI=true."""
 
 from __future__ import annotations
 
@@ -35,21 +33,15 @@ CONTROLS = (
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """JupyterLab on copies of the notebooks, with the models that the notebooks' tests have
-    trained.
-    """
+    """JupyterLab on copies of the notebooks, with the models that their tests have trained."""
     home = tmp_path_factory.mktemp("lab")
     folder = home / "work" / "notebooks"
     folder.mkdir(parents=True)
     for name in ("01_sessions", "04_distillation", "12_explore_and_compare"):
         shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", folder)
-    environment = {
-        "PRESET": os.environ.get("PRESET", "smoke"),
-        "COHORT": "simulated",
-        "SEEDS": "1",
-        "SPIKELFP_RUNS": str(ROOT / "build" / "smoke" / "runs"),
-        "FIGURES": str(home / "figures"),
-    }
+    environment = {"PRESET": os.environ.get("PRESET", "smoke"), "COHORT": "simulated", "SEEDS": "1"}
+    environment["SPIKELFP_RUNS"] = str(ROOT / "build" / "smoke" / "runs")
+    environment["FIGURES"] = str(home / "figures")
     with jupyter_lab(folder, home, environment) as address:
         yield address
 
@@ -134,10 +126,8 @@ def test_the_widgets_of_notebook_12_work_by_keyboard(lab: str, page: Page) -> No
 
 def move_all(widget: Locator, page: Page) -> int:
     """Move every control that can be seen and is not grey; how many."""
-    controls = widget.locator(CONTROLS)
     moved = 0
-    for number in range(controls.count()):
-        control = controls.nth(number)
+    for control in widget.locator(CONTROLS).all():
         if control.is_visible() and control.is_enabled():
             move(control, page)
             moved += 1

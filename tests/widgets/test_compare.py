@@ -47,11 +47,11 @@ def state(models, sessions) -> CompareState:
 
 @pytest.fixture
 def encoded(monkeypatch) -> list:
-    """(modality, session, layer) of every call of encode."""
+    """The layer of every call of encode."""
     calls = []
 
     def counted(model, session, *, layer=None, **options):
-        calls.append((model.modality, session.attrs["session"], layer))
+        calls.append(layer)
         return encode(model, session, layer=layer, **options)
 
     monkeypatch.setattr(compare_state, "encode", counted)
@@ -94,9 +94,7 @@ def test_nothing_is_encoded_before_compute_and_nothing_twice(state, encoded, ses
     state.models = state.labels
     state.compute(quiet)
     state.compute(quiet)
-    whole = [call for call in encoded if call[2] is None]
-    assert len(whole) == len(state._sources) == 5
-    assert not state.missing_layers()
+    assert encoded.count(None) == len(state._sources) == 5 and not state.to_make()
     layers = state.alignment_by_layer()
     assert layers.groupby("model").size().to_dict() == {"MS-LFP": 9, "Distilled": 9}
 
@@ -128,8 +126,7 @@ def test_cancelling_keeps_what_is_finished(state):
 
 
 def test_a_turned_copy_is_recovered(sessions):
-    session = sessions["I/s01"]
-    values = signals(session)
+    session, values = sessions["I/s01"], signals(sessions["I/s01"])
     rotation = np.linalg.qr(np.random.default_rng(2).normal(size=(4, 4)))[0]
     turned = latents_of(0.2 * values @ rotation - 5, session)
     state = CompareState({"Teacher": latents_of(values, session), "Mine": turned}, session)
@@ -141,8 +138,7 @@ def test_a_turned_copy_is_recovered(sessions):
 
 
 def test_windows_with_more_noise_are_less_aligned_and_decoded_worse(sessions):
-    session = sessions["I/s01"]
-    values = signals(session)
+    session, values = sessions["I/s01"], signals(sessions["I/s01"])
     test = split_session(session, **SPLIT) == TEST  # what is fitted on training time is clean
     loud = np.where(test & (np.sin(3 * test["time"]) > 0), 12.0, 0.1)[:, None]
     noise = loud * np.random.default_rng(3).normal(size=values.shape)
@@ -157,15 +153,6 @@ def test_windows_with_more_noise_are_less_aligned_and_decoded_worse(sessions):
     assert error == pytest.approx(np.sqrt(1 - scores["r2"].mean()), rel=0.1)
 
 
-@pytest.mark.parametrize("bins", [1, 500])
-def test_latents_of_another_clock_are_refused_however_late_the_clock(bins):
-    session = make_session(bins=1400)
-    session = session.assign_coords(time=session["time"] + 36_000)
-    late = session.assign_coords(time=session["time"] + bins * 0.02)
-    with pytest.raises(DataError, match="clock"):
-        CompareState({"Mine": latents_of(signals(session), late)}, session)
-
-
 def test_what_cannot_be_read_is_noted(sessions, models):
     bad = make_session(bins=1400, channels=7, session="s02")
     state = CompareState(models, {"I/s01": sessions["I/s01"], "I/s02": bad})
@@ -177,6 +164,9 @@ def test_what_cannot_be_read_is_noted(sessions, models):
         CompareState(models, sessions, reference="Nobody")
     with pytest.raises(ConfigError, match="give a model"):
         CompareState({"Mine": 3}, sessions)
+    late = bad.assign_coords(time=bad["time"] + 0.02)
+    with pytest.raises(DataError, match="clock"):
+        CompareState({"Mine": latents_of(signals(bad), late)}, bad)
     with pytest.raises(DataError, match="vocabulary"):
         CompareState({"Mine": models["MS-LFP"]}, make_session(session="s09"))
     with pytest.raises(traitlets.TraitError, match="choose from"):
@@ -196,22 +186,30 @@ def drawn(widget, name: str) -> int:
     return sum(bool(picture.widget.value) for picture in widget.pictures[name])
 
 
-def test_panels_are_drawn_once_computed_when_visible_and_out_of_date(widget):
-    assert "Press Compute: latents of 3 models on 2 sessions" in widget.message.widget.value
+def each_tab(widget):
+    for number, name in enumerate(TABS):
+        widget.tabs.selected_index = number
+        yield name
+
+
+def computed(widget):
     find(widget, "Compute").click()
     widget.job.wait()
     assert not widget.job.error
+
+
+def test_panels_are_drawn_once_computed_when_visible_and_out_of_date(widget):
+    wanted = "Press Compute: latents of Distilled, MS-LFP, Teacher on I/s01, I/s02"
+    assert wanted in widget.message.widget.value
+    computed(widget)
     assert [drawn(widget, name) for name in TABS] == [1, 0, 0, 0, 0]
     assert "<table" in widget._tests.value
-    for number, name in enumerate(TABS):
-        widget.tabs.selected_index = number
+    for name in each_tab(widget):
         assert drawn(widget, name) == (2 if name == "Alignment" else 1), widget.message.widget.value
-    before = [widget.pictures[name][0].widget.value for name in TABS]
+    before = {name: widget.pictures[name][0].widget.value for name in TABS}
     widget.state.color_by = "speed"
-    for number in range(len(TABS)):
-        widget.tabs.selected_index = number
-    after = [widget.pictures[name][0].widget.value for name in TABS]
-    assert [a is b for a, b in zip(before, after, strict=True)] == [True, True, False, True, True]
+    after = {name: widget.pictures[name][0].widget.value for name in each_tab(widget)}
+    assert [name for name in TABS if after[name] is not before[name]] == ["Latents"]
 
 
 @pytest.mark.parametrize(
@@ -224,20 +222,18 @@ def test_panels_are_drawn_once_computed_when_visible_and_out_of_date(widget):
     ],
 )
 def test_every_choice_can_be_drawn(widget, choice):
-    widget.compute()
-    widget.job.wait()
+    computed(widget)
     for name, value in choice.items():
         setattr(widget.state, name, value)
-    for number, name in enumerate(TABS):
-        widget.tabs.selected_index = number
+    for name in each_tab(widget):
         alone = "models" in choice and name == "Why worse?"
         assert bool(drawn(widget, name)) != alone and widget.message.failed == alone
 
 
 def test_controls_are_labeled_and_linked_to_the_state(widget):
     kinds = (ipywidgets.Button, ipywidgets.Dropdown, ipywidgets.SelectMultiple, ipywidgets.Text)
-    numbers = (ipywidgets.Checkbox, ipywidgets.FloatSlider, ipywidgets.BoundedFloatText)
-    controls = [w for w in all_widgets(widget) if isinstance(w, kinds + numbers)]
+    kinds += (ipywidgets.Checkbox, ipywidgets.FloatSlider, ipywidgets.BoundedFloatText)
+    controls = [w for w in all_widgets(widget) if isinstance(w, kinds)]
     assert len(controls) == 16 and all(w.description and w.tooltip for w in controls)
     find(widget, "In focus").value = "I/s02"
     assert widget.state.session == "I/s02" and widget._start.value == widget.state.start_s
@@ -245,13 +241,21 @@ def test_controls_are_labeled_and_linked_to_the_state(widget):
     assert widget.state.start_s == 5.0
 
 
+def test_sessions_of_other_clocks_follow_each_other(models, sessions):
+    late = sessions["I/s02"].assign_coords(time=sessions["I/s02"]["time"] + 1000)
+    widget = compare({"Teacher": models["Teacher"]}, {"I/s01": sessions["I/s01"], "I/s02": late})
+    for name in ("I/s02", "I/s01", "I/s02"):
+        widget.state.session = name
+        assert widget._start.min <= widget._start.value == widget.state.start_s
+        assert (widget._start.min, widget._start.max) == widget.state.extent()
+    widget.close()
+
+
 def test_export_writes_every_panel_and_overwrites_only_when_asked(widget, tmp_path):
     find(widget, "Export").click()
     assert widget.message.failed and not list(tmp_path.iterdir())  # nothing computed
-    widget.compute()
-    widget.job.wait()
-    for number in range(len(TABS)):
-        widget.tabs.selected_index = number
+    computed(widget)
+    for _ in each_tab(widget):
         widget.export()
     names = {path.name.split("_")[0] for path in tmp_path.iterdir()}
     figures = {"scores", "decoded", "latents", "alignment", "layers", "why-worse"}

@@ -4,41 +4,19 @@ import gc
 import itertools
 import weakref
 
-import ipywidgets
 import matplotlib
 import pytest
-import xarray as xr
 from ipywidgets.widgets import widget as registry
 
 from spikelfp_lab.plots.session import SessionPicture
-from spikelfp_lab.sessions import cohort_from_sessions
-from spikelfp_lab.widgets.explorer import Explorer, explore
+from spikelfp_lab.widgets.explorer import explore
 from tests.factories import make_session
-
-INTERACTIVE = (
-    ipywidgets.Button,
-    ipywidgets.Dropdown,
-    ipywidgets.FloatSlider,
-    ipywidgets.FloatText,
-    ipywidgets.IntText,
-    ipywidgets.SelectMultiple,
-    ipywidgets.ToggleButtons,
-)
-
-
-def cohort() -> xr.DataTree:
-    return cohort_from_sessions(
-        [
-            make_session(subject="I", session="s01"),
-            make_session(subject="I", session="s02", units=0, bins=900, seed=2),
-            make_session(subject="J", session="s01", channels=0, bins=300, behavior=(), seed=1),
-        ]
-    )
+from tests.widgets.test_explorer_state import cohort
 
 
 @pytest.fixture
 def explorer():
-    made = explore(cohort(), span_s=4)
+    made = explore(cohort(channels=0, behavior=()), span_s=4)
     yield made
     made.close()
 
@@ -56,29 +34,20 @@ def drawn(monkeypatch):
     return calls
 
 
-def within(widget):
-    yield widget
-    for child in getattr(widget, "children", ()):
-        yield from within(child)
-
-
-def picture(explorer: Explorer) -> bytes:
+def picture(explorer) -> bytes:
     return bytes(explorer.picture.widget.value)
 
 
+def open_tabs(explorer) -> None:
+    for tab in range(3):
+        explorer.tabs.selected_index = tab
+
+
 def test_it_shows_the_first_session(explorer):
-    assert picture(explorer)[1:4] == b"PNG"
-    assert (
-        "I/s01: 0.0 to 4.0 s of 12.0 s; 6 units, 4 of 4 channels" in explorer.message.widget.value
-    )
-    assert "spikelfp-explorer" in explorer._dom_classes
-
-
-def test_every_control_has_a_label_and_a_tooltip(explorer):
-    found = [widget for widget in within(explorer) if isinstance(widget, INTERACTIVE)]
-    assert len(found) == len(explorer.controls) == 11
-    for widget in found:
-        assert widget.description and widget.tooltip
+    said = "I/s01: 0.0 to 4.0 s of 12.0 s; 6 units, 4 of 4 channels"
+    assert picture(explorer)[1:4] == b"PNG" and said in explorer.message.widget.value
+    assert len(explorer.controls) == 11
+    assert all(widget.description and widget.tooltip for widget in explorer.controls.values())
 
 
 CHANGES = {
@@ -94,10 +63,9 @@ def test_a_change_of_either_side_changes_the_other_and_draws_once(explorer, draw
     target = explorer.state if side == "state" else explorer.controls[trait]
     setattr(target, trait if side == "state" else "value", CHANGES[trait])
     assert getattr(explorer.state, trait) == explorer.controls[trait].value == CHANGES[trait]
-    assert picture(explorer) != before and len(drawn) == 1
+    assert picture(explorer) != before and len(drawn) == 1 and not explorer.message.failed
     if trait in ("start_s", "span_s", "n_channels", "session", "subject"):
         assert explorer.message.widget.value != status
-    assert not explorer.message.failed
 
 
 def test_pages_turn_up_to_the_ends(explorer):
@@ -121,11 +89,9 @@ def test_pages_turn_up_to_the_ends(explorer):
 )
 def test_a_wrong_input_is_explained_and_taken_back(explorer, drawn, trait, value, says):
     control = explorer.controls[trait]
-    before = control.value
-    control.value = value
+    before, control.value = control.value, value
     assert explorer.message.failed and says in explorer.message.widget.value
-    assert control.value == getattr(explorer.state, trait) == before
-    assert not drawn
+    assert control.value == getattr(explorer.state, trait) == before and not drawn
     explorer.controls["start_s"].value = 3.0
     assert not explorer.message.failed
 
@@ -144,8 +110,7 @@ def test_any_one_can_be_missing(without, lfp_view):
     options: dict = {without: () if without == "behavior" else 0}
     explorer = explore(make_session(**options))
     explorer.state.lfp_view = lfp_view
-    for tab in range(3):
-        explorer.tabs.selected_index = tab
+    open_tabs(explorer)
     assert picture(explorer)[1:4] == b"PNG"
     explorer.close()
 
@@ -169,29 +134,24 @@ def test_names_from_a_file_are_text_and_not_markup():
         session[name].attrs.update(kind=bad, units=bad)
     explorer = explore(session)
     explorer.state.lfp_view = "spectrogram"
-    explorer.tabs.selected_index = 1
-    explorer.tabs.selected_index = 2
-    assert not any("<script>" in page.html.value for page in explorer._pages)
+    open_tabs(explorer)
+    assert not any("<script>" in table.value for _, table, _ in explorer.pages)
     explorer.close()
 
 
 def test_close_frees_all_widgets_and_the_figure():
-    font = matplotlib.rcParams["font.size"]
-    before = set(registry._instances)
+    font, before = matplotlib.rcParams["font.size"], set(registry._instances)
     explorer = explore(cohort())
-    explorer.tabs.selected_index = 1
-    explorer.tabs.selected_index = 2
+    open_tabs(explorer)
     figure, state = weakref.ref(explorer._drawing.figure), explorer.state
     explorer.close()
     assert set(registry._instances) == before
     explorer.close()  # twice does no harm
-    explorer.controls["start_s"].value = 1.0
     state.start_s = 2
     assert state.view.start_s == 2  # the state can still be used
     del explorer
     gc.collect()
-    assert figure() is None
-    assert matplotlib.rcParams["font.size"] == font
+    assert figure() is None and matplotlib.rcParams["font.size"] == font
 
 
 def test_what_is_missing_is_grey(explorer):
@@ -202,8 +162,7 @@ def test_what_is_missing_is_grey(explorer):
     explorer.state.lfp_view = "spectrogram"
     assert c["n_channels"].disabled and not c["first_channel"].disabled
     explorer.state.subject = "J"
-    for name in ("lfp_view", "first_channel", "n_channels", "axes"):
-        assert c[name].disabled
+    assert all(c[n].disabled for n in ("lfp_view", "first_channel", "n_channels", "axes"))
     assert "no LFP" in explorer.message.widget.value
 
 
@@ -219,26 +178,22 @@ def test_hard_sessions_are_drawn_too():
         for channel, view in itertools.product((0, 1), ("spectrogram", "traces")):
             explorer.state.first_channel, explorer.state.lfp_view = channel, view
             assert not explorer.message.failed
-    for tab in range(3):
-        explorer.tabs.selected_index = tab
-    assert "dead" in explorer._pages[1].html.value
+    open_tabs(explorer)
+    assert "dead" in explorer.pages[1][1].value
     explorer.close()
 
 
 def test_tabs_are_made_when_they_are_opened_and_once_a_session(explorer, monkeypatch):
     made, whole = [], type(explorer.state).quality
-    monkeypatch.setattr(
-        type(explorer.state), "quality", lambda self: made.append(self.name) or whole(self)
-    )
+    counted = lambda self: made.append(self.name) or whole(self)  # noqa: E731
+    monkeypatch.setattr(type(explorer.state), "quality", counted)
     explorer.state.start_s = 2
-    assert made == [] and "made by the test factory" in explorer._pages[0].html.value
+    assert made == [] and "made by the test factory" in explorer.pages[0][1].value
     explorer.tabs.selected_index = 1
     explorer.state.start_s = 3
-    assert made == ["I/s01"]
     explorer.state.subject = "J"  # has no LFP
-    assert made == ["I/s01", "J/s01"]
     explorer.tabs.selected_index = 2
-    assert "no LFP" in explorer._pages[2].message.widget.value
+    assert made == ["I/s01", "J/s01"] and "no LFP" in explorer.pages[2][0].widget.value
 
 
 def test_sessions_of_other_clocks_follow_each_other():
@@ -246,9 +201,9 @@ def test_sessions_of_other_clocks_follow_each_other():
     late = late.assign_coords(time=late["time"] + 1000)
     explorer = explore({"early": make_session(), "late": late}, span_s=2)
     explorer.state.start_s = 5
+    slider = explorer.controls["start_s"]
     for name, begin in (("late", 1000), ("early", 0), ("late", 1000)):
         explorer.controls["session"].value = name
-        slider = explorer.controls["start_s"]
-        assert slider.value == explorer.state.start_s == begin
-        assert (slider.min, slider.max) == (begin, begin + 10)
+        assert slider.value == explorer.state.start_s == slider.min == begin
+        assert slider.max == begin + 10
     explorer.close()

@@ -8,25 +8,16 @@ import traitlets
 import xarray as xr
 
 from spikelfp_lab.errors import ConfigError, DataError, SchemaError
-from spikelfp_lab.sessions import build_session, cohort_from_sessions, session_clock
+from spikelfp_lab.sessions import cohort_from_sessions
 from spikelfp_lab.widgets.explorer_state import ExplorerState
 from tests.factories import make_session
 
 
-def cohort() -> xr.DataTree:
-    return cohort_from_sessions(
-        [
-            make_session(subject="I", session="s01"),
-            make_session(subject="I", session="s02", units=0, bins=900),
-            make_session(subject="J", session="s01", channels=2, bins=300, seed=1),
-        ]
-    )
-
-
-@pytest.mark.parametrize("form", [make_session(), cohort(), {"mine": make_session()}])
-def test_sessions_come_in_any_form(form):
-    state = ExplorerState(form)
-    assert state.subject == "I" and state.name in ("I/s01", "mine")
+def cohort(**last) -> xr.DataTree:
+    """Two sessions of subject I, the second without spikes, and a short one of subject J."""
+    second = make_session(session="s02", units=0, bins=900, seed=2)
+    third = make_session(subject="J", bins=300, seed=1, **last)
+    return cohort_from_sessions([make_session(), second, third])
 
 
 def test_names_that_mean_the_same_stay_apart():
@@ -35,6 +26,7 @@ def test_names_that_mean_the_same_stay_apart():
     first = state.dataset
     state.session = "a"
     assert state.name == "a" and not state.dataset.equals(first)
+    assert ExplorerState(make_session()).name == "I/s01"
 
 
 @pytest.mark.parametrize(
@@ -49,10 +41,9 @@ def test_a_bad_beginning_is_an_error(options):
 
 def test_the_stretch_stays_within_the_session():
     state = ExplorerState(make_session(), span_s=4)  # 12 s
-    state.start_s = 11
-    assert (state.start_s, state.span_s) == (8, 4)
-    state.span_s = 6
-    assert (state.start_s, state.span_s) == (6, 6)
+    for trait, value, wanted in (("start_s", 11, (8, 4)), ("span_s", 6, (6, 6))):
+        setattr(state, trait, value)
+        assert (state.start_s, state.span_s) == wanted
     state.span_s = 1000
     assert (state.start_s, state.span_s) == (0, 12)
 
@@ -81,15 +72,13 @@ def test_what_cannot_be_shown_is_refused_with_a_cure(trait, value, cure):
 
 
 def test_sessions_follow_the_subject_and_a_change_is_told_once():
-    state = ExplorerState(cohort(), span_s=8)
-    revisions = []
+    state, revisions = ExplorerState(cohort(channels=2), span_s=8), []
     state.observe(lambda change: revisions.append(state.name), "revision")
     state.session = "s02"
     state.start_s = 9
     state.subject = "J"  # 6 s
     assert revisions == ["I/s02", "I/s02", "J/s01"]
-    assert (state.sessions, state.session, state.name) == (("s01",), "s01", "J/s01")
-    assert (state.start_s, state.span_s, state.n_channels) == (0, 6, 2)
+    assert (state.sessions, state.start_s, state.span_s, state.n_channels) == (("s01",), 0, 6, 2)
     state.subject = "I"  # the same label, another session
     assert revisions[3:] == ["I/s01"] and state.view.channels == (0, 1)
 
@@ -109,8 +98,7 @@ def test_orders_by_rate_and_depth():
     deep = session.assign_coords(depth=("unit", [5.0, 1.0, np.nan, 3.0, 2.0, 4.0]))
     state = ExplorerState(deep)
     state.unit_order = "rate"
-    rates = session["spikes"].mean("time").values[state.order()]
-    assert (np.diff(rates) <= 0).all()
+    assert (np.diff(session["spikes"].mean("time").values[state.order()]) <= 0).all()
     state.unit_order = "depth"
     assert state.view.order == (1, 4, 3, 5, 0, 2) and state.view.order_name == "by depth"
     for depth in (["deep"] * 6, [np.nan] * 6):
@@ -119,16 +107,11 @@ def test_orders_by_rate_and_depth():
 
 def test_the_preferred_direction_of_tuned_units_is_recovered():
     rng = np.random.default_rng(0)
+    session = make_session(bins=4000, units=12, nan_behavior=range(0, 4000, 50))
     angles, shuffled = np.linspace(-3, 3, 12), rng.permutation(12)
-    moved = rng.normal(size=(4000, 2))
+    moved = np.nan_to_num(session["behavior"].values)
     drive = moved @ np.stack([np.cos(angles), np.sin(angles)])[:, shuffled]
-    moved[::50] = np.nan  # left out of the regression
-    clock = session_clock(0.0, 80.0, bin_size_s=0.02)
-    session = build_session(
-        clock, bin_size_s=0.02, subject="I", session="s01", source="tests",
-        spikes=rng.poisson(np.exp(0.5 + 0.5 * drive)), behavior=(moved, clock),
-        behavior_names=("vx", "vy"), max_gap_s=0.024,
-    )  # fmt: skip
+    session["spikes"].values[:] = rng.poisson(np.exp(0.5 + 0.5 * drive))
     state = ExplorerState(session)
     state.unit_order = "preferred direction"
     assert shuffled[state.order()].tolist() == list(range(12))
@@ -137,13 +120,8 @@ def test_the_preferred_direction_of_tuned_units_is_recovered():
         assert "preferred direction" not in state.orders
 
 
-def test_spectra_leave_out_what_is_not_finite_and_quality_is_that_of_check_quality():
-    session = make_session(nan_lfp=range(100, 400))
-    session["lfp"].values[:, 2] = 3.0
-    state = ExplorerState(session)
-    assert state.spectra().attrs["left_out"] == ["ch00"]
-    assert state.spectra().sizes["channel"] == 3
-    table = state.quality()
-    assert "ch02" in table["name"].tolist() and state.quality() is table
+def test_spectra_leave_out_what_is_not_finite():
+    state = ExplorerState(make_session(nan_lfp=range(100, 400)))
+    assert state.spectra().attrs["left_out"] == ["ch00"] and len(state.spectra()) == 3
     with pytest.raises(DataError, match="no LFP"):
         ExplorerState(make_session(channels=0)).spectra()

@@ -68,24 +68,15 @@ def test_time_left_is_that_of_the_last_five_validations_and_the_first_best_is_ke
     assert (state.history, state.best_step, state.stop_requested) == (None, None, False)
 
 
-def test_it_shows_itself_once_and_draws_the_curves(shown):
-    watched = monitor(title="Teacher")
-    train(watched)
-    assert shown == [watched.widget]
-    assert bytes(watched.picture.widget.value[:4]) == b"\x89PNG"
-    assert watched.state.ending == "finished"
-    assert f"finished at step 20 of 20; weights of step {watched.state.best_step} kept" in (
-        watched._text.value
-    )
-    assert watched.button.disabled and "best one so far" in watched.button.tooltip
-    assert watched._model is None
-
-
-def test_the_weights_are_those_of_a_training_without_it(shown):
-    with_it = train(monitor(make_session(bins=1500)))
-    without = train()
+def test_it_shows_itself_once_and_the_weights_are_those_of_a_training_without_it(shown):
+    watched = monitor(make_session(bins=1500), title="Teacher")
+    with_it, without = train(watched), train()
     assert_same(with_it, without)
     assert with_it.history.equals(without.history)
+    assert shown == [watched.widget] and watched._model is None
+    assert bytes(watched.picture.widget.value[:4]) == b"\x89PNG"
+    kept = f"finished at step 20 of 20; weights of step {watched.state.best_step} kept"
+    assert kept in watched._text.value and watched.button.disabled
 
 
 def test_nothing_is_shown_outside_a_notebook(shown, monkeypatch):
@@ -96,42 +87,33 @@ def test_nothing_is_shown_outside_a_notebook(shown, monkeypatch):
     assert watched.state.history is None and watched.picture.widget.value == b""
 
 
-@pytest.mark.parametrize("shell", [None, SimpleNamespace()], ids=["script", "terminal IPython"])
-def test_only_a_kernel_is_a_notebook(monkeypatch, shell):
-    ipython = SimpleNamespace(get_ipython=lambda: shell)
-    monkeypatch.setattr(module, "sys", SimpleNamespace(modules={"IPython": ipython}))
-    assert not module.in_notebook()
-    ipython.get_ipython = lambda: SimpleNamespace(kernel=object())
-    assert module.in_notebook()
+def test_only_a_kernel_is_a_notebook(monkeypatch):
+    for shell in (None, SimpleNamespace(), SimpleNamespace(kernel=object())):
+        ipython = SimpleNamespace(get_ipython=lambda shell=shell: shell)
+        monkeypatch.setattr(module, "sys", SimpleNamespace(modules={"IPython": ipython}))
+        assert module.in_notebook() == hasattr(shell, "kernel")
 
 
 def test_the_button_ends_training_with_the_best_weights(shown):
-    watched = monitor()
+    watched, kept = monitor(), {}
 
-    def click(history):
-        if history["step"].max() == 10:
-            watched.button.click()
-            assert watched.button.disabled
-
-    stopped = train(click, watched)
-    assert stopped.history["step"].max() == 10
-    assert watched.state.ending == "stopped"
-    assert f"weights of step {stopped.info['best_step']} kept" in watched.state.text
-
-    kept = {}  # what an undisturbed training has at each validation
-
-    class Look:
+    class Click:
         def watch(self, model, *, step, steps):
             self.model = model
             return nullcontext()
 
         def __call__(self, history):
-            weights = {k: v.clone() for k, v in self.model.state_dict().items()}
-            kept[int(history["step"].max())] = weights
+            step = int(history["step"].max())
+            kept[step] = {k: v.clone() for k, v in self.model.state_dict().items()}
+            if step == 10:
+                watched.button.click()
+                assert watched.button.disabled
 
-    train(Look())
-    for key, tensor in stopped.state_dict().items():
-        assert torch.equal(tensor, kept[stopped.info["best_step"]][key]), key
+    stopped = train(Click(), watched)
+    assert stopped.history["step"].max() == 10 and watched.state.ending == "stopped"
+    best = stopped.info["best_step"]
+    assert f"weights of step {best} kept" in watched.state.text
+    assert all(torch.equal(own, kept[best][key]) for key, own in stopped.state_dict().items())
 
 
 def test_validation_r2_is_what_decode_gives(shown):
@@ -140,9 +122,8 @@ def test_validation_r2_is_what_decode_gives(shown):
     # A last step that is the best, so that the weights it was computed from are those returned.
     model = train(watched, train=sl.TrainConfig(steps=10, batch=2, window_s=0.4, val_every=5))
     rows = watched.state.history.query("metric == @R2")
-    assert rows["step"].tolist() == [0, 10]
+    assert rows["step"].tolist() == [0, 10] and model.info["best_step"] == 10
     assert R2 not in set(model.history["metric"])
-    assert model.info["best_step"] == 10
     scores = sl.decode(sl.encode(model, session, progress=False), session, readouts=["one_frame"])
     wanted = scores.query("split == 'val'")["r2"].mean()
     assert rows["value"].iloc[-1] == pytest.approx(wanted, abs=1e-6)
@@ -170,12 +151,9 @@ def test_an_interrupted_training_says_so_and_goes_on(shown, tmp_path, error, end
 
     with pytest.raises(error):
         train(watched, interrupt, folder=tmp_path)
-    assert watched.state.ending == ending
-    assert "goes on from there" in watched.state.text
-
+    assert watched.state.ending == ending and "goes on from there" in watched.state.text
     assert_same(train(watched, folder=tmp_path), train())
-    assert shown == [watched.widget]
-    assert watched.state.ending == "finished"
+    assert shown == [watched.widget] and watched.state.ending == "finished"
 
 
 CELL = """

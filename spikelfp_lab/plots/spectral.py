@@ -10,15 +10,12 @@ from matplotlib.figure import Figure
 from scipy import signal
 
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.plots.style import label_with_units, new_figure, pretty_units, style
+from spikelfp_lab.plots import theme
 from spikelfp_lab.sessions import as_dataset, session_name, usable_runs
-
-_SEGMENT_BINS = 512
-_COLOR = "#0928ad"
 
 
 def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
-    """Welch power spectral density of every LFP channel.
+    """Welch power spectral density of every LFP channel (``scipy.signal.welch``).
 
     Half-overlapping Hann windows of 512 bins (or the longest stretch, if shorter) that lie within
     stretches without gap, trial edge or NaN.
@@ -31,17 +28,12 @@ def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
     Returns
     -------
     xr.DataArray
-        (channel, frequency), squared units of ``lfp`` per Hz; ``frequency`` in Hz, without 0 and
-        half the rate, whose bins are half as wide.
+        (channel, frequency), squared units of ``lfp`` per Hz; without 0 Hz and half the rate.
 
     Raises
     ------
     DataError
         No ``lfp``, or no stretch of at least 16 bins.
-
-    References
-    ----------
-    Welch 1967; ``scipy.signal.welch``.
 
     Examples
     --------
@@ -59,70 +51,52 @@ def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
             f"The longest stretch of LFP without gap, trial edge or NaN is {longest} bins, too "
             "short for a spectrum (16): drop bad channels first, or use another session."
         )
-    length = min(_SEGMENT_BINS, longest)
-    rate = 1 / float(dataset.attrs["bin_size_s"])
+    length, rate = min(512, longest), 1 / float(dataset.attrs["bin_size_s"])
     values = dataset["lfp"].transpose("time", "channel").values
     total, weight = 0.0, 0
     for start, stop in runs[np.diff(runs)[:, 0] >= length]:
         frequency, power = signal.welch(values[start:stop], fs=rate, nperseg=length, axis=0)
         windows = (stop - start - length) // (length // 2) + 1
         total, weight = total + power * windows, weight + windows
-    return xr.DataArray(
-        np.asarray(total)[1:-1].T / weight,
-        dims=("channel", "frequency"),
-        coords={"frequency": ("frequency", frequency[1:-1], {"units": "Hz"})},
-        attrs={"units": dataset["lfp"].attrs.get("units", "")},
-    )
+    coords = {"frequency": ("frequency", frequency[1:-1], {"units": "Hz"})}
+    attrs = {"units": dataset["lfp"].attrs.get("units", "")}
+    power = np.asarray(total)[1:-1].T / weight
+    return xr.DataArray(power, coords, ("channel", "frequency"), attrs=attrs)
 
 
 def plot_spectra(session: xr.Dataset | xr.DataTree) -> Figure:
-    """Draw the power spectra of the LFP: the median channel and their spread.
+    """Draw the power spectra of a session's LFP: the median channel and their spread.
 
-    Parameters
-    ----------
-    session : xr.Dataset or xr.DataTree
-        A session with ``lfp``, at any rate.
-
-    Returns
-    -------
-    Figure
-        One panel, both axes logarithmic, up to half the rate.
-
-    Raises
-    ------
-    DataError
-        As :func:`spectra`.
+    Raises DataError as :func:`spectra` does.
     """
     dataset = as_dataset(session)
     power = spectra(dataset)
-    with style():
-        figure = new_figure(3.6, 2.8)
+    with theme.style():
+        figure = theme.new_figure(3.6, 2.8)
         axes = figure.subplots()
         draw_spectra(axes, power)
-        kind = label_with_units("LFP", {"kind": dataset["lfp"].attrs.get("kind", "LFP")})
+        kind = theme.label_with_units("LFP", {"kind": dataset["lfp"].attrs.get("kind", "LFP")})
         count = f"{session_name(dataset)}, {power.sizes['channel']} channels"
-        axes.set_title(textwrap.fill(str(kind), 48) + "\n" + count, parse_math=False)
+        axes.set_title(textwrap.fill(kind, 48) + "\n" + count, parse_math=False)
     return figure
 
 
 def draw_spectra(axes: Axes, power: xr.DataArray) -> None:
     """Draw what :func:`spectra` gave; channels without power, which have no logarithm, stay out."""
-    power = power.where(power > 0)
-    frequency = power["frequency"].values
+    power, frequency = power.where(power > 0), power["frequency"].values
     if bool(power.notnull().any()):
         least, low, median, high, most = power.quantile([0, 0.1, 0.5, 0.9, 1], dim="channel").values
-        look = {"color": _COLOR, "linewidth": 0}
-        axes.plot(frequency, median, color=_COLOR, label="Median channel")
+        look: theme.Look = {"color": "#0928ad", "linewidth": 0}
+        axes.plot(frequency, median, color="#0928ad", label="Median channel")
         axes.fill_between(frequency, low, high, alpha=0.3, label="10–90 % of channels", **look)
         axes.fill_between(frequency, least, most, alpha=0.12, label="All channels", **look)
         axes.set(xscale="log", yscale="log", xlim=(frequency[0], frequency[-1]))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.legend(loc="lower left")
-    units = pretty_units(str(power.attrs["units"]))
+    units = theme.pretty_units(power.attrs["units"])
+    units = f"{units}²" if units else "squared units"
     axes.set_xlabel("Frequency (Hz)")
-    axes.set_ylabel(
-        f"Power density ({units + '²' if units else 'squared units'}/Hz)", parse_math=False
-    )
+    axes.set_ylabel(f"Power density ({units}/Hz)", parse_math=False)
 
 
 def spectrogram(
@@ -130,13 +104,8 @@ def spectrogram(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frequency (F,), seconds (N,) and power (F, N) in dB of one channel, NaN around gaps.
 
-    ``clock`` (T,) counts bins from the session's begin; those from ``low`` to ``high`` are shown in
-    at most about ``most`` Hann windows of 64 bins, or of two columns where these are longer.
-
-    >>> wave = np.sin(2 * np.pi * 25 * np.arange(256) / 100)
-    >>> frequency, _, power = spectrogram(wave, np.arange(256), 0, 256, rate=100.0, most=350)
-    >>> float(frequency[power[:, 0].argmax()])
-    25.0
+    ``clock`` (T,) counts bins from the session's begin; ``low`` to ``high`` are shown in about
+    ``most`` Hann windows of 64 bins, or of two columns where these are longer.
     """
     hop = max(1, int(high - low) // most)
     length = max(64, 2 * hop)
