@@ -165,7 +165,7 @@ def test_a_read_only_folder_is_known_before_the_work_starts(read_only, tmp_path,
     finished = train(folder / "done").digest()
     read_only()
     assert train(folder / "done").digest() == finished  # what is finished can be used
-    monkeypatch.setattr("spikelfp_lab.training.pretraining.fit", never)
+    monkeypatch.setattr("spikelfp_lab.training.loop.fit", never)
     for match, work in (
         ("Choose another folder", lambda: train(folder / "run")),
         ("SPIKELFP_DATA", lambda: cached_session(folder / "deep" / "s.zarr", never)),
