@@ -4,9 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,21 +61,17 @@ def test_the_lock_of_a_killed_process_or_of_an_error_holds_no_one_up(tmp_path):
         assert f"process {os.getpid()} on " in (tmp_path / HOLDER).read_text()
 
 
+@pytest.mark.filterwarnings("ignore::spikelfp_lab.SpikeLFPWarning")
 def test_many_that_ask_at_once_take_turns(tmp_path):
     inside, most = [], []
 
-    def ask():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with locked(tmp_path):
-                inside.append(1)
-                time.sleep(0.05)
-                most.append(len(inside))
-                inside.pop()
+    def ask(_):
+        with locked(tmp_path):
+            inside.append(1)
+            time.sleep(0.05)
+            most.append(len(inside))
+            inside.pop()
 
-    threads = [threading.Thread(target=ask) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(ask, range(6)))
     assert most == [1] * 6

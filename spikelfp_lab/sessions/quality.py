@@ -72,8 +72,8 @@ def check_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
             if dataset.sizes.get("time", 0) >= _LEAST_ROWS and needed <= set(dataset.variables):
                 rows += check(dataset)
     for each in json.loads(dataset.attrs.get("findings", "[]")):
-        numbers = each["value"], each["limit"]
-        rows.append((each["what"], "session", each["where"], *numbers, "", each["message"]))
+        noted = each["what"], "session", each["where"], each["value"], each["limit"]
+        rows.append((*noted, "", each["message"]))
     columns = ["check", "variable", "name", "value", "limit", "unit", "meaning"]
     return pd.DataFrame(rows, columns=columns).astype({"value": float, "limit": float})
 
@@ -108,9 +108,10 @@ def add_mains(
     for hz, share in shares.items():
         worst = 100 * float(share.max(initial=0))
         if worst > 100 * MAINS:
-            where = f"left in {(share > MAINS).sum()} of {share.size} channels, up to {worst:.0f} %"
-            why = f"of the rest of the LFP: line_hz was {line_hz}. Open it with line_hz={hz}."
-            message = f"Mains at {hz} Hz are {where} {why}"
+            message = (
+                f"Mains at {hz} Hz are in {(share > MAINS).sum()} of {share.size} channels, up to"
+                f" {worst:.0f} % of the rest of the LFP: open it with line_hz={hz}, not {line_hz}."
+            )
             session = add_finding(session, "mains", "lfp", message, worst, 100 * MAINS)
     return session
 

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,8 @@ import torch
 from spikelfp_lab import DataError, ModelConfig, TrainConfig, load, pretrain
 from spikelfp_lab.io.open import open_session
 from spikelfp_lab.io.prepare import cached_session
-from spikelfp_lab.io.store import save_cohort, save_session
+from spikelfp_lab.io.store import save_session
 from spikelfp_lab.models import Autoencoder
-from spikelfp_lab.presets import PRESETS
-from spikelfp_lab.sessions import cohort_from_sessions
-from spikelfp_lab.study import Study
-from spikelfp_lab.study.specs import pretrained, single
 from tests.factories import make_session
 
 MODEL = ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_width=32)
@@ -161,46 +156,17 @@ def test_a_training_goes_on_after_room_is_made(disk):
     assert again.digest() == undisturbed.digest() and again.history.equals(undisturbed.history)
 
 
-@pytest.fixture
-def study(tmp_path, monkeypatch) -> Study:
-    for role, preset in PRESETS["smoke"].items():
-        quick = replace(preset.train, steps=4, batch=2, window_s=0.4, val_every=2)
-        monkeypatch.setitem(PRESETS["smoke"], role, replace(preset, train=quick, finetune=quick))
-    sessions = [make_session(bins=1400, session=f"s0{i}", seed=i) for i in range(1, 4)]
-    save_cohort(cohort_from_sessions(sessions), tmp_path / "cohort")
-    cohort, runs = str(tmp_path / "cohort"), tmp_path / "disk" / "runs"
-    return Study(cohort_name=cohort, preset="smoke", runs=runs, progress=False)
-
-
-def test_a_study_goes_on_after_room_is_made(disk, study):
-    finished = study.model(single(study, "lfp", "I/s03", 0)).digest()
-    disk.fill(64 << 10)  # enough to begin, not for the state
-    with pytest.raises(DataError, match=FULL):
-        study.model(pretrained(study, "spikes", 0))
-    disk.free()
-    again = replace(study, _loaded={})
-    assert again.model(pretrained(again, "spikes", 0)).history["step"].max() == 4
-    assert again.model(single(again, "lfp", "I/s03", 0)).digest() == finished
-    assert all(not name.endswith(".tmp") for name in disk.names())
-
-
 def never(*_, **__):
     pytest.fail("begun before it was known that nothing can be written")
 
 
-def test_a_read_only_folder_is_known_before_the_work_starts(
-    read_only, study, tmp_path, monkeypatch
-):
+def test_a_read_only_folder_is_known_before_the_work_starts(read_only, tmp_path, monkeypatch):
     folder = tmp_path / "disk"
-    finished = study.model(single(study, "lfp", "I/s03", 0)).digest()
+    finished = train(folder / "done").digest()
     read_only()
-    again = replace(study, _loaded={})  # what is finished can be used, without a word
-    assert again.model(single(again, "lfp", "I/s03", 0)).digest() == finished
-    with pytest.raises(DataError, match="nothing may be written"):
-        replace(study, runs=folder / "other").train("comparison")  # in processes
+    assert train(folder / "done").digest() == finished  # what is finished can be used
     monkeypatch.setattr("spikelfp_lab.training.loop.fit", never)
     for match, work in (
-        ("Choose another folder", lambda: again.model(pretrained(again, "spikes", 0))),
         ("Choose another folder", lambda: train(folder / "run")),
         ("SPIKELFP_DATA", lambda: cached_session(folder / "deep" / "s.zarr", never)),
         ("could not be written", lambda: save_model(1, folder / "student")),

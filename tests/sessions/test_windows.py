@@ -53,10 +53,23 @@ def is_clean(session, start, stop, variables):
 
 
 @settings(max_examples=50, deadline=None)
-@given(session=broken_sessions(), variables=st.sets(st.sampled_from(["lfp", "behavior", "spikes"])))
-def test_runs_are_clean_disjoint_maximal_and_complete(session, variables):
-    variables = sorted(variables)
+@given(
+    session=broken_sessions(),
+    variables=st.sets(st.sampled_from(["lfp", "behavior", "spikes"])).map(sorted),
+    length=st.integers(1, 30),
+    stride=st.integers(1, 30),
+)
+def test_runs_are_clean_maximal_and_complete_and_no_window_is_forgotten(
+    session, variables, length, stride
+):
     runs = usable_runs(session, variables=variables)
+    windows = [start for a, b in runs for start in range(a, b, stride) if start + length <= b]
+    options = {"length": length, "stride": stride, "variables": variables}
+    if windows:
+        assert window_starts(session, None, "all", **options).tolist() == windows
+    else:
+        with pytest.raises(DataError, match=r"too short for a window|shorter than a window"):
+            window_starts(session, None, "all", **options)
     assert runs.dtype == np.int64 and (runs[:, 1] > runs[:, 0]).all()
     assert (runs[1:, 0] >= runs[:-1, 1]).all()
     covered = np.zeros(session.sizes["time"], dtype=bool)
@@ -100,19 +113,6 @@ def test_windows_cross_nothing_and_parts_keep_their_distance(session, scheme, le
         apart = np.abs(starts[one][:, None] - starts[other][None, :]).min()
         # bins between the end of one window and the start of the other: a guard, or none
         assert apart - length >= (length if scheme == "blocks" else 0)
-
-
-@settings(max_examples=50, deadline=None)
-@given(session=broken_sessions(), length=st.integers(1, 30), stride=st.integers(1, 30))
-def test_no_window_is_forgotten(session, length, stride):
-    runs = usable_runs(session, variables=["lfp"])
-    expected = [start for a, b in runs for start in range(a, b, stride) if start + length <= b]
-    options = {"length": length, "stride": stride, "variables": ["lfp"]}
-    if not expected:
-        with pytest.raises(DataError, match=r"too short for a window|shorter than a window"):
-            window_starts(session, None, "all", **options)
-        return
-    assert window_starts(session, None, "all", **options).tolist() == expected
 
 
 def bare(bins):
