@@ -84,10 +84,8 @@ def assemble(
     max_gap_s = max(grid.max_gap_s, 1.5 * size)
     keep, observed = _recorded(whole, size, max_gap_s, spikes, lfp, intervals.invalid, notes)
     if keep.sum() < 2:
-        raise DataError(
-            f"Nothing valid was recorded between {whole[0]:g} s and {whole[-1]:g} s. Check "
-            "obs_intervals (or leave the spikes out, units=False) and invalid_times."
-        )
+        what = f"Nothing valid was recorded between {whole[0]:g} s and {whole[-1]:g} s"
+        raise DataError(f"{what}. Check obs_intervals (or pass units=False) and invalid_times.")
     clock, history, mains = whole[keep], [attrs["history"]], {}
     streams: dict[str, Any] = {"trial": None if trial is None else trial[keep]}
     variables: dict[str, dict[str, str]] = {"lfp": {"kind": "LFP", "units": "uV"}}
@@ -150,11 +148,9 @@ def _clock(
         # a sample stands for the time around it, but for no more than a bin
         half = min(0.5 / stream.rate_hz, 0.5 * size)
         spans[stream.what] = (stream.time(0) - half, stream.time(stream.size - 1) + half)
-    if lfp is not None and 1 / lfp.stream.rate_hz > grid.max_gap_s:
-        raise DataError(
-            f"The samples of {lfp.stream.what} are {1 / lfp.stream.rate_hz:g} s apart, which is no "
-            "LFP. Are its times in seconds, not in milliseconds or sample numbers?"
-        )
+    if lfp is not None and (step := 1 / lfp.stream.rate_hz) > grid.max_gap_s:
+        what = f"The samples of {lfp.stream.what} are {step:g} s apart, which is no LFP"
+        raise DataError(f"{what}. Are its times in seconds, not in ms or sample numbers?")
     if spikes is not None:
         spans["the spikes"] = _spike_span(spikes, grid, [*spans.values()], notes)
     begin, end = grid.start_s, grid.stop_s
@@ -167,20 +163,18 @@ def _clock(
         start = lfp.stream.time(first) - size / 2
     if not stop - start >= 2 * size * (1 - 1e-6):
         listed = "; ".join(f"{what}: {a:g} to {b:g} s" for what, (a, b) in spans.items())
-        raise DataError(
-            f"The streams do not overlap by two bins of {size:g} s ({listed}). Check units "
-            "(seconds) and offsets, or leave one of them out."
-        )
+        what = f"The streams do not overlap by two bins of {size:g} s ({listed})"
+        raise DataError(f"{what}. Check units (seconds) and offsets, or leave one of them out.")
     # spikes are counted in 8 bytes; samples are brought to the clock in 8 and kept in 4
     width = 8 + 8 * len(spikes.times if spikes else ()) + 12 * sum(x.used.size for x in streams)
     found = sum(map(len, spikes.times if spikes else ())) + sum(x.size for x in streams)
     declared, most = (stop - start) / size * width, max(_ENDLESS * found, _ANY_LENGTH)
     if declared > min(available_memory(), most):
-        raise DataError(
-            f"The session from {start:g} s to {stop:g} s takes {declared / 1e9:,.1f} GB of memory, "
-            f"more than is free or than {found} spikes and samples can fill. Are all times in "
-            "seconds? Give a part with start_s and stop_s, or take longer bins (bin_size_s)."
+        what = (
+            f"The session from {start:g} s to {stop:g} s takes {declared / 1e9:,.1f} GB of memory"
         )
+        what += f", more than is free or than {found} spikes and samples can fill"
+        raise DataError(f"{what}. Are all times in seconds? Give start_s and stop_s.")
     return session_clock(start, stop, bin_size_s=size)
 
 
@@ -211,19 +205,15 @@ def _spike_span(
     outside = int(((every < start) | (every > stop)).sum())
     share = 100 * outside / every.size
     if share > 5 or (spans and first < min(start, 0.0)):
-        text = (
-            f"{outside} of {every.size} spikes ({share:.3g} %) lie outside of the time of the "
-            f"other streams, {start:g} to {stop:g} s (the last at {last:g} s): they are not "
-            "counted. Are spike times in seconds, from the same 0?"
-        )
+        text = f"{outside} of {every.size} spikes ({share:.3g} %) lie outside of the time of the "
+        text += f"other streams, {start:g} to {stop:g} s (the last at {last:g} s): they are not "
+        text += "counted. Are spike times in seconds, from the same 0?"
         notes.append(("spikes outside", "spikes", text, share, 5.0))
     length = max(stop - start, 0)
     falls = [np.diff(x).min() < -0.1 * min(length, np.ptp(x)) for x in trains if len(x) > 10]
     if sum(falls) > 0.5 * len(trains):
-        text = (
-            f"The spike times of {sum(falls)} of {len(trains)} units begin again half way, as "
-            "parts of a recording do: add the length of the first part to the times of the second."
-        )
+        text = f"The spike times of {sum(falls)} of {len(trains)} units begin again half way, as "
+        text += "parts of a recording do: add the length of the first to the times of the second."
         notes.append(("spike times", "spikes", text, int(sum(falls))))
     return own
 
@@ -299,10 +289,8 @@ def _trial_numbers(
     outside = int(((trials[rows, 1] <= clock[0]) | (trials[rows, 0] >= clock[-1])).sum())
     most = outside > 0.5 * len(rows) and grid.start_s is None and grid.stop_s is None
     if lost or most:
-        text = (
-            f"{lost} of {len(trials)} trials do not stop after they start, and {outside} lie "
-            f"outside of the session, {clock[0]:g} to {clock[-1]:g} s. Are they in seconds?"
-        )
+        text = f"{lost} of {len(trials)} trials do not stop after they start, and {outside} lie "
+        text += f"outside of the session, {clock[0]:g} to {clock[-1]:g} s. Are they in seconds?"
         notes.append(("trials", "trials", text, lost + outside))
     return numbers if (numbers >= 0).any() else None
 

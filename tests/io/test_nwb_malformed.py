@@ -93,7 +93,7 @@ ENDLESS = r"changed\.nwb.*GB of memory, more than is free or than \d+ spikes"
         (entry(f"{LFP}/electrodes", ..., [0, 1, 1]), "'ch01' more than once"),
         (replace("units/id", [3, 1, 3, 2]), "'3' more than once"),
         (entry("units/spike_times", 2, np.nan), "units at rows 0 are NaN or infinite"),
-        (entry("units/spike_times_index", 3, 60_000), "index of its spike times.*units=False"),
+        (entry("units/spike_times_index", 3, 60_000), "index of the spike times.*units=False"),
         (delete("units/spike_times_index"), INDEX),
         # of as many spikes as units, as pynwb reads it
         (both(delete("units/spike_times_index"), replace("units/spike_times", TIMES[:4])), INDEX),

@@ -55,6 +55,15 @@ def test_stamps_of_32_bits_late_in_a_session(tmp_path, start_s, rate_hz):
     assert session.sizes["time"] > 1790
 
 
+@pytest.mark.parametrize("rate_hz", [1000.0, 30_000.0])
+def test_stamps_that_jitter_by_many_samples(tmp_path, rate_hz):
+    times = np.arange(round(8 * rate_hz)) / rate_hz
+    stamps = np.sort(times + np.random.default_rng(0).normal(scale=1e-3, size=times.size))
+    data = nwb.tones_at(times, 2) * 1e-6
+    session = opened(with_lfp(data, timestamps=stamps), tmp_path).isel(time=slice(100, -100))
+    assert np.abs(session["lfp"] - nwb.tones_at(session["time"].values, 2)).max() < 3
+
+
 def test_time_that_is_invalid_or_was_not_recorded_is_cut_and_said(tmp_path):
     nwbfile = with_lfp(units=True)
     nwbfile.add_invalid_time_interval(start_time=2.0, stop_time=4.0, tags=["moved"], timeseries=[])
