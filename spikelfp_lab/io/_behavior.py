@@ -18,8 +18,8 @@ _NO_UNIT = r"|n/?a|none|unknown|a\.?u\.?|arbitrary( units?)?|unitless|1|-|m|met(
 
 
 def behavior_on_clock(
-    stream: Stream, names: Sequence[str], kind: str, units: str, circular: bool,
-    derive: Derive | None, smooth_s: float, *, clock: np.ndarray, bin_size_s: float,
+    clock: np.ndarray, bin_size_s: float, stream: Stream, names: Sequence[str], kind: str,
+    units: str, circular: bool, derive: Derive | None, smooth_s: float,
 ) -> tuple[np.ndarray, np.ndarray, Sequence[str], str, str]:  # fmt: skip
     """Values (n, D) and times, the names and unit of the columns, and what is odd about them.
 

@@ -100,7 +100,7 @@ def make_stream(
     columns: np.ndarray | None = None, scale: float | np.ndarray = 1.0, offset: float = 0.0,
 ) -> Stream:  # fmt: skip
     """A stream, its timestamps checked from the first to the last."""
-    gaps, piece = None, np.empty(0)
+    gaps = None
     if np.ndim(timestamps) == 2 and 1 in np.shape(timestamps):  # a row or column of MATLAB's
         timestamps = np.ravel(timestamps)
     if fault := fault_of(what, data, rate_hz, timestamps):
@@ -115,7 +115,7 @@ def make_stream(
             piece = read_times(timestamps, max(0, start - 1), start + _TIMES_AT_ONCE, what)
             wide = np.flatnonzero(np.diff(piece) * rate_hz > GAP_BINS)
             gaps = np.concatenate([gaps, np.column_stack([piece[wide], piece[wide + 1]])])
-        steps = np.diff(piece)
+        steps = np.diff(read_times(timestamps, 0, 4096))
         if count > 1024 and steps.all() and steps.std() * rate_hz > 0.7:
             # stamps jitter by more than a sample: where they keep to one line, that is the clock
             at = np.linspace(0, count - 256, 500).astype(int)

@@ -98,12 +98,10 @@ def assemble(
         extra |= refractory_coords(spikes.times, clock)
     if lfp is not None:
         stream, names, chain = lfp
-        within = [stream.at_or_after(time) for time in (whole[0] - size / 2, whole[-1] + size / 2)]
+        part = [stream.at_or_after(time) for time in (whole[0] - size / 2, whole[-1] + size / 2)]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SpikeLFPWarning)
-            values, times, clipped, done = lfp_on_clock(
-                stream, whole, size, chain, within, progress
-            )
+            values, times, clipped, done = lfp_on_clock(stream, whole, size, chain, part, progress)
         said = any(what == "gap" for what, *_ in notes)
         notes += [("gap", stream.what, str(each.message)) for each in caught if not said]
         history.append(done)
@@ -112,23 +110,21 @@ def assemble(
         _note_potentials(values, stream.what, notes)
         if not stream.slower_than(size):
             mains = mains_left(
-                Part(stream.data, *within), rate_hz=stream.rate_hz, channels=stream.used,
+                Part(stream.data, *part), rate_hz=stream.rate_hz, channels=stream.used,
                 line_hz=chain.line_hz, high_hz=min(chain.band_hz[1], 0.5 / size),
                 reference=chain.reference or "none",
             )  # fmt: skip
     if behavior is not None:
-        values, times, names, units, odd = behavior_on_clock(
-            *behavior, clock=whole, bin_size_s=size
-        )
-        derive, what = behavior.derive, behavior.stream.what
+        values, times, names, units, odd = behavior_on_clock(whole, size, *behavior)
+        derive = behavior.derive
         streams |= {"behavior": (values, times), "behavior_names": names}
         variables["behavior"] = {"kind": derive or behavior.kind, "units": units}
         history += [f"{derive} of smoothed positions, SD {behavior.smooth_s:g} s"] if derive else []
-        notes += [("direction", what, odd)] if odd else []
+        notes += [("direction", behavior.stream.what, odd)] if odd else []
     built = build_session(
         clock, bin_size_s=size, **{key: attrs[key] for key in ("subject", "session", "source")},
-        **streams, max_gap_s=max_gap_s, history="\n".join(history), variable_attrs=variables,
-        attrs=attrs,
+        **streams, max_gap_s=max_gap_s, history="\n".join(history), attrs=attrs,
+        variable_attrs=variables,
     ).assign_coords(extra)  # fmt: skip
     for note in notes:
         built = add_finding(built, *note)
@@ -154,8 +150,9 @@ def _clock(
     if spikes is not None:
         spans["the spikes"] = _spike_span(spikes, grid, [*spans.values()], notes)
     begin, end = grid.start_s, grid.stop_s
-    asked = (-np.inf if begin is None else begin, np.inf if end is None else end)
-    spans["what was asked for"] = asked
+    if begin is not None or end is not None:
+        asked = (-np.inf if begin is None else begin, np.inf if end is None else end)
+        spans["what was asked for"] = asked
     start, stop = max(a for a, _ in spans.values()), min(b for _, b in spans.values())
     if lfp is not None and lfp.stream.slower_than(size) and np.isfinite(start):
         # bins lie around samples: half-way between them, interpolation would lose fast rhythms

@@ -151,8 +151,7 @@ def describe_nwb(
                 role = roles.get(item.path.rpartition("/")[2], "")
                 used, why = bool(role), "comes back as it was written"
                 why = "latents of a model" if "/latents" in item.path else why
-            shape = " x ".join(map(str, item.shape))
-            kind = type(item.container).__name__
+            shape, kind = " x ".join(map(str, item.shape)), type(item.container).__name__
             rows.append((item.path, kind, shape, item.rate_hz, item.unit, role, used, why))
     columns = ["object", "type", "shape", "rate_hz", "unit", "role", "used", "why"]
     return _Table(rows, columns=columns).astype({"rate_hz": float, "used": bool})
@@ -186,9 +185,7 @@ def _read(path: str | os.PathLike, options: Mapping[str, Any], progress: bool) -
             what = f"{name} has neither units with spike times nor an ElectricalSeries"
             raise DataError(f"{what}. It holds: {held}. Check that it is the file that is meant.")
         if options["derive"] and moved is None:
-            raise ConfigError(
-                f"derive={options['derive']!r} needs positions: there is no behavior."
-            )
+            raise ConfigError(f"derive={options['derive']!r}: there is no behavior in {name}.")
         coords: dict[str, Any] = {}
         notes: Notes = [("pynwb", name, f"pynwb says of the file: {text}") for text in warned]
         used = ", ".join(each.path for each in (table, potential, moved) if each is not None)
