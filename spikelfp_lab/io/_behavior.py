@@ -18,8 +18,8 @@ _NO_UNIT = r"|n/?a|none|unknown|a\.?u\.?|arbitrary( units?)?|unitless|1|-|m|met(
 
 
 def behavior_on_clock(
-    stream: Stream, names: Sequence[str], kind: str, units: str, circular: bool,
-    derive: Derive | None, smooth_s: float, *, clock: np.ndarray, bin_size_s: float,
+    clock: np.ndarray, bin_size_s: float, stream: Stream, names: Sequence[str], kind: str,
+    units: str, circular: bool, derive: Derive | None, smooth_s: float,
 ) -> tuple[np.ndarray, np.ndarray, Sequence[str], str, str]:  # fmt: skip
     """Values (n, D) and times, the names and unit of the columns, and what is odd about them.
 
@@ -30,10 +30,8 @@ def behavior_on_clock(
     turn, odd = _turn(values, names, units, stream.what, circular)
     wanted = derive is None or (derive in ("velocity", "speed") and 0 < smooth_s < np.inf)
     if not wanted or (derive and turn):
-        raise ConfigError(
-            f"derive={derive!r} with smooth_s={smooth_s} of {stream.what}: it is 'velocity' or "
-            "'speed' of positions, not directions, and a smooth_s above 0 s."
-        )
+        what = f"derive={derive!r} with smooth_s={smooth_s} of {stream.what}"
+        raise ConfigError(f"{what}: 'velocity' or 'speed' of positions, not directions, above 0 s.")
     if turn:
         angle = values * (2 * np.pi / turn)
         values, units = np.concatenate([np.cos(angle), np.sin(angle)], axis=1), "1"
@@ -44,10 +42,7 @@ def behavior_on_clock(
     pieces = np.split(values, cuts)
     if derive:
         sd, units, names = smooth_s * stream.rate_hz, f"{units or '1'}/s", [f"v{x}" for x in names]
-        pieces = [
-            _velocity(piece, when, sd)
-            for piece, when in zip(pieces, np.split(times, cuts), strict=True)
-        ]
+        pieces = [_velocity(*pair, sd) for pair in zip(pieces, np.split(times, cuts), strict=True)]
         if derive == "speed":
             pieces = [np.linalg.norm(piece, axis=1, keepdims=True) for piece in pieces]
             names = ["speed"]
@@ -86,11 +81,10 @@ def _turn(
         inside = -0.51 * turn <= column.min(initial=0) and column.max(initial=0) <= 1.01 * turn
         if 1 < wraps > large / 1.5 and inside and re.fullmatch(_NO_UNIT, unit):
             text = (
-                f"{name} of {what} jumps by {step.max():.4g} {wraps} times, as directions do, and "
-                f"has no unit of an angle ({units!r}): means across the jumps are wrong. Give its "
-                "unit, degrees or radians, and it becomes a cos and a sin."
+                f"{name} of {what} jumps by {step.max():.4g} {wraps} times, as directions do, and"
             )
-            return 0.0, text
+            text += f" has no unit of an angle ({units!r}): means across the jumps are wrong. "
+            return 0.0, text + "Give its unit, degrees or radians: it becomes a cos and a sin."
     return 0.0, ""
 
 

@@ -120,15 +120,14 @@ def choose(items: list[Item], role: str, choice: Choice, name: str) -> Item | No
     if len(found) > 1 or (isinstance(choice, str) and not found):
         listed = found or [item for item in items if item.role == role]
         lines = "".join(f"\n  {argument}={item.path!r}  {item}" for item in listed)
-        raise (ConfigError if isinstance(choice, str) else DataError)(
-            f"{argument}={choice!r} is not one object of {name}, which holds {len(listed)} objects "
-            f"that can be {role}. Choose one, or pass {argument}=False to leave it out:{lines}"
+        what = (
+            f"{argument}={choice!r} is not one object of {name}, which holds {len(listed)} objects"
         )
+        what += f" that can be {role}. Choose one, or pass {argument}=False to leave it out:{lines}"
+        raise (ConfigError if isinstance(choice, str) else DataError)(what)
     if found and found[0].fault:
-        raise DataError(
-            f"{found[0].path} of {name} cannot be used: {found[0].fault}. Repair the file, or "
-            f"leave it out with {argument}=False."
-        )
+        what = f"{found[0].path} of {name} cannot be used: {found[0].fault}"
+        raise DataError(f"{what}. Repair the file, or leave it out with {argument}=False.")
     return found[0] if found else None
 
 

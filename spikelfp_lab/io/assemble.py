@@ -84,10 +84,8 @@ def assemble(
     max_gap_s = max(grid.max_gap_s, 1.5 * size)
     keep, observed = _recorded(whole, size, max_gap_s, spikes, lfp, intervals.invalid, notes)
     if keep.sum() < 2:
-        raise DataError(
-            f"Nothing valid was recorded between {whole[0]:g} s and {whole[-1]:g} s. Check "
-            "obs_intervals (or leave the spikes out, units=False) and invalid_times."
-        )
+        what = f"Nothing valid was recorded between {whole[0]:g} s and {whole[-1]:g} s"
+        raise DataError(f"{what}. Check obs_intervals (or pass units=False) and invalid_times.")
     clock, history, mains = whole[keep], [attrs["history"]], {}
     streams: dict[str, Any] = {"trial": None if trial is None else trial[keep]}
     variables: dict[str, dict[str, str]] = {"lfp": {"kind": "LFP", "units": "uV"}}
@@ -100,12 +98,10 @@ def assemble(
         extra |= refractory_coords(spikes.times, clock)
     if lfp is not None:
         stream, names, chain = lfp
-        within = [stream.at_or_after(time) for time in (whole[0] - size / 2, whole[-1] + size / 2)]
+        part = [stream.at_or_after(time) for time in (whole[0] - size / 2, whole[-1] + size / 2)]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SpikeLFPWarning)
-            values, times, clipped, done = lfp_on_clock(
-                stream, whole, size, chain, within, progress
-            )
+            values, times, clipped, done = lfp_on_clock(stream, whole, size, chain, part, progress)
         said = any(what == "gap" for what, *_ in notes)
         notes += [("gap", stream.what, str(each.message)) for each in caught if not said]
         history.append(done)
@@ -114,23 +110,21 @@ def assemble(
         _note_potentials(values, stream.what, notes)
         if not stream.slower_than(size):
             mains = mains_left(
-                Part(stream.data, *within), rate_hz=stream.rate_hz, channels=stream.used,
+                Part(stream.data, *part), rate_hz=stream.rate_hz, channels=stream.used,
                 line_hz=chain.line_hz, high_hz=min(chain.band_hz[1], 0.5 / size),
                 reference=chain.reference or "none",
             )  # fmt: skip
     if behavior is not None:
-        values, times, names, units, odd = behavior_on_clock(
-            *behavior, clock=whole, bin_size_s=size
-        )
-        derive, what = behavior.derive, behavior.stream.what
+        values, times, names, units, odd = behavior_on_clock(whole, size, *behavior)
+        derive = behavior.derive
         streams |= {"behavior": (values, times), "behavior_names": names}
         variables["behavior"] = {"kind": derive or behavior.kind, "units": units}
         history += [f"{derive} of smoothed positions, SD {behavior.smooth_s:g} s"] if derive else []
-        notes += [("direction", what, odd)] if odd else []
+        notes += [("direction", behavior.stream.what, odd)] if odd else []
     built = build_session(
         clock, bin_size_s=size, **{key: attrs[key] for key in ("subject", "session", "source")},
-        **streams, max_gap_s=max_gap_s, history="\n".join(history), variable_attrs=variables,
-        attrs=attrs,
+        **streams, max_gap_s=max_gap_s, history="\n".join(history), attrs=attrs,
+        variable_attrs=variables,
     ).assign_coords(extra)  # fmt: skip
     for note in notes:
         built = add_finding(built, *note)
@@ -150,16 +144,15 @@ def _clock(
         # a sample stands for the time around it, but for no more than a bin
         half = min(0.5 / stream.rate_hz, 0.5 * size)
         spans[stream.what] = (stream.time(0) - half, stream.time(stream.size - 1) + half)
-    if lfp is not None and 1 / lfp.stream.rate_hz > grid.max_gap_s:
-        raise DataError(
-            f"The samples of {lfp.stream.what} are {1 / lfp.stream.rate_hz:g} s apart, which is no "
-            "LFP. Are its times in seconds, not in milliseconds or sample numbers?"
-        )
+    if lfp is not None and (step := 1 / lfp.stream.rate_hz) > grid.max_gap_s:
+        what = f"The samples of {lfp.stream.what} are {step:g} s apart, which is no LFP"
+        raise DataError(f"{what}. Are its times in seconds, not in ms or sample numbers?")
     if spikes is not None:
         spans["the spikes"] = _spike_span(spikes, grid, [*spans.values()], notes)
     begin, end = grid.start_s, grid.stop_s
-    asked = (-np.inf if begin is None else begin, np.inf if end is None else end)
-    spans["what was asked for"] = asked
+    if begin is not None or end is not None:
+        asked = (-np.inf if begin is None else begin, np.inf if end is None else end)
+        spans["what was asked for"] = asked
     start, stop = max(a for a, _ in spans.values()), min(b for _, b in spans.values())
     if lfp is not None and lfp.stream.slower_than(size) and np.isfinite(start):
         # bins lie around samples: half-way between them, interpolation would lose fast rhythms
@@ -167,20 +160,18 @@ def _clock(
         start = lfp.stream.time(first) - size / 2
     if not stop - start >= 2 * size * (1 - 1e-6):
         listed = "; ".join(f"{what}: {a:g} to {b:g} s" for what, (a, b) in spans.items())
-        raise DataError(
-            f"The streams do not overlap by two bins of {size:g} s ({listed}). Check units "
-            "(seconds) and offsets, or leave one of them out."
-        )
+        what = f"The streams do not overlap by two bins of {size:g} s ({listed})"
+        raise DataError(f"{what}. Check units (seconds) and offsets, or leave one of them out.")
     # spikes are counted in 8 bytes; samples are brought to the clock in 8 and kept in 4
     width = 8 + 8 * len(spikes.times if spikes else ()) + 12 * sum(x.used.size for x in streams)
     found = sum(map(len, spikes.times if spikes else ())) + sum(x.size for x in streams)
     declared, most = (stop - start) / size * width, max(_ENDLESS * found, _ANY_LENGTH)
     if declared > min(available_memory(), most):
-        raise DataError(
-            f"The session from {start:g} s to {stop:g} s takes {declared / 1e9:,.1f} GB of memory, "
-            f"more than is free or than {found} spikes and samples can fill. Are all times in "
-            "seconds? Give a part with start_s and stop_s, or take longer bins (bin_size_s)."
+        what = (
+            f"The session from {start:g} s to {stop:g} s takes {declared / 1e9:,.1f} GB of memory"
         )
+        what += f", more than is free or than {found} spikes and samples can fill"
+        raise DataError(f"{what}. Are all times in seconds? Give start_s and stop_s.")
     return session_clock(start, stop, bin_size_s=size)
 
 
@@ -211,19 +202,15 @@ def _spike_span(
     outside = int(((every < start) | (every > stop)).sum())
     share = 100 * outside / every.size
     if share > 5 or (spans and first < min(start, 0.0)):
-        text = (
-            f"{outside} of {every.size} spikes ({share:.3g} %) lie outside of the time of the "
-            f"other streams, {start:g} to {stop:g} s (the last at {last:g} s): they are not "
-            "counted. Are spike times in seconds, from the same 0?"
-        )
+        text = f"{outside} of {every.size} spikes ({share:.3g} %) lie outside of the time of the "
+        text += f"other streams, {start:g} to {stop:g} s (the last at {last:g} s): they are not "
+        text += "counted. Are spike times in seconds, from the same 0?"
         notes.append(("spikes outside", "spikes", text, share, 5.0))
     length = max(stop - start, 0)
     falls = [np.diff(x).min() < -0.1 * min(length, np.ptp(x)) for x in trains if len(x) > 10]
     if sum(falls) > 0.5 * len(trains):
-        text = (
-            f"The spike times of {sum(falls)} of {len(trains)} units begin again half way, as "
-            "parts of a recording do: add the length of the first part to the times of the second."
-        )
+        text = f"The spike times of {sum(falls)} of {len(trains)} units begin again half way, as "
+        text += "parts of a recording do: add the length of the first to the times of the second."
         notes.append(("spike times", "spikes", text, int(sum(falls))))
     return own
 
@@ -299,10 +286,8 @@ def _trial_numbers(
     outside = int(((trials[rows, 1] <= clock[0]) | (trials[rows, 0] >= clock[-1])).sum())
     most = outside > 0.5 * len(rows) and grid.start_s is None and grid.stop_s is None
     if lost or most:
-        text = (
-            f"{lost} of {len(trials)} trials do not stop after they start, and {outside} lie "
-            f"outside of the session, {clock[0]:g} to {clock[-1]:g} s. Are they in seconds?"
-        )
+        text = f"{lost} of {len(trials)} trials do not stop after they start, and {outside} lie "
+        text += f"outside of the session, {clock[0]:g} to {clock[-1]:g} s. Are they in seconds?"
         notes.append(("trials", "trials", text, lost + outside))
     return numbers if (numbers >= 0).any() else None
 

@@ -151,8 +151,7 @@ def describe_nwb(
                 role = roles.get(item.path.rpartition("/")[2], "")
                 used, why = bool(role), "comes back as it was written"
                 why = "latents of a model" if "/latents" in item.path else why
-            shape = " x ".join(map(str, item.shape))
-            kind = type(item.container).__name__
+            shape, kind = " x ".join(map(str, item.shape)), type(item.container).__name__
             rows.append((item.path, kind, shape, item.rate_hz, item.unit, role, used, why))
     columns = ["object", "type", "shape", "rate_hz", "unit", "role", "used", "why"]
     return _Table(rows, columns=columns).astype({"rate_hz": float, "used": bool})
@@ -183,25 +182,19 @@ def _read(path: str | os.PathLike, options: Mapping[str, Any], progress: bool) -
         )
         if table is None and potential is None:
             held = "; ".join(map(str, items)) or "no recording at all"
-            raise DataError(
-                f"{name} has neither units with spike times nor an ElectricalSeries to make a "
-                f"session of. It holds: {held}. Check that it is the file that is meant."
-            )
+            what = f"{name} has neither units with spike times nor an ElectricalSeries"
+            raise DataError(f"{what}. It holds: {held}. Check that it is the file that is meant.")
         if options["derive"] and moved is None:
-            raise ConfigError(
-                f"derive={options['derive']!r} needs positions: there is no behavior."
-            )
+            raise ConfigError(f"derive={options['derive']!r}: there is no behavior in {name}.")
         coords: dict[str, Any] = {}
         notes: Notes = [("pynwb", name, f"pynwb says of the file: {text}") for text in warned]
         used = ", ".join(each.path for each in (table, potential, moved) if each is not None)
         file, start, who = Path(name).name, nwbfile.session_start_time, nwbfile.subject
         about = {f"subject_{key}": getattr(who, key, None) for key in ("age", "sex", "species")}
-        found = {
-            "subject": getattr(who, "subject_id", None),
-            "session": nwbfile.session_id or nwbfile.identifier,
-        }
+        day = nwbfile.session_id or nwbfile.identifier
         attrs = {
-            **{key: names[key] or _safe(text, key) for key, text in found.items()},
+            "subject": names["subject"] or _safe(getattr(who, "subject_id", None), "subject"),
+            "session": names["session"] or _safe(day, "session"),
             "source": f"NWB: {file}",
             "history": f"read {used} of {name if is_remote(path) else file}",
             "nwb_identifier": str(nwbfile.identifier),
@@ -230,10 +223,8 @@ def _spikes(item: Item, coords: dict[str, Any]) -> Spikes:
     flat = np.asarray(table.spike_times.data[:])
     flat = flat if flat.dtype == np.float32 else flat.astype(np.float64)
     if (np.diff(ends, prepend=0) < 0).any() or ends[-1] != flat.size:
-        raise DataError(
-            f"The index of its spike times does not fit {item.path}: it ends at {ends[-1]}, and "
-            f"there are {flat.size} spikes. Copy the file again, or pass units=False."
-        )
+        what = f"The index of the spike times of {item.path} does not fit its {flat.size} spikes"
+        raise DataError(f"{what}. Copy the file again, or pass units=False.")
     for column in table.columns:
         if (values := _plain_column(column, len(table))) is not None:
             # the name becomes that of a folder, and xarray keeps none with a blank in it

@@ -93,7 +93,7 @@ ENDLESS = r"changed\.nwb.*GB of memory, more than is free or than \d+ spikes"
         (entry(f"{LFP}/electrodes", ..., [0, 1, 1]), "'ch01' more than once"),
         (replace("units/id", [3, 1, 3, 2]), "'3' more than once"),
         (entry("units/spike_times", 2, np.nan), "units at rows 0 are NaN or infinite"),
-        (entry("units/spike_times_index", 3, 60_000), "index of its spike times.*units=False"),
+        (entry("units/spike_times_index", 3, 60_000), "index of the spike times.*units=False"),
         (delete("units/spike_times_index"), INDEX),
         # of as many spikes as units, as pynwb reads it
         (both(delete("units/spike_times_index"), replace("units/spike_times", TIMES[:4])), INDEX),
@@ -163,21 +163,18 @@ def test_data_in_a_file_that_was_not_copied_too_are_missed(changed, kind):
         open_nwb(changed(how))
 
 
-def test_nothing_to_make_a_session_of(tmp_path):
-    nwbfile = nwb.start_file()
+def test_nothing_to_make_a_session_of_or_too_much(good, tmp_path, monkeypatch):
+    nwbfile, bad = nwb.start_file(), nwb.start_file()
     nwbfile.add_trial(start_time=0.0, stop_time=1.0)
-    with pytest.raises(DataError, match=r"neither units.*It holds: intervals/trials"):
-        open_nwb(nwb.write(nwbfile, tmp_path / "a.nwb"))
-    with pytest.raises(DataError, match="None of the 3 units has a spike"):
-        open_nwb(nwb.write(nwb.with_units([np.zeros(0)] * 3), tmp_path / "b.nwb"))
-    nwbfile = nwb.start_file()
-    table = nwb.add_lfp(nwbfile).electrodes.table
+    table = nwb.add_lfp(bad).electrodes.table
     table.add_column(name="bad", description="bad", data=[True] * 3)
-    with pytest.raises(DataError, match=r"every electrode .*ch00, ch01, ch02.*lfp=False"):
-        open_nwb(nwb.write(nwbfile, tmp_path / "c.nwb"))
-
-
-def test_more_than_memory_is_refused_before_it_is_taken(good, monkeypatch):
+    for each, message in (
+        (nwbfile, r"neither units.*It holds: intervals/trials"),
+        (nwb.with_units([np.zeros(0)] * 3), "None of the 3 units has a spike"),
+        (bad, r"every electrode .*ch00, ch01, ch02.*lfp=False"),
+    ):
+        with pytest.raises(DataError, match=message):
+            open_nwb(nwb.write(each, tmp_path / "a.nwb"))
     monkeypatch.setattr("spikelfp_lab.io.assemble.available_memory", lambda: 1e4)
     with pytest.raises(DataError, match="GB of memory, more than is free"):
         open_nwb(good, progress=False)

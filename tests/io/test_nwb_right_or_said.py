@@ -55,6 +55,15 @@ def test_stamps_of_32_bits_late_in_a_session(tmp_path, start_s, rate_hz):
     assert session.sizes["time"] > 1790
 
 
+@pytest.mark.parametrize("rate_hz", [1000.0, 30_000.0])
+def test_stamps_that_jitter_by_many_samples(tmp_path, rate_hz):
+    times = np.arange(round(8 * rate_hz)) / rate_hz
+    stamps = np.sort(times + np.random.default_rng(0).normal(scale=1e-3, size=times.size))
+    data = nwb.tones_at(times, 2) * 1e-6
+    session = opened(with_lfp(data, timestamps=stamps), tmp_path).isel(time=slice(100, -100))
+    assert np.abs(session["lfp"] - nwb.tones_at(session["time"].values, 2)).max() < 3
+
+
 def test_time_that_is_invalid_or_was_not_recorded_is_cut_and_said(tmp_path):
     nwbfile = with_lfp(units=True)
     nwbfile.add_invalid_time_interval(start_time=2.0, stop_time=4.0, tags=["moved"], timeseries=[])
@@ -148,17 +157,16 @@ def test_directions_are_refused_circular_or_said_by_their_values(tmp_path, unit,
 
 
 @pytest.mark.parametrize("rate_hz", [30.0, 100.0, 120.0])
-@pytest.mark.parametrize("lost", ["NaN", "gap"])
-def test_velocity_is_true_up_to_where_tracking_was_lost(tmp_path, rate_hz, lost):
+def test_velocity_is_true_up_to_where_tracking_was_lost(tmp_path, rate_hz):
     times = np.arange(0, 10, 1 / rate_hz)
-    missing, x, nwbfile = (times % 2) > 1.4, 20 * times + 300.0, nwb.with_units()
-    if lost == "gap":
-        nwb.add_position(nwbfile, x[~missing], timestamps=times[~missing])
-    else:
-        nwb.add_position(nwbfile, np.where(missing, np.nan, x), rate_hz=rate_hz)
-    values = opened(nwbfile, tmp_path, derive="velocity")["behavior"].values
-    known = np.isfinite(values)
-    assert known.mean() > 0.65 and np.abs(values[known] - 20).max() < 0.1
+    missing, x = (times % 2) > 1.4, 20 * times + 300.0
+    holes, there = np.where(missing, np.nan, x), ~missing
+    for data, stamps in ((holes, times), (x[there], times[there])):
+        nwbfile = nwb.with_units()
+        nwb.add_position(nwbfile, data, timestamps=stamps)
+        values = opened(nwbfile, tmp_path, derive="velocity")["behavior"].values
+        known = np.isfinite(values)
+        assert known.mean() > 0.65 and np.abs(values[known] - 20).max() < 0.1
 
 
 def test_a_camera_that_says_one_time_twice_and_events_at_any_time(tmp_path):
