@@ -66,7 +66,13 @@ def lfp_to_rate(
     # Filtering costs by the sample: first come down to 4 to 8 times the rate that is asked for.
     factor = max(1, int(rate_hz / (4 * to_rate_hz)))
     inner_hz = rate_hz / factor
-    sections = _low_pass_and_notches(inner_hz, high=high, line_hz=line_hz)
+    # Harmonics above this Nyquist frequency are gone with the decimation before.
+    lines = [] if line_hz is None else np.arange(line_hz, 0.98 * inner_hz / 2, line_hz)
+    parts = [signal.tf2sos(*signal.iirnotch(line, Q=30, fs=inner_hz)) for line in lines]
+    if 1.15 * high < inner_hz / 2:  # both ways: 0.1 dB of ripple, 60 dB lost from 1.12 of the edge
+        edges = 0.93 * high, 1.12 * high
+        parts.append(signal.iirdesign(*edges, 0.05, 30, ftype="ellip", output="sos", fs=inner_hz))
+    sections = np.concatenate([np.empty((0, 6)), *parts])
     ratio = Fraction(to_rate_hz / inner_hz).limit_denominator(100_000)
     up, down = ratio.numerator, ratio.denominator
     # a low-pass at the new Nyquist frequency, four times as steep as resample_poly's own
@@ -120,18 +126,6 @@ def checked_band(
         what = f"band_hz {band_hz} is no pass band at {to_rate_hz:g} Hz"
         raise DataError(f"{what}: give 0 < lower < upper edge, and lower < {to_rate_hz / 2:g} Hz.")
     return band_hz[0], min(band_hz[1], to_rate_hz / 2)
-
-
-def _low_pass_and_notches(rate_hz: float, *, high: float, line_hz: float | None) -> np.ndarray:
-    """Second-order sections (k, 6), to be run forward and backward: then 0.1 dB of ripple up to
-    0.93 of the edge, and 60 dB lost from 1.12 of it."""
-    # Harmonics above this Nyquist frequency are gone with the decimation before.
-    lines = [] if line_hz is None else np.arange(line_hz, 0.98 * rate_hz / 2, line_hz)
-    parts = [signal.tf2sos(*signal.iirnotch(line, Q=30, fs=rate_hz)) for line in lines]
-    if 1.15 * high < rate_hz / 2:
-        edges = 0.93 * high, 1.12 * high
-        parts.append(signal.iirdesign(*edges, 0.05, 30, ftype="ellip", output="sos", fs=rate_hz))
-    return np.concatenate([np.empty((0, 6)), *parts])
 
 
 def high_pass(values: np.ndarray, *, rate_hz: float, low: float) -> np.ndarray:

@@ -68,15 +68,13 @@ def _rat(n=50, **changes):
 
 def _mouse(correct, incorrect):
     """Each variable a cell of two: 25 bins a trial, correct and incorrect ones."""
-    trials = [np.repeat(numbers, 25)[:, None] for numbers in (correct, incorrect)]
-    names = {"Spike": 3, "FPAuhf": 2, "post": 1, "dcs": 1}
     content = {}
-    for name, columns in names.items():
+    for name, columns in {"Spike": 3, "FPAuhf": 2, "post": 1, "dcs": 1, "TrNm": 1}.items():
         content[name] = np.empty((1, 2), object)
-        content[name][0, :] = [np.ones((len(t), columns)) * np.arange(len(t))[:, None] % 5
-                               for t in trials]  # fmt: skip
-    content["TrNm"] = np.empty((1, 2), object)
-    content["TrNm"][0, :] = trials
+        for cell, numbers in enumerate((correct, incorrect)):
+            trial = np.repeat(numbers, 25)[:, None]
+            varied = np.arange(trial.size)[:, None] % 5 * np.ones(columns)
+            content[name][0, cell] = trial if name == "TrNm" else varied
     return content
 
 

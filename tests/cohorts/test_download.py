@@ -49,10 +49,9 @@ def test_room_is_asked_for_before_anything_is_written(tmp_path, monkeypatch):
 
 
 def test_http_is_refused(tmp_path):
-    with pytest.raises(DataError, match="not encrypted"):
-        fetch([RemoteFile("http://example.org/a", tmp_path / "a", MD5, 1)], progress=False)
-    with pytest.raises(DataError, match="not encrypted"):
-        size_of("http://example.org/a")
+    for ask in (size_of, lambda url: fetch([RemoteFile(url, tmp_path / "a", MD5, 1)])):
+        with pytest.raises(DataError, match="not encrypted"):
+            ask("http://example.org/a")
 
 
 def test_the_files_of_a_record_are_asked_once(tmp_path, monkeypatch):
