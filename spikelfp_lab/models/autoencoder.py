@@ -82,7 +82,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         if modality not in VARIABLES:
             raise ConfigError(f"modality is {modality!r}: choose one of {list(VARIABLES)}")
-        self.config, self.bin_size_s = config, bin_size_s
+        self.config, self.bin_size_s = config, float(bin_size_s)
         self.modality: Modality = modality
         self.tokenizer = TOKENIZERS[modality](config)
         self.transformer = Transformer(config, config.width, config.layers)
@@ -114,7 +114,7 @@ class Autoencoder(nn.Module):
     def __repr__(self) -> str:
         millions = sum(p.numel() for p in self.parameters()) / 1e6
         what = (
-            f"{self.modality}, {millions:.2f} M parameters, {self.info.get('made_by', 'untrained')}"
+            f"{self.modality} ({self.info.get('made_by', 'untrained')}), {millions:.2f} M weights"
         )
         return f"<Autoencoder of {what}; sessions: {', '.join(self.sessions)}>"
 

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from spikelfp_lab.configs import ModelConfig
 
+Opt = Tensor | None
+
 
 def take(tokens: Tensor, index: Tensor) -> Tensor:
     """Tokens (B, N, d) at ``index`` (B, K) -> (B, K, d)."""
@@ -78,7 +80,7 @@ class Tokenizer(nn.Module):
         is_units = isinstance(self, SpikeTokenizer)
         return torch.full((len(self.rows(name)),), is_units, device=device)
 
-    def place(self, tokens: Tensor, name: str, keep: Tensor | None) -> Tensor:
+    def place(self, tokens: Tensor, name: str, keep: Opt) -> Tensor:
         """Tokens (B, K, d), those at ``keep`` or all, by the map and the row of their patches."""
         space = self.rows(name)
         if keep is None:
@@ -100,9 +102,7 @@ class SpikeTokenizer(Tokenizer):
         self.max_count = config.max_count
         self.table = nn.Parameter(torch.randn(config.max_count + 2, config.width // self.patch))
 
-    def forward(
-        self, values: Tensor, name: str, *, hidden: Tensor | None = None, keep: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, values: Tensor, name: str, hidden: Opt = None, keep: Opt = None) -> Tensor:
         """Values (B, T, C) of a session, unknown where ``hidden``, a bool like them -> (B, K, d).
 
         ``keep`` (B, K) says which tokens, by their place in time-major order; all T * P by default.
@@ -128,9 +128,7 @@ class LFPTokenizer(Tokenizer):
         self.past = (config.kernel - 1) * config.dilation
         self.conv = nn.Conv1d(self.patch, config.width, config.kernel, dilation=config.dilation)
 
-    def forward(
-        self, values: Tensor, name: str, *, hidden: Tensor | None = None, keep: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, values: Tensor, name: str, hidden: Opt = None, keep: Opt = None) -> Tensor:
         """As :meth:`SpikeTokenizer.forward`; what is hidden is 0."""
         shown = values if hidden is None else values.masked_fill(hidden, 0.0)
         patches = self.patches(shown, name, fill=0.0).flatten(1, 2).transpose(1, 2)
@@ -180,9 +178,7 @@ class BothTokenizer(nn.Module):
     def counts(self, name: str, device: torch.device) -> Tensor:
         return torch.cat([part.counts(name, device) for part in self.parts])
 
-    def forward(
-        self, values: Tensor, name: str, *, hidden: Tensor | None = None, keep: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, values: Tensor, name: str, hidden: Opt = None, keep: Opt = None) -> Tensor:
         size, steps = self.sizes[name], (values.shape[1], -1)
         masks = (None, None) if hidden is None else hidden.split(size, dim=2)
         each = zip(self.parts, values.split(size, dim=2), masks, strict=True)

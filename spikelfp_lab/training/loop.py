@@ -26,16 +26,11 @@ from spikelfp_lab.errors import CheckpointError, DataError
 from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality
 from spikelfp_lab.models.device import autocast
 from spikelfp_lab.models.transformer import compiled
-from spikelfp_lab.training.batches import (
-    SessionWindows,
-    add_to_vocabulary,
-    augment,
-    prepare,
-)
+from spikelfp_lab.training.batches import SessionWindows, add_to_vocabulary, augment, prepare
 from spikelfp_lab.training.runs import STATE, State, kept
 from spikelfp_lab.training.shards import Processes, Shards
 
-EXTREME = "Look for extreme values in the data, or lower TrainConfig.lr."
+EXTREME = "Its best weights are kept. Look for extreme values in the data, or lower TrainConfig.lr."
 Callback = Callable[[pd.DataFrame], None]
 Sessions = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset]
 TEACHER = "teacher"  # part of a student under this name while both are trained
