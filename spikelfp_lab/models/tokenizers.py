@@ -1,8 +1,8 @@
 """Tokenizers: a stretch of one session -> one token per (time step, patch of units or channels).
 
-Only the unit (or channel) axis is patched: T steps and P patches give T * P tokens in time-major
-order, token ``t * P + p``. What is session-specific lives in the *space tables*: one learned row
-for each session and patch. All else is shared between sessions (arXiv 2512.12461, section 3)."""
+T steps and P patches give T * P tokens in time-major order, token ``t * P + p``. What is
+session-specific lives in the *space tables*: one learned row for each session and patch. All else
+is shared between sessions (arXiv 2512.12461, section 3)."""
 
 import torch
 from torch import Tensor, nn
@@ -19,18 +19,12 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
 
 
 def row_by_patch(table: Tensor, patch: Tensor) -> Tensor:
-    """Row of ``table`` (P, d) for each ``patch`` (B, N) -> (B, N, d).
-
-    A one-hot product, whose backward is faster than that of indexing.
-    """
+    """Row of ``table`` (P, d) for each ``patch`` (B, N), by a one-hot product: a fast backward."""
     return F.one_hot(patch, len(table)).to(table.dtype) @ table
 
 
 def map_by_patch(tokens: Tensor, maps: Tensor, patch: Tensor) -> Tensor:
-    """Tokens (B, N, d), each by the map of its ``patch`` (B, N): ``maps`` (P, d, e) -> (B, N, e).
-
-    Every map is applied and one result kept: cheaper than to gather maps of a few patches.
-    """
+    """Tokens (B, N, d), each by the map (d, e) of its ``patch`` (B, N) -> (B, N, e)."""
     if len(maps) == 1:
         return tokens @ maps[0]
     mapped = torch.einsum("bnd,pde->bnpe", tokens, maps)
@@ -38,10 +32,7 @@ def map_by_patch(tokens: Tensor, maps: Tensor, patch: Tensor) -> Tensor:
 
 
 class Tokenizer(nn.Module):
-    """What all tokenizers share: patching, padding and the space tables.
-
-    When affine, each session and patch has a (d, d) map too, started at the identity.
-    """
+    """Patching, padding and space tables; when affine, with a map a session and patch too."""
 
     def __init__(self, patch: int, width: int, affine: bool):
         super().__init__()
@@ -103,9 +94,9 @@ class SpikeTokenizer(Tokenizer):
         self.table = nn.Parameter(torch.randn(config.max_count + 2, config.width // self.patch))
 
     def forward(self, values: Tensor, name: str, hidden: Opt = None, keep: Opt = None) -> Tensor:
-        """Values (B, T, C) of a session, unknown where ``hidden``, a bool like them -> (B, K, d).
+        """Values (B, T, C) of a session, unknown where ``hidden`` -> tokens (B, K, d).
 
-        ``keep`` (B, K) says which tokens, by their place in time-major order; all T * P by default.
+        ``keep`` (B, K) says which, by their place in time-major order; all T * P by default.
         """
         padding = self.max_count + 1
         unknown = values.isnan() if hidden is None else hidden | values.isnan()  # not observed

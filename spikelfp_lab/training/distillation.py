@@ -49,8 +49,8 @@ def center_latents(latents: np.ndarray, use: np.ndarray, how: str) -> np.ndarray
 
 
 def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarray:
-    """Latents (time, latent) cut in stretches of ``window`` bins and put in a random order, none in
-    its place: a teacher that knows nothing of the moment, from which a student must not gain.
+    """Latents (time, latent) in stretches of ``window`` bins, none in its place: a teacher that
+    knows nothing of the moment, from which a student must not gain.
 
     >>> shuffle_latents(np.arange(8.0)[:, None], window=2, seed=0).ravel().tolist()
     [4.0, 5.0, 0.0, 1.0, 6.0, 7.0, 2.0, 3.0]

@@ -1,9 +1,9 @@
 """The training loop: one for every model; what is learned comes from the objective it is given.
 
 AdamW, linear warm-up and cosine decay, gradient clipping, validation, best weights kept, early
-stopping. Random numbers are seeded anew at every step from (seed, step, shard), and the whole state
-is written at every validation, so that a run killed at any moment and started again ends, on the
-CPU, with the same weights bit for bit; with another number of processes, the same to rounding."""
+stopping. Random numbers depend on (seed, step, shard) alone and the state is written at every
+validation: a run killed at any moment and started again ends, on the CPU, with the same weights bit
+for bit; with another number of processes, the same to rounding."""
 
 import copy
 import math
@@ -57,9 +57,7 @@ class Objective:
     def terms(
         self, model: Autoencoder, windows: SessionWindows, starts: np.ndarray, inputs: Tensor
     ) -> dict[str, Tensor]:
-        """Terms of the loss of the windows at ``starts``, of which the model is shown ``inputs``;
-        ``"loss"`` is the one that is minimized.
-        """
+        """Terms of the loss at ``starts``, of which ``inputs`` are shown; "loss" is minimized."""
         raise NotImplementedError
 
     def loss(self, model: Autoencoder, step: int) -> dict[str, Tensor]:
@@ -70,9 +68,7 @@ class Objective:
         return self.terms(model, windows, starts, inputs)
 
     def validate(self, model: Autoencoder) -> dict[str, float]:
-        """Mean terms of sessions on validation windows; the lowest ``"score"`` marks the best
-        weights. It is the error of behavior where that is learned.
-        """
+        """Mean terms over sessions; the lowest "score" marks the best weights."""
 
         def measure(windows: SessionWindows) -> dict[str, float]:
             starts = windows.some_val(self.most)

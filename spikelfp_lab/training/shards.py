@@ -1,11 +1,10 @@
 """How training is shared: sessions are dealt into shards, and processes take some each.
 
 Each step draws, from every shard, one session in proportion to its training windows and a part of
-the batch in it. The step's gradient is the mean of the shards' gradients, each weighted by its
-share of all training windows, so that whatever the dealing, a session counts for its length. What
-is drawn depends on (seed, step, shard) alone, which lets a killed run go on exactly where it
-stopped: one process takes all shards in turn, several take some each, and their gradients are
-summed. ``torchrun`` starts these, Hugging Face Accelerate connects them."""
+the batch in it; gradients are weighted by the shards' shares of all windows, so that a session
+counts for its length. What is drawn depends on (seed, step, shard) alone, which lets a killed run
+go on exactly where it stopped. ``torchrun`` starts processes, Hugging Face Accelerate connects
+them."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
