@@ -2,21 +2,16 @@
 dropped.
 
 One class serves teacher, baselines and student. With predictor layers it is a masked autoencoder;
-without, its predictor is the linear read-out of Eq. 1, and it is what a student is. Steps of a
-masked pass (arXiv 2512.12461, section 3):
-
-1. a random 60 % of the tokens are dropped: the encoder never sees them, nor does the tokenizer's
-   convolution see their values
-2. values (B, T, C) -> visible tokens (B, 0.4 * N, d), N = T * P -> transformer -> latents
-3. a mask token plus its space row stands in for each dropped one; in the predictor these attend to
-   the latents
-4. a linear layer gives S values for each dropped token: log-rates of spike counts, or potentials
-5. loss on these, padding left out
+without, its predictor is the linear read-out of Eq. 1, and it is what a student is. In a masked
+pass (arXiv 2512.12461, section 3) 60 % of the tokens are dropped: neither the encoder nor the
+tokenizer's convolution sees them. A mask token plus its space row stands in for each and attends to
+the latents of the others; a linear layer reads its S values: log-rates of counts, or potentials.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +21,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from spikelfp_lab._files import settle
+from spikelfp_lab._files import settle, whole_folder
 from spikelfp_lab._guard import reading
 from spikelfp_lab.configs import MaskConfig, ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
-from spikelfp_lab.models import checkpoint
 from spikelfp_lab.models.tokenizers import TOKENIZERS, row_by_patch, take
 from spikelfp_lab.models.transformer import OutputLayer, Predictor, Transformer
 
@@ -39,6 +33,7 @@ Size = int | tuple[int, int]  # units, or channels, or both
 
 VARIABLES = {"spikes": ("spikes",), "lfp": ("lfp",), "both": ("spikes", "lfp")}
 """What a model of each modality reads of a session."""
+FORMAT_VERSION = 2  # 1, that of version 0.1.0, has no labels of units and channels
 DIMS = {"spikes": "unit", "lfp": "channel"}
 
 
@@ -82,7 +77,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         if modality not in VARIABLES:
             raise ConfigError(f"modality is {modality!r}: choose one of {list(VARIABLES)}")
-        self.config, self.bin_size_s = config, bin_size_s
+        self.config, self.bin_size_s = config, float(bin_size_s)
         self.modality: Modality = modality
         self.tokenizer = TOKENIZERS[modality](config)
         self.transformer = Transformer(config, config.width, config.layers)
@@ -101,7 +96,14 @@ class Autoencoder(nn.Module):
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write to a folder, atomically; only another model is overwritten, and only when asked."""
-        return checkpoint.save(self, path, overwrite=overwrite)
+        path = Path(path)
+        if path.exists() and not (overwrite and is_model(path)):
+            cure = ", or pass overwrite=True" if is_model(path) else ": this is not a saved model"
+            raise CheckpointError(f"{path} exists; choose another folder{cure}")
+        with whole_folder(path, overwrite=overwrite) as partial:
+            for name, content in contents(self).items():
+                (partial / name).write_bytes(content)
+        return path
 
     def digest(self) -> str:
         """A short hash of the weights: two models with the same digest are the same function."""
@@ -114,7 +116,7 @@ class Autoencoder(nn.Module):
     def __repr__(self) -> str:
         millions = sum(p.numel() for p in self.parameters()) / 1e6
         what = (
-            f"{self.modality}, {millions:.2f} M parameters, {self.info.get('made_by', 'untrained')}"
+            f"{self.modality} ({self.info.get('made_by', 'untrained')}), {millions:.2f} M weights"
         )
         return f"<Autoencoder of {what}; sessions: {', '.join(self.sessions)}>"
 
@@ -195,11 +197,9 @@ class Autoencoder(nn.Module):
         generator: Generator | None = None,
         targets: Tensor | None = None,
     ) -> Tensor:
-        """Masked-autoencoding loss, (), of a batch of counts or z-scored potentials (B, T, C).
-
-        It is the :meth:`mean_loss` of the dropped entries that are predicted plus, with
-        ``mask.units``, that of the hidden ones. ``targets`` is what is reconstructed, where it is
-        not ``values`` (an augmented input); ``generator`` draws the mask.
+        """Loss, (), of a batch of counts or z-scored potentials (B, T, C), or of ``targets`` where
+        these are an augmented input: :meth:`mean_loss` of the dropped entries that are predicted
+        plus, with ``mask.units``, that of the hidden ones. ``generator`` draws the mask.
         """
         assert self.predictor is not None
         table, hidden = self.tokenizer.rows(name), torch.zeros_like(values, dtype=torch.bool)
@@ -227,8 +227,8 @@ class Autoencoder(nn.Module):
     def draw_mask(
         self, values: Tensor, name: str, *, mask: MaskConfig, generator: Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """Which tokens of a batch (B, T, C) are visible, (B, K), and which are dropped, (B, N - K):
-        their places in time-major order, in a random order, which attention does not mind.
+        """Tokens that are visible, (B, K), and dropped, (B, N - K): their places in time-major
+        order, shuffled.
         """
         n_tokens = values.shape[1] * len(self.tokenizer.rows(name))
         draw = torch.rand(len(values), n_tokens, generator=generator, device=values.device)
@@ -237,17 +237,13 @@ class Autoencoder(nn.Module):
         return order[:, :n_visible], order[:, n_visible:]
 
     def reconstruction_loss(self, latents: Tensor, wanted: Tensor, name: str) -> Tensor:
-        """Loss of a linear read-out of token latents (B, T, P, d) against ``wanted`` (B, T, C),
-        nothing dropped: the first term of Eq. 1.
-        """
+        """The first term of Eq. 1: token latents (B, T, P, d), read out, and what is ``wanted``."""
         tokens = latents.flatten(1, 2)
         index = torch.arange(tokens.shape[1], device=wanted.device).expand(len(tokens), -1)
         return self.mean_loss(self.read_out, tokens, wanted, name, index)
 
     def behavior_loss(self, latents: Tensor, wanted: Tensor) -> Tensor:
-        """Squared error of the read-out of behavior from latents (B, T, d), against ``wanted`` (B,
-        T, axis), over the steps without NaN.
-        """
+        """Squared error of behavior read out of latents (B, T, d), over the steps without NaN."""
         assert self.behavior_head is not None
         known = torch.isfinite(wanted).all(dim=-1, keepdim=True)
         error = (self.behavior_head(latents).float() - wanted.nan_to_num()) ** 2
@@ -262,12 +258,11 @@ class Autoencoder(nn.Module):
         index: Tensor,
         use: Tensor | None = None,
     ) -> Tensor:
-        """Mean over the entries of tokens at ``index`` (B, N), read out of their states (B, N,
-        width), against ``wanted`` (B, T, C); padding, what was not observed, and where ``use`` is
-        False left out.
+        """Mean over tokens at ``index`` (B, N), read out of their states (B, N, width), against
+        ``wanted`` (B, T, C), less padding, what was not observed, and where ``use`` is False.
 
-        Poisson negative log-likelihood of log-rates for counts (their constant left out), nats;
-        squared error for potentials, in variances; of both modalities, the sum of the two means.
+        Poisson negative log-likelihood of log-rates (the count's constant left out), nats; squared
+        error of potentials, in variances; of both modalities, the sum of the two means.
         """
         place = index % len(self.tokenizer.rows(name))
         predicted = read_out(states, self.tokenizer.index(name), place).float()
@@ -308,6 +303,31 @@ class Autoencoder(nn.Module):
             )
 
 
+def contents(model: Autoencoder) -> dict[str, bytes]:
+    """File name -> content of a checkpoint: weights and config, no pickle."""
+    tensors = {key: tensor.contiguous().cpu() for key, tensor in model.state_dict().items()}
+    config = {
+        "format_version": FORMAT_VERSION,
+        "versions": {name: version(name) for name in ("spikelfp_lab", "torch", "xarray")},
+        "model": model.config.to_dict(),
+        "modality": model.modality,
+        "sessions": model.sessions,
+        "labels": model.labels,
+        "bin_size_s": model.bin_size_s,
+        "n_behavior": model.behavior_head.out_features if model.behavior_head else 0,
+        "info": model.info,
+        "history": model.history.to_dict(orient="list"),
+    }
+    weights = safetensors.torch.save(tensors)
+    return {"model.safetensors": weights, "config.json": json.dumps(config, indent=1).encode()}
+
+
+def is_model(path: Path) -> bool:
+    """Whether both files of a checkpoint are there."""
+    settle(path)
+    return (path / "config.json").is_file() and (path / "model.safetensors").is_file()
+
+
 def load(path: str | Path) -> Autoencoder:
     """Read a model that :meth:`Autoencoder.save` wrote, here or in version 0.1.0.
 
@@ -320,7 +340,7 @@ def load(path: str | Path) -> Autoencoder:
         settle(path)
         config = json.loads((path / "config.json").read_bytes())
         weights = safetensors.torch.load_file(path / "model.safetensors")
-        if config["format_version"] not in (1, checkpoint.FORMAT_VERSION):
+        if config["format_version"] not in (1, FORMAT_VERSION):
             raise ValueError(f"another version's format, {str(config['format_version'])[:100]}")
         shape, sizes = config["model"], config["sessions"].items()
         if shape["layers"] + shape["predictor_layers"] + len(sizes) > len(weights):
@@ -338,7 +358,7 @@ def build(
     shape: dict[str, Any], weights: dict[str, Tensor], optional: tuple[str, ...] = (), **fields: Any
 ) -> Autoencoder:
     """The model that a file describes, made once its weights are known to fit: a damaged file may
-    declare one that no memory holds. Names that begin like ``optional`` need not be there.
+    declare one that no memory holds. Names that begin like ``optional`` may be missing.
     """
     try:
         with torch.device("meta"):  # where numbers take no memory

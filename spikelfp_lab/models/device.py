@@ -16,12 +16,13 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     >>> pick_device("cpu")
     device(type='cpu')
     """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    best = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
-        return torch.device(device)
-    except (RuntimeError, AssertionError) as error:
+        chosen = torch.device(best if device == "auto" else device)
+        if chosen.type == "cuda" and best == "cpu":
+            raise RuntimeError("torch sees no GPU")
+        return chosen
+    except RuntimeError as error:
         raise ConfigError(f"no device {device!r} ({reason(error)}); use device='auto'") from error
 
 

@@ -37,16 +37,14 @@ def encode(
     missing: Literal["nan", "silence"] = "nan",
     progress: bool = True,
 ) -> xr.DataArray:
-    """Latents of a session.
+    """Latents of a session, read in windows that overlap by half and are weighted by a triangle.
 
-    It is read in windows that overlap by half; a bin's latent is the mean of its windows', weighted
-    by a triangle, so that there is no seam. No window crosses a gap or a trial's edge. A model of
-    both modalities reads spikes, LFP, or both, whichever the session has.
+    No window crosses a gap or a trial's edge. A model of both modalities reads spikes, LFP, or
+    both, whichever the session has.
 
     Parameters
     ----------
     model : Autoencoder
-        From ``pretrain``, ``distill``, ... or ``load``.
     session : Dataset or DataTree leaf
         A session with the model's modality.
     as_session : str, optional
@@ -59,17 +57,16 @@ def encode(
     device : str
         "auto", "cpu" or "cuda".
     missing : {"nan", "silence"}
-        Of bins in which some channels are NaN: their latents are NaN, which is said if it costs
-        much, or these channels are silenced there (at their mean).
+        Where some channels are NaN: latents are NaN, or these are silenced (at their mean).
     progress : bool
         Show a progress bar, once it has taken two seconds.
 
     Returns
     -------
     DataArray, (time, latent) float32
-        On the session's clock; NaN where the session has no usable data. ``attrs``: ``session``,
-        ``encoded_as``, ``modality``, ``digest`` (of the model), and ``scheme``, ``window_s``,
-        ``seed`` of the training's split, which ``decode`` then uses.
+        On the session's clock; NaN where there are no data. ``attrs``: ``session``, ``encoded_as``,
+        ``modality``, ``digest`` (of the model), and ``scheme``, ``window_s``, ``seed`` of the
+        training's split, which ``decode`` then uses.
 
     Raises
     ------
@@ -79,7 +76,6 @@ def encode(
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
     >>> from spikelfp_lab import ModelConfig
     >>> session = xr.Dataset(
     ...     {"lfp": (("time", "channel"), np.random.default_rng(0).normal(size=(500, 4)))},
@@ -149,9 +145,7 @@ def encode(
 def _values(
     model: Autoencoder, session: xr.Dataset, name: str, own_name: str
 ) -> tuple[np.ndarray, Any]:
-    """What the model reads of the session, (time, unit or channel), and as which modality; columns
-    it does without are 0.
-    """
+    """What the model reads, (T, C), and as which modality; 0 for one that is not there."""
     wanted, known = VARIABLES[model.modality], model.sessions.get(name)
     present = [variable for variable in wanted if variable in session]
     if not present:
@@ -186,9 +180,7 @@ def _warn_missing(session: xr.Dataset, name: str) -> None:
 
 
 def _cover(runs: np.ndarray, length: int) -> list[tuple[int, np.ndarray]]:
-    """Windows that cover every run, half overlapping: (size, starts), one entry a size. A run
-    shorter than a window is one window.
-    """
+    """Windows that cover every run, or are a short one, half overlapping: (size, starts) a size."""
     by_size: dict[int, list[int]] = {}
     for start, stop in runs.tolist():
         size = min(length, stop - start)
@@ -221,8 +213,8 @@ def values_of(
 def z_scoring(
     session: xr.Dataset, values: np.ndarray, channels: int, **split: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and SD (C,) of values (T, C), whose last columns are channels, on the training time of a
-    split, or all time under the paper's scheme; 0 and 1 for counts.
+    """Mean and SD (C,) of values (T, C), whose last columns are channels, on training time, or all
+    time under the paper's scheme; 0 and 1 for counts.
     """
     mean, std = np.zeros(values.shape[1], np.float32), np.ones(values.shape[1], np.float32)
     if channels:

@@ -1,14 +1,16 @@
 """Tokenizers: a stretch of one session -> one token per (time step, patch of units or channels).
 
-Only the unit (or channel) axis is patched: T steps and P patches give T * P tokens in time-major
-order, token ``t * P + p``. What is session-specific lives in the *space tables*: one learned row
-for each session and patch. All else is shared between sessions (arXiv 2512.12461, section 3)."""
+T steps and P patches give T * P tokens in time-major order, token ``t * P + p``. What is
+session-specific lives in the *space tables*: one learned row for each session and patch. All else
+is shared between sessions (arXiv 2512.12461, section 3)."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikelfp_lab.configs import ModelConfig
+
+Opt = Tensor | None
 
 
 def take(tokens: Tensor, index: Tensor) -> Tensor:
@@ -17,18 +19,12 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
 
 
 def row_by_patch(table: Tensor, patch: Tensor) -> Tensor:
-    """Row of ``table`` (P, d) for each ``patch`` (B, N) -> (B, N, d).
-
-    A one-hot product, whose backward is faster than that of indexing.
-    """
+    """Row of ``table`` (P, d) for each ``patch`` (B, N), by a one-hot product: a fast backward."""
     return F.one_hot(patch, len(table)).to(table.dtype) @ table
 
 
 def map_by_patch(tokens: Tensor, maps: Tensor, patch: Tensor) -> Tensor:
-    """Tokens (B, N, d), each by the map of its ``patch`` (B, N): ``maps`` (P, d, e) -> (B, N, e).
-
-    Every map is applied and one result kept: cheaper than to gather maps of a few patches.
-    """
+    """Tokens (B, N, d), each by the map (d, e) of its ``patch`` (B, N) -> (B, N, e)."""
     if len(maps) == 1:
         return tokens @ maps[0]
     mapped = torch.einsum("bnd,pde->bnpe", tokens, maps)
@@ -36,10 +32,7 @@ def map_by_patch(tokens: Tensor, maps: Tensor, patch: Tensor) -> Tensor:
 
 
 class Tokenizer(nn.Module):
-    """What all tokenizers share: patching, padding and the space tables.
-
-    When affine, each session and patch has a (d, d) map too, started at the identity.
-    """
+    """Patching, padding and space tables; when affine, with a map a session and patch too."""
 
     def __init__(self, patch: int, width: int, affine: bool):
         super().__init__()
@@ -78,7 +71,7 @@ class Tokenizer(nn.Module):
         is_units = isinstance(self, SpikeTokenizer)
         return torch.full((len(self.rows(name)),), is_units, device=device)
 
-    def place(self, tokens: Tensor, name: str, keep: Tensor | None) -> Tensor:
+    def place(self, tokens: Tensor, name: str, keep: Opt) -> Tensor:
         """Tokens (B, K, d), those at ``keep`` or all, by the map and the row of their patches."""
         space = self.rows(name)
         if keep is None:
@@ -100,12 +93,10 @@ class SpikeTokenizer(Tokenizer):
         self.max_count = config.max_count
         self.table = nn.Parameter(torch.randn(config.max_count + 2, config.width // self.patch))
 
-    def forward(
-        self, values: Tensor, name: str, *, hidden: Tensor | None = None, keep: Tensor | None = None
-    ) -> Tensor:
-        """Values (B, T, C) of a session, unknown where ``hidden``, a bool like them -> (B, K, d).
+    def forward(self, values: Tensor, name: str, hidden: Opt = None, keep: Opt = None) -> Tensor:
+        """Values (B, T, C) of a session, unknown where ``hidden`` -> tokens (B, K, d).
 
-        ``keep`` (B, K) says which tokens, by their place in time-major order; all T * P by default.
+        ``keep`` (B, K) says which, by their place in time-major order; all T * P by default.
         """
         padding = self.max_count + 1
         unknown = values.isnan() if hidden is None else hidden | values.isnan()  # not observed
@@ -128,9 +119,7 @@ class LFPTokenizer(Tokenizer):
         self.past = (config.kernel - 1) * config.dilation
         self.conv = nn.Conv1d(self.patch, config.width, config.kernel, dilation=config.dilation)
 
-    def forward(
-        self, values: Tensor, name: str, *, hidden: Tensor | None = None, keep: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, values: Tensor, name: str, hidden: Opt = None, keep: Opt = None) -> Tensor:
         """As :meth:`SpikeTokenizer.forward`; what is hidden is 0."""
         shown = values if hidden is None else values.masked_fill(hidden, 0.0)
         patches = self.patches(shown, name, fill=0.0).flatten(1, 2).transpose(1, 2)
@@ -180,9 +169,7 @@ class BothTokenizer(nn.Module):
     def counts(self, name: str, device: torch.device) -> Tensor:
         return torch.cat([part.counts(name, device) for part in self.parts])
 
-    def forward(
-        self, values: Tensor, name: str, *, hidden: Tensor | None = None, keep: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, values: Tensor, name: str, hidden: Opt = None, keep: Opt = None) -> Tensor:
         size, steps = self.sizes[name], (values.shape[1], -1)
         masks = (None, None) if hidden is None else hidden.split(size, dim=2)
         each = zip(self.parts, values.split(size, dim=2), masks, strict=True)

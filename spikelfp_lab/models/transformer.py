@@ -1,7 +1,5 @@
 """The backbone: a pre-norm transformer with rotary time and gated MLPs (arXiv 2512.12461), and
-what reads its latents: read-outs and the predictor of dropped tokens.
-
-Time enters through the rotary position alone: all patches of a time step share its position."""
+what reads its latents. All patches of a time step share its position."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -110,10 +110,7 @@ def behavior_r2(model: Autoencoder, windows: SessionWindows) -> float:
 def refuse_chance(
     teacher: Autoencoder, session: xr.Dataset, name: str, train: TrainConfig, device: torch.device
 ) -> None:
-    """Raise a :class:`DataError` for a teacher that has nothing to teach on this session.
-
-    One that learned behavior may know that alone. Time is split as in the teacher's training.
-    """
+    """Raise a DataError for a teacher that has nothing to teach, not even behavior it learned."""
     own = teacher.info.get("train", {})
     train = replace(train, **{key: own[key] for key in split_options(train) if key in own})
     session = in_order_of(teacher, session, name)

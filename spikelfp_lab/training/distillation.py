@@ -49,8 +49,8 @@ def center_latents(latents: np.ndarray, use: np.ndarray, how: str) -> np.ndarray
 
 
 def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarray:
-    """Latents (time, latent) cut in stretches of ``window`` bins and put in a random order, none in
-    its place: a teacher that knows nothing of the moment, from which a student must not gain.
+    """Latents (time, latent) in stretches of ``window`` bins, none in its place: a teacher that
+    knows nothing of the moment, from which a student must not gain.
 
     >>> shuffle_latents(np.arange(8.0)[:, None], window=2, seed=0).ravel().tolist()
     [4.0, 5.0, 0.0, 1.0, 6.0, 7.0, 2.0, 3.0]
@@ -242,13 +242,10 @@ def _check(
     train: TrainConfig,
 ) -> None:
     """Refuse what would leak or make no sense, before anything is trained."""
-
     several = len(set(map(id, teachers.values()))) > 1
     latents = not all(isinstance(one, Autoencoder) for one in teachers.values())
     if (latents and goal.layers == "all") or ((latents or several) and not goal.frozen):
-        raise ConfigError(
-            "layers='all' and frozen=False need the teacher itself, one model for all"
-        )
+        raise ConfigError("layers='all' and frozen=False need the teacher itself, one for all")
     for name, session in named.items():
         one, wrong = teachers.get(name), ""
         if one is None or (isinstance(one, Autoencoder) and name not in one.sessions):
@@ -258,9 +255,7 @@ def _check(
         if isinstance(one, Autoencoder):
             width, split, depth = one.config.width, one.info.get("train", {}), one.config.layers
             if one.modality != "spikes":
-                wrong = (
-                    f"the teacher reads {one.modality!r}, not what it needs, a teacher of spikes"
-                )
+                wrong = f"this is no teacher of spikes, it reads {one.modality!r}"
             if goal.layers == "all" and depth != model.layers:
                 wrong = f"layers='all' aligns {model.layers} layers with the teacher's {depth}"
         else:
@@ -271,9 +266,7 @@ def _check(
             wrong = f"the student is {model.width} wide: give it the teacher's same width, {width}"
         for key in ("scheme", "seed"):
             if split.get(key, getattr(train, key)) != getattr(train, key):
-                wrong = (
-                    f"the teacher's time was split with {key}={split[key]!r}, the student's with "
-                    f"{getattr(train, key)!r}, which is tested on what the teacher knows"
-                )
+                own, theirs = getattr(train, key), split[key]
+                wrong = f"time was split with {key}={theirs!r}, the student's with {own!r}: a leak"
         if wrong:
             raise DataError(wrong)

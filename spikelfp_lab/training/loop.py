@@ -1,9 +1,9 @@
 """The training loop: one for every model; what is learned comes from the objective it is given.
 
 AdamW, linear warm-up and cosine decay, gradient clipping, validation, best weights kept, early
-stopping. Random numbers are seeded anew at every step from (seed, step, shard), and the whole state
-is written at every validation, so that a run killed at any moment and started again ends, on the
-CPU, with the same weights bit for bit; with another number of processes, the same to rounding."""
+stopping. Random numbers depend on (seed, step, shard) alone and the state is written at every
+validation: a run killed at any moment and started again ends, on the CPU, with the same weights bit
+for bit; with another number of processes, the same to rounding."""
 
 import copy
 import math
@@ -26,16 +26,11 @@ from spikelfp_lab.errors import CheckpointError, DataError
 from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality
 from spikelfp_lab.models.device import autocast
 from spikelfp_lab.models.transformer import compiled
-from spikelfp_lab.training.batches import (
-    SessionWindows,
-    add_to_vocabulary,
-    augment,
-    prepare,
-)
+from spikelfp_lab.training.batches import SessionWindows, add_to_vocabulary, augment, prepare
 from spikelfp_lab.training.runs import STATE, State, kept
 from spikelfp_lab.training.shards import Processes, Shards
 
-EXTREME = "Look for extreme values in the data, or lower TrainConfig.lr."
+EXTREME = "Its best weights are kept. Look for extreme values in the data, or lower TrainConfig.lr."
 Callback = Callable[[pd.DataFrame], None]
 Sessions = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset]
 TEACHER = "teacher"  # part of a student under this name while both are trained
@@ -62,9 +57,7 @@ class Objective:
     def terms(
         self, model: Autoencoder, windows: SessionWindows, starts: np.ndarray, inputs: Tensor
     ) -> dict[str, Tensor]:
-        """Terms of the loss of the windows at ``starts``, of which the model is shown ``inputs``;
-        ``"loss"`` is the one that is minimized.
-        """
+        """Terms of the loss at ``starts``, of which ``inputs`` are shown; "loss" is minimized."""
         raise NotImplementedError
 
     def loss(self, model: Autoencoder, step: int) -> dict[str, Tensor]:
@@ -75,9 +68,7 @@ class Objective:
         return self.terms(model, windows, starts, inputs)
 
     def validate(self, model: Autoencoder) -> dict[str, float]:
-        """Mean terms of sessions on validation windows; the lowest ``"score"`` marks the best
-        weights. It is the error of behavior where that is learned.
-        """
+        """Mean terms over sessions; the lowest "score" marks the best weights."""
 
         def measure(windows: SessionWindows) -> dict[str, float]:
             starts = windows.some_val(self.most)

@@ -19,8 +19,7 @@ import xarray as xr
 from spikelfp_lab._files import check_writable, locked, write_whole
 from spikelfp_lab._guard import reading
 from spikelfp_lab.errors import CheckpointError, ConfigError
-from spikelfp_lab.models.autoencoder import DIMS, Autoencoder, load
-from spikelfp_lab.models.checkpoint import contents, is_model
+from spikelfp_lab.models.autoencoder import DIMS, Autoencoder, contents, is_model, load
 from spikelfp_lab.training.shards import Processes
 
 TRAINING_VERSION = 1  # raise by hand when the same configs and data come to give other weights

@@ -1,11 +1,10 @@
 """How training is shared: sessions are dealt into shards, and processes take some each.
 
 Each step draws, from every shard, one session in proportion to its training windows and a part of
-the batch in it. The step's gradient is the mean of the shards' gradients, each weighted by its
-share of all training windows, so that whatever the dealing, a session counts for its length. What
-is drawn depends on (seed, step, shard) alone, which lets a killed run go on exactly where it
-stopped: one process takes all shards in turn, several take some each, and their gradients are
-summed. ``torchrun`` starts these, Hugging Face Accelerate connects them."""
+the batch in it; gradients are weighted by the shards' shares of all windows, so that a session
+counts for its length. What is drawn depends on (seed, step, shard) alone, which lets a killed run
+go on exactly where it stopped. ``torchrun`` starts processes, Hugging Face Accelerate connects
+them."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +52,7 @@ class Processes:
             cure = 'pip install "spikelfp_lab[distributed]"'
             raise ConfigError(f"many processes need the package accelerate: {cure}") from error
         if place.type == "cuda":
-            place = _own_gpu(place)
+            place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         all_ = Accelerator(cpu=place.type == "cpu")
         return cls(place, all_.process_index, all_.num_processes, all_.reduce)  # type: ignore[arg-type]
 
@@ -100,17 +99,6 @@ class Processes:
             failure = error
         if self.any(failure is not None):
             raise failure or DataError("another process of this training failed: see its message")
-
-
-def _own_gpu(asked: torch.device) -> torch.device:
-    """The GPU of this process's place on its machine."""
-    place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if place >= gpus or asked.index not in (None, place):
-        raise ConfigError(
-            f"process {place} of this machine, which has {gpus} GPUs, cannot train on {asked}: set "
-            "--nproc-per-node to the number of GPUs and device='auto', or device='cpu'"
-        )
-    return torch.device("cuda", place)
 
 
 def deal(windows: Sequence[int], shards: int) -> list[list[int]]:

@@ -144,12 +144,6 @@ def extreme():
         return quick(sessions(), "lfp", train=TRAIN)
 
 
-def late():
-    """The same, found at the next validation, as on a GPU."""
-    with patch.object(loop, "looks_each_step", lambda device: False):
-        return extreme()
-
-
 def lacking():
     """One process finds that a session has no LFP."""
     named = sessions()
@@ -165,7 +159,6 @@ RESUMED = {  # on the states of other numbers of processes
 }
 REFUSED = {
     "extreme": extreme,
-    "late": late,
     "lacking": lacking,
     "failing": lambda: long(callbacks=[at(5, partial(fail, OSError("disk full")))]),
     "unshared": lambda: quick(make_session(), "lfp", train=replace(FEW, shards=1)),
