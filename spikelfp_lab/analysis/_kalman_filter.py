@@ -2,8 +2,7 @@
 
     x[t + 1] = A x[t] + w,  w ~ N(0, Q)        y[t] = C x[t] + v,  v ~ N(0, R)
 
-A filter needs of an observation only C' R^-1 y, as many numbers as there are states, and its gains
-do not depend on the data. So observations may be many, and a step costs a few operations.
+Of an observation a filter needs only C' R^-1 y, and its gains do not depend on the data.
 """
 
 from typing import NamedTuple
@@ -24,9 +23,7 @@ class System(NamedTuple):
 
 
 def fit_system(states: np.ndarray, observed: np.ndarray, stretches: np.ndarray) -> System:
-    """Least squares over the bins where states (time, state) are not NaN, and over pairs of these
-    within a stretch, start and stop (n, 2); ``observed`` is (time, observation).
-    """
+    """Least squares over bins where states (time, state) are known, pairs of them in stretches."""
     known = np.isfinite(states.sum(axis=1))
     before = np.concatenate([np.arange(start, stop - 1) for start, stop in stretches])
     before = before[known[before] & known[before + 1]]
@@ -69,10 +66,7 @@ def _regress(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _gains(
     system: System, information: np.ndarray, longest: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """For each bin of a stretch: the step of the state, and the weights of its observation.
-
-    Both end where they change no longer. ``information`` is C' R^-1 C.
-    """
+    """Steps of the state and weights of observations, until they settle, from C' R^-1 C."""
     eye, covariance = np.eye(len(system.prior)), system.prior
     steps, gains = [], []
     for _ in range(longest):

@@ -73,9 +73,8 @@ def cca(a: Latents, b: Latents, *, n_components: int | None = None) -> float:
 def procrustes(latents: Latents, target: Latents) -> Procrustes:
     """Turn, mirror, scale and shift latents onto a target of the same shape.
 
-    Gives ``aligned``: the moved latents, of the type of ``latents`` (NaN steps stay NaN), in the
-    target's units; and ``distance``: residual over the target's sum of squares, 0 (the same shape)
-    to 1, as ``scipy.spatial.procrustes``.
+    Gives ``aligned``, the moved latents (of their type, NaN steps stay NaN), and ``distance``, the
+    residual over the target's sum of squares, 0 (the same shape) to 1, as SciPy's.
 
     >>> target = np.random.default_rng(0).normal(size=(100, 2))
     >>> aligned, distance = procrustes(3 * target @ [[0, 1], [-1, 0]] + 7, target)
@@ -96,9 +95,9 @@ def retrieval(
 ) -> Retrieval:
     """How often a time step of ``a`` is most like the same step of ``b``, by the cosine.
 
-    Every ``spacing``-th step takes part, since neighbors are nearly the same. These are shuffled
-    into groups of ``n_candidates``, within which each step of ``a`` picks one of ``b``; chance is
-    one in so many. ``a`` and ``b`` must be in one space: see :func:`procrustes`.
+    Every ``spacing``-th step takes part, since neighbors are nearly the same, shuffled into groups
+    of ``n_candidates``, within which each step of ``a`` picks one of ``b``: chance is one in so
+    many. Both must be in one space: see :func:`procrustes`.
 
     >>> a = np.random.default_rng(0).normal(size=(3000, 8))
     >>> retrieval(a, a)

@@ -44,8 +44,8 @@ SPLITS = {"train": TRAIN, "val": VAL, "test": TEST}
 class ReadOut:
     """A fitted linear read-out of the behavior, from :func:`fit_readout`.
 
-    It knows its latents by their labels and by the digest of the model that made them, so that it
-    can be applied to other latents of that model: of another day, or with electrodes lost.
+    It knows its latents by their labels and their model's digest, and can be applied to other
+    latents of that model: of another day, or with electrodes lost.
     """
 
     kind: str

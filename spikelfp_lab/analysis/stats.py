@@ -69,17 +69,12 @@ def paired_test(
     Further rows of a ``unit`` (the axes) are averaged. The seeds of a session share its data, so
     ``unit=("session",)`` is the stricter test; the interval resamples the first of ``unit``.
 
-    Returns
-    -------
-    dict
-        ``a``, ``b``; ``n`` pairs, ``n_sessions``, ``n_seeds``; ``difference`` a - b, its mean over
-        sessions, and the 95 % bootstrap interval ``low`` to ``high``; ``wins``, pairs in which a is
-        ahead, and ``share``, of all pairs; ``effect``, rank-biserial correlation, -1 to 1; ``d_z``,
-        mean over SD of the differences; ``p``, two-sided; ``p_min``, the least that so many pairs
-        can give (2 / 2^n).
+    Gives ``a``, ``b``; ``n`` pairs, ``n_sessions``, ``n_seeds``; ``difference`` a - b, the mean of
+    sessions, and the 95 % bootstrap interval ``low`` to ``high``; ``wins``, pairs in which a is
+    ahead, and ``share``, of all pairs; ``effect``, rank-biserial correlation, -1 to 1; ``d_z``,
+    mean over SD of the differences; ``p``, two-sided; ``p_min``, the least that so many pairs can
+    give (2 / 2^n).
 
-    Examples
-    --------
     >>> scores = pd.DataFrame({"model": ["Distilled"] * 3 + ["MS-LFP"] * 3, "seed": 0,
     ...     "session": ["s1", "s2", "s3"] * 2, "r2": [0.6, 0.5, 0.7, 0.3, 0.4, 0.35]})
     >>> test = paired_test(scores, a="Distilled", b="MS-LFP")

@@ -12,9 +12,6 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from spikelfp_lab.analysis import _kalman_filter, gru, kalman, psid, score_predicted, wiener
 from spikelfp_lab.analysis._gru import GRU, GRU_TRAIN, hidden_size
@@ -135,24 +132,6 @@ def test_gru_reads_an_envelope_that_no_linear_filter_sees():
     assert r2_of(gru(lfp, session, split=split, **options), session) > 0.4
 
 
-def test_wiener_is_the_ridge_of_scikit_learn_on_past_bins():
-    behavior, inputs, _ = linear_gaussian(bins=3000)
-    session, lfp = make(behavior, inputs)
-    predicted = wiener(lfp, session, lag_s=3 * BIN_S)
-    rows = np.flatnonzero(np.isfinite(predicted.values[:, 0]))
-    lagged = np.concatenate([inputs[rows - lag] for lag in range(3, -1, -1)], axis=1)
-    split = predicted["split"].values
-    train = split[rows] == TRAIN
-    penalty = predicted.attrs["relative_penalty"] * train.sum()
-    ridge = make_pipeline(StandardScaler(), Ridge(alpha=penalty))
-    ridge.fit(lagged[train], behavior[rows[train]])
-    np.testing.assert_allclose(predicted.values[rows], ridge.predict(lagged), atol=1e-8)
-    # not applied to the first bins of the session and of each split, and to all others
-    first = np.flatnonzero(np.diff(split, prepend=-9))
-    missing = np.unique(first[:, None] + np.arange(3))
-    np.testing.assert_array_equal(np.setdiff1d(np.arange(3000), rows), missing)
-
-
 @methods
 def test_looks_at_no_test_bin_and_not_ahead(name):
     behavior, inputs, _ = linear_gaussian(bins=2400)
@@ -221,25 +200,17 @@ def test_missing_behavior_is_predicted_on_the_split_of_decode(name):
     assert list(scores["split"].unique()) == ["train", "val", "test", "valtest"]
 
 
-def test_gru_is_repeatable_and_leaves_the_callers_random_numbers_alone():
-    session, lfp = make(*linear_gaussian(bins=2400)[:2])
-    before = torch.get_rng_state()
-    first, same, other = (
-        METHODS["gru"](lfp, session, train=replace(QUICK, seed=seed)) for seed in (0, 0, 10)
-    )
-    assert torch.equal(before, torch.get_rng_state())
-    np.testing.assert_array_equal(first.values, same.values)
-    assert not np.allclose(first.values, other.values)
-    assert (first.attrs["seed"], other.attrs["seed"]) == (0, 10)
-
-
-def test_bidirectional_gru_looks_ahead_within_a_run_only():
+def test_gru_is_repeatable_and_looks_ahead_within_a_run_if_asked_to():
     behavior, inputs, _ = linear_gaussian(bins=2400)
-    split = split_session(make(behavior, inputs)[0], window_s=WINDOW_S).values
-    middle = int(np.flatnonzero(split == TEST)[60])
+    middle = int(np.flatnonzero(split_session(make(behavior, inputs)[0], window_s=0.5) == TEST)[60])
     session, lfp = make(behavior, inputs, gap=middle)
-    both = partial(METHODS["gru"], bidirectional=True)
-    clean = both(lfp, session)
+    both, before = partial(METHODS["gru"], bidirectional=True), torch.get_rng_state()
+    clean, same = both(lfp, session), both(lfp, session)
+    assert torch.equal(before, torch.get_rng_state())
+    np.testing.assert_array_equal(clean.values, same.values)
+    other = both(lfp, session, train=replace(QUICK, seed=10))
+    assert not np.allclose(clean.values, other.values)
+    assert (clean.attrs["seed"], other.attrs["seed"]) == (0, 10)
     inputs[middle + 10 : middle + 30] += 10
     changed = both(make(behavior, inputs, gap=middle)[1], session)
     assert (changed.values[middle : middle + 10] != clean.values[middle : middle + 10]).all()
@@ -249,10 +220,8 @@ def test_bidirectional_gru_looks_ahead_within_a_run_only():
 @pytest.mark.parametrize("shape", [(5, 2, False), (32, 3, False), (7, 1, True)])
 def test_parameters_are_as_many_as_asked_for(shape):
     near = hidden_size(*shape[:2], 40_000, shape[2])
-    counts = [
-        sum(p.numel() for p in GRU(*shape[:2], near + step, shape[2]).parameters())
-        for step in (0, -1, 1)
-    ]
+    models = [GRU(*shape[:2], near + step, shape[2]) for step in (0, -1, 1)]
+    counts = [sum(p.numel() for p in model.parameters()) for model in models]
     assert np.argmin(np.abs(np.array(counts) - 40_000)) == 0
 
 

@@ -41,13 +41,8 @@ def by_hand(session, *, before=0, after=0, scheme="blocks"):
     for number, (start, stop) in enumerate(usable_runs(session, variables=["lfp"])):
         run[start:stop] = number
     around = {t: slice(t - before, t + after + 1) for t in range(before, len(lfp) - after)}
-    rows = np.array(
-        [
-            t
-            for t, part in around.items()
-            if run[t] >= 0 and len(set(run[part])) == 1 and len(set(split[part])) == 1
-        ]
-    )
+    edges = {t: set(zip(run[part], split[part], strict=True)) for t, part in around.items()}
+    rows = np.array([t for t in around if run[t] >= 0 and len(edges[t]) == 1])
     lagged = np.stack([lfp[around[t]].ravel() for t in rows])
     known = np.isfinite(session["behavior"].values[rows]).all(axis=1)
     return rows, lagged, split[rows], known
@@ -133,14 +128,13 @@ def test_r2_depends_on_no_units_dtype_or_container():
     np.testing.assert_allclose(counts["r2"], floats["r2"], rtol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["one_frame", "lagged"])
-def test_test_split_is_never_looked_at_in_fitting(kind):
+def test_test_split_is_never_looked_at_in_fitting():
     session = lagging_session()
     test = halves(session).values == TEST
     spoiled = session.copy(deep=True)
     spoiled["lfp"][test] *= 50
     spoiled["behavior"][test] += 1e4
-    clean, spoilt = (predict(s["lfp"], s, kind=kind) for s in (session, spoiled))
+    clean, spoilt = (predict(each["lfp"], each) for each in (session, spoiled))
     np.testing.assert_array_equal(clean.values[~test], spoilt.values[~test])
 
 
@@ -279,7 +273,6 @@ def test_score_errors_name_the_cure():
     assert set(score_predicted(predicted, session, readout="mine")["readout"]) == {"mine"}
     for bad, problem in (
         (predicted.drop_vars("split"), "coordinate 'split'"),
-        (predicted.rename(behavior_dim="axis"), "dims 'time', 'behavior_dim'"),
         (predicted[:, :1], "The prediction is of .'vx'., the session's behavior is"),
         (predicted[:-1], "predicted_behavior is not on the session's clock"),
         (predicted.where(predicted["split"] != TEST), "'test' split"),
