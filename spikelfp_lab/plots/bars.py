@@ -25,6 +25,8 @@ def plot_scores(
     Bars: mean over sessions of the mean over seeds and axes. Whiskers: bootstrap over sessions.
     Points: one a session and seed. What lies below -0.2 is written at the edge, not drawn.
 
+    Raises DataError: a column is missing; no scores of a read-out in the split; NaN among them.
+
     Parameters
     ----------
     scores : pd.DataFrame
@@ -35,11 +37,6 @@ def plot_scores(
         What is shown of the scores.
     rows : str, optional
         A column, such as "setting": a row of panels for each of its values, with its models.
-
-    Raises
-    ------
-    DataError
-        A column is missing; no scores of a read-out in the split; NaN among them.
 
     References
     ----------
@@ -66,6 +63,8 @@ def plot_alignment(table: pd.DataFrame, *, cohort: str = "") -> Figure:
 
     Bars, whiskers and points as of :func:`plot_scores`; each panel has its own scale.
 
+    Raises DataError: a column is missing, there are no rows, or a value is NaN.
+
     Parameters
     ----------
     table : pd.DataFrame
@@ -73,11 +72,6 @@ def plot_alignment(table: pd.DataFrame, *, cohort: str = "") -> Figure:
         name has "distance" in it), ``value``, and optionally ``chance``, NaN where not known.
     cohort : str
         For the title.
-
-    Raises
-    ------
-    DataError
-        A column is missing, there are no rows, or a value is NaN.
     """
     tidy.check(table, [*tidy.KEYS, "measure"], ["value"])
     points, by = tidy.means(table, "value", by=["measure", *tidy.KEYS]), ["measure"]
@@ -103,17 +97,14 @@ def plot_bound(table: pd.DataFrame, *, cohort: str = "") -> Figure:
 
     Bars, whiskers and points as of :func:`plot_scores`; a line at 1, a dotted one at 0.9.
 
+    Raises DataError: a column is missing, there are no rows, or a fraction is NaN.
+
     Parameters
     ----------
     table : pd.DataFrame
         Tidy: ``session``, ``seed``, ``model``, ``readout``, ``fraction`` of the best linear R².
     cohort : str
         For the title.
-
-    Raises
-    ------
-    DataError
-        A column is missing, there are no rows, or a fraction is NaN.
     """
     tidy.check(table, [*tidy.KEYS, "readout"], ["fraction"])
     points = tidy.means(table, "fraction", by=["readout", *tidy.KEYS])
@@ -135,6 +126,9 @@ def plot_ablations(
     Markers: mean over sessions of the mean over seeds and axes. Whiskers and points as of
     :func:`plot_scores`. The study's own choice has a bold name and a band.
 
+    Raises DataError: a column is missing; no test scores of a read-out; NaN among them; two own
+    choices.
+
     Parameters
     ----------
     scores : pd.DataFrame
@@ -142,11 +136,6 @@ def plot_ablations(
         ``variant`` and ``own`` (the study's choice; at most one a question).
     cohort, readouts : str, sequence of str
         For the title; side by side in each panel, as markers of their own.
-
-    Raises
-    ------
-    DataError
-        A column is missing; no test scores of a read-out; NaN among them; two own choices.
     """
     keys = ["question", "variant", "own", "session", "seed"]
     points = tidy.select(scores, readouts, keys).astype({"variant": str, "own": bool})

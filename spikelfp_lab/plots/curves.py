@@ -28,6 +28,8 @@ def plot_curves(
     Lines: mean over sessions of the mean over seeds and axes. Bands: bootstrap interval over
     sessions. Controls are dashed.
 
+    Raises DataError: there is no such column, no test scores of a read-out, or NaN among them.
+
     Parameters
     ----------
     scores : pd.DataFrame
@@ -38,11 +40,6 @@ def plot_curves(
         For the title; one panel each.
     log : bool
         Whether the x axis is logarithmic.
-
-    Raises
-    ------
-    DataError
-        There is no such column, no test scores of a read-out, or NaN among them.
     """
     points = tidy.select(scores, readouts, [*tidy.KEYS, x])
     by_session = tidy.means(points, "r2", by=["readout", "model", "session", x])
@@ -79,6 +76,8 @@ def plot_pairs(
 ) -> Figure:  # fmt: skip
     """Draw a line for each pair of scores, from model to model; thick marks are the means.
 
+    Raises DataError: a column or a model is missing, or scores are NaN.
+
     Parameters
     ----------
     scores : pd.DataFrame
@@ -89,11 +88,6 @@ def plot_pairs(
         For the title; one panel each.
     rows : str, optional
         A column, such as where scores are from: one row of panels for each of its values.
-
-    Raises
-    ------
-    DataError
-        A column or a model is missing, or scores are NaN.
 
     References
     ----------
@@ -131,6 +125,9 @@ def plot_cost(table: pd.DataFrame, *, cohort: str = "") -> Figure:
     Places: mean over sessions of the mean over seeds. Whiskers: bootstrap over sessions. The area
     of a marker grows with the number of parameters.
 
+    Raises DataError: a column is missing, there are no rows, a number is NaN, or a cost is not
+    above 0.
+
     Parameters
     ----------
     table : pd.DataFrame
@@ -138,11 +135,6 @@ def plot_cost(table: pd.DataFrame, *, cohort: str = "") -> Figure:
         ``mflop_per_s`` (million operations for a second of recording, above 0).
     cohort : str
         For the title.
-
-    Raises
-    ------
-    DataError
-        A column is missing, there are no rows, a number is NaN, or a cost is not above 0.
     """
     numbers = ["mflop_per_s", "r2", "parameters"]
     tidy.check(table, [*tidy.KEYS, "readout"], numbers)
@@ -187,6 +179,8 @@ def plot_cost(table: pd.DataFrame, *, cohort: str = "") -> Figure:
 def plot_history(history: pd.DataFrame, *, title: str = "") -> Figure:
     """Draw how training went: one panel a metric, training and validation, the best step marked.
 
+    Raises DataError: a column is missing, or there are no rows.
+
     Parameters
     ----------
     history : pd.DataFrame
@@ -194,11 +188,6 @@ def plot_history(history: pd.DataFrame, *, title: str = "") -> Figure:
         the lowest validation "score" (or "loss", where there is none), which was minimized.
     title : str
         Over the figure.
-
-    Raises
-    ------
-    DataError
-        A column is missing, or there are no rows.
     """
     tidy.check(history, ["step", "split", "metric", "value"])
     is_score: Any = history["metric"] == "score"

@@ -20,6 +20,9 @@ def plot_decoded(
 
     Bins outside the test split have a gray ground. R² is of the whole test split.
 
+    Raises DataError: no behavior, no predictions, predictions on another clock, or an empty
+    stretch.
+
     Parameters
     ----------
     session : xr.Dataset or xr.DataTree
@@ -28,11 +31,6 @@ def plot_decoded(
         Model -> (time, behavior_dim) as decoded, with its coordinate ``split``.
     start_s, span_s : float
         Begin (by default that of the first test block) and length of what is shown, in seconds.
-
-    Raises
-    ------
-    DataError
-        No behavior, no predictions, predictions on another clock, or an empty stretch.
 
     Examples
     --------

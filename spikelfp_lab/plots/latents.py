@@ -30,6 +30,9 @@ def plot_latents(
 ) -> Figure:  # fmt: skip
     """Draw the two leading principal components of each model's latents, one panel a model.
 
+    Raises DataError: no latents, other times than the behavior's, an unknown ``align_to``, or
+    not 1 or 2 axes.
+
     Parameters
     ----------
     latents : mapping
@@ -41,11 +44,6 @@ def plot_latents(
         One of the names: the others are rotated and mirrored onto it (Procrustes), at one size.
     axis, title : str
         What the two axes are called (as "t-SNE", of latents in 2-D already); over the figure.
-
-    Raises
-    ------
-    DataError
-        No latents, other times than the behavior's, an unknown ``align_to``, or not 1 or 2 axes.
 
     Examples
     --------

@@ -57,6 +57,8 @@ def save_figure(
 
     Writes are atomic, and the same figure gives the same bytes.
 
+    Raises DataError: ``name`` is not a plain file name, or the files cannot be written.
+
     Parameters
     ----------
     figure, folder, name : Figure, path, str
@@ -68,11 +70,6 @@ def save_figure(
     -------
     dict
         "png", "svg" and "csv" -> path.
-
-    Raises
-    ------
-    DataError
-        ``name`` is not a plain file name, or the files cannot be written.
     """
     paths = {} if data is None else {"csv": save_table(data, folder, name)}
     for ending in ("png", "svg"):

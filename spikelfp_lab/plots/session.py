@@ -32,6 +32,8 @@ def plot_session(
 
     Gray: nothing was recorded. In a long stretch counts are summed, and lines keep their extremes.
 
+    Raises DataError: the stretch holds no bin, or the session none of the variables.
+
     Parameters
     ----------
     session : xr.Dataset or xr.DataTree
@@ -40,11 +42,6 @@ def plot_session(
         Where the stretch begins (by default at the session's start), and its length, in seconds.
     max_channels : int
         LFP channels drawn at most, evenly spread over all.
-
-    Raises
-    ------
-    DataError
-        The stretch holds no bin, or the session none of the variables.
 
     Examples
     --------

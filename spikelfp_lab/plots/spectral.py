@@ -20,6 +20,8 @@ def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
     Half-overlapping Hann windows of 512 bins (or the longest stretch, if shorter) that lie within
     stretches without gap, trial edge or NaN.
 
+    Raises DataError: no ``lfp``, or no stretch of at least 16 bins.
+
     Parameters
     ----------
     session : xr.Dataset or xr.DataTree
@@ -29,11 +31,6 @@ def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
     -------
     xr.DataArray
         (channel, frequency), squared units of ``lfp`` per Hz; without 0 Hz and half the rate.
-
-    Raises
-    ------
-    DataError
-        No ``lfp``, or no stretch of at least 16 bins.
 
     Examples
     --------

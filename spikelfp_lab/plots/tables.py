@@ -13,6 +13,8 @@ from spikelfp_lab.plots import theme, tidy
 def plot_layers(table: pd.DataFrame, *, cohort: str = "") -> Figure:
     """Draw how alike each layer of a model and each layer of the teacher are, one panel a model.
 
+    Raises DataError: a column is missing, there are no rows, or a value is NaN.
+
     Parameters
     ----------
     table : pd.DataFrame
@@ -20,11 +22,6 @@ def plot_layers(table: pd.DataFrame, *, cohort: str = "") -> Figure:
         ``value`` (linear CKA, as of Kornblith et al., ICML 2019, arXiv 1905.00414).
     cohort : str
         For the title. Cells are the mean over sessions of the mean over seeds.
-
-    Raises
-    ------
-    DataError
-        A column is missing, there are no rows, or a value is NaN.
     """
     tidy.check(table, [*tidy.KEYS, "layer", "teacher_layer"], ["value"])
     table = table.set_index("model").loc[theme.in_order(table["model"])].reset_index()
@@ -49,17 +46,14 @@ def plot_recovery(scores: pd.DataFrame, *, cohort: str = "", readout: str = "lag
 
     Cells: test R², mean over sessions of the mean over seeds; colors are clipped to 0 and 1.
 
+    Raises DataError: a column is missing, no test scores of the read-out, or NaN among them.
+
     Parameters
     ----------
     scores : pd.DataFrame
         Tidy, as of :func:`spikelfp_lab.plots.plot_scores`; ``axis`` names the true latent.
     cohort, readout : str
         For the title; which of the read-outs is shown.
-
-    Raises
-    ------
-    DataError
-        A column is missing, no test scores of the read-out, or NaN among them.
     """
     points = tidy.select(scores, [readout], [*tidy.KEYS, "axis"])
     models, latents = theme.in_order(points["model"]), list(points["axis"].unique())

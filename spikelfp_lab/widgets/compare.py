@@ -297,6 +297,9 @@ TABS: dict[str, tuple[Callable[[CompareState], Drawn], str]] = {
 def compare(models: Mapping[str, Any], cohort: Any, *, reference: str | None = None) -> Comparison:
     """Look at models side by side in a notebook.
 
+    Raises ConfigError or DataError: no models, something that is no model, an unknown
+    reference; no session that can be read.
+
     Parameters
     ----------
     models : mapping
@@ -313,11 +316,6 @@ def compare(models: Mapping[str, Any], cohort: Any, *, reference: str | None = N
     Comparison
         A widget. Nothing is encoded before "Compute" is pressed; ``.state`` has the numbers,
         ``.close()`` frees them.
-
-    Raises
-    ------
-    ConfigError, DataError
-        No models, something that is no model, an unknown reference; no session that can be read.
 
     Examples
     --------

@@ -60,7 +60,7 @@ class CompareState(traitlets.HasTraits):
     def __init__(self, models: Mapping[str, Any], cohort: Any, *, reference: str | None = None):
         if not isinstance(models, Mapping) or not models:
             raise ConfigError("There are no models to compare: give a dict of label -> model.")
-        found = iterate_sessions(cohort)
+        found = self._sessions = iterate_sessions(cohort)
         self._sources: dict[Pair, Any] = {}  # models or latents
         self.reasons: dict[Pair, str] = {}
         self._made: dict[tuple, Any] = {}
@@ -74,7 +74,6 @@ class CompareState(traitlets.HasTraits):
             raise DataError(f"No model can read any of the sessions. {' '.join(self.notes())}")
         self.labels = tuple(in_order(label for label, _ in self._sources))
         self.names = tuple(n for n in found if n in {name for _, name in self._sources})
-        self._sessions = found
         super().__init__()
         if reference not in (None, *self.labels):
             raise ConfigError(f"The reference is {reference!r}: give one of {list(self.labels)}.")
@@ -112,10 +111,10 @@ class CompareState(traitlets.HasTraits):
         time = self.dataset()["time"].values
         return float(time[0]), float(time[-1])
 
-    def readable(self, name: str | None = None) -> list[str]:
-        """Models shown that can read a session, by default that in focus."""
-        name = name or self.session
-        return [m for m in self.models if (m, name) in self._sources.keys() - self.reasons.keys()]
+    def readable(self) -> list[str]:
+        """Models shown that can read the session in focus."""
+        there = self._sources.keys() - self.reasons.keys()
+        return [m for m in self.models if (m, self.session) in there]
 
     def notes(self) -> list[str]:
         """Why models are not shown on sessions, a sentence a pair."""
@@ -133,12 +132,11 @@ class CompareState(traitlets.HasTraits):
         for n, m in product(names, in_order([*self.models, self.reference])):
             kinds = READOUTS if "behavior" in self._sessions[n] else ()
             keys += [("latents", m, n), *(("decoded", m, n, kind) for kind in kinds)]
-        models = [pair for pair, of in self._sources.items() if isinstance(of, Autoencoder)]
-        if (self.reference, self.session) in models:
-            others = [m for m, n in models if n == self.session and m != self.reference]
-            keys += [
-                ("layers", m, self.session, self.reference) for m in others if m in self.models
-            ]
+        of = {m: source for (m, n), source in self._sources.items() if n == self.session}
+        models = {m for m in of if isinstance(of[m], Autoencoder)}
+        if self.reference in models:
+            others = models.intersection(self.models) - {self.reference}
+            keys += [("layers", m, self.session, self.reference) for m in in_order(others)]
         there = self._sources.keys() - self.reasons.keys()
         return [key for key in keys if key not in self._made and key[1:3] in there]
 
@@ -223,22 +221,20 @@ class CompareState(traitlets.HasTraits):
         Neighboring windows are not independent: no p value.
         """
         tables = []
-        for name in dict.fromkeys([self.session, *self.sessions]):
-            for m in self.readable(name):
-                made = self._made.get(("decoded", m, name, self.readout))
-                theirs = ("latents", self.reference, name) in self._made
-                if m == self.reference or made is None or not theirs:
-                    continue
-                use = self._bins(name, [m, self.reference], self.split)
-                true = self._sessions[name]["behavior"].transpose("time", ...).values
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    far = (true - made[0].values) ** 2 / np.nanvar(true[use], axis=0)
-                far = far[:, np.isfinite(far).any(axis=0)].mean(axis=1)
-                columns = {"alignment": self._turned(m, name)[0], "error": far}
-                table = self._windows(m, name, columns)
-                ranks: Any = table[["alignment", "error"]].rank()
-                rho = ranks.corr(min_periods=3).iloc[0, 1]  # NaN if either is constant
-                tables.append(table.assign(error=np.sqrt(table["error"]), rho=rho))
+        names = dict.fromkeys([self.session, *self.sessions])
+        for n, m in product(names, [m for m in self.models if m != self.reference]):
+            made = self._made.get(("decoded", m, n, self.readout))
+            if made is None or ("latents", self.reference, n) not in self._made:
+                continue
+            use = self._bins(n, [m, self.reference], self.split)
+            true = self._sessions[n]["behavior"].transpose("time", ...).values
+            with np.errstate(invalid="ignore", divide="ignore"):
+                far = (true - made[0].values) ** 2 / np.nanvar(true[use], axis=0)
+            far = far[:, np.isfinite(far).any(axis=0)].mean(axis=1)
+            table = self._windows(m, n, {"alignment": self._turned(m, n)[0], "error": far})
+            ranks: Any = table[["alignment", "error"]].rank()
+            rho = ranks.corr(min_periods=3).iloc[0, 1]  # NaN if either is constant
+            tables.append(table.assign(error=np.sqrt(table["error"]), rho=rho))
         if not tables:
             raise DataError(
                 f"No session shown has behavior and latents of {self.reference} and of another "

@@ -27,6 +27,9 @@ _ROWS = (
 def explore(cohort: Cohort, *, start_s: float | None = None, span_s: float = 10.0) -> Explorer:
     """Look through the sessions of a cohort in a notebook.
 
+    Raises SchemaError or DataError or ConfigError: no session or cohort, or one that is not
+    valid; a stretch that the first session lacks.
+
     Parameters
     ----------
     cohort : xr.Dataset, xr.DataTree or mapping
@@ -39,11 +42,6 @@ def explore(cohort: Cohort, *, start_s: float | None = None, span_s: float = 10.
     -------
     Explorer
         A widget; as the last line of a cell it is shown. ``explorer.state`` drives it from code.
-
-    Raises
-    ------
-    SchemaError, DataError, ConfigError
-        No session or cohort, or one that is not valid; a stretch that the first session lacks.
 
     Examples
     --------

@@ -17,7 +17,7 @@ from spikelfp_lab.plots.session import HEIGHTS, View
 from spikelfp_lab.plots.spectral import spectra
 from spikelfp_lab.sessions import check_quality, iterate_sessions
 
-ORDERS = ("as recorded", "rate", "depth", "preferred direction")
+AS_RECORDED = "as recorded"
 LFP_VIEWS = ("traces", "spectrogram")
 Cohort = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset | xr.DataTree]
 _CHOICES = ("subject", "session", "unit_order", "lfp_view")
@@ -46,7 +46,7 @@ class ExplorerState(traitlets.HasTraits):
     session = traitlets.Unicode()
     start_s = traitlets.CFloat()
     span_s = traitlets.CFloat(10.0)
-    unit_order = traitlets.Unicode(ORDERS[0])
+    unit_order = traitlets.Unicode(AS_RECORDED)
     lfp_view = traitlets.Unicode(LFP_VIEWS[0])
     first_channel = traitlets.Int(0)
     n_channels = traitlets.Int(16)
@@ -67,7 +67,6 @@ class ExplorerState(traitlets.HasTraits):
         self._depth, self.notice = 0, ""
         self._loaded: tuple[str, xr.Dataset] | None = None
         self._quality: dict[str, pd.DataFrame] = {}
-        self._orders: dict[tuple[str, str], np.ndarray] = {}
         with self._one_change():
             self.subjects = tuple(self._menu)
             self.subject = self.subjects[0]
@@ -110,11 +109,11 @@ class ExplorerState(traitlets.HasTraits):
         """What is to be drawn."""
         last = min(self.first_channel + self.n_channels, len(self.labels("channel")))
         names = self.labels("behavior_dim")
-        how = self.unit_order if self.unit_order == ORDERS[0] else f"by {self.unit_order}"
+        how = self.unit_order if self.unit_order == AS_RECORDED else f"by {self.unit_order}"
         return View(
             start_s=self.start_s,
             span_s=self.span_s,
-            order=None if "spikes" in self.missing else tuple(self.order().tolist()),
+            order=tuple(self._order[self.unit_order].tolist()),
             order_name=how.replace("preferred ", ""),
             channels=tuple(range(self.first_channel, last)),
             axes=tuple(names.index(axis) for axis in self.axes),
@@ -135,13 +134,6 @@ class ExplorerState(traitlets.HasTraits):
         if not ((time >= self.start_s) & (time < stop)).any():
             text += ". Nothing was recorded in this stretch"
         return f"{text}. {self.notice}" if self.notice else text
-
-    def order(self) -> np.ndarray:
-        """(U,) indices of the units, from the top of the raster to its bottom."""
-        key = self.name, self.unit_order
-        if key not in self._orders:
-            self._orders[key] = _unit_order(self.dataset, self.unit_order)
-        return self._orders[key]
 
     def turn(self, pages: int) -> None:
         """Move the stretch by whole pages, backward if negative, up to the session's ends."""
@@ -235,41 +227,33 @@ class ExplorerState(traitlets.HasTraits):
         self.n_channels = min(self.n_channels, channels)
         there = self.labels("behavior_dim")
         self.axes = tuple(axis for axis in self.axes if axis in there) or tuple(there[:4])
-        self.orders, self.notice = _offered(self.dataset), ""
+        self._order, self.notice = _unit_orders(self.dataset), ""
+        self.orders = tuple(self._order)
         if self.unit_order not in self.orders:
             self.notice = f"Units as recorded: {self.name} has no data for {self.unit_order!r}."
-            self.unit_order = ORDERS[0]
+            self.unit_order = AS_RECORDED
 
 
-def _offered(dataset: xr.Dataset) -> tuple[str, ...]:
-    """Orders of units that a session has the data for."""
+def _unit_orders(dataset: xr.Dataset) -> dict[str, np.ndarray]:
+    """Name -> (U,) units from the top; those orders that the session has the data for.
+
+    From the highest rate, the smallest depth (unknown ones last) or the smallest angle on: that of
+    the regression of a unit's counts on two axes of behavior.
+    """
     if "spikes" not in dataset:
-        return ORDERS[:1]
-    offered, depth = [*ORDERS[:2]], dataset.coords.get("depth", xr.DataArray(0))
+        return {AS_RECORDED: np.arange(0)}
+    counts, orders = dataset["spikes"].values, {AS_RECORDED: np.arange(dataset.sizes["unit"])}
+    orders["rate"] = np.argsort(-counts.mean(axis=0), kind="stable")
+    depth = dataset.coords.get("depth", xr.DataArray(0))
     if depth.dims == ("unit",) and depth.dtype.kind in "iuf" and depth.notnull().any():
-        offered.append("depth")
+        orders["depth"] = np.argsort(depth.values.astype(float), kind="stable")
     if "behavior" in dataset and dataset.sizes["behavior_dim"] > 1:
         moved = dataset["behavior"].values[:, :2].astype(float)
-        moved = moved[np.isfinite(moved).all(axis=1)]
+        known = np.isfinite(moved).all(axis=1)
+        moved, counts = moved[known], counts[known].astype(np.float32)
         if len(moved) >= 10 and np.linalg.cond(np.cov(moved.T)) < 1e8:  # there are directions
-            offered.append("preferred direction")
-    return tuple(offered)
-
-
-def _unit_order(dataset: xr.Dataset, order: str) -> np.ndarray:
-    """(U,) units from the highest rate, the smallest depth (unknown ones last) or direction on.
-
-    The direction of a unit is the angle of the regression of its counts on two axes of behavior.
-    """
-    counts = dataset["spikes"].values
-    if order == "rate":
-        return np.argsort(-counts.mean(axis=0), kind="stable")
-    if order == "depth":
-        return np.argsort(dataset["depth"].values.astype(float), kind="stable")
-    if order == "preferred direction":
-        moved = dataset["behavior"].values[:, :2].astype(float)
-        finite = np.isfinite(moved).all(axis=1)
-        moved = moved[finite] - moved[finite].mean(axis=0)  # the counts' own mean drops out
-        slopes = np.linalg.solve(moved.T @ moved, moved.T @ counts[finite].astype(np.float32))
-        return np.argsort(np.arctan2(slopes[1], slopes[0]), kind="stable")
-    return np.arange(counts.shape[1])
+            moved -= moved.mean(axis=0)  # the counts' own mean drops out
+            slopes = np.linalg.solve(moved.T @ moved, moved.T @ counts)
+            angle = np.arctan2(slopes[1], slopes[0])
+            orders["preferred direction"] = np.argsort(angle, kind="stable")
+    return orders

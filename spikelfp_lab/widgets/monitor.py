@@ -195,6 +195,9 @@ def monitor(
     heard while the cell runs in JupyterLab from 4.4 on with ipykernel from 7 on; elsewhere when the
     cell is done: interrupt the kernel instead, and with ``folder=`` the same call goes on.
 
+    Raises ConfigError or SchemaError: ``every`` is less than 1; ``session`` is a cohort. A
+    session that does not suit the model ends training before its first step.
+
     Parameters
     ----------
     session : Dataset or DataTree leaf, optional
@@ -204,12 +207,6 @@ def monitor(
         Decode at every so many validations: a long session takes seconds.
     title : str
         Over the curves.
-
-    Raises
-    ------
-    ConfigError, SchemaError
-        ``every`` is less than 1; ``session`` is a cohort. A session that does not suit the model
-        ends training before its first step.
 
     Examples
     --------

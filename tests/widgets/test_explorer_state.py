@@ -98,7 +98,7 @@ def test_orders_by_rate_and_depth():
     deep = session.assign_coords(depth=("unit", [5.0, 1.0, np.nan, 3.0, 2.0, 4.0]))
     state = ExplorerState(deep)
     state.unit_order = "rate"
-    assert (np.diff(session["spikes"].mean("time").values[state.order()]) <= 0).all()
+    assert (np.diff(session["spikes"].mean("time").values[[*state.view.order]]) <= 0).all()
     state.unit_order = "depth"
     assert state.view.order == (1, 4, 3, 5, 0, 2) and state.view.order_name == "by depth"
     for depth in (["deep"] * 6, [np.nan] * 6):
@@ -114,7 +114,7 @@ def test_the_preferred_direction_of_tuned_units_is_recovered():
     session["spikes"].values[:] = rng.poisson(np.exp(0.5 + 0.5 * drive))
     state = ExplorerState(session)
     state.unit_order = "preferred direction"
-    assert shuffled[state.order()].tolist() == list(range(12))
+    assert shuffled[[*state.view.order]].tolist() == list(range(12))
     for behavior in ((), ("speed",)):  # no plane, no directions
         state = ExplorerState(make_session(behavior=behavior))
         assert "preferred direction" not in state.orders
