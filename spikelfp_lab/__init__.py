@@ -11,7 +11,7 @@ import lazy_loader as _lazy
 
 __version__ = "0.2.0"
 
-__getattr__, __dir__, __all__ = _lazy.attach(
+_load, __dir__, __all__ = _lazy.attach(
     __name__,
     submodules=[each.name for each in _pkgutil.iter_modules(__path__) if each.ispkg],
     submod_attrs={
@@ -36,6 +36,15 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "widgets.monitor": ["monitor"],
     },
 )
+
+_MOVED = {"datasets": "cohorts and sl.io", "evidence": "study"}  # said for one version
+
+
+def __getattr__(name: str):
+    if name in _MOVED:
+        raise AttributeError(f"sl.{name} is now sl.{_MOVED[name]}; CHANGELOG.md lists every name")
+    return _load(name)
+
 
 if "IPython" in _sys.modules:  # sessions, cohorts, models and scores show themselves in notebooks
     from spikelfp_lab import _display

@@ -52,7 +52,8 @@ def _pool(study: Study, workers: int) -> Executor:
     if _kept.get("of") != (study, workers):
         close_pool()
         spawn = get_context("spawn")
-        pool = ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=(study,))
+        given = study, study.sessions  # so that workers do not open the files again
+        pool = ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=given)
         _kept.update(of=(study, workers), pool=pool)
     return _kept["pool"]
 
@@ -64,10 +65,11 @@ def close_pool() -> None:
         _kept.clear()
 
 
-def _begin(study: Study) -> None:
+def _begin(study: Study, sessions: dict[str, Any]) -> None:
     """The start of a worker: one thread, and an end with its parent, however that ends."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # without a traceback of its own
     torch.set_num_threads(1)
+    vars(study)["sessions"] = sessions
     _kept.update(study=study, limits=threadpool_limits(1))
     parent = parent_process()
     assert parent is not None
