@@ -78,7 +78,8 @@ def _series(path: str, series: Any) -> Item:
 
     role, tier, note, inside = "", 0, "not a type that sessions are made of", series.parent
     shape = tuple(map(int, np.shape(series.data)))
-    rate_hz, stamps = series.rate, series.timestamps
+    rate_hz, stamps, unit = series.rate, series.timestamps, str(series.unit or "")
+    electrodes, factors = (getattr(series, x, None) for x in ("electrodes", "channel_conversion"))
     fault = fault_of(series.name, series.data, rate_hz, stamps)
     if stamps is not None:
         period = usual_period(np.asarray(stamps[:1000], np.float64))
@@ -90,8 +91,8 @@ def _series(path: str, series: Any) -> Item:
         kinds = (LFP, FilteredEphys)
         tier = next((n for n, kind in enumerate(kinds) if isinstance(inside, kind)), _UNDECLARED)
         for part, values in (
-            ("electrodes", series.electrodes.data),
-            ("factors in channel_conversion", series.channel_conversion),
+            ("electrodes", electrodes.data),
+            ("factors in channel_conversion", factors),
         ):
             if not fault and values is not None and len(values) != (*shape, 1)[1]:
                 fault = f"{series.name} has {(*shape, 1)[1]} channels and {len(values)} {part}"
@@ -101,7 +102,7 @@ def _series(path: str, series: Any) -> Item:
     elif type(series).__name__ == "TimeSeries" and not fault:
         role, tier = "behavior", _ONLY_BY_NAME
         note = f"a plain TimeSeries: used if asked for, behavior={os.path.basename(path)!r}"
-    return Item(path, series, role, shape, str(series.unit or ""), tier, note, fault, rate_hz)
+    return Item(path, series, role, shape, unit, tier, note, fault, rate_hz)
 
 
 def _candidates(items: list[Item], role: str, choice: Choice) -> list[Item]:

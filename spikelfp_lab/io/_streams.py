@@ -1,6 +1,7 @@
 """Samples and their times, as they lie in a file or an array, brought to the clock of a session."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -175,7 +176,7 @@ class Part:
 
 def lfp_on_clock(
     lfp: Stream, clock: np.ndarray, bin_size_s: float, chain: LFPFilter,
-    within: tuple[int, int], progress: bool,
+    within: Sequence[int], progress: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:  # fmt: skip
     """Values (m, C), their times, share clipped (C,), and what was done, in words.
 

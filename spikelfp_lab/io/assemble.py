@@ -223,7 +223,7 @@ def _recorded(
     keep, observed, cuts = np.ones(clock.size, bool), None, []
     if spikes is not None and spikes.observed is not None:
         observed = _observed(clock, size, spikes.times, spikes.observed, notes)
-        keep = observed.any(axis=1)
+        keep = np.asarray(observed.any(axis=1))
     elif lfp is not None and lfp.stream.gaps_s is not None:
         gaps = lfp.stream.gaps_s[np.diff(lfp.stream.gaps_s, axis=1)[:, 0] > max_gap_s]
         if spikes is not None:  # others were recorded by another system, which went on

@@ -173,7 +173,7 @@ def _read(path: str | os.PathLike, options: Mapping[str, Any], progress: bool) -
     name, names = plain_name(path), {key: options[key] for key in ("subject", "session")}
     with opened_nwb(path) as (nwbfile, io, warned):
         if is_written_here(nwbfile):
-            defaults: Mapping[str, Any] = open_nwb.__kwdefaults__
+            defaults = open_nwb.__kwdefaults__ or {}
             asked = {k: v for k, v in options.items() if k not in names and v != defaults[k]}
             return read_back(nwbfile, name=name, asked=asked, names=names)
         items = find_items(nwbfile, io)
@@ -298,12 +298,12 @@ def _behavior(item: Item, derive: Derive | None, smooth_s: float) -> Behavior:
     """A series with the names of its columns."""
     from pynwb.behavior import CompassDirection, SpatialSeries
 
-    series, width = item.container, (*item.shape, 1)[1]
-    names = [f"{series.name}_{column}" for column in range(width)]
+    series, name, width = item.container, str(item.container.name), (*item.shape, 1)[1]
+    names = [f"{name}_{column}" for column in range(width)]
     if width == 1 or (isinstance(series, SpatialSeries) and width <= 3):
-        names = [series.name] if width == 1 else list("xyz"[:width])
+        names = [name] if width == 1 else list("xyz"[:width])
     circular = isinstance(series.parent, CompassDirection)
-    return Behavior(_stream(item), names, series.name, item.unit, circular, derive, smooth_s)
+    return Behavior(_stream(item), names, name, item.unit, circular, derive, smooth_s)
 
 
 def _times(table: Any) -> np.ndarray | None:
