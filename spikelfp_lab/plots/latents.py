@@ -77,7 +77,7 @@ def plot_latents(
     bins = bins[:: -(-bins.size // MAX_POINTS) or 1]
     colors, rest = _colors(behavior.values[bins])
     # a few far bins must not shrink the picture of the others
-    ends = {name: np.quantile(v[bins], [0.01, 0.99], axis=0) for name, v in scores.items()}
+    ends = {m: np.array(np.quantile(v[bins], [0.01, 0.99], axis=0)) for m, v in scores.items()}
     reach = {name: 0.65 * float(np.ptp(own, axis=0).max()) for name, own in ends.items()}
     with theme.style():
         figure = theme.new_figure(1.1 + 2.3 * len(scores), 2.7, title)
@@ -106,7 +106,7 @@ def _components(latents: xr.DataArray) -> np.ndarray:
     centered = values - values[known].mean(axis=0)
     axes = np.linalg.svd(centered[known], full_matrices=False)[2][:2]
     scores = np.pad(centered @ axes.T, ((0, 0), (0, 2 - len(axes))))
-    return _unit_size(np.where(known[:, None], scores, np.nan))
+    return _unit_size(np.where(np.expand_dims(known, 1), scores, np.nan))
 
 
 def _unit_size(values: np.ndarray) -> np.ndarray:

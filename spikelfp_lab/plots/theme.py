@@ -127,8 +127,6 @@ def break_at_gaps(
 def letter_panels(figure: Figure) -> Figure:
     """Put bold letters A, B, C ... at the upper left of a figure's titled panels, if several."""
     titled = [axes for axes in figure.axes if axes.get_title(loc="left") and axes.get_visible()]
-    places = {axes: axes.get_position(original=True) for axes in titled}
-    titled.sort(key=lambda axes: (-round(places[axes].y1, 1), places[axes].x0))
     look: Look = {"ha": "right", "fontsize": 10, "fontweight": "bold"}
     for letter, axes in zip(ascii_uppercase, titled if len(titled) > 1 else (), strict=False):
         place: Any = {"xycoords": axes.title.get_transform(), "textcoords": "offset points"}

@@ -8,11 +8,10 @@ import ipywidgets
 import pytest
 import traitlets
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 
 from spikelfp_lab import widgets
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.widgets.base import Job, Message, Picture, control, job_bar, link
+from spikelfp_lab.widgets.base import Job, Message, control, job_bar, link
 
 
 def test_a_cancelled_job_ends_at_its_next_report_and_starts_again():
@@ -93,11 +92,3 @@ def test_a_control_follows_its_state_and_the_state_its_control():
     assert state.span_s == 2.0 and not message.failed
     box.value = -2.0
     assert state.span_s == box.value == 2.0 and message.failed
-
-
-def test_pictures_are_shown_and_cleared():
-    picture = Picture()
-    picture.show(Figure(figsize=(2, 1)))
-    assert bytes(picture.widget.value).startswith(b"\x89PNG")
-    picture.clear()
-    assert not picture.widget.value
