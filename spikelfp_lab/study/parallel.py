@@ -37,7 +37,7 @@ def in_parallel(
     if workers <= 1 or pick_device(study.device).type == "cuda":
         results = (work(study, *job) for job in jobs)
     else:
-        pool = _pool(replace(study, progress=False, _loaded={}), workers)
+        pool = _pool(replace(study, progress=False, _loaded={}), study.sessions, workers)
         results = pool.map(_call, repeat(work), jobs)
     options = {"total": len(jobs), "desc": desc, "unit": unit, "disable": not study.progress}
     try:
@@ -47,12 +47,12 @@ def in_parallel(
         raise
 
 
-def _pool(study: Study, workers: int) -> Executor:
+def _pool(study: Study, sessions: dict[str, Any], workers: int) -> Executor:
     """Worker processes that keep the study, its sessions and models between calls."""
     if _kept.get("of") != (study, workers):
         close_pool()
         spawn = get_context("spawn")
-        given = study, study.sessions  # so that workers do not open the files again
+        given = study, sessions  # which workers do not open again
         pool = ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=given)
         _kept.update(of=(study, workers), pool=pool)
     return _kept["pool"]
