@@ -84,21 +84,23 @@ def cache(folder: Path) -> None:
     assert len(iterate_sessions(sl.open_cohort(folder / "copies", progress=False))) == 2
 
     session_path, model_path = folder / "over.zarr", folder / "over"
-    for version in range(next_version(lambda: sl.open_session(session_path).attrs), VERSIONS):
+    for version in range(
+        next_version(session_path, lambda path: sl.open_session(path).attrs), VERSIONS
+    ):
         session = make_session(bins=2000, units=30, channels=16, seed=version)
         save_session(session.assign_attrs(version=version), session_path, overwrite=True)
-    for version in range(next_version(lambda: sl.load(model_path).info), VERSIONS):
+    for version in range(next_version(model_path, lambda path: sl.load(path).info), VERSIONS):
         torch.manual_seed(version)
         model = Autoencoder(MODEL, modality="lfp", sessions={"I/s01": 4}, bin_size_s=0.02)
         model.info = {"version": version}
         model.save(model_path, overwrite=True)
 
 
-def next_version(find: Callable[[], dict]) -> int:
+def next_version(path: Path, find: Callable[[Path], dict]) -> int:
     try:
-        return find()["version"] + 1
-    except (DataError, CheckpointError) as error:
-        if "No session at" not in str(error) and "not a saved model" not in str(error):
+        return find(path)["version"] + 1
+    except (DataError, CheckpointError):
+        if path.exists():
             raise
         return 0
 
