@@ -91,7 +91,7 @@ def _series(path: str, series: Any) -> Item:
         kinds = (LFP, FilteredEphys)
         tier = next((n for n, kind in enumerate(kinds) if isinstance(inside, kind)), _UNDECLARED)
         for part, values in (
-            ("electrodes", electrodes.data),
+            ("electrodes", getattr(electrodes, "data", None)),
             ("factors in channel_conversion", factors),
         ):
             if not fault and values is not None and len(values) != (*shape, 1)[1]:
