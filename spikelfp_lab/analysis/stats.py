@@ -93,7 +93,7 @@ def paired_test(
             f"{', '.join(map(str, scores['model'].unique()))}."
         )
     differences = pairs[:, 0] - pairs[:, 1]
-    by_session = pd.Series(differences, wide.index).groupby(level=0).mean().to_numpy()
+    by_session = np.asarray(pd.Series(differences, wide.index).groupby(level=0).mean(), float)
     changed = differences[differences != 0]
     ranks = stats.rankdata(np.abs(changed))
     spread = differences.std(ddof=1) if len(differences) > 1 else 0.0
