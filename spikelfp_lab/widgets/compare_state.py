@@ -66,6 +66,8 @@ class CompareState(traitlets.HasTraits):
         self._made: dict[tuple, Any] = {}
         self._lock, self._closed = threading.RLock(), False
         for label, given in models.items():
+            if isinstance(given, xr.DataArray) and len(found) > 1:
+                raise ConfigError(f"{label!r} is of one session: give {{session: latents}}.")
             for name, session in found.items():
                 source, why = _read(str(label), given, session, name)
                 kept: Any = self.reasons if why else self._sources

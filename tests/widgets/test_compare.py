@@ -162,6 +162,8 @@ def test_what_cannot_be_read_is_noted(sessions, models):
     assert "channels" in state.reasons["MS-LFP", "I/s02"]
     with pytest.raises(ConfigError, match="reference"):
         CompareState(models, sessions, reference="Nobody")
+    with pytest.raises(ConfigError, match="of one session"):  # though both have the same clock
+        CompareState({"Mine": latents_of(signals(sessions["I/s01"]), sessions["I/s01"])}, sessions)
     with pytest.raises(ConfigError, match="give a model"):
         CompareState({"Mine": 3}, sessions)
     late = bad.assign_coords(time=bad["time"] + 0.02)
