@@ -18,6 +18,7 @@ from spikelfp_lab.io.prepare import LOADER_VERSION, cache_folder, cached_session
 
 _CURE = "It may be damaged or incomplete: copy it again, or look at it with pynwb.validate."
 _DANDI = re.compile(r"dandi:(?P<dandiset>\d{6})(@(?P<version>[^/]+))?/(?P<path>.+)", re.IGNORECASE)
+_NAMESPACES = {"core", "hdmf-common", "hdmf-experimental"}  # which pynwb brings itself
 # What pynwb says of things that are checked here anyway, or that concern no one
 _KNOWN_WARNINGS = re.compile(
     r"Ignoring the following cached namespace|does not match the length of (timestamps|electrodes)"
@@ -79,7 +80,9 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any, list[str]]]
         check_hdf5(hdf5, name, local=not remote)
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            io = NWBHDF5IO(file=hdf5, mode="r", load_namespaces=True)
+            # those of extensions only: reading the others' can hang on a damaged file
+            own = set(hdf5.get("specifications", ())) - _NAMESPACES
+            io = NWBHDF5IO(file=hdf5, mode="r", load_namespaces=bool(own))
             stack.callback(io.close)
             nwbfile = io.read()
         texts = dict.fromkeys(str(each.message) for each in warned)
