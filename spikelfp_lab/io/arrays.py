@@ -118,7 +118,7 @@ def session_from_arrays(
     attrs = {"subject": subject, "session": session, "source": source}
     made = assemble(
         Grid(bin_size_s, start_s, stop_s, max_gap_s),
-        times and Spikes(times, unit_names),
+        None if times is None else Spikes(times, unit_names),
         potential and Potential(potential, channels or [], chain),
         moved and Behavior(moved, columns or [], units=behavior_units),
         Intervals(trials),
