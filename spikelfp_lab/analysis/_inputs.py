@@ -74,7 +74,7 @@ def check_clock(given: xr.DataArray, clock: xr.Dataset) -> None:
     theirs = getattr(given, "coords", {}).get("time", time[:0])
     if not same_clock(theirs, time, bin_size_s=bin_size_s):
         has, needed = (
-            f"{t.size} bins from {t.min(initial=np.inf):g} to {t.max(initial=-np.inf):g} s"
+            f"{t.size} bins from {t.min(initial=np.inf):.3f} to {t.max(initial=-np.inf):.3f} s"
             for t in (theirs.to_numpy(), time.to_numpy())
         )
         raise DataError(

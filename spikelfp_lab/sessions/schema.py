@@ -13,6 +13,7 @@ Coordinates: ``time`` (s, bin center), ``unit``, ``channel``, ``behavior_dim``, 
 
 import re
 import warnings
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -206,12 +207,13 @@ def _variable_breaches(dataset: xr.Dataset) -> list[str]:
     for dim in dataset.sizes.keys() & {"unit", "channel", "behavior_dim"}:
         labels = dataset[dim].values.tolist() if dim in dataset.coords else []
         kinds = {str} if dim == "behavior_dim" else {str, int}
-        unique = {str(one) for one in labels if type(one) in kinds}
-        if not labels or len(unique) < len(labels):
-            breaches.append(
-                f"coordinate {dim!r} has no labels, or one twice, or of no type among "
-                f"{[kind.__name__ for kind in kinds]}: {labels[:5]}; name each {dim}."
-            )
+        names = [str(one) for one in labels if type(one) in kinds]
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if not labels or len(names) < len(labels):
+            types = " or ".join(kind.__name__ for kind in kinds)
+            breaches.append(f"{dim!r} has no labels of type {types}: {labels[:5]}; name each.")
+        elif twice:
+            breaches.append(f"{dim!r} has labels more than once: {twice[:5]}; name each its own.")
     for name, each in dataset.variables.items():
         if not re.fullmatch(_STORABLE_NAME, str(name)):
             breaches.append(

@@ -113,7 +113,13 @@ def visible(folder: Path) -> list[Path]:
 
 
 def hidden(folder: Path) -> set[str]:
-    return {str(p) for p in folder.rglob(".*") if p.suffix == ".tmp" or ".partial-" in p.name}
+    """Temporary things; os.walk, unlike rglob, does not mind that they vanish meanwhile."""
+    return {
+        f"{parent}/{name}"
+        for parent, folders, files in os.walk(folder)
+        for name in folders + files
+        if name.startswith(".") and (name.endswith(".tmp") or ".partial-" in name)
+    }
 
 
 def digest(path: Path) -> str:
