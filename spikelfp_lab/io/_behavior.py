@@ -66,7 +66,7 @@ def _turn(
     taken = "degrees" if furthest > 6.4 else "radians"
     if turn:
         text = f"{what} says {units}, and its values reach {furthest:.4g}, as {taken} do"
-        if 180 < jump < 361 if turn < 7 else furthest < 6.4 and 4.7 < jump < 6.3:
+        if (turn < 7 and 180 < jump < 361) or (turn > 7 and furthest < 6.4 and 4.7 < jump < 6.3):
             raise DataError(f"{text}. Correct its unit, or leave it out with behavior=False.")
         if circular and turn < 7 and 6.4 < furthest < 361:
             return turn, f"{text}: cos and sin are those of radians. Check its unit."
