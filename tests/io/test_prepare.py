@@ -9,7 +9,7 @@ import xarray as xr
 
 from spikelfp_lab.errors import DataError, SchemaError
 from spikelfp_lab.io.open import open_session
-from spikelfp_lab.io.prepare import cached_session, prepare_sessions
+from spikelfp_lab.io.prepare import cache_folder, cached_session, prepare_sessions
 from spikelfp_lab.io.store import save_session
 from tests.factories import make_session
 
@@ -97,3 +97,8 @@ def test_a_dask_cluster_spreads_the_sessions(tmp_path):
     # the work ran in the workers, and in both of them
     assert {each.attrs["pid"] for each in made} == workers
     assert sorted(path.name for path in tmp_path.iterdir()) == [path.name for path, _ in jobs]
+
+
+def test_the_folder_is_that_of_the_environment(monkeypatch):
+    monkeypatch.setenv("SPIKELFP_DATA", "~/here")
+    assert cache_folder("makin").is_absolute() and cache_folder("makin").parent.name == "here"
