@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from spikelfp_lab.cohorts import download
-from spikelfp_lab.cohorts.download import RemoteFile, fetch, record_files, size_of
+from spikelfp_lab.cohorts.download import RemoteFile, fetch, record_files
 from spikelfp_lab.errors import DataError
 from tests.io.test_remote import serving
 
@@ -49,9 +49,8 @@ def test_room_is_asked_for_before_anything_is_written(tmp_path, monkeypatch):
 
 
 def test_http_is_refused(tmp_path):
-    for ask in (size_of, lambda url: fetch([RemoteFile(url, tmp_path / "a", MD5, 1)])):
-        with pytest.raises(DataError, match="not encrypted"):
-            ask("http://example.org/a")
+    with pytest.raises(DataError, match="not encrypted"):
+        fetch([RemoteFile("http://example.org/a", tmp_path / "a", MD5, 1)])
 
 
 def test_the_files_of_a_record_are_asked_once(tmp_path, monkeypatch):

@@ -53,16 +53,6 @@ def test_lfp_has_its_rhythms_and_line_noise(raw):
         assert level[here].mean() > times * level[other].mean()
 
 
-def test_envelopes_follow_the_latents():
-    quiet = SimulationParameters(envelope_noise=0.0, line_uv=(0.0, 0.0), envelope_gain=0.5)
-    raw = recording(duration_s=60.0, n_channels=4, n_units=1, parameters=quiet)
-    band = signal.butter(3, (13, 28), "bandpass", fs=LFP_RATE_HZ, output="sos")
-    envelope = np.abs(signal.hilbert(signal.sosfiltfilt(band, raw.lfp, axis=0), axis=0))
-    blocks = np.log((envelope**2).reshape(-1, 200, 4).mean(axis=1))
-    truth = (raw.latents @ raw.beta_weight.T).reshape(-1, 200, 4).mean(axis=1)
-    assert min(np.corrcoef(blocks[:, c], truth[:, c])[0, 1] for c in range(4)) > 0.3
-
-
 def test_mixing_drifts_and_units_are_new():
     def made(index, **options):
         return recording(index, duration_s=2.0, n_channels=32, n_units=40, **options)
@@ -73,9 +63,8 @@ def test_mixing_drifts_and_units_are_new():
     first, second, last = (made(index, drift=0.1) for index in (1, 2, 7))
     assert 0.97 < match(first, second) < 1.0 and 0.9 < match(first, last) < match(first, second)
     assert abs(match(first, second, "spike_tuning")) < 0.2
-    assert (
-        abs(match(first, made(1, subject="C"))) < 0.2 and abs(match(first, made(2, drift=1))) < 0.2
-    )
+    assert abs(match(first, made(1, subject="C"))) < 0.2
+    assert abs(match(first, made(2, drift=1))) < 0.2
     np.testing.assert_array_equal(first.beta_weight, made(5, drift=0.0).beta_weight)
 
 

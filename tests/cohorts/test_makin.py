@@ -6,13 +6,11 @@ import h5py
 import numpy as np
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from spikelfp_lab.cohorts import makin
 from spikelfp_lab.cohorts.download import RemoteFile
 from spikelfp_lab.errors import SpikeLFPError, SpikeLFPWarning
-from spikelfp_lab.sessions import split_session, validate_session, window_starts
+from spikelfp_lab.sessions import validate_session
 from tests.io.matlab_files import cursor_velocity, write_makin_mat, write_makin_nwb
 
 NAME = "indy_20160622_01"
@@ -36,8 +34,8 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def both(folder):
     """Both files of a session in the cache folder; amplitudes of the LFP."""
-    write_makin_mat(folder / f"{NAME}.mat", duration_s=36)
-    return write_makin_nwb(folder / f"{NAME}.nwb", duration_s=50)["amplitudes_uv"]
+    write_makin_mat(folder / f"{NAME}.mat", rates_hz=(20.0, 5.0, 0.3), duration_s=36)
+    return write_makin_nwb(folder / f"{NAME}.nwb", duration_s=50)
 
 
 def _open(name=SPIKES_ONLY, **options):
@@ -62,29 +60,13 @@ def test_sorted_units_cursor_and_target_on_the_clock_of_the_task(folder):
         expected = np.histogram(truth["spikes"][channel][column], edges)[0]
         np.testing.assert_array_equal(session["spikes"].values[:, unit], expected)
     np.testing.assert_allclose(session["behavior"], cursor_velocity(time), atol=0.02 * 150)
+    crossings = _open(units="threshold")
+    assert crossings["unit"].values.tolist() == ["M1 001", "M1 002", "M1 003"]
+    for row, counts in zip(truth["spikes"], crossings["spikes"].values.T, strict=True):
+        np.testing.assert_array_equal(counts, np.histogram(np.concatenate(row), edges)[0])
     steps = np.flatnonzero(np.diff(session["target_x"].values)) + 1
     # the first change opens the session, the last ends it
     np.testing.assert_allclose(time[steps], truth["changes"][1:-1], atol=0.011)
-
-
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    start_s=st.floats(0.0, 5000.0),
-    bin_size_s=st.sampled_from([0.005, 0.01, 0.02, 0.05]),
-    seed=st.integers(0, 99),
-)
-def test_no_crossing_of_the_task_is_lost_at_any_start_and_bin(folder, start_s, bin_size_s, seed):
-    path = folder / f"{SPIKES_ONLY}.mat"
-    truth = write_makin_mat(path, start_s=start_s, duration_s=12, channels=2, seed=seed)
-    session = makin._build(path.with_suffix(""), False, False, "threshold", bin_size_s, False)
-    validate_session(session)
-    assert session["unit"].values.tolist() == ["M1 001", "M1 002"]
-    time, half = session["time"].values, bin_size_s / 2
-    crossings = np.concatenate([times for row in truth["spikes"] for times in row])
-    inside = (crossings >= time[0] - half) & (crossings < time[-1] + half)
-    assert session["spikes"].values.sum(dtype=int) == inside.sum()
 
 
 def test_lfp_of_the_broadband_recording(folder, both):
@@ -99,7 +81,6 @@ def test_lfp_of_the_broadband_recording(folder, both):
 
 
 def test_the_protocol_of_the_paper(folder, both):
-    write_makin_mat(folder / f"{NAME}.mat", rates_hz=(20.0, 5.0, 0.3), duration_s=36)
     session = _open(NAME, protocol="paper")
     assert session["unit"].values.tolist() == [f"M1 00{number}a" for number in range(1, 5)]
     assert "2 units under 1 Hz left out" in session.attrs["history"]
@@ -111,12 +92,6 @@ def test_the_protocol_of_the_paper(folder, both):
     wave = np.sqrt(2) * np.sin(2 * np.pi * 10 * time)[:, None] * np.array([-1, -1, 1, 1])
     # filters ring where the session begins and ends
     np.testing.assert_allclose(session["lfp"].values[100:-100], wave[100:-100], atol=0.2)
-    split = split_session(session, scheme="paper", window_s=5.0)
-    starts = [
-        window_starts(session, split, part, length=500, variables=["lfp", "behavior"]).size
-        for part in ("train", "val", "test")
-    ]
-    assert starts == [2, 2, 2]  # windows of 10 s, each halved
 
 
 @pytest.mark.parametrize("protocol", [None, "paper"])
@@ -143,14 +118,14 @@ def test_a_cohort_with_and_without_broadband_in_two_processes_is_kept(folder, bo
     (folder / f"{SPIKES_ONLY}.mat").unlink()
     again = makin.cohort(sessions=[SPIKES_ONLY, NAME], progress=False)
     assert again["indy/20160407_02"].to_dataset().identical(tree["indy/20160407_02"].to_dataset())
-    with pytest.raises(SpikeLFPError, match=r"no network.*zenodo\.3854034 into ") as caught:
+    where = re.escape(str(folder))
+    with pytest.raises(SpikeLFPError, match=rf"no network.*zenodo\.3854034 into .*{where}"):
         _open(bin_size_s=0.02)
-    assert str(folder) in str(caught.value)
 
 
 def test_the_record_of_a_recording_is_found_by_its_files(folder, monkeypatch):
     asked, fetched = [], []
-    held = {record: f"{number}.nwb" for number, record in enumerate(makin.BROADBAND_RECORDS)}
+    held = dict.fromkeys(makin.BROADBAND_RECORDS, "other.nwb")
     held[makin.BROADBAND_RECORDS[2]] = f"{NAME}.nwb"  # not where it is expected
     held[makin.RECORD] = f"{NAME}.mat"
 
@@ -164,30 +139,24 @@ def test_the_record_of_a_recording_is_found_by_its_files(folder, monkeypatch):
         _open(NAME)
     assert [file.url for file in fetched] == [str(makin.RECORD), str(makin.BROADBAND_RECORDS[2])]
     assert asked[1] == makin.BROADBAND_RECORDS[0]  # the likely one
-    held[makin.BROADBAND_RECORDS[2]] = "other.nwb"
-    with pytest.raises(SpikeLFPError, match=rf"{NAME}\.nwb is in none of .* records 854733, "):
-        _open(NAME)
 
 
 # --- files that are not as published
 
 
 def _put(name, values):
-    """A change of an open file: other values in place of a dataset, or None."""
+    """A change of an open file: other values in place of a dataset."""
 
     def change(file):
-        old = file[name]
-        new = values(np.array(old)) if callable(values) else values
-        attrs = {} if isinstance(old, h5py.Group) else dict(old.attrs)
+        new, attrs = values(file[name][()]), dict(file[name].attrs)
         del file[name]
-        if new is not None:
-            file[name] = new
-            file[name].attrs.update(attrs)
+        file[name] = new
+        file[name].attrs.update(attrs)
 
     return change
 
 
-def _at(index, value):
+def _with(index, value):
     def change(values):
         values.flat[index] = value
         return values
@@ -195,28 +164,16 @@ def _at(index, value):
     return change
 
 
-def _no_conversion(file):
-    del file[f"{BROADBAND}/data"].attrs["conversion"]
-
-
-_NAMES = np.array([b"\xff\xfe", b"b"], h5py.string_dtype())
 MALFORMED = [
-    (".mat", _put("t", None), "no array 't'; it has #refs#, chan_names"),
-    (".mat", _put("t", _at(100, np.nan)), "must increase"),
-    (".mat", _put("t", lambda t: t[:, ::-1]), "must increase"),
-    (".mat", _put("t", _at(-1, 1e9)), "to 1e+09 s"),  # a session without end
-    (".mat", _put("cursor_pos", lambda p: p[:, :-5]), "1495 positions"),
-    (".mat", _put("cursor_pos", _at(5, np.inf)), "up to inf"),
+    (".mat", lambda file: file.pop("t"), "no array 't'; it has #refs#, chan_names"),
+    (".mat", _put("t", _with(100, np.nan)), "must increase"),
+    (".mat", _put("t", _with(-1, 1e9)), "to 1e+09 s"),  # a session without end
     (".mat", _put("target_pos", np.zeros_like), "changes 0 times"),
-    (".mat", _put("chan_names", lambda c: c[:, :-1]), "zip()"),
     (".mat", _put("chan_names", lambda c: c[:, [0, 0, 2, 3]]), "more than once"),
-    (".mat", _put("spikes", _at(5, h5py.Reference())), "object reference"),
-    (".mat", lambda file: file.create_dataset("more", (2**40,), "f8"), "declares"),
-    (".nwb", _put(BROADBAND, None), f"no array '{BROADBAND}/data'"),
+    (".mat", _put("spikes", _with(5, h5py.Reference())), "object reference"),
+    (".nwb", lambda file: file.pop(BROADBAND), f"no array '{BROADBAND}/data'"),
     (".nwb", _put(f"{BROADBAND}/timestamps", lambda t: t + 9999), "overlap"),
-    (".nwb", _put(f"{BROADBAND}/data", np.transpose), "2 electrodes"),
-    (".nwb", _no_conversion, "conversion"),
-    (".nwb", _put(f"{BROADBAND}/electrode_names", _NAMES), "UnicodeDecodeError"),
+    (".nwb", lambda file: file[f"{BROADBAND}/data"].attrs.clear(), "conversion"),
 ]
 
 

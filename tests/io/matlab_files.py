@@ -33,17 +33,14 @@ def write_makin_mat(
     start_s: float = 1288.0,
     duration_s: float = 30.0,
     channels: int = 4,
-    unit_columns: int = 3,
-    finger_columns: int = 3,
     first_change_s: float = 2.0,
-    rates_hz: tuple[float, ...] = (20.0, 8.0, 4.0),
-    seed: int = 0,
+    rates_hz: tuple[float, float, float] = (20.0, 8.0, 4.0),
 ) -> dict:
     """Write a session; the last unit of channels 1, 3, ... is an empty cell.
 
     Returns ``spikes[channel][column]`` (s), ``t``, ``changes`` (s) and ``names``.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     t = start_s + np.arange(round(duration_s * RATE_HZ)) / RATE_HZ
     changes = np.arange(start_s + first_change_s, t[-1] - 1.0, 1.5)
     target = rng.choice(np.arange(-40.0, 41.0, 10.0), (changes.size + 1, 2))
@@ -51,28 +48,20 @@ def write_makin_mat(
     shown = np.searchsorted(changes, t, side="right")
     position = cursor_position(t)
     finger = np.stack([np.cos(t), -position[:, 0] / 10, -position[:, 1] / 10], axis=1)
-    finger = np.concatenate([finger, np.ones((t.size, finger_columns - 3))], axis=1)
     names = [f"{'M1' if c < 96 else 'S1'} {c % 96 + 1:03d}" for c in range(channels)]
     spikes = []
     for channel in range(channels):
-        row = []
-        for column in range(unit_columns):
-            rate_hz = rates_hz[min(column, len(rates_hz) - 1)]
-            count = rng.poisson(rate_hz * (duration_s + 4))
-            row.append(np.sort(rng.uniform(start_s - 2, t[-1] + 2, count)))
-        if channel % 2 and unit_columns > 1:
-            row[-1] = np.empty(0)
-        spikes.append(row)
+        counts = rng.poisson(np.array(rates_hz) * (duration_s + 4))
+        spikes.append([np.sort(rng.uniform(start_s - 2, t[-1] + 2, count)) for count in counts])
+        if channel % 2:
+            spikes[-1][-1] = np.empty(0)
 
     # small datasets by the thousand: the newest format writes them several times faster
     with h5py.File(path, "w", userblock_size=512) as file:
-        for name, values in (
-            ("t", t[:, None]),
-            ("cursor_pos", position),
-            ("finger_pos", finger),
-            ("target_pos", target[shown]),
-        ):
-            put(file, name, values)
+        put(file, "t", t[:, None])
+        put(file, "cursor_pos", position)
+        put(file, "finger_pos", finger)
+        put(file, "target_pos", target[shown])
         refs = file.create_group("#refs#")
         put_cell(file, refs, "spikes", spikes)
         put_cell(file, refs, "chan_names", [[name] for name in names])
@@ -114,39 +103,28 @@ def put_header(path: Path) -> None:
 
 
 def write_makin_nwb(
-    path: Path,
-    *,
-    start_s: float = 1278.0,
-    duration_s: float = 45.0,
-    channels: int = 4,
-    frequency_hz: float = 10.0,
-    rate_hz: float = BROADBAND_RATE_HZ,
-    line_uv: float = 100.0,
-) -> dict:
-    """Write a broadband recording: channel c holds a sinusoid of 20 (c + 1) uV and an offset.
+    path: Path, *, start_s: float = 1278.0, duration_s: float = 45.0, channels: int = 4
+) -> np.ndarray:
+    """Write a broadband recording: channel c holds 10 Hz of 20 (c + 1) uV and an offset.
 
-    All channels hold mains at 60 Hz, too. Returns ``amplitudes_uv`` and ``names``.
+    All channels hold mains at 60 Hz, too. Returns the amplitudes at 10 Hz, in uV.
     """
-    times = start_s + np.arange(round(duration_s * rate_hz)) / rate_hz
+    times = start_s + np.arange(round(duration_s * BROADBAND_RATE_HZ)) / BROADBAND_RATE_HZ
     amplitudes = 20.0 * (1 + np.arange(channels))
-    wave = np.sin(2 * np.pi * frequency_hz * times)[:, None] * amplitudes
-    line = line_uv * np.sin(2 * np.pi * 60 * times)[:, None] * (1 + np.arange(channels) / 7)
+    wave = np.sin(2 * np.pi * 10 * times)[:, None] * amplitudes
+    line = 100 * np.sin(2 * np.pi * 60 * times)[:, None] * (1 + np.arange(channels) / 7)
     volts = 1e-6 * (wave + line + 300.0 * np.cos(np.arange(channels)))
     names = [f"M1 {c + 1:03d}" for c in range(channels)]
+    counts = np.round(volts / CONVERSION).astype(np.int16)
     with h5py.File(path, "w") as file:
         file["nwb_version"] = np.bytes_("NWB-1.0.6")
         group = file.create_group("acquisition/timeseries/broadband")
         group.attrs["ancestry"] = np.array([b"TimeSeries", b"ElectricalSeries"])
-        data = group.create_dataset(
-            "data",
-            data=np.round(volts / CONVERSION).astype(np.int16),
-            chunks=(4096, min(channels, 32)),
-        )
-        data.attrs["conversion"] = CONVERSION
-        data.attrs["unit"] = np.bytes_("volt")
+        data = group.create_dataset("data", data=counts, chunks=(4096, channels))
+        data.attrs.update(conversion=CONVERSION, unit=np.bytes_("volt"))
         group["timestamps"] = times
         group["electrode_names"] = np.array(names, dtype=h5py.string_dtype())
-    return {"amplitudes_uv": amplitudes, "names": names, "times": times}
+    return amplitudes
 
 
 def write_flint(
@@ -159,34 +137,31 @@ def write_flint(
     without_lfp: tuple[int, ...] = (1,),
     trials_without_lfp: tuple[int, ...] = (),
     gaps_after: dict[int, float] | None = None,
-    rate_hz: float = 12.0,
     change=None,
-    seed: int = 0,
-) -> list[dict]:
+) -> list[list[dict]]:
     """Write sessions of trials that follow each other, but for ``gaps_after`` (trial -> s).
 
     Neuron r holds an LFP of (r + 1) sin(2 pi 10 t), but those of ``without_lfp``. ``change`` may
     alter a trial's fields (``change(session, trial, fields)``) before they are written. Returns for
     each session the trials' fields."""
-    rng = np.random.default_rng(seed)
-    written, subjects = [], []
+    rng = np.random.default_rng(0)
+    written = []
     for number in range(sessions):
         start_s, made = 5.0 + number, []
         for trial in range(trials):
-            fields = _flint_trial(
-                rng, start_s, steps, neurons, without_lfp, trial in trials_without_lfp, rate_hz
-            )
+            missing = range(neurons) if trial in trials_without_lfp else without_lfp
+            fields = _flint_trial(rng, start_s, steps, neurons, missing)
             if change is not None:
                 change(number, trial, fields)
             made.append(fields)
             start_s += steps / 100 + (gaps_after or {}).get(trial, 0.0)
-        written.append({"trials": made})
-        subjects.append({"Trial": struct_array(made)})
+        written.append(made)
+    subjects = [{"Trial": struct_array(made)} for made in written]
     io.savemat(path, {"Subject": struct_array(subjects)}, do_compression=True)
     return written
 
 
-def _flint_trial(rng, start_s, steps, neurons, without_lfp, no_lfp, rate_hz) -> dict:
+def _flint_trial(rng, start_s, steps, neurons, without_lfp) -> dict:
     time = start_s + np.arange(steps) / 100
     fast = start_s + np.arange(20 * steps) / 2000
     velocity = cursor_velocity(time) / 100
@@ -194,10 +169,10 @@ def _flint_trial(rng, start_s, steps, neurons, without_lfp, no_lfp, rate_hz) -> 
     target[steps // 3 :] = (0.05, -0.05, 0.0)
     cells = []
     for row in range(neurons):
-        times = np.sort(rng.uniform(time[0], time[-1], rng.poisson(rate_hz * steps / 100)))
+        times = np.sort(rng.uniform(time[0], time[-1], rng.poisson(0.12 * steps)))
         lfp = (row + 1) * np.sin(2 * np.pi * 10 * fast)
-        empty = no_lfp or row in without_lfp
-        cells.append({"Spike": times[:, None], "LFP": np.empty((0, 0)) if empty else lfp[:, None]})
+        lfp = np.empty((0, 0)) if row in without_lfp else lfp[:, None]
+        cells.append({"Spike": times[:, None], "LFP": lfp})
     return {
         "Time": time[:, None],
         "TargetPos": target,

@@ -5,12 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import io
 
 from spikelfp_lab.errors import ConfigError, DataError, SchemaError, SpikeLFPWarning
 from spikelfp_lab.io.arrays import session_from_arrays
 from spikelfp_lab.io.nwb_read import open_nwb
-from spikelfp_lab.sessions import validate_session
 from tests.io.nwb_files import spike_trains, tones, whole_file
 
 
@@ -22,39 +20,26 @@ def lfp(**options):
     return {"lfp": tones(), "lfp_rate_hz": 1000.0, **options}
 
 
-def test_all_streams_on_one_clock():
-    behavior = np.random.default_rng(0).normal(size=(500, 2))
-    session = made(
-        **lfp(),
-        spike_times=spike_trains(),
-        behavior=behavior,
-        behavior_rate_hz=50.0,
-        behavior_names=("vx", "vy"),
-        behavior_units="cm/s",
-        trials=[[1.0, 3.0], [4.0, 6.0]],
-        subject="I",
-        session="s01",
-    )
-    validate_session(session)
-    assert set(session.data_vars) == {"spikes", "lfp", "behavior"}
-    assert session["channel"].values.tolist() == ["ch00", "ch01", "ch02"]
-    assert session["behavior"].attrs["units"] == "cm/s"
-    assert set(session["trial"].values) == {-1, 0, 1}
-    time = session["time"].values
-    samples = np.arange(500) / 50
-    for column in range(2):
-        expected = np.interp(time, samples, behavior[:, column])
-        np.testing.assert_allclose(session["behavior"].values[:, column], expected, atol=1e-4)
-
-
 def test_arrays_and_a_file_with_the_same_in_it_give_the_same(tmp_path):
-    file = open_nwb(whole_file(tmp_path / "a.nwb"), behavior=False, progress=False)
-    arrays = made(
-        **lfp(lfp=tones() * 1e-6, lfp_units="V"),
-        spike_times=spike_trains(),
-        trials=[[1.0, 4.0], [5.0, 9.0]],
-    )
-    for name in ("time", "spikes", "lfp", "trial"):
+    """HDF5 datasets, and as MATLAB has them: trains in a cell, each a column; columns of times."""
+    file = open_nwb(whole_file(tmp_path / "a.nwb"), progress=False)
+    cells = np.empty((1, 4), object)
+    for unit, train in enumerate(spike_trains()):
+        cells[0, unit] = train[:, None]
+    with h5py.File(tmp_path / "a.nwb") as inside:
+        arrays = made(
+            lfp=inside["processing/ecephys/LFP/lfp/data"],
+            lfp_times=np.arange(10_000)[:, None] / 1000,
+            lfp_units="V",
+            spike_times=cells,
+            behavior=inside["processing/behavior/Position/position/data"],
+            behavior_rate_hz=50.0,
+            behavior_names=("x", "y"),
+            behavior_units="cm",
+            trials=[[1.0, 4.0], [5.0, 9.0]],
+        )
+    assert arrays["behavior"].attrs["units"] == "cm"
+    for name in ("time", "spikes", "lfp", "behavior", "trial"):
         np.testing.assert_allclose(arrays[name].values, file[name].values, rtol=1e-5, atol=1e-4)
 
 
@@ -81,23 +66,6 @@ def test_units_and_times_are_those_that_are_given(units, start_s, bin_size_s, ra
     assert session["lfp"].attrs["units"] == "uV"
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    trains=st.lists(
-        st.lists(st.floats(0.0, 30.0), min_size=1, max_size=40), min_size=1, max_size=4
-    ),
-    bin_size_s=st.sampled_from([0.01, 0.05, 0.3]),
-)
-def test_every_spike_inside_is_counted_once(trains, bin_size_s):
-    session = made(
-        spike_times=[np.sort(train) for train in trains],
-        bin_size_s=bin_size_s,
-        start_s=0.0,
-        stop_s=31.2,
-    )
-    assert session["spikes"].values.sum(axis=0).tolist() == [len(train) for train in trains]
-
-
 class Watched:
     """An array that remembers the largest piece that was read of it."""
 
@@ -122,28 +90,6 @@ def test_long_recordings_are_read_piece_by_piece():
     assert 0 < watched.largest < watched.values.size / 10
 
 
-def test_hdf5_datasets_are_taken_as_they_are(tmp_path):
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["lfp"], file["times"] = tones(), np.arange(10_000) / 1000
-        session = made(lfp=file["lfp"], lfp_times=file["times"])
-    assert session.equals(made(**lfp()).assign_attrs(session.attrs))
-
-
-def test_what_matlab_saves_is_understood(tmp_path):
-    cells = np.empty((1, 4), object)
-    for unit, train in enumerate(spike_trains()):
-        cells[0, unit] = train[:, None]
-    io.savemat(
-        tmp_path / "a.mat",
-        {"spikes": cells, "t": np.arange(10_000)[:, None] / 1000, "lfp": tones()},
-    )
-    loaded = io.loadmat(tmp_path / "a.mat")
-    session = made(spike_times=loaded["spikes"], lfp=loaded["lfp"], lfp_times=loaded["t"])
-    expected = made(**lfp(), spike_times=spike_trains())
-    np.testing.assert_array_equal(session["spikes"], expected["spikes"])
-    np.testing.assert_allclose(session["lfp"], expected["lfp"], atol=1e-3)
-
-
 def test_dead_channels_and_silent_units_are_dropped_with_a_warning():
     dead = tones()
     dead[:, 1] = 7.0
@@ -160,35 +106,21 @@ def test_dead_channels_and_silent_units_are_dropped_with_a_warning():
     [
         ({}, DataError, "needs spikes or LFP"),
         ({"lfp": tones()}, ConfigError, "neither is given"),
-        (lfp(lfp_times=np.arange(10_000)), ConfigError, "both are given"),
-        ({"lfp_rate_hz": 1000.0}, ConfigError, "a rate of lfp, but no lfp"),
         (lfp(lfp_rate_hz=np.nan), ConfigError, "lfp_rate_hz is nan"),
         (lfp(lfp=tones().T), DataError, "lfp=lfp.T"),
-        (lfp(lfp=np.zeros((100, 0))), DataError, r"shape \(100, 0\)"),
         (lfp(lfp=np.array([["a"], ["b"]])), DataError, "give numbers"),
         (lfp(lfp_units="furlongs"), ConfigError, "'furlongs': use uV, mV or V"),
         (lfp(channel_names=["a"]), DataError, "3 columns"),
-        (lfp(reference="best"), ConfigError, "'best'"),
         (lfp(bin_size_s=0.0), ConfigError, "bin_size_s is 0"),
         (lfp(start_s=50.0), DataError, "do not overlap"),
         (lfp(subject="../up"), SchemaError, "subject"),
-        (lfp(trials=np.zeros(4)), DataError, r"give \(k, 2\)"),
-        ({"lfp": tones(), "lfp_times": np.arange(7)}, DataError, r"timestamps of lfp is \(7,\)"),
         ({"spike_times": np.arange(5.0)}, DataError, "unit 0 is float64"),
-        ({"spike_times": []}, DataError, "no units"),
-        ({"spike_times": [np.array(["x"])]}, DataError, "unit 0"),
         ({"spike_times": [np.array([0.1, np.nan])]}, DataError, "NaN or infinite"),
-        ({"spike_times": [np.zeros(0)]}, DataError, "None of the 1 units"),
         ({"spike_times": [np.arange(9.0)], "unit_names": ["a", "b"]}, DataError, "unit_names"),
         (
             {"lfp": tones(), "lfp_times": np.arange(10_000)[::-1] / 1000},
             DataError,
             "runs backward at sample 1 of lfp",
-        ),
-        (
-            {"lfp": tones(), "lfp_times": np.full(10_000, np.nan)},
-            DataError,
-            "timestamp of sample 0 of lfp is nan",
         ),
     ],
 )
@@ -208,7 +140,7 @@ def test_a_dead_channel_of_raw_voltage_is_dropped_and_not_averaged():
     np.testing.assert_allclose(session["lfp"], alone["lfp"], atol=1e-3)
 
 
-@pytest.mark.parametrize("rate_hz", [1000.0, 500.0, 300.0, 200.0, 120.0])
+@pytest.mark.parametrize("rate_hz", [1000.0, 300.0, 120.0])
 def test_averaging_behavior_over_a_bin_does_not_shift_it(rate_hz):
     """Of a ramp, the mean over a bin is its value at the center."""
     times = np.arange(round(10 * rate_hz)) / rate_hz

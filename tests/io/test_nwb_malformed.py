@@ -1,6 +1,5 @@
 """Each malformed file gives one clear error, whether it is opened or only described."""
 
-import os
 import shutil
 
 import h5py
@@ -9,7 +8,6 @@ import pytest
 
 from spikelfp_lab.errors import DataError, SpikeLFPError
 from spikelfp_lab.io.nwb_read import describe_nwb, open_nwb
-from spikelfp_lab.io.store import read_session, save_session
 from tests.io import nwb_files as nwb
 
 LFP = "processing/ecephys/LFP/lfp"
@@ -78,16 +76,11 @@ ENDLESS = r"changed\.nwb.*GB of memory, more than is free or than \d+ spikes"
         (timestamps(70, np.nan), "sample 70 of .* is nan"),
         (timestamps(500, 0.1), "runs backward at sample 500 of"),
         (timestamps(slice(None), 6.0, POSITION, TIMES[:500]), "stands still in processing/behavi"),
-        (timestamps(times=TIMES[:-3]), r"timestamps of lfp is \(9997,\).*lfp=False"),
         (timestamps(times=np.stack([TIMES, TIMES])), "LFP/lfp.*shape for timestamps"),
         (timestamps(times=TIMES * 1e6), "Are its times in seconds"),
         (replace(f"{LFP}/data", np.zeros((100, 0))), r"shape \(100, 0\).*lfp=False"),
-        (replace(f"{LFP}/data", np.zeros((0, 3))), "fewer than 2 samples"),
-        (replace(f"{LFP}/data", np.zeros((100, 3, 2))), r"shape \(100, 3, 2\)"),
         (replace(f"{LFP}/data", np.ones((10_000, 4))), "4 channels and 3 electrodes"),
-        (replace(f"{LFP}/channel_conversion", np.ones(2)), "3 channels and 2 factors"),
         (attribute(RATE, "rate", 0.0), "rate of lfp is 0.0 Hz"),
-        (attribute(RATE, "rate", np.nan), "rate of lfp is nan"),
         (attribute(RATE, "rate", 1e-9), "is no LFP"),
         (entry(RATE, (), 50.0), "do not overlap.*lfp: 49"),
         (entry(f"{LFP}/electrodes", ..., [0, 1, 1]), r"more than once: \['ch01'\]"),
@@ -98,10 +91,7 @@ ENDLESS = r"changed\.nwb.*GB of memory, more than is free or than \d+ spikes"
         # of as many spikes as units, as pynwb reads it
         (both(delete("units/spike_times_index"), replace("units/spike_times", TIMES[:4])), INDEX),
         (both(delete("processing"), entry("units/spike_times", -1, 1e9)), ENDLESS),
-        (both(delete("processing/behavior", "units"), timestamps(-1, 1e12)), ENDLESS),
         (attribute("general/extracellular_ephys/electrodes", "object_id", [1, 2]), "read as NWB"),
-        (replace("session_description", np.zeros((1, 1))), "read as NWB"),
-        (delete("identifier"), "read as NWB"),
     ],
 )
 def test_malformed_contents(changed, how, message):
@@ -113,16 +103,12 @@ def test_malformed_contents(changed, how, message):
         assert len(describe_nwb(path))
     except DataError as error:
         assert str(error) == str(caught.value)
-    nwb.change(
-        path, attribute("units" if "units" in message else "/", "a", 1)
-    )  # it is not left open
 
 
 def test_damaged_files_and_files_of_another_kind(good, tmp_path):
     path, data = tmp_path / "a.nwb", good.read_bytes()
     for content, message in (
         (data[: len(data) // 2], "truncated"),
-        (b"", "not an HDF5 file"),
         (b"ground control to major tom" * 100, "not an HDF5 file"),
         (data[:600] + b"\0" * 400 + data[1000:], "cannot be"),
     ):
@@ -138,8 +124,7 @@ def test_damaged_files_and_files_of_another_kind(good, tmp_path):
         path.unlink()
         with pytest.raises(DataError, match=message):
             open_nwb(nwb.change(path, how))
-    os.mkfifo(tmp_path / "pipe.nwb")
-    for name, message in (("", "is a folder"), ("no.nwb", "No file"), ("pipe.nwb", "No file")):
+    for name, message in (("", "is a folder"), ("no.nwb", "No file")):
         with pytest.raises(DataError, match=message):
             describe_nwb(tmp_path / name)
 
@@ -178,19 +163,3 @@ def test_nothing_to_make_a_session_of_or_too_much(good, tmp_path, monkeypatch):
     monkeypatch.setattr("spikelfp_lab.io.assemble.available_memory", lambda: 1e4)
     with pytest.raises(DataError, match="GB of memory, more than is free"):
         open_nwb(good, progress=False)
-
-
-def test_names_of_columns_become_names_of_folders(changed, tmp_path):
-    def how(file):
-        names = ["..\\x", ".. x", "lfp", "time"]
-        for name in names:
-            column = file["units"].create_dataset(name, data=np.arange(4))
-            about = {"namespace": "hdmf-common", "neurodata_type": "VectorData"}
-            column.attrs.update(**about, description="x", object_id=name)
-        old = file["units"].attrs["colnames"]
-        file["units"].attrs["colnames"] = np.array([*old, *names], dtype=h5py.string_dtype())
-
-    session = open_nwb(changed(how), progress=False)
-    assert {"_x", "_x_", "unit_lfp", "unit_time"} <= set(session.coords)
-    assert read_session(save_session(session, tmp_path / "s.zarr")).identical(session)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["changed.nwb", "s.zarr"]

@@ -1,7 +1,6 @@
 """What people's files really hold: the right numbers come out, or a clear word."""
 
 import shutil
-import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from pynwb import NWBHDF5IO
 
 import spikelfp_lab as sl
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.io._streams import merged
 from spikelfp_lab.io.nwb_read import describe_nwb, open_nwb
 from spikelfp_lab.io.nwb_write import write_nwb
 from tests.factories import make_session
@@ -55,15 +53,6 @@ def test_stamps_of_32_bits_late_in_a_session(tmp_path, start_s, rate_hz):
     assert session.sizes["time"] > 1790
 
 
-@pytest.mark.parametrize("rate_hz", [1000.0, 30_000.0])
-def test_stamps_that_jitter_by_many_samples(tmp_path, rate_hz):
-    times = np.arange(round(8 * rate_hz)) / rate_hz
-    stamps = np.sort(times + np.random.default_rng(0).normal(scale=1e-3, size=times.size))
-    data = nwb.tones_at(times, 2) * 1e-6
-    session = opened(with_lfp(data, timestamps=stamps), tmp_path).isel(time=slice(100, -100))
-    assert np.abs(session["lfp"] - nwb.tones_at(session["time"].values, 2)).max() < 3
-
-
 def test_time_that_is_invalid_or_was_not_recorded_is_cut_and_said(tmp_path):
     nwbfile = with_lfp(units=True)
     nwbfile.add_invalid_time_interval(start_time=2.0, stop_time=4.0, tags=["moved"], timeseries=[])
@@ -99,7 +88,6 @@ def test_observed_intervals_that_overlap_are_empty_or_of_one_unit(tmp_path):
     session = opened(nwb.with_units([[0.1, 1.0], [4.0, 6.0]], obs_intervals=intervals), tmp_path)
     assert session["observed"].values.sum(axis=0).tolist() == [300, 400]
     assert session["observed"].values.any(axis=1).all() and session["spikes"].sum() == 3
-    assert merged(np.array([[5.0, 4.0], [1.0, 2.0], [2.0, 3.0]])).tolist() == [[1.0, 3.0]]
 
 
 def test_times_and_potentials_in_another_unit_are_said(tmp_path):
@@ -117,20 +105,12 @@ def test_times_and_potentials_in_another_unit_are_said(tmp_path):
     assert "conversion" in findings(volts)["unit of the LFP"]
 
 
-def test_spikes_before_the_start_are_named_and_not_counted(tmp_path):
-    trains = [np.array([-3.0, -1.0, 2.0, 8.0]), np.array([0.5, 3.0])]
-    alone = opened(nwb.with_units(trains), tmp_path)
-    assert "2 of 6 spikes (33.3 %)" in findings(alone)["spikes outside"]
-    assert alone["time"].values[0] == pytest.approx(0.005) and alone["spikes"].sum() == 3
-
-
 @pytest.mark.parametrize("add", [nwb.compass, nwb.add_position])
 @pytest.mark.parametrize(
     ("unit", "turn", "said"),
     [
         ("radians", 360.0, "as degrees do"),
         ("degrees", 2 * np.pi, "as radians do"),
-        ("n/a", 360.0, None),
         ("meters", 2 * np.pi, None),
         ("degrees", 360.0, None),
         ("rad", 2 * np.pi, None),
@@ -145,7 +125,7 @@ def test_directions_are_refused_circular_or_said_by_their_values(tmp_path, unit,
             opened(nwbfile, tmp_path)
         return
     session = opened(nwbfile, tmp_path)
-    unknown, plain = unit in ("n/a", "meters", "cm"), add is nwb.add_position
+    unknown, plain = unit in ("meters", "cm"), add is nwb.add_position
     assert ("direction" in findings(session)) == (unknown and not (plain and unit == "cm"))
     assert session["behavior"].attrs["units"] == (unit if unknown and plain else "1")
     if not (unknown and plain):
@@ -156,17 +136,22 @@ def test_directions_are_refused_circular_or_said_by_their_values(tmp_path, unit,
             open_nwb(tmp_path / "a.nwb", derive="speed", progress=False)
 
 
-@pytest.mark.parametrize("rate_hz", [30.0, 100.0, 120.0])
+@pytest.mark.parametrize("rate_hz", [30.0, 120.0])
 def test_velocity_is_true_up_to_where_tracking_was_lost(tmp_path, rate_hz):
     times = np.arange(0, 10, 1 / rate_hz)
-    missing, x = (times % 2) > 1.4, 20 * times + 300.0
-    holes, there = np.where(missing, np.nan, x), ~missing
+    missing, x = (times % 2) > 1.4, np.outer(times, [20, -15]) + 300.0
+    holes, there = np.where(missing[:, None], np.nan, x), ~missing
     for data, stamps in ((holes, times), (x[there], times[there])):
         nwbfile = nwb.with_units()
         nwb.add_position(nwbfile, data, timestamps=stamps)
-        values = opened(nwbfile, tmp_path, derive="velocity")["behavior"].values
-        known = np.isfinite(values)
-        assert known.mean() > 0.65 and np.abs(values[known] - 20).max() < 0.1
+        session = opened(nwbfile, tmp_path, derive="velocity")
+        assert session["behavior"].attrs == {"kind": "velocity", "units": "cm/s"}
+        known = np.isfinite(session["behavior"].values).all(axis=1)
+        assert 0.65 < known.mean() < 0.75
+        velocity = session["behavior"].values[known]
+        assert np.abs(velocity - [20, -15]).max() < 0.1
+        speed = open_nwb(tmp_path / "a.nwb", derive="speed", progress=False)["behavior"]
+        np.testing.assert_allclose(speed.values[known, 0], 25, atol=0.1)
 
 
 def test_a_camera_that_says_one_time_twice_and_events_at_any_time(tmp_path):
@@ -198,7 +183,7 @@ def test_errors_name_the_extension_and_the_format(tmp_path):
         sl.open_cohort(tmp_path, progress=False)
 
 
-def test_other_endings_are_opened_and_pynwb_is_heard_once(tmp_path):
+def test_other_endings_are_opened(tmp_path):
     path = nwb.whole_file(tmp_path / "a.nwb", data=NOISE)
     expected = sl.open_session(path, progress=False)
     for name in ("B.NWB", "c.h5"):
@@ -206,16 +191,6 @@ def test_other_endings_are_opened_and_pynwb_is_heard_once(tmp_path):
         assert again["lfp"].equals(expected["lfp"])
     path.unlink()
     assert len(sl.open_cohort(tmp_path, progress=False).leaves) == 1
-
-    def odd(file):  # of which pynwb warns when it reads the file
-        file["processing/ecephys/LFP/lfp/starting_time"].attrs["unit"] = "minutes"
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        sl.open_session(
-            nwb.change(nwb.whole_file(tmp_path / "d.nwb", data=NOISE), odd), progress=False
-        )
-    assert all(each.category is SpikeLFPWarning for each in caught) and len(caught) < 2
 
 
 def test_a_writer_that_was_killed_leaves_nothing_for_long(tmp_path, monkeypatch):

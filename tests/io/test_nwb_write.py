@@ -1,7 +1,6 @@
 """What write_nwb writes comes back as it was, is valid NWB, and is never half there."""
 
 import errno
-import json
 from datetime import UTC, datetime
 
 import numpy as np
@@ -98,6 +97,10 @@ def test_other_programs_find_nothing_wrong(tmp_path, make):
     found = list(inspect_nwbfile(nwbfile_path=str(path), skip_validate=True))
     worst = [each for each in found if each.importance.value >= Importance.CRITICAL.value]
     assert not worst, worst
+    with NWBHDF5IO(path=str(path), mode="r") as io:
+        nwbfile = io.read()
+        assert nwbfile.session_start_time.year == 1970
+        assert "not known" in nwbfile.session_description
 
 
 def test_other_programs_find_volts_positions_trials_and_latents(tmp_path):
@@ -123,28 +126,13 @@ def test_other_programs_find_volts_positions_trials_and_latents(tmp_path):
         assert trials["trial"].tolist() == [0, 1, 3, 4, 5]
         np.testing.assert_allclose(trials["start_time"].values[:2], [0.0, 2.0], atol=1e-9)
         assert nwbfile.units is None and nwbfile.session_start_time == start
+        assert "not known" not in nwbfile.session_description
         assert (nwbfile.subject.age, nwbfile.subject.sex) == ("P0D/", "F")
         assert "cannot be had" in nwbfile.processing["spikelfp_lab"]["spikes"].description
     table = describe_nwb(path).set_index("object")
     used = dict(zip(table["role"], table.index, strict=True))
     assert used["spikes"] == "processing/spikelfp_lab/spikes"
     assert table.loc["processing/spikelfp_lab/latents_Distilled", "why"] == "latents of a model"
-
-
-def test_the_start_time_is_known_or_said_not_to_be(tmp_path):
-    def start_of(path):
-        with NWBHDF5IO(path=str(path), mode="r") as io:
-            nwbfile = io.read()
-            return nwbfile.session_start_time.isoformat(), nwbfile.session_description
-
-    session = make_session(bins=50)
-    start, about = start_of(write_nwb(session, tmp_path / "a.nwb"))
-    assert start.startswith("1970-01-01") and "not known" in about
-    known = session.assign_attrs(session_start_time="2021-02-03T04:05:06+02:00")
-    start, about = start_of(write_nwb(known, tmp_path / "b.nwb"))
-    assert start == "2021-02-03T04:05:06+02:00" and "not known" not in about
-    with pytest.raises(DataError, match="no ISO date"):
-        write_nwb(session.assign_attrs(session_start_time="in spring"), tmp_path / "c.nwb")
 
 
 def test_a_file_is_replaced_only_when_asked_and_never_half_written(tmp_path, monkeypatch):
@@ -165,26 +153,11 @@ def test_a_file_is_replaced_only_when_asked_and_never_half_written(tmp_path, mon
 
 def test_what_cannot_be_written_is_refused(tmp_path):
     session = make_session(bins=50)
-    with pytest.raises(DataError, match=r"ends in .\.nwb"):
-        write_nwb(session, tmp_path / "a.h5")
     with pytest.raises(SchemaError):
         write_nwb(session.drop_attrs(), tmp_path / "a.nwb")
     with pytest.raises(DataError, match=r"not a DataArray \(time, latent\)"):
         write_nwb(session, tmp_path / "a.nwb", latents=make_latents(session).T)
-    with pytest.raises(DataError, match="one has no dimension"):
-        write_nwb(session.assign_coords(one=1.0), tmp_path / "a.nwb")
     note = session.assign_coords(note=("time", ["x"] * 50))
-    with pytest.raises(DataError, match=r"text|<U1 over time.*drop_vars\('note'\)"):
+    with pytest.raises(DataError, match=r"<U1 over time.*drop_vars\('note'\)"):
         write_nwb(note, tmp_path / "a.nwb")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_damaged_one_says_so(tmp_path):
-    import h5py
-
-    path = write_nwb(make_session(bins=50), tmp_path / "a.nwb")
-    with h5py.File(path, "a") as file:
-        rows = file["processing/spikelfp_lab/variables/dims"]
-        rows[1] = json.dumps(["time", "nothing", "else"])
-    with pytest.raises(DataError, match="is damaged"):
-        open_nwb(path)

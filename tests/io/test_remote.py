@@ -35,14 +35,9 @@ class _Handler(BaseHTTPRequestHandler):
         if asked and server.ranges:
             first, last = asked.removeprefix("bytes=").split("-")
             start, stop = int(first), min(int(last or len(data)) + 1, len(data))
-        if server.then and server.requests > 1:
-            self.send_response(302)
-            self.send_header("Location", server.then)
-            self.end_headers()
-            return
         self.send_response(206 if asked and server.ranges else 200)
         if asked and server.ranges:
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{server.of or len(data)}")
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
         self.send_header("Content-Length", str(stop - start))
         self.end_headers()
         try:
@@ -62,7 +57,6 @@ def serving(data: bytes, *, ranges=True, login=False) -> Iterator[SimpleNamespac
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.data, server.ranges, server.login = data, ranges, login
     server.sent = server.requests = 0
-    server.then = server.of = ""
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -84,10 +78,6 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     return whole_file(tmp_path_factory.mktemp("small") / "a.nwb").read_bytes()
-
-
-def files_below(folder):
-    return [each for each in folder.rglob("*") if each.is_file()] if folder.exists() else []
 
 
 def test_opening_and_describing_fetch_a_part_of_a_large_file(tmp_path):
@@ -117,7 +107,9 @@ def test_opening_and_describing_fetch_a_part_of_a_large_file(tmp_path):
 
 def test_a_session_is_kept_and_read_again_without_the_server(small, cache):
     with serving(small) as server:
+        secret = open_nwb(f"{server.url}?token=secret", cache=False, progress=False)
         first = open_nwb(server.url, progress=False)
+        assert "secret" not in str(secret.attrs) and secret.equals(first)
         asked = server.requests
         again = open_nwb(server.url, progress=False)
         assert server.requests == asked and again.identical(first)
@@ -133,22 +125,12 @@ def test_a_session_is_kept_and_read_again_without_the_server(small, cache):
         open_nwb(server.url, cache=False)
 
 
-def test_the_query_of_an_address_stays_out_of_the_session(small):
-    with serving(small) as server:
-        session = open_nwb(f"{server.url}?token=secret", progress=False)
-        with pytest.raises(DataError) as caught:
-            open_nwb(server.url.replace("a.nwb", "b.nwb?token=secret"))
-    assert "secret" not in str(session.attrs) + str(caught.value)
-
-
 def test_bad_answers_are_one_error_each_and_leave_nothing(small, cache):
-    with serving(small) as server, pytest.raises(DataError, match="answers 404 Not Found"):
-        open_nwb(server.url.replace("a.nwb", "b.nwb"))
-    with serving(small, ranges=False) as server:
-        with pytest.raises(DataError, match=r"whole files only.*Download it"):
-            open_nwb(server.url)
-        with pytest.raises(DataError, match="whole files only"):
-            describe_nwb(server.url)
+    with serving(small) as server, pytest.raises(DataError, match="answers 404 Not F") as caught:
+        open_nwb(server.url.replace("a.nwb", "b.nwb?token=secret"))
+    assert "secret" not in str(caught.value)
+    with serving(small, ranges=False) as server, pytest.raises(DataError, match="Download it"):
+        open_nwb(server.url)
     with serving(small, login=True) as server, pytest.raises(DataError, match=r"403.*expired"):
         open_nwb(server.url)
     for damaged in (b"<html>no file</html>" * 100, small[: len(small) // 2]):
@@ -160,7 +142,7 @@ def test_bad_answers_are_one_error_each_and_leave_nothing(small, cache):
         open_nwb("http://example.org/a.nwb")
     with pytest.raises(ConfigError, match="kind 's3'"):
         open_nwb("s3://bucket/a.nwb")
-    assert not files_below(cache)
+    assert not [each for each in cache.rglob("*") if each.is_file()]
 
 
 class NotFoundError(RuntimeError):
@@ -179,9 +161,6 @@ class _Dandi:
         return None
 
     def get_dandiset(self, number, version):
-        if number != "000688":
-            raise NotFoundError(f"No such Dandiset: {number}")
-        self.version = version
         return self
 
     def get_asset_by_path(self, path):
@@ -209,14 +188,5 @@ def test_dandi_addresses_resolve(small, dandi, cache, monkeypatch):
     assert open_nwb("dandi:000688/sub-1/a.nwb", progress=False).identical(session)
     with pytest.raises(DataError, match=r"sub-1/b.nwb cannot be found in DANDI .*No asset"):
         open_nwb("dandi:000688/sub-1/b.nwb")
-    with pytest.raises(DataError, match=r"dandi:000001/a.nwb cannot be .*No such Dandiset"):
-        open_nwb("dandi:000001/a.nwb")
     with pytest.raises(ConfigError, match="is no DANDI address"):
         open_nwb("dandi:688")
-
-
-def test_without_the_dandi_package_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "dandi", None)
-    monkeypatch.setitem(sys.modules, "dandi.dandiapi", None)
-    with pytest.raises(ConfigError, match=r"pip install 'spikelfp_lab\[dandi\]'"):
-        open_nwb("dandi:000688/sub-1/a.nwb")

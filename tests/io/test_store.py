@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 
 import numpy as np
 import pytest
@@ -26,9 +25,7 @@ JSON = st.recursive(
 
 
 @settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     bins=st.integers(2, 300),
@@ -70,37 +67,6 @@ def test_nothing_is_overwritten_unless_asked(tmp_path):
     save_session(make_session(seed=2), path, overwrite=True)
     assert open_session(path).identical(make_session(seed=2))
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.zarr"]
-    for taken in ("empty.zarr", "full.zarr"):
-        (tmp_path / taken).mkdir()
-    (tmp_path / "full.zarr" / "mine.txt").write_text("keep")
-    for taken in ("empty.zarr", "full.zarr"):
-        with pytest.raises(DataError, match="exists already"):
-            save_session(make_session(), tmp_path / taken)
-
-
-def test_another_suffix_or_an_invalid_session_is_not_saved(tmp_path):
-    with pytest.raises(DataError, match=r"end in '\.zarr'"):
-        save_session(make_session(), tmp_path / "s.nc")
-    with pytest.raises(SchemaError):
-        save_session(make_session().drop_vars("time"), tmp_path / "s.zarr")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_rename_that_fails_puts_the_old_session_back(tmp_path, monkeypatch):
-    path = save_session(make_session(), tmp_path / "s.zarr")
-    rename = os.rename
-
-    def fail_once(source, target):
-        if "partial" in str(source):
-            raise OSError("in use")
-        rename(source, target)
-
-    monkeypatch.setattr(os, "rename", fail_once)
-    with pytest.raises(DataError, match="in use"):
-        save_session(make_session(seed=2), path, overwrite=True)
-    monkeypatch.undo()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["s.zarr"]
-    assert open_session(path).identical(make_session())
 
 
 @pytest.mark.parametrize("depth", ["s.zarr", "I/s.zarr"])
@@ -129,13 +95,10 @@ def _flip(path):
 
 DAMAGE = {
     "chunk cut in half": lambda store: _cut(store / "lfp" / "0.0"),
-    "chunk empty": lambda store: (store / "spikes" / "0.0").write_bytes(b""),
     "one byte changed": lambda store: _flip(store / "lfp" / "0.0"),
     "chunk missing": lambda store: (store / "spikes" / "0.0").unlink(),
-    "variable missing": lambda store: shutil.rmtree(store / "lfp"),
     "labels missing": lambda store: (store / "channel" / "0").unlink(),
     "metadata cut in half": lambda store: _cut(store / ".zmetadata"),
-    "metadata not of Zarr": lambda store: (store / ".zmetadata").write_text('{"metadata": 3}'),
 }
 
 
@@ -170,68 +133,25 @@ def test_a_stray_file_and_chunks_that_are_links_are_no_damage(tmp_path):
     assert open_session(path).identical(make_session())
 
 
-def test_an_array_that_declares_more_than_there_is_is_refused(tmp_path):
-    path = save_session(make_session(), tmp_path / "s.zarr")
-    for name in (".zmetadata", "lfp/.zarray"):
-        text = (path / name).read_text()
-        entry = json.loads(text)
-        array = entry["metadata"]["lfp/.zarray"] if name == ".zmetadata" else entry
-        array["shape"][0] = 10**12
-        (path / name).write_text(json.dumps(entry))
-    with pytest.raises(DataError, match=r"s\.zarr declares .* GB, and the file has .* bytes of it"):
-        open_session(path)
-
-
-def test_what_is_no_session_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"No session at .*missing\.zarr"):
-        open_session(tmp_path / "missing.zarr")
-    with pytest.raises(DataError, match=r"No file at recording\.nwb"):
-        open_session("recording.nwb")
-    (tmp_path / "file.zarr").write_text("not a folder")
-    (tmp_path / "folder").mkdir()
-    for name in ("file.zarr", "folder"):
-        with pytest.raises(DataError, match=r"no NWB file|a \.zarr folder or a \.nwb file is"):
-            open_session(tmp_path / name)
-
-
-def test_a_whole_store_of_something_else_is_a_schema_error(tmp_path):
-    xr.Dataset({"a": ("x", [1.0])}).to_zarr(tmp_path / "s.zarr", zarr_format=2, consolidated=True)
-    with pytest.raises(SchemaError, match="breaches the session schema"):
-        open_session(tmp_path / "s.zarr")
-
-
-def _cohort():
-    return cohort_from_sessions(
+def test_a_cohort_is_a_tree_of_sessions_and_round_trips_through_a_folder(tmp_path):
+    cohort = cohort_from_sessions(
         make_session(subject=subject, session=session, bins=bins, units=bins // 100)
         for subject, session, bins in (("J", "s01", 300), ("I", "s02", 400), ("I", "s01", 500))
     )
-
-
-def test_a_cohort_is_a_tree_of_sessions_that_share_nothing():
-    cohort = _cohort()
     assert {leaf.path for leaf in cohort.leaves} == {"/J/s01", "/I/s02", "/I/s01"}
-    for node in cohort.subtree:
-        assert node.is_leaf or (not node.coords and not node.data_vars)
     with pytest.raises(DataError, match=r"Two sessions are named I/s01"):
         cohort_from_sessions([make_session(), make_session(seed=1)])
-    with pytest.raises(DataError, match="at least one session"):
-        cohort_from_sessions([])
-
-
-def test_a_cohort_round_trips_through_a_folder(tmp_path):
-    folder = save_cohort(_cohort(), tmp_path / "cohort")
-    assert (folder / "I" / "s02.zarr").is_dir()
+    folder = save_cohort(cohort, tmp_path / "cohort")
     opened = open_cohort(folder)
-    assert set(iterate_sessions(opened)) == {"J/s01", "I/s02", "I/s01"}
-    for name, session in iterate_sessions(_cohort()).items():
-        assert iterate_sessions(opened)[name].identical(session)
+    for name in ("J/s01", "I/s02", "I/s01"):
+        assert opened[name].to_dataset().identical(cohort[name].to_dataset())
     with pytest.raises(DataError, match="exists already"):
         save_cohort({"a": make_session(session="new"), "b": make_session()}, folder)
     assert not (folder / "I" / "new.zarr").exists()
-    save_cohort(_cohort(), folder, overwrite=True)
+    save_cohort(cohort, folder, overwrite=True)
 
 
-@pytest.mark.parametrize("name", ["../../evil", "..", "/tmp/evil", "a/b", "", "a\0b", "C:\\x"])
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "", "C:\\x"])
 def test_names_cannot_lead_out_of_the_folder(tmp_path, name):
     session = make_session().assign_attrs(session=name)
     for cohort in ({"a": session}, xr.DataTree.from_dict({"I/s01": session})):
@@ -248,56 +168,35 @@ def test_a_folder_of_sessions_is_a_cohort_at_either_depth(tmp_path):
     (tmp_path / "other.nwb").write_bytes(b"")
     with pytest.raises(DataError, match=r"other\.nwb"):  # not left out without a word
         open_cohort(tmp_path, progress=False)
-
-
-def test_bad_cohorts_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"Unknown cohort 'cao2012'.*'simulated', 'cao2021'"):
-        open_cohort("cao2012")
-    with pytest.raises(DataError, match=r"No \.zarr or \.nwb session in"):
-        open_cohort(tmp_path)
-    path = save_session(make_session(), tmp_path / "s.zarr")
-    with pytest.raises(DataError, match="Open it with open_session"):
-        open_cohort(path)
-    with pytest.raises(ConfigError, match="take no options, got seed"):
-        open_cohort(tmp_path, seed=1)
-    with pytest.raises(ConfigError, match="takes no options, got seed"):
-        open_session(path, seed=1)
-
-
-def test_what_holds_no_sessions_is_refused():
-    for empty in ({}, xr.DataTree()):
-        with pytest.raises((DataError, SchemaError)):
-            iterate_sessions(empty)
-    with pytest.raises(SchemaError, match="For a list, use cohort_from_sessions"):
-        iterate_sessions([make_session()])
-    with pytest.raises(SchemaError, match="breaches the session schema"):
-        iterate_sessions({"bad": make_session().drop_vars("time")})
-    same = xr.DataTree.from_dict({"I/a": make_session(), "I/b": make_session()})
-    with pytest.raises(DataError, match="named I/s01"):
-        iterate_sessions(same)
-
-
-def test_an_invalid_session_in_a_store_names_the_store(tmp_path):
-    path = save_session(make_session(), tmp_path / "s.zarr")
-    attrs = json.loads((path / ".zattrs").read_text())
-    (path / ".zattrs").write_text(json.dumps(attrs | {"subject": "../up"}))
-    with pytest.raises(SchemaError, match=r"(?s)^s\.zarr: .*attrs\['subject'\] is '../up'"):
-        open_session(path)
-
-
-def test_two_files_of_the_same_session_are_named(tmp_path):
-    save_session(make_session(), tmp_path / "a.zarr")
-    save_session(make_session(), tmp_path / "deep" / "b.zarr")
-    with pytest.raises(
-        DataError, match=r"a\.zarr and .*b\.zarr hold sessions of the same name, I/s01"
-    ):
+    (tmp_path / "other.nwb").unlink()
+    save_session(make_session(session="deep"), tmp_path / "again.zarr")
+    with pytest.raises(DataError, match=r"again\.zarr .*hold sessions of the same name, I/deep"):
         open_cohort(tmp_path, progress=False)
 
 
-def test_what_a_killed_process_left_is_not_looked_for_through_a_link(tmp_path):
-    path = save_session(make_session(), tmp_path / "cohort" / "s.zarr")
-    (tmp_path / "other").mkdir()
-    (path.parent / ".s.zarr.0badc0de.tmp").symlink_to(tmp_path / "other")
-    for read in (open_session, lambda path: open_cohort(path.parent, progress=False)):
-        read(path)
-    assert not list((tmp_path / "other").iterdir())
+@pytest.mark.parametrize(
+    ("opened", "error", "message"),
+    [
+        (lambda _: open_session("recording.nwb"), DataError, r"No file at recording\.nwb"),
+        (open_session, DataError, r"a \.zarr folder or a \.nwb file is"),
+        (lambda path: open_session(path / "s.zarr", seed=1), ConfigError, "takes no options"),
+        (
+            lambda path: open_session(path / "up.zarr"),
+            SchemaError,
+            r"(?s)^up\.zarr: .*is '\.\./up'",
+        ),
+        (lambda _: open_cohort("cao2012"), DataError, r"Unknown cohort 'cao2012'.*'simulated', "),
+        (lambda path: open_cohort(path / "empty"), DataError, r"No \.zarr or \.nwb session in"),
+        (lambda path: open_cohort(path / "s.zarr"), DataError, "Open it with open_session"),
+        (lambda path: open_cohort(path, seed=1), ConfigError, "take no options, got seed"),
+        (lambda path: save_session(make_session(), path / "s.nc"), DataError, r"end in '\.zarr'"),
+        (lambda _: iterate_sessions([make_session()]), SchemaError, "use cohort_from_sessions"),
+    ],
+)
+def test_what_is_no_session_or_cohort_is_refused(tmp_path, opened, error, message):
+    (tmp_path / "empty").mkdir()
+    save_session(make_session(), tmp_path / "s.zarr")
+    attrs = save_session(make_session(), tmp_path / "up.zarr") / ".zattrs"
+    attrs.write_text(json.dumps(json.loads(attrs.read_text()) | {"subject": "../up"}))
+    with pytest.raises(error, match=message):
+        opened(tmp_path)
