@@ -33,7 +33,7 @@ OFFENSES = re.compile(
     |^\s*(import|from)\ .*(urllib\.request|http\.client|ftplib|telnetlib|httpx|aiohttp)\b
     |^\s*from\ urllib\ import.*request|^\s*import\ (os|torch|joblib|builtins)\ as
     |^\s*from\ (os|torch|numpy|joblib|builtins)\ import.*\b(load|save|dump|system|exec|eval)\b
-    |(?<![\w.])(eval|exec|compile|__import__|input)\(
+    |(?<![\w.])(eval|exec|compile|__import__|input|system|popen)\(
     |\b(os\.(system|popen)|getoutput|getstatusoutput|mktemp|fromregex|pd\.eval|hub\.load)\(
     |(?<!safetensors\.)\b(torch\.save|joblib\.(load|dump|Memory)|to_pickle|read_pickle)\(
     |\b(extractall|(?<!str\.)extract|unpack_archive|Unzip|Untar|Decompress)\(
