@@ -16,8 +16,7 @@ def test_what_deflate_could_have_packed_is_never_refused(declared, stored):
     try:
         check_size(declared, stored=stored, what="lfp of a.nwb", whole=False)
     except DataError as error:
-        assert declared > max(1032 * stored, 1 << 26)
-        assert "lfp of a.nwb declares" in str(error) and "Copy the file again" in str(error)
+        assert declared > max(1032 * stored, 1 << 26) and "lfp of a.nwb declares" in str(error)
     else:
         assert declared <= max(1 << 26, 1100 * stored)
 
@@ -31,28 +30,17 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(monkeypatch)
         check_size(2 * 10**9, stored=10**9, what="lfp")
 
 
-@pytest.mark.parametrize(
-    "error",
-    [KeyError("a"), RecursionError(), OSError("no"), MemoryError(), UnicodeError("x" * 9999)],
-)
+@pytest.mark.parametrize("error", [KeyError("a"), RecursionError(), UnicodeError("x" * 9999)])
 def test_any_error_becomes_one_that_names_the_file_and_keeps_the_reason(error):
-    with (
-        pytest.raises(CheckpointError) as caught,
-        reading("d/a.nwb", "is bad", "Copy it.", kind=CheckpointError),
-    ):
+    options = {"kind": CheckpointError}
+    with pytest.raises(CheckpointError) as caught, reading("d/a.nwb", "is bad", "Copy.", **options):
         raise error
-    assert all(part in str(caught.value) for part in ("d/a.nwb is bad", "Copy it", str(error)))
+    assert all(part in str(caught.value) for part in ("d/a.nwb is bad", "Copy", str(error)))
     assert caught.value.__cause__ is error
 
 
-@pytest.mark.parametrize(
-    "error, match",
-    [
-        (SchemaError("no time"), r"^a\.nwb: no time$"),
-        (SchemaError("no time in a.nwb"), r"^no time in a\.nwb$"),
-        (UserWarning("look"), "look"),  # whoever has warnings raised wants to see them
-    ],
-)
-def test_errors_of_the_package_stay_what_they_are_and_get_a_name(error, match):
-    with pytest.raises(type(error), match=match), reading("d/a.nwb", "", ""):
-        raise error
+def test_errors_of_the_package_stay_what_they_are_and_get_a_name():
+    with pytest.raises(SchemaError, match=r"^a\.nwb: no time$"), reading("d/a.nwb", "", ""):
+        raise SchemaError("no time")
+    with pytest.raises(UserWarning, match="look"), reading("d/a.nwb", "", ""):
+        raise UserWarning("look")  # whoever has warnings raised wants to see them

@@ -20,11 +20,8 @@ HOSTILE = [
     *("a\0b", "a\nb", "~", "~root", ".hidden", "-rf", "CON", "nul.txt", "a:b", "a*", "a ", "$HOME"),
     *("é", "é", "ａ", "\u202egnp", "\ud800", "x" * 300, "é" * 150, "a.zarr", "%2e%2e%2f"),
 ]
-names = st.one_of(
-    st.sampled_from(HOSTILE),
-    st.text(max_size=300),
-    st.lists(st.sampled_from(["..", "/", "\\", "a", ".", "\0", "~", "é"]), max_size=9).map("".join),
-)
+parts = st.lists(st.sampled_from(["..", "/", "\\", "a", ".", "\0", "~", "é"]), max_size=9)
+names = st.sampled_from(HOSTILE) | st.text(max_size=300) | parts.map("".join)
 
 
 def inside(folder):
@@ -41,12 +38,11 @@ def session():
 def test_a_table_lies_in_its_folder_under_its_own_name_or_is_refused(name, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables") / "inside"
     try:
-        path = save_table(pd.DataFrame({"of": [0]}), folder, name)
+        save_table(pd.DataFrame({"of": [0]}), folder, name)
     except DataError as error:
         assert "plain file name" in str(error) and not inside(folder.parent)
     else:
         assert inside(folder.parent) == {Path("inside", f"{name}.csv")}
-        assert path == folder / f"{name}.csv"
 
 
 @settings(deadline=None)
@@ -59,9 +55,8 @@ def test_a_session_lies_in_the_folder_of_its_cohort_or_is_refused(
     try:
         validate_session(named)
     except SchemaError:
-        for use in (session_name, lambda named: save_cohort({"a": named}, folder)):
-            with pytest.raises(SchemaError):
-                use(named)
+        with pytest.raises(SchemaError):
+            save_cohort({"a": named}, folder)
         assert not inside(folder.parent)
         return
     assert re.fullmatch(r"\w[\w.\-]*/\w[\w.\-]*", session_name(named), re.ASCII)

@@ -6,7 +6,7 @@ import xarray as xr
 from scipy import spatial, stats
 
 from spikelfp_lab.analysis import cca, linear_cka, procrustes, retrieval
-from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.errors import DataError
 
 
 @pytest.fixture
@@ -46,11 +46,8 @@ def test_only_cca_ignores_any_invertible_map(pair, rng):
 def test_known_values(pair):
     a, b = np.eye(4)[:, :1], np.eye(4)[:, 1:2]  # correlation -1/3
     assert linear_cka(a, b) == pytest.approx(1 / 9)
-    assert cca(a, b) == pytest.approx(1 / 3)
+    assert cca(a, b) == pytest.approx(1 / 3) and cca(np.hstack([a, b]), a) == pytest.approx(1)
     assert distance(a, b) == pytest.approx(1 - 1 / 9)
-    both = np.hstack([a, b])
-    assert cca(both, a) == pytest.approx(1)
-    assert retrieval(np.tile(both, (10, 1)), np.tile(-both, (10, 1)), n_candidates=4).accuracy == 0
     assert distance(*pair) == pytest.approx(spatial.procrustes(pair[1], pair[0])[2])
 
 
@@ -89,30 +86,15 @@ def test_shared_signal_is_found(pair, rng):
     assert cca(a, null, n_components=2) < 0.4 < cca(a, null)
 
 
-def test_spacing_keeps_neighbors_out(rng):
-    slow = np.cumsum(rng.normal(size=(20_000, 4)), axis=0)
-    late = np.roll(slow, 3, axis=0)
-    near, apart = (retrieval(slow, late, n_candidates=50, spacing=n).accuracy for n in (1, 100))
-    assert apart > near
-    assert retrieval(slow, late, seed=1) == retrieval(slow, late, seed=1)
-
-
 def test_errors_name_the_cure(pair):
     a, b = pair
     one, other = (xr.DataArray(x, {"time": np.arange(2000.0)}, ("time", "latent")) for x in pair)
     for measure, first, second, options, problem in (
-        (linear_cka, a, b[:-1], {}, "same time steps"),
         (cca, one, other.assign_coords(time=one["time"] + 1), {}, "same time steps"),
         (procrustes, a, b[:, :5], {}, "as many"),
-        (retrieval, a, b[:, :5], {}, "as many"),
         (linear_cka, np.ones_like(a), b, {}, "constant"),
-        (linear_cka, np.full_like(a, np.nan), b, {}, "no NaN"),
         (cca, a[:10], b[:10], {}, "time steps cannot tell"),
         (retrieval, a, b, {"n_candidates": 500}, "not enough"),
-        (retrieval, a, b, {"spacing": 0}, "not enough"),
-        (linear_cka, a[:, 0], b, {}, "shape"),
     ):
         with pytest.raises(DataError, match=problem):
             measure(first, second, **options)
-    with pytest.raises(ConfigError, match="n_components"):
-        cca(a, b, n_components=0)

@@ -1,6 +1,6 @@
 """Windows and splits: properties that must hold for any session."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -70,11 +70,9 @@ def test_runs_are_clean_maximal_and_complete_and_no_window_is_forgotten(
     else:
         with pytest.raises(DataError, match=r"too short for a window|shorter than a window"):
             window_starts(session, None, "all", **options)
-    assert runs.dtype == np.int64 and (runs[:, 1] > runs[:, 0]).all()
-    assert (runs[1:, 0] >= runs[:-1, 1]).all()
-    covered = np.zeros(session.sizes["time"], dtype=bool)
+    covered = np.zeros(session.sizes["time"], dtype=int)
     for start, stop in runs:
-        covered[start:stop] = True
+        covered[start:stop] += 1
         assert is_clean(session, start, stop, variables)
         assert start == 0 or not is_clean(session, start - 1, stop, variables)
         assert stop == covered.size or not is_clean(session, start, stop + 1, variables)
@@ -89,7 +87,7 @@ def test_runs_are_clean_maximal_and_complete_and_no_window_is_forgotten(
     session=broken_sessions(),
     scheme=st.sampled_from(["blocks", "trials"]),
     length=st.integers(1, 30),
-    stride=st.none() | st.integers(1, 40),
+    stride=st.integers(1, 40),
     seed=st.integers(0, 20),
 )
 def test_windows_cross_nothing_and_parts_keep_their_distance(session, scheme, length, stride, seed):
@@ -104,19 +102,18 @@ def test_windows_cross_nothing_and_parts_keep_their_distance(session, scheme, le
             starts[part] = window_starts(session, split, part, **options)
         except DataError:
             continue
-        assert starts[part].dtype == np.int64
-        assert (np.diff(starts[part]) >= (stride or length if stride is None else 1)).all()
+        assert (np.diff(starts[part]) >= 1).all()
         for start in starts[part]:
             assert (split.values[start : start + length] == code).all()
             assert is_clean(session, start, start + length, options["variables"])
-    for one, other in ((a, b) for a in starts for b in starts if a != b):
-        apart = np.abs(starts[one][:, None] - starts[other][None, :]).min()
+    for one, other in combinations(starts.values(), 2):
+        apart = np.abs(one[:, None] - other).min()
         # bins between the end of one window and the start of the other: a guard, or none
         assert apart - length >= (length if scheme == "blocks" else 0)
 
 
 def bare(bins):
-    """A session's clock only: enough for a split, and quick to make."""
+    """A session's clock only."""
     return xr.Dataset(coords={"time": np.arange(bins) * BIN_S}, attrs={"bin_size_s": BIN_S})
 
 
@@ -124,16 +121,11 @@ def bare(bins):
 @given(bins=st.integers(10, 5000), length=st.integers(1, 300), seed=st.integers(0, 1000))
 def test_blocks_hold_windows_and_guards_or_say_the_session_is_short(bins, length, seed):
     try:
-        split = split_session(bare(bins), window_s=length * BIN_S, seed=seed)
+        codes = split_session(bare(bins), window_s=length * BIN_S, seed=seed).values
     except DataError as error:
         assert "too short" in str(error)
         assert bins < 50 * length / 3 + 40  # a block may be a bin short of bins / 10
         return
-    codes = split.values
-    assert codes.dtype == np.int8 and (split.attrs["scheme"], split.attrs["seed"]) == (
-        "blocks",
-        seed,
-    )
     bounds = np.concatenate([[0], np.flatnonzero(np.diff(codes)) + 1, [bins]])
     for start, stop in pairwise(bounds):
         # a guard is exactly a window, all else at least one
@@ -150,12 +142,9 @@ def test_blocks_are_seven_one_two_spread_and_rotated_by_the_seed():
         assert np.sum(codes == VAL) == 1000 and np.sum(codes == TEST) == 2000
         assert np.ptp(np.flatnonzero(codes == TEST)) > 3000
     np.testing.assert_array_equal(splits[0], splits[10])
-    assert all((splits[0] != codes).any() for codes in splits[1:10])
     # over the ten rotations every bin (but guards) is tested twice and validated once
     assert (np.sum([codes == TEST for codes in splits[:10]], axis=0) == 2).all()
     assert (np.sum([codes == VAL for codes in splits[:10]], axis=0) == 1).all()
-    tight = split_session(bare(1000), window_s=55 * BIN_S).values
-    assert 2 * 55 <= np.sum(tight == TEST) < 200  # train had no room for all of the guards
     with pytest.raises(DataError, match="about 1017"):
         split_session(bare(1000), window_s=61 * BIN_S)
 
@@ -178,11 +167,6 @@ def test_trials_stay_whole_in_seventy_ten_twenty_and_time_between_is_a_guard():
     counts = [int(np.sum(split.values == code)) // 20 for code in (TRAIN, VAL, TEST)]
     assert counts == [35, 5, 10] and usable_runs(session, variables=[]).shape == (100, 2)
 
-    with pytest.raises(DataError, match=r"assign_coords\(trial="):
-        split_session(make_session(), scheme="trials", window_s=0.2)
-    with pytest.raises(DataError, match="has 2 trials, and at least 3"):
-        split_session(make_session(trial_bins=300), scheme="trials", window_s=0.2)
-
 
 def test_trials_shorter_than_the_window_are_said_with_both_cures():
     session = make_session(bins=600, trial_bins=40)
@@ -198,9 +182,8 @@ def test_a_split_fits_the_same_clock_and_a_leaf_of_a_cohort_but_no_other_session
     session = session.assign_coords(time=session["time"] + 3600.0)
     leaf = cohort_from_sessions([session])["I/s01"]
     split = split_session(leaf, window_s=0.2)
-    near = split.assign_coords(time=split["time"] + 1e-7)
+    near, late = (split.assign_coords(time=split["time"] + by) for by in (1e-7, BIN_S))
     assert window_starts(leaf, near, "val", length=5, variables=[]).size
-    late = split.assign_coords(time=split["time"] + BIN_S)
     for other in (late, split.isel(time=slice(1, None)), None):
         with pytest.raises(DataError, match="does not belong to this session"):
             window_starts(session, other, "val", length=5, variables=[])
@@ -214,23 +197,21 @@ def test_the_papers_windows_are_ten_seconds_whatever_the_seed():
     assert (by_window == by_window[:, :1]).all()
     assert [int(np.sum(by_window[:, 0] == code)) for code in (TRAIN, VAL, TEST)] == [9, 1, 1]
     assert (split.values[5500:] == GUARD).all()
-    with pytest.raises(DataError, match="2 windows of 10 s"):
-        split_session(bare(1200), scheme="paper", window_s=5.0)
 
 
 def test_unknown_or_impossible_requests_are_refused():
     session = make_session(bins=600, gaps=range(50, 600, 50), nan_lfp=[20])
     split = split_session(session, window_s=0.2)
-    with pytest.raises(ConfigError, match="'blocks', 'trials' or 'paper'"):
-        split_session(session, scheme="random", window_s=0.2)
-    for window_s in (0.0, -1.0, np.nan, np.inf):
-        with pytest.raises(ConfigError, match="above 0 s"):
-            split_session(session, window_s=window_s)
-    for part, length, stride in (("validation", 10, None), ("all", 0, None), ("all", 5, 0)):
+    for options, kind, problem in (
+        ({"scheme": "random"}, ConfigError, "'blocks', 'trials' or 'paper'"),
+        ({"window_s": np.nan}, ConfigError, "above 0 s"),
+        ({"scheme": "trials"}, DataError, r"assign_coords\(trial="),
+    ):
+        with pytest.raises(kind, match=problem):
+            split_session(session, **{"window_s": 0.2} | options)
+    for part, length in (("validation", 10), ("all", 0)):
         with pytest.raises(ConfigError, match="at least 1 bin"):
-            window_starts(session, split, part, length=length, stride=stride, variables=[])
-    with pytest.raises(DataError, match=r"no 'gamma', it has .*lfp"):
-        usable_runs(session, variables=["gamma"])
+            window_starts(session, split, part, length=length, variables=[])
     with pytest.raises(DataError, match=r"51 bins \(1.02 s\).*part 'val'.*'lfp'.* 50 bins \(1 s\)"):
         window_starts(session, split, "val", length=51, variables=["lfp"])
 
@@ -242,17 +223,14 @@ def test_statistics_match_numpy_ignoring_nan(seed, scale):
     values = (rng.normal(size=(300, 3)) * scale + 3 * scale).astype("float32")
     values[rng.random(values.shape) < 0.1] = np.nan
     use = rng.random(300) < 0.6
+    used = values[use].astype(float)
     mean, std = channel_statistics(values, use)
-    assert mean.dtype == std.dtype == np.float32
-    np.testing.assert_allclose(mean, np.nanmean(values[use].astype(float), axis=0), rtol=1e-5)
-    np.testing.assert_allclose(std, np.nanstd(values[use].astype(float), axis=0), rtol=1e-5)
+    np.testing.assert_allclose(mean, np.nanmean(used, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(std, np.nanstd(used, axis=0), rtol=1e-5)
 
 
 def test_constant_and_empty_channels_have_statistics_too():
-    values = np.full((70_000, 3), 0.1, dtype="float32")
-    values[:, 1] = np.nan
-    values[:, 2] = np.arange(70_000) % 2
+    values = np.full((70_000, 3), [0.1, np.nan, 0], dtype="float32")
+    values[::2, 2] = 1
     mean, std = channel_statistics(values, np.ones(70_000, dtype=bool))
     np.testing.assert_allclose([mean, std], [[0.1, 0.0, 0.5], [1.0, 1.0, 0.5]], rtol=1e-6)
-    with pytest.raises(DataError, match="No bin is used"):
-        channel_statistics(values, np.zeros(70_000, dtype=bool))

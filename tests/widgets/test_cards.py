@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
@@ -20,26 +19,23 @@ EVIL = "<script>alert('x')</script>"
 
 @pytest.fixture
 def scores() -> pd.DataFrame:
-    r2 = {"Teacher": 0.5, "Raw LFP ridge": -0.2, "I/s01": 0, "I/s02": 0.2, "train": 0.9, "test": 0}
-    rows = [
-        (model, session, "one_frame", split, axis, r2[model] + r2[session] + r2[split])
-        for model in ("Teacher", "Raw LFP ridge")
-        for session in ("I/s01", "I/s02")
-        for split in ("train", "test")
-        for axis in ("vx", "vy")
-    ]
-    return pd.DataFrame(rows, columns=["model", "session", "readout", "split", "axis", "r2"])
+    names = ["model", "session", "split"]
+    levels = [["Teacher", "Raw LFP ridge"], ["I/s01", "I/s02"], ["train", "test"]]
+    table = pd.MultiIndex.from_product(levels, names=names).to_frame(index=False)
+    r2 = [0.9, 0.5, 0.9, 0.7, 0.9, -0.2, 0.9, 0.0]
+    return table.assign(readout="one_frame", axis="vx", r2=r2)
 
 
-def test_a_session_says_what_is_there_and_what_is_missing():
+def test_sessions_and_cohorts_say_what_is_there_and_what_is_missing():
     session = make_session(gaps=[200, 400], trial_bins=100, nan_behavior=range(60))
     card = cards.session_html(session)
-    rate = f"{np.median(session['spikes'].mean('time') / 0.02):.3g} Hz at the median"
-    lines = ("I/s01", "tests", "12 s: 600 bins of 20 ms, 2 gaps", "✓ 6 units", rate)
+    lines = ("I/s01", "tests", "12 s: 600 bins of 20 ms, 2 gaps", "✓ 6 units", "Hz at the median")
     for text in (*lines, "✓ 4 channels, LFP, µV", "✓ vx, vy, cm/s, 5 % missing"):
         assert text in card, text
-    card = cards.session_html(make_session(units=0, behavior=()))
-    assert card.count("– none") == 2 and "✓ 4 channels" in card
+    tree = cohort_from_sessions([make_session(), make_session(session="s02", units=0)])
+    card = cards.cohort_html(tree).split("<details")[0]
+    for text in ("2 sessions, 24 s", "I/s01", "I/s02", "✓ 6 units", "– none", "✓ vx, vy"):
+        assert text in card, text
 
 
 def test_arrays_that_are_not_in_memory_are_not_read(tmp_path):
@@ -48,84 +44,56 @@ def test_arrays_that_are_not_in_memory_are_not_read(tmp_path):
         assert not lazy["lfp"].variable._in_memory
 
 
-def test_a_cohort_is_a_table_of_sessions():
-    tree = cohort_from_sessions([make_session(), make_session(session="s02", units=0)])
-    card = cards.cohort_html(tree).split("<details")[0]
-    for text in ("2 sessions, 24 s", "I/s01", "I/s02", "✓ 6 units", "– none", "✓ vx, vy"):
-        assert text in card, text
-
-
 def test_a_model_says_what_it_is_and_how_it_was_trained():
     train = sl.TrainConfig(steps=4, batch=2, window_s=0.4, val_every=2, seed=7)
     model = sl.pretrain(make_session(), "spikes", preset="smoke", train=train, progress=False)
-    card = cards.model_html(model)
-    parameters = sum(p.numel() for p in model.parameters())
     best = f"4 steps, weights of step {model.info['best_step']} kept"
-    for text in ("pretrain", "20 ms", f"{parameters / 1e6:.2f} M", best, ">7<", "loss ", "I/s01"):
-        assert text in card, text
+    for text in ("pretrain", "20 ms", best, ">7<", "loss ", "I/s01"):
+        assert text in cards.model_html(model), text
 
 
 def test_scores_show_means_and_the_split_that_was_taken(scores):
+    scores.attrs = {"scheme": "blocks", "window_s": 2.0, "seed": 0, "split_from": "default"}
     card = cards.scores_html(scores)
     assert "test split of 2 sessions" in card and "0.60" in card and "-0.10" in card
-    scores.attrs = {"scheme": "blocks", "window_s": 2.0, "seed": 0, "split_from": "default"}
-    assert "scheme blocks, window_s 2.0, seed 0; from default" in cards.scores_html(scores)
-    plain = scores[scores["split"] == "train"].drop(columns=["model", "session"])
-    assert "train split" in cards.scores_html(plain)
-    assert "no value" in cards.scores_html(plain.assign(r2=np.nan))
+    assert "scheme blocks, window_s 2.0, seed 0; from default" in card
 
 
 def test_names_from_files_are_escaped(scores):
     session = make_session().assign_attrs(session=EVIL, subject=EVIL, source=EVIL)
     session["lfp"].attrs |= {"kind": EVIL, "units": EVIL}
-    session = session.assign_coords(behavior_dim=[EVIL, "b"])
     tree = xr.DataTree.from_dict({f"/I/{EVIL.replace('/', '')}": session})
     sizes = {"modality": "lfp", "sessions": {EVIL: 4}, "bin_size_s": 0.02}
     model = sl.models.Autoencoder(sl.ModelConfig(), **sizes)
     model.info = {"made_by": EVIL, "train": {"seed": EVIL}}
-    for text in (
-        cards.session_html(session), cards.cohort_html(tree), cards.model_html(model),
-        cards.scores_html(scores.assign(model=EVIL, split=EVIL)),
-    ):  # fmt: skip
+    table = scores.assign(model=EVIL, split=EVIL)
+    texts = [cards.session_html(session.assign_coords(behavior_dim=[EVIL, "b"]))]
+    texts += [cards.cohort_html(tree), cards.model_html(model), cards.scores_html(table)]
+    for text in texts:
         assert "<script" not in text and "&lt;script&gt;" in text
 
 
-def test_what_is_no_session_is_not_taken_for_one():
-    good = make_session()
-    nameless = xr.Dataset({"lfp": (("time", "channel"), np.ones((3, 2)))})
-    others = [nameless, good.drop_vars(["spikes", "lfp"]), good.assign_attrs(bin_size_s="ten")]
-    others += [good.drop_vars("time"), good.isel(time=slice(0, 0)), good.isel(channel=0)]
-    for data in others:
-        assert not cards.is_session(data)
-        assert not cards.is_cohort(xr.DataTree.from_dict({"/a/b": data}))
-
-
 IPYTHON = """
-import sys
+import re, sys
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
 import spikelfp_lab as sl
 assert not {"torch", "xarray", "pandas", "numpy"} & set(sys.modules)
-import numpy as np, pandas as pd, xarray as xr
-from spikelfp_lab.sessions import cohort_from_sessions
+import pandas as pd, xarray as xr
 from tests.factories import make_session
 html = shell.display_formatter.formatters["text/html"]
-card = 'class="spikelfp-card"'
 session = make_session(bins=6000)
-cohort = cohort_from_sessions([session])
+cohort = xr.DataTree.from_dict({"I/s01": session})
 scores = sl.decode(session["lfp"], session)
-model = sl.models.Autoencoder(
-    sl.ModelConfig(), modality="lfp", sessions={"I/s01": 4}, bin_size_s=0.02
-)
+sizes = {"modality": "lfp", "sessions": {"I/s01": 4}, "bin_size_s": 0.02}
+model = sl.models.Autoencoder(sl.ModelConfig(), **sizes)
 for ours in (session, cohort, cohort["I/s01"], scores, model):
-    assert card in html(ours), type(ours)
+    assert 'class="spikelfp-card"' in html(ours), type(ours)
 others = [xr.Dataset({"a": ("x", [1.0])}), xr.DataTree(name="a"), pd.DataFrame({"r2": [1.0]})]
-others.append(type("Table", (pd.DataFrame,), {})({"r2": [1.0]}))  # as describe_nwb gives
-uuid = __import__("re").compile("[0-9a-f]{8}-[0-9a-f-]{27}")
+others += [session.drop_vars(["spikes", "lfp"]), session.assign_attrs(bin_size_s="ten")]
+uuid = re.compile("[0-9a-f]{8}-[0-9a-f-]{27}")
 for other in others:  # but for what xarray draws anew at each call
     assert uuid.sub("", html(other)) == uuid.sub("", other._repr_html_()), type(other)
-with pd.option_context("display.notebook_repr_html", False):
-    assert html(others[2]) is None and "<pre>" in html(scores)
 print("shown")
 """
 

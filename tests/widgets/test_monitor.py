@@ -1,10 +1,8 @@
 """The training monitor: it changes no weight, and ends a training with the best ones."""
 
 import os
-import time
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 import IPython.display
 import pandas as pd
@@ -40,58 +38,37 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list:
     return asked
 
 
-def history(**scores) -> pd.DataFrame:
-    """What a loop knows after the steps s10, s20, ...: their validation scores."""
-    rows = [(int(step[1:]), "val", "score", value) for step, value in scores.items()]
-    return pd.DataFrame(rows, columns=["step", "split", "metric", "value"])
-
-
 def test_time_left_is_that_of_the_last_five_validations_and_the_first_best_is_kept():
     now = [0.0]
     state = MonitorState(clock=lambda: now[0])
     state.begin(step=0, steps=400)
     assert state.left_s is None and state.text == "step 0 of 400"
-    scores = {}
-    for number in range(1, 11):  # ten times as slow in its second half
-        now[0] += 1 if number <= 5 else 10
-        scores[f"s{10 * number}"] = 1.0 if number < 3 else 0.5
+    rows = []
+    for step in range(10, 101, 10):  # ten times as slow in its second half
+        now[0] += 1 if step <= 50 else 10
+        rows.append((step, "val", "score", 1.0 if step < 30 else 0.5))
         state.extra("r2", 0.25)
-        state.update(history(**scores))
+        state.update(pd.DataFrame(rows, columns=["step", "split", "metric", "value"]))
     assert state.left_s == pytest.approx(300.0) and state.best_step == 30
     assert state.text == "step 100 of 400, 0:05:00 left, best at step 30"
     assert (state.history["metric"] == "r2").sum() == 10
     state.stop()
     assert state.stop_requested and "stopping at the next validation" in state.text
-    state.end("stopped")
-    assert state.text == "stopped early at step 100 of 400; weights of step 30 kept"
     state.begin(step=0, steps=7)
     assert (state.history, state.best_step, state.stop_requested) == (None, None, False)
 
 
-def test_it_shows_itself_once_and_the_weights_are_those_of_a_training_without_it(shown):
-    watched = monitor(make_session(bins=1500), title="Teacher")
+def test_it_changes_no_weight_and_shows_itself_once_and_only_in_a_notebook(shown, monkeypatch):
+    watched, hidden = (monitor(make_session(bins=1500), title="Teacher") for _ in range(2))
     with_it, without = train(watched), train()
     assert_same(with_it, without)
     assert with_it.history.equals(without.history)
-    assert shown == [watched.widget] and watched._model is None
-    assert bytes(watched.picture.widget.value[:4]) == b"\x89PNG"
+    assert bytes(watched.picture.widget.value[:4]) == b"\x89PNG" and watched.button.disabled
     kept = f"finished at step 20 of 20; weights of step {watched.state.best_step} kept"
-    assert kept in watched._text.value and watched.button.disabled
-
-
-def test_nothing_is_shown_outside_a_notebook(shown, monkeypatch):
+    assert kept in watched._text.value and watched._model is None
     monkeypatch.setattr(module, "in_notebook", lambda: False)
-    watched = monitor(make_session(bins=1500))
-    train(watched)
-    assert shown == []
-    assert watched.state.history is None and watched.picture.widget.value == b""
-
-
-def test_only_a_kernel_is_a_notebook(monkeypatch):
-    for shell in (None, SimpleNamespace(), SimpleNamespace(kernel=object())):
-        ipython = SimpleNamespace(get_ipython=lambda shell=shell: shell)
-        monkeypatch.setattr(module, "sys", SimpleNamespace(modules={"IPython": ipython}))
-        assert module.in_notebook() == hasattr(shell, "kernel")
+    train(hidden)
+    assert shown == [watched.widget] and hidden.state.history is None
 
 
 def test_the_button_ends_training_with_the_best_weights(shown):
@@ -130,12 +107,12 @@ def test_validation_r2_is_what_decode_gives(shown):
 
 
 def test_a_session_that_does_not_fit_is_refused_before_the_first_step(shown):
-    with pytest.raises(sl.CheckpointError, match="vocabulary"):
-        train(monitor(make_session(bins=1500, session="s02")))
-    with pytest.raises(sl.DataError, match="behavior"):
-        train(monitor(make_session(bins=1500, behavior=())))
-    with pytest.raises(sl.ConfigError, match="every"):
-        monitor(every=0)
+    for kind, problem, options in (
+        (sl.CheckpointError, "vocabulary", {"session": "s02"}),
+        (sl.DataError, "behavior", {"behavior": ()}),
+    ):
+        with pytest.raises(kind, match=problem):
+            train(monitor(make_session(bins=1500, **options)))
     assert shown == []
 
 
@@ -157,53 +134,38 @@ def test_an_interrupted_training_says_so_and_goes_on(shown, tmp_path, error, end
 
 
 CELL = """
-import time, torch
+import dataclasses, time, torch
 torch.set_num_threads(1)
-from spikelfp_lab.widgets.monitor import monitor
-from tests.widgets.test_monitor import TRAIN, train
-import dataclasses
+from tests.widgets.test_monitor import TRAIN, monitor, train
 watched = monitor()
 print("BUTTON", watched.button.comm.comm_id, flush=True)
 def slow(history):
     time.sleep(0.05)
     print("AT", history["step"].max(), flush=True)
-long = dataclasses.replace(TRAIN, steps=3000, patience=None)
-model = train(slow, watched, train=long)
+model = train(slow, watched, train=dataclasses.replace(TRAIN, steps=3000, patience=None))
 print("DONE", model.history["step"].max(), watched.state.ending, flush=True)
 """
 
 
 def test_a_click_is_heard_by_a_real_kernel_while_the_cell_runs():
     """As JupyterLab sends it, in a subshell."""
-    manager = pytest.importorskip("jupyter_client").KernelManager(kernel_name="python3")
+    run_kernel = pytest.importorskip("jupyter_client").run_kernel
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    manager.start_kernel(cwd=str(ROOT), env=environment)
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=120)
-        features = client.kernel_info(reply=True, timeout=30)["content"].get("supported_features")
-        if "kernel subshells" not in (features or []):
-            pytest.skip("this ipykernel has no subshells")
+    said = []
+
+    def hear(message):
+        before = "AT 10\n" in "".join(said)
+        said.append(message["content"].get("text", ""))
+        if "AT 10\n" in "".join(said) and not before:
+            button = "".join(said).split("BUTTON ")[1].split()[0]
+            data = {"method": "custom", "content": {"event": "click"}}
+            click = client.session.msg("comm_msg", {"comm_id": button, "data": data})
+            click["header"]["subshell_id"] = subshell
+            client.shell_channel.send(click)
+
+    with run_kernel(kernel_name="python3", cwd=str(ROOT), env=environment) as client:
         client.control_channel.send(client.session.msg("create_subshell_request", {}))
         subshell = client.control_channel.get_msg(timeout=30)["content"]["subshell_id"]
-        client.execute(CELL)
-        button, said, end = "", "", time.monotonic() + 180
-        while "DONE" not in said and time.monotonic() < end:
-            message = client.get_iopub_msg(timeout=120)
-            content = message["content"]
-            assert message["msg_type"] != "error", "\n".join(content["traceback"])
-            if message["msg_type"] != "stream":
-                continue
-            said += content["text"]
-            if "AT 10\n" in said and not button:
-                button = said.split("BUTTON ")[1].split()[0]
-                data = {"method": "custom", "content": {"event": "click"}}
-                click = client.session.msg("comm_msg", {"comm_id": button, "data": data})
-                click["header"]["subshell_id"] = subshell
-                client.shell_channel.send(click)
-        step, ending = said.split("DONE ")[1].split()
-        assert int(step) < 1500 and ending == "stopped"
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+        client.execute_interactive(CELL, timeout=180, output_hook=hear)
+    step, ending = "".join(said).split("DONE ")[1].split()
+    assert int(step) < 1500 and ending == "stopped"
