@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,18 +68,25 @@ def published(modality: str) -> tuple[Autoencoder, dict[str, torch.Tensor]]:
     return model.eval(), weights
 
 
-@pytest.mark.parametrize("modality", ["lfp", "spikes"])
-@pytest.mark.parametrize("form", ["npz", "safetensors", "pt"])
-def test_every_form_of_file_is_read(tmp_path, modality, form):
+def write_published(path: Path, modality: str) -> Autoencoder:
+    """That model, and a file of it in the form that the path's ending says."""
     model, weights = published(modality)
-    path = tmp_path / f"model.{form}"
-    if form == "npz":
-        np.savez(path, **{key: value.numpy() for key, value in weights.items()})
-    elif form == "safetensors":
-        safetensors.torch.save_file({k: v.contiguous() for k, v in weights.items()}, path)
+    weights = {key: value.contiguous() for key, value in weights.items()}
+    if path.suffix == ".npz":
+        np.savez_compressed(path, **{key: value.numpy() for key, value in weights.items()})
+    elif path.suffix == ".safetensors":
+        safetensors.torch.save_file(weights, path)
     else:
         prefixed = {f"module.student.{key}": value for key, value in weights.items()}
         torch.save({"epoch": 3, "state_dict": prefixed | {"decoder.weight": torch.zeros(2)}}, path)
+    return model
+
+
+@pytest.mark.parametrize("modality", ["lfp", "spikes"])
+@pytest.mark.parametrize("form", ["npz", "safetensors", "pt"])
+def test_every_form_of_file_is_read(tmp_path, modality, form):
+    path = tmp_path / f"model.{form}"
+    model = write_published(path, modality)
     again = load_official(path, sizes={"b.1": 20})
     assert again.config == model.config and again.sessions == model.sessions
     values = torch.randint(0, 4, (1, 12, 20)).float()
