@@ -50,16 +50,11 @@ def bytes_changed(path: Path, rng: Rng) -> str:
     return f"{path.name}: {how} ({first} to {last}, {kept} kept, {len(where)} bits)"
 
 
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) in a JSON value."""
-    keys = value if isinstance(value, dict) else range(len(value) if isinstance(value, list) else 0)
-    return [place for key in keys for place in ((value, key), *places(value[key]))]
-
-
 def json_changed(path: Path, rng: Rng) -> str:
     """A value of a JSON file is gone, of another type, or a number that is no use there."""
     content = json.loads(path.read_text())
-    holder, key = pick(rng, places(content))
+    holder = pick(rng, [content, *(each for each in content.values() if isinstance(each, dict))])
+    key = pick(rng, list(holder)) if holder else "more"
     holder[key] = new = pick(rng, ["gone", pick(rng, NUMBERS), "x", [], None])
     if new == "gone":
         del holder[key]

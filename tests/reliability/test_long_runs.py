@@ -1,6 +1,4 @@
-"""What is opened and closed again and again leaves nothing behind: no file handles, no figures, no
-widgets.
-"""
+"""What is opened and closed again and again leaves nothing behind: no file handle, no figure."""
 
 import gc
 import os
@@ -102,13 +100,3 @@ def test_explorer_comparison_and_monitor_free_their_figures(monkeypatch):
     for _ in range(3):
         use_widgets()
     assert figures() == before and plt.get_fignums() == []
-
-
-def test_an_open_explorer_keeps_one_figure_however_often_it_is_drawn():
-    explorer = sl.explore(make_session(), span_s=4)
-    before = figures()
-    for start in range(10):
-        explorer.state.start_s = start % 7 / 2
-    assert figures() == before
-    explorer.close()
-    assert figures() == before - 1
