@@ -67,7 +67,7 @@ def make_cohort(path: Path) -> None:
 
 
 def make_model(path: Path) -> None:
-    config = sl.ModelConfig(width=32, layers=1, predictor_width=32, affine_space=True)
+    config = sl.ModelConfig(width=64, layers=1, predictor_width=32, affine_space=True)
     sessions = {"I/s01": 5, "I/s02": 40}
     model = Autoencoder(config, modality="lfp", sessions=sessions, bin_size_s=0.02, n_behavior=2)
     model.info = {"made_by": "the fuzzer", "seed": 3, "train": {"window_s": 2.0}}
