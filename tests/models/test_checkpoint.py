@@ -15,8 +15,7 @@ SIZES = {"I/s01": 5, "../s 2": 40}
 @pytest.fixture
 def model() -> Autoencoder:
     torch.manual_seed(0)
-    options = {"sessions": SIZES, "bin_size_s": 0.02, "n_behavior": 2}
-    model = Autoencoder(CONFIG, modality="lfp", **options)
+    model = Autoencoder(CONFIG, modality="lfp", sessions=SIZES, bin_size_s=0.02, n_behavior=2)
     for statistic in model.statistics("I/s01"):
         statistic.copy_(torch.arange(5.0))
     model.history = pd.DataFrame(
@@ -55,12 +54,9 @@ def test_nothing_is_overwritten_silently_and_what_is_no_model_never(model, tmp_p
         lambda config: config.update(format_version=99),
         lambda config: config["model"].update(depth=3),
         lambda config: config["model"].update(layers=2**31),  # to make these would take forever
-        lambda config: config["model"].update(predictor_layers=10**9),
         lambda config: config["sessions"].update({f"I/{n}": 5 for n in range(10_000)}),
-        lambda config: config["model"].update(width=64),
-        lambda config: config["model"].update(width=2**20),  # and these more memory than there is
+        lambda config: config["model"].update(width=2**20),  # and this more memory than there is
         lambda config: config["sessions"].update({"I/s01": 2**40}),
-        lambda config: config.update(n_behavior=2**40),
         lambda config: config.update(history=[1, 2]),
     ],
 )
@@ -74,9 +70,7 @@ def test_what_a_config_declares_is_checked_before_it_is_made(model, tmp_path, ch
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-@pytest.mark.parametrize(
-    "text", [None, "{", "[" * 10**5, '{"a":' * 10**5, "9" * 10**5, "[]", "null", "\xff"]
-)
+@pytest.mark.parametrize("text", [None, "{", "[" * 10**5, "9" * 10**5, "[]", "\xff"])
 def test_a_file_that_is_damaged_or_gone_is_one_clear_error(model, tmp_path, name, text):
     folder = model.save(tmp_path / "m")
     (folder / name).unlink()
@@ -90,7 +84,6 @@ def test_a_file_that_is_damaged_or_gone_is_one_clear_error(model, tmp_path, name
     ("change", "message"),
     [
         (lambda weights, name: weights[name].fill_(float("nan")), "NaN or infinite"),
-        (lambda weights, name: weights.update({name: weights[name].int()}), "torch.int32"),
         (lambda weights, name: weights.update({name: weights[name][:1]}), "declared"),
         (lambda weights, name: weights.pop(name), "'predictor.narrow.bias'"),
         (lambda weights, name: weights.update(more=torch.zeros(2)), "'more'"),

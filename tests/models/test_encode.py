@@ -30,10 +30,7 @@ def test_one_row_a_bin_on_the_session_s_clock_and_the_model_stays_on_its_device(
     assert latents.dims == ("time", "latent") and latents.shape == (730, 32)
     np.testing.assert_array_equal(latents["time"], session["time"])
     assert np.isfinite(latents).all() and model.training
-    assert next(model.parameters()).device.type == "cpu" and "seed" not in latents.attrs
-    model.info = {"train": TrainConfig(seed=4, window_s=1.0).to_dict()}
-    attrs = sl.encode(model, session).attrs
-    assert (attrs["scheme"], attrs["window_s"], attrs["seed"]) == ("blocks", 1.0, 4)
+    assert next(model.parameters()).device.type == "cpu"
 
 
 def test_a_session_of_one_window_is_one_pass_and_layers_end_with_its_latents():
@@ -41,8 +38,7 @@ def test_a_session_of_one_window_is_one_pass_and_layers_end_with_its_latents():
     model = make(session)
     with torch.inference_mode():
         whole = model.latents(torch.from_numpy(session["lfp"].to_numpy())[None], "I/s01")[0]
-    for layer in (None, 2):
-        np.testing.assert_allclose(encode(model, session, layer=layer), whole, atol=1e-5)
+    np.testing.assert_allclose(encode(model, session, layer=2), whole, atol=1e-5)
     assert not np.allclose(encode(model, session, layer=0), whole)
 
 
@@ -61,8 +57,7 @@ def test_windows_do_not_cross_gaps_and_nan_stays_nan():
     model = make(session)
     latents = encode(model, session)
     missing = np.isnan(session["lfp"]).any("channel").to_numpy()
-    assert missing.any()
-    np.testing.assert_array_equal(np.isnan(latents).all("latent"), missing)
+    assert missing.any() and (np.isnan(latents).all("latent") == missing).all()
     changed = session.copy(deep=True)
     changed["lfp"][:300] *= 0.5  # what is in front of the gap is not seen behind it
     np.testing.assert_allclose(encode(model, changed)[300:], latents[300:], atol=1e-6)
@@ -70,8 +65,6 @@ def test_windows_do_not_cross_gaps_and_nan_stays_nan():
 
 def test_as_session_borrows_tables_and_uses_the_session_s_own_statistics():
     model, new = make(make_session()), make_session(bins=1200, session="s02")
-    with pytest.raises(CheckpointError, match="as_session='I/s01'"):
-        encode(model, new)
     louder = new.assign(lfp=10 * new["lfp"] + 3)
     borrowed, again = (encode(model, one, as_session="I/s01") for one in (new, louder))
     assert borrowed.attrs["encoded_as"] == "I/s01" and borrowed.attrs["session"] == "I/s02"
@@ -85,6 +78,7 @@ def test_wrong_modality_size_bins_and_options_are_refused():
         (session.drop_vars("lfp"), "reads 'lfp'"),
         (session.isel(channel=slice(3)), "4 channels in this model, the data have 3"),
         (session.assign_attrs(bin_size_s=0.01), r"bins of 0\.01 s, the model's are 0\.02 s"),
+        (session.assign_attrs(session="s02"), r"finetune.*as_session='I/s01'"),
     ):
         with pytest.raises(CheckpointError, match=message):
             encode(model, wrong)
@@ -123,8 +117,6 @@ def test_a_model_of_0_1_0_has_no_labels_is_matched_by_place_and_says_so_once(tmp
         first = encode(old, session)
     np.testing.assert_array_equal(first, encode(model, session))
     assert not np.allclose(encode(old, turned), first)
-    with pytest.raises(CheckpointError, match="4 channels in this model, the data have 3"):
-        encode(old, session.isel(channel=slice(3)))
 
 
 def test_a_channel_that_is_missing_is_said_or_silenced():
@@ -163,5 +155,3 @@ def test_a_model_of_both_reads_what_there_is(tmp_path):
     lfp, spikes = (encode(model, session.drop_vars(name)) for name in ("spikes", "lfp"))
     assert (whole.attrs["modality"], lfp.attrs["modality"]) == ("both", "lfp")
     assert not np.allclose(whole, lfp) and not np.allclose(lfp, spikes)
-    with pytest.raises(CheckpointError, match="6 units in this model, the data have 7"):
-        encode(model, make_session(bins=1200, units=7))

@@ -1,7 +1,7 @@
 """The authors' checkpoints: read without running code, and the same functions as theirs."""
 
 import pickle
-import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,23 +62,29 @@ def published(modality: str) -> tuple[Autoencoder, dict[str, torch.Tensor]]:
                 key = key.replace(ours, theirs)
             weights[key] = value
     for layer in range(config.layers):
-        frequencies = torch.ones(config.width // 8)
-        weights[f"backbone.layers.{layer}.attention.rotary_emb.inv_freq"] = frequencies
+        weights[f"backbone.layers.{layer}.attention.rotary_emb.inv_freq"] = torch.ones(4)
     return model.eval(), weights
+
+
+def write_published(path: Path, modality: str) -> Autoencoder:
+    """That model, and a file of it in the form that the path's ending says."""
+    model, weights = published(modality)
+    weights = {key: value.contiguous() for key, value in weights.items()}
+    if path.suffix == ".npz":
+        np.savez_compressed(path, **{key: value.numpy() for key, value in weights.items()})
+    elif path.suffix == ".safetensors":
+        safetensors.torch.save_file(weights, path)
+    else:
+        prefixed = {f"module.student.{key}": value for key, value in weights.items()}
+        torch.save({"epoch": 3, "state_dict": prefixed | {"decoder.weight": torch.zeros(2)}}, path)
+    return model
 
 
 @pytest.mark.parametrize("modality", ["lfp", "spikes"])
 @pytest.mark.parametrize("form", ["npz", "safetensors", "pt"])
 def test_every_form_of_file_is_read(tmp_path, modality, form):
-    model, weights = published(modality)
     path = tmp_path / f"model.{form}"
-    if form == "npz":
-        np.savez(path, **{key: value.numpy() for key, value in weights.items()})
-    elif form == "safetensors":
-        safetensors.torch.save_file({k: v.contiguous() for k, v in weights.items()}, path)
-    else:
-        prefixed = {f"module.student.{key}": value for key, value in weights.items()}
-        torch.save({"epoch": 3, "state_dict": prefixed | {"decoder.weight": torch.zeros(2)}}, path)
+    model = write_published(path, modality)
     again = load_official(path, sizes={"b.1": 20})
     assert again.config == model.config and again.sessions == model.sessions
     values = torch.randint(0, 4, (1, 12, 20)).float()
@@ -88,22 +94,20 @@ def test_every_form_of_file_is_read(tmp_path, modality, form):
 
 
 class _Malicious:
-    def __init__(self, target):
-        self.target = target
-
     def __reduce__(self):
-        return (open, (str(self.target), "w"))
+        return (open, ("owned", "w"))
 
 
-def test_a_malicious_checkpoint_runs_nothing(tmp_path):
-    bad = _Malicious(tmp_path / "owned")
+def test_a_malicious_checkpoint_runs_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bad = _Malicious()
     torch.save({"state_dict": bad}, tmp_path / "torch.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(bad))
     np.savez(tmp_path / "objects.npz", x=np.array([bad], dtype=object))
     for path in list(tmp_path.iterdir()):
         with pytest.raises(CheckpointError):
             load_official(path)
-    assert not bad.target.exists()
+    assert not (tmp_path / "owned").exists()
 
 
 def test_sizes_that_do_not_fit_are_refused(tmp_path):
@@ -122,18 +126,12 @@ ROWS = "tokenizer.patch_embeddings.a.weight"
     [
         # numbers that a stride of 0 makes of one: the model made of them would take all memory
         ({NORM: torch.zeros(1).expand(2**40)}, "layout"),
-        ({ROWS: torch.zeros(1, 1).expand(2**33, 32)}, "layout"),
         ({f"backbone.layers.{10**9}.norm1.weight": torch.zeros(32)}, "not declared"),
-        ({f"backbone.layers.{'9' * 500}.norm1.weight": torch.zeros(32)}, "not declared"),
-        ({"backbone.layers.x.norm1.weight": torch.zeros(32)}, "not declared"),
-        ({NORM: torch.tensor(1.0)}, "layout"),
-        ({ROTARY: torch.zeros(0)}, "layout"),
         ({ROWS: torch.zeros(0, 32)}, r"sessions have \[0, 24\] units"),
         ({ROTARY: torch.zeros(1).expand(2**40)}, "ModelConfig"),
         ({NORM: torch.zeros(32, dtype=torch.int64)}, "torch.int64"),
         ({NORM: torch.full((32,), float("inf"))}, "NaN or infinite"),
         ({NORM: None}, f"no parameter named ...{NORM}"),
-        ({"backbone.layers.0.attention.qkv_proj.bias": None}, "qkv.bias'.* missing"),
         ({f"teacher.{NORM}": torch.zeros(32)}, "2 models"),
     ],
 )
@@ -143,19 +141,3 @@ def test_what_shapes_declare_is_checked_before_a_model_is_made(tmp_path, changes
     with pytest.raises(CheckpointError, match=message) as caught:
         load_official(tmp_path / "a.pt")
     assert "a.pt" in str(caught.value) and "Get the file again" in str(caught.value)
-    assert len(str(caught.value)) < 1200
-    (tmp_path / "broken.safetensors").write_bytes(b"\x00" * 20)
-    with pytest.raises(CheckpointError, match="damaged"):
-        load_official(tmp_path / "broken.safetensors")
-
-
-def test_dicts_in_dicts_without_end(tmp_path):
-    torch.save({"a": 1}, tmp_path / "a.pt")
-    deep = b"\x80\x02}" + b"X\x01\x00\x00\x00a}" * 50_000 + b"s" * 50_000 + b"."
-    with zipfile.ZipFile(tmp_path / "a.pt") as old:
-        members = {name: old.read(name) for name in old.namelist()}
-    with zipfile.ZipFile(tmp_path / "a.pt", "w") as new:
-        for name, content in members.items():
-            new.writestr(name, deep if name.endswith("data.pkl") else content)
-    with pytest.raises(CheckpointError, match="no parameter named"):
-        load_official(tmp_path / "a.pt")

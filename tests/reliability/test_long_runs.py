@@ -1,6 +1,4 @@
-"""What is opened and closed again and again leaves nothing behind: no file handles, no figures, no
-widgets.
-"""
+"""What is opened and closed again and again leaves nothing behind: no file handle, no figure."""
 
 import gc
 import os
@@ -9,14 +7,12 @@ from pathlib import Path
 import IPython.display
 import matplotlib.pyplot as plt
 import pytest
-from ipywidgets.widgets import widget as registry
 from matplotlib.figure import Figure
 
 import spikelfp_lab as sl
 from spikelfp_lab._files import locked
 from spikelfp_lab.cohorts import open_cohort
 from spikelfp_lab.io.store import save_cohort
-from spikelfp_lab.sessions import cohort_from_sessions
 from spikelfp_lab.study import Study
 from tests.factories import make_session
 from tests.io.nwb_files import whole_file
@@ -30,54 +26,35 @@ on_linux = pytest.mark.skipif(not HANDLES.is_dir(), reason="counts the handles i
 
 
 def handles() -> list[str]:
-    """What this process has open."""
     gc.collect()
     links = [handle for handle in HANDLES.iterdir() if handle.is_symlink()]  # not of the listing
     return sorted(os.readlink(handle) for handle in links)
-
-
-def cohort_of_three():
-    return cohort_from_sessions(
-        make_session(bins=600, session=f"s0{i}", seed=i) for i in range(1, 4)
-    )
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A cohort of Zarr and NWB files."""
     folder = tmp_path_factory.mktemp("cohort")
-    save_cohort(cohort_of_three(), folder)
-    sl.write_nwb(make_session(bins=600, session="s04"), folder / "s04.nwb")
+    save_cohort({f"s{i}": make_session(session=f"s{i}") for i in range(3)}, folder)
     whole_file(folder / "other.nwb")
     return folder
 
 
-def use_study(folder: Path):
-    study = Study(cohort_name=str(folder), runs=folder / "runs", progress=False)
-    with locked(folder / "made"):
-        return study.sessions
-
-
-def use_model(folder: Path):
-    model = make_model("lfp", {"I/s01": make_session()})
-    return sl.load(model.save(folder / "student", overwrite=True))
-
-
 @on_linux
-@pytest.mark.parametrize(
-    "cycle",
-    [
-        lambda folder: open_cohort(folder, progress=False),
-        lambda folder: open_cohort(folder, progress=False, n_jobs=2),
-        use_study,
-        use_model,
-    ],
-)
-def test_ten_cycles_of_opening_leak_no_file_handle(cycle, folder):
-    cycle(folder)  # the first one starts what a process keeps: threads, worker processes
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ten_cycles_of_opening_leak_no_file_handle(jobs, folder):
+    model = make_model("lfp", {"I/s01": make_session()})
+
+    def cycle():
+        open_cohort(folder, progress=False, n_jobs=jobs)
+        sl.load(model.save(folder / "student", overwrite=True))
+        with locked(folder / "made"):
+            _ = Study(cohort_name=str(folder), runs=folder / "runs", progress=False).sessions
+
+    cycle()  # the first one starts what a process keeps: threads, worker processes
     before = handles()
     for _ in range(10):
-        cycle(folder)
+        cycle()
     assert handles() == before
 
 
@@ -98,53 +75,28 @@ def figures() -> int:
     return sum(issubclass(type(each), Figure) for each in gc.get_objects())
 
 
-def use_explorer() -> None:
-    explorer = sl.explore(cohort_of_three(), span_s=4)
-    for start in (1.0, 2.0):
-        explorer.state.start_s = start
-    for tab in range(3):
-        explorer.tabs.selected_index = tab
-    explorer.close()
-
-
-def use_comparison() -> None:
-    sessions = {"I/s01": make_session(bins=1400)}
-    models = {"Teacher": make_model("spikes", sessions), "MS-LFP": make_model("lfp", sessions)}
-    widget = sl.compare(models, sessions)
-    widget.compute()
-    widget.job.wait()
-    assert not widget.job.error
-    for tab in range(len(widget.pictures)):
-        widget.tabs.selected_index = tab
-    widget.close()
-
-
-def use_monitor() -> None:
-    model = sl.ModelConfig(width=16, layers=1, heads=1, spike_patch=16, predictor_width=16)
-    quick = sl.TrainConfig(steps=4, batch=2, window_s=0.4, val_every=1)
+def use_widgets() -> None:
     session = make_session(bins=1400)
-    watched = sl.monitor(session)
-    sl.pretrain(session, "spikes", model=model, train=quick, progress=False, callbacks=[watched])
+    explorer, sessions = sl.explore(session, span_s=4), {"I/s01": session}
+    models = {"Teacher": make_model("spikes", sessions), "MS-LFP": make_model("lfp", sessions)}
+    comparison = sl.compare(models, sessions)
+    comparison.compute()
+    comparison.job.wait()
+    for widget in (explorer, comparison):
+        for tab in range(len(widget.tabs.children)):
+            widget.tabs.selected_index = tab
+        widget.close()
+    watched, quick = sl.monitor(session), sl.TrainConfig(steps=4, batch=2, window_s=0.4)
+    sl.pretrain(session, "spikes", preset="smoke", train=quick, callbacks=[watched], progress=False)
     assert bytes(watched.picture.widget.value[:4]) == b"\x89PNG"
     watched.widget.close()
 
 
-@pytest.mark.parametrize("use", [use_explorer, use_comparison, use_monitor])
-def test_widgets_free_their_figures(use, monkeypatch):
+def test_explorer_comparison_and_monitor_free_their_figures(monkeypatch):
     monkeypatch.setattr("spikelfp_lab.widgets.monitor.in_notebook", lambda: True)
     monkeypatch.setattr(IPython.display, "display", lambda *_: None)
-    use()
+    use_widgets()
     before = figures()
     for _ in range(3):
-        use()
+        use_widgets()
     assert figures() == before and plt.get_fignums() == []
-
-
-def test_an_open_explorer_keeps_one_figure_however_often_it_is_drawn():
-    explorer = sl.explore(cohort_of_three(), span_s=4)
-    before, widgets = figures(), len(registry._instances)
-    for start in range(10):
-        explorer.state.start_s = start % 7 / 2
-    assert figures() == before and len(registry._instances) == widgets
-    explorer.close()
-    assert figures() == before - 1

@@ -64,7 +64,6 @@ def test_a_count_above_255_widens_the_type_and_units_may_be_silent_or_none():
         ([0.1], [1.5, 0.5], 1.0, "backward"),
         ([0.1, np.nan], [0.5, 1.5], 1.0, "Unit 0"),
         ([0.1], [], 1.0, "clock"),
-        ([0.1], [0.5, 1.5], 0.0, "bin_size_s"),
         (np.full(70_000, 0.5), [0.5, 1.5], 1.0, "in seconds"),
     ],
 )

@@ -17,8 +17,6 @@ def test_an_exact_rate_is_a_line():
     np.testing.assert_allclose(line.times_at(rows), 7.0 + rows / RATE_HZ, rtol=1e-12)
     np.testing.assert_allclose(line.rows_at(7.0 + rows / RATE_HZ), rows, atol=1e-6)
     assert np.isnan(line.rows_at(np.array([6.9, 8.0]))).all()
-    with pytest.raises(DataError, match="rate_hz is nan"):
-        uniform_timeline(100, rate_hz=np.nan)
 
 
 @pytest.mark.parametrize("jitter_samples", [0.0, 0.2, 0.45])
@@ -29,12 +27,6 @@ def test_jitter_is_averaged_out(jitter_samples):
     line = timeline_from_timestamps(true + jitter, true.size)
     assert len(line.spans) == 1
     assert np.abs((line.times_at(np.arange(true.size)) - true) * RATE_HZ).max() < 0.02
-
-
-def test_drift_is_followed():
-    rows = np.arange(1_500_000)
-    true = rows / RATE_HZ + 1e-5 * 20 * np.sin(rows / RATE_HZ / 20)  # 10 ppm, up and down
-    assert np.abs(timeline_from_timestamps(true, true.size).rows_at(true) - rows).max() < 0.5
 
 
 def test_a_coarse_clock_has_no_gaps():
@@ -115,14 +107,10 @@ _MINUTE, _HALF = np.arange(0, 60, 1e-3), np.arange(0, 30, 1e-3)
     "times, n_samples, rate_hz, message",
     [
         (np.arange(999) / 500, 1000, None, r"\(999,\) for 1000 samples"),
-        (np.zeros((1000, 2)), 1000, None, "one timestamp for each"),
-        (np.zeros(1), 1, None, "n at least 2"),
         (_with(700, np.nan), 1000, None, "sample 700 is nan"),
         (_with(700, 0.1), 1000, None, "backward at sample 700"),
         (_with(slice(262_144, None), 1.0, 300_000), 300_000, None, "backward at sample 262144"),
-        (np.full(1000, 5.0), 1000, None, "stand still"),
         (np.arange(1000) / 500, 1000, 1000.0, "500 samples a second, rate_hz says 1000"),
-        (np.r_[np.arange(0, 30, 2e-3), 30 + _HALF], 45_000, None, "breaks at sample 1 "),
         (np.r_[_HALF, 30 + np.arange(0, 30, 2e-3)], 45_000, None, "breaks at sample 30001 "),
         (np.r_[_HALF, 30 + np.arange(0, 30, 1.2e-3)], 55_001, None, "breaks at sample (299|300)"),
         (np.minimum(_MINUTE, 50), 60_000, None, "stands still at sample 50000 "),

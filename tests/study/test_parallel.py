@@ -29,8 +29,3 @@ def test_every_job_is_done_once_elsewhere_with_the_sessions_of_here(tmp_path, mo
     with pytest.raises(DataError, match="-1 is negative"):
         in_parallel(study, echo, [(-1,), (1,)], desc="echo", unit="job")
     close_pool()
-
-
-def test_one_job_runs_here(tmp_path):
-    study = make_study(tmp_path)
-    assert in_parallel(study, echo, [(3,)], desc="echo", unit="job")[0][1:] == (3, os.getpid())

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from spikelfp_lab.study import Study, ablations, model_specs
+from spikelfp_lab.study import Study, model_specs
 
 
 def demo(*, full: bool = False) -> Study:
@@ -42,27 +42,6 @@ def test_each_session_is_read_by_the_teacher_that_was_trained_on_it():
     assert spec.start.folder == "seed0/I/s05/teacher" and spec.start.sessions == ("I/s05",)
     assert spec.pretrained.folder == "seed0/teacher"
     assert set(spec.pretrained.sessions) == set(spec.sessions[:-1])
-
-
-def test_side_questions_are_asked_of_the_first_session_and_seed_unless_all_are_asked():
-    few, all_of_it = demo(), demo(full=True)
-    assert few.side_runs == [(0, "I/s05")] and len(few.runs_of_all) == 6
-    assert all_of_it.side_runs == all_of_it.runs_of_all
-    first, second = (set(model_specs(few, "unsupervised", name)) for name in ("I/s05", "I/s06"))
-    assert second < first
-
-
-def test_ablations_change_one_thing_beside_the_study_s_own():
-    few, asked = ablations(demo(), "I/s05", 0), ablations(demo(full=True), "I/s05", 0)
-    own = model_specs(demo(), "comparison", "I/s05")["Distilled"]
-    for question, variants in asked.items():
-        assert set(few[question]) <= set(variants)
-        assert sum(spec == own for spec in variants.values()) == 1, question
-        others = {spec.folder: spec for spec in variants.values() if spec != own}
-        assert len(others) == len(variants) - 1
-        for spec in others.values():
-            changed = [spec.changes != {}, spec.minutes is not None, spec.start != own.start]
-            assert sum(changed) == 1
 
 
 def test_controls_know_nothing_of_the_moment():

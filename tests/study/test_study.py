@@ -8,7 +8,6 @@ import pytest
 from spikelfp_lab import ConfigError, DataError, pretrain
 from spikelfp_lab.sessions import TRAIN
 from spikelfp_lab.study import Setup, Study, model_specs
-from tests.study.conftest import make_study
 
 
 def written(study: Study) -> dict[str, int]:
@@ -41,16 +40,6 @@ def test_models_are_found_again_and_none_is_trained_twice(study):
     assert found.digest() == teacher.digest() and written(study) == before
 
 
-def test_a_model_knows_the_sessions_of_its_spec(study):
-    models = study.models("I/s03", setting="unsupervised")
-    assert list(models["Distilled"].sessions) == ["I/s03"]
-    assert list(models["MS-Distilled"].sessions) == ["I/s01", "I/s02", "I/s03"]
-    assert list(models["Teacher"].sessions) == ["I/s01", "I/s02", "I/s03"]
-    assert "Other subject's teacher" not in models  # the cohort has one subject
-    assert models["Shuffled teacher"].digest() != models["Distilled"].digest()
-    assert models["Untrained"].history.query("split == 'train'")["step"].max() == 1
-
-
 def test_scores_are_tidy_and_complete(study):
     scores = study.scores()
     assert list(scores.columns) == ["session", "seed", "model", "readout", "split", "axis", "r2"]
@@ -66,14 +55,6 @@ def test_first_minutes_are_those_of_the_training_time(study):
     count = round(60 * 0.05 / study.sessions["I/s03"].attrs["bin_size_s"])
     assert known[train[:count]].all() and not known[train[count:]].any()
     assert known.sum() == known.size - train.size + count
-
-
-def test_the_comparison_needs_eight_models(study, tmp_path):
-    study = make_study(tmp_path)
-    study.train("comparison")
-    own = ["teacher", "ms_lfp", "ss_lfp", "distilled", "shuffled_teacher", "untrained"]
-    folders = {"seed0/teacher", "seed0/ms_lfp", *(f"seed0/I/s03/{name}" for name in own)}
-    assert set(written(study)) == folders
 
 
 def test_the_environment_chooses(monkeypatch, tmp_path):

@@ -49,18 +49,12 @@ def test_a_trained_teacher_passes_and_is_left_as_it_is(pretrained):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_random_weights_and_shuffled_ones_are_refused(pretrained, seed):
-    untrained = pretrain(waves("s01", 0), train=replace(STILL, seed=seed))
-    with pytest.raises(DataError, match=r"no better than chance on session I/s01.*force=True"):
-        refuse(untrained)
+@torch.no_grad()
+def test_shuffled_weights_are_refused(pretrained):
     shuffled = copy.deepcopy(pretrained)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in shuffled.parameters():
-            order = torch.randperm(weight.numel(), generator=generator)
-            weight.copy_(weight.flatten()[order].view_as(weight))
-    with pytest.raises(DataError, match="no better than chance"):
+    for weight in shuffled.parameters():
+        weight.copy_(weight.flatten()[torch.randperm(weight.numel())].view_as(weight))
+    with pytest.raises(DataError, match=r"no better than chance on session I/s01.*force=True"):
         refuse(shuffled)
 
 
@@ -77,17 +71,10 @@ def test_distill_asks_every_teacher_unless_forced(pretrained):
     untrained, student = pretrain(session), replace(MODEL, predictor_layers=0, affine_space=False)
     quick = TrainConfig(steps=2, batch=2, window_s=0.6, val_every=2)
     distill = partial(sl.distill, model=student, train=quick, progress=False)
-    for preset in ("smoke", "demo"):  # no preset's name forces
-        with pytest.raises(DataError, match="no better than chance"):
-            distill(session, untrained, preset=preset)
     assert distill(session, untrained, force=True).modality == "lfp"
     both = {"I/s01": session, "I/s02": waves("s02", 1)}
     with pytest.raises(DataError, match="chance on session I/s01"):
         distill(both, {"I/s01": untrained, "I/s02": pretrained})
-    each = {"I/s01": copy.deepcopy(pretrained), "I/s02": pretrained}
-    apart = distill(both, each, force=True)
-    whole = distill(both, pretrained, force=True)
-    assert apart.digest() == whole.digest()
 
 
 def test_units_without_spikes_are_no_reason_to_fail(pretrained):

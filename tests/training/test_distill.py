@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import spikelfp_lab as sl
 from spikelfp_lab import CheckpointError, ConfigError, DataError, DistillConfig, TrainConfig
-from spikelfp_lab.training.distillation import alignment, center_latents, shuffle_latents
+from spikelfp_lab.training.distillation import alignment, shuffle_latents
 from tests.factories import make_session
 
 STUDENT = sl.ModelConfig(width=32, layers=1, spike_patch=16, channel_patch=8, predictor_layers=0)
@@ -57,14 +57,6 @@ def test_shuffling_keeps_stretches_and_leaves_none_in_its_place(bins, window, se
         assert (shuffled != latents).all()
 
 
-def test_centering_uses_the_time_it_is_given():
-    latents = np.random.default_rng(0).normal(3, 2, size=(200, 4))
-    use = np.arange(200) < 100
-    np.testing.assert_allclose(center_latents(latents, use, "mean")[use].mean(0), 0, atol=1e-12)
-    np.testing.assert_allclose(center_latents(latents, use, "scale")[use].std(0), 1, atol=1e-3)
-    assert center_latents(latents, use, "none") is latents
-
-
 @pytest.mark.parametrize("center", ["none", "mean", "scale"])
 def test_a_student_comes_nearer_to_its_teacher_but_not_to_a_shuffled_one(session, teacher, center):
     before, options = teacher.digest(), {"distill": DistillConfig(center=center), "train": LONGER}
@@ -79,8 +71,8 @@ def test_a_student_comes_nearer_to_its_teacher_but_not_to_a_shuffled_one(session
 def test_a_student_s_state_is_not_taken_for_that_of_another_teacher(session, teacher, tmp_path):
     latents, folders = sl.encode(teacher, session), (tmp_path / "model", tmp_path / "latents")
     given = {"I/s01": latents}
-    models = [distill(session, one, folder=f) for one, f in zip((teacher, given), folders)]  # noqa: B905
     # the teacher's own latents, given as such, make the same student
+    models = [distill(session, one, folder=f) for one, f in zip((teacher, given), folders)]  # noqa: B905
     assert models[0].digest() == models[1].digest()
     assert distill(session, teacher, folder=folders[0]).digest() == models[0].digest()
     others = (finetune(teacher, session), folders[0]), ({"I/s01": latents * 1.1}, folders[1])
@@ -102,19 +94,20 @@ def test_what_cannot_be_distilled_is_one_clear_error(session, teacher):
     lfp, wide = pretrain(session, modality="lfp"), {"model": replace(STUDENT, width=64)}
     latents, unknown = sl.encode(teacher, session), make_session(session="s09")
     late = {"I/s01": latents.assign_coords(time=latents["time"] + 1)}
-    given, no_lfp = {"I/s01": latents}, session.drop_vars("lfp")
-    every, free = ({"distill": DistillConfig(**g)} for g in ({"layers": "all"}, {"frozen": False}))
-    deep, seed = every | {"model": replace(STUDENT, layers=2)}, {"train": replace(QUICK, seed=3)}
+    free, seed = {"distill": DistillConfig(frozen=False)}, {"train": replace(QUICK, seed=3)}
+    deep = {"distill": DistillConfig(layers="all"), "model": replace(STUDENT, layers=2)}
+    other = make_session(behavior=("cos", "sin"), session="s02")
+    cohort, goal = {"I/s01": session, "I/s02": other}, DistillConfig(target="behavior")
     for error, message, sessions, one, options in (
         (DataError, "teacher of spikes", session, lfp, {}),
         (DataError, "same width", session, teacher, wide),
-        (DataError, "has no 'lfp'", no_lfp, teacher, {}),
+        (DataError, "has no 'lfp'", session.drop_vars("lfp"), teacher, {}),
         (CheckpointError, r"does not know \['I/s09'\].*finetune", unknown, teacher, {}),
         (DataError, "split with seed=0, the student's with 3", session, teacher, seed),
         (DataError, "clock", session, late, {}),
-        (ConfigError, "the teacher itself", session, given, every),
-        (ConfigError, "the teacher itself", session, given, free),
+        (ConfigError, "the teacher itself", session, {"I/s01": latents}, free),
         (DataError, "aligns 2 layers", session, teacher, deep),
+        (DataError, "behavior differs", cohort, finetune(teacher, other), {"distill": goal}),
     ):
         with pytest.raises(error, match=message):
             distill(sessions, one, **options)
@@ -123,13 +116,6 @@ def test_what_cannot_be_distilled_is_one_clear_error(session, teacher):
         sl.encode(student, unknown)
     with pytest.raises(ConfigError, match="no predictor"):
         finetune(student, session)
-
-
-def test_sessions_of_different_behavior_cannot_share_a_read_out(session, teacher):
-    other = session.assign_coords(behavior_dim=["cos", "sin"]).assign_attrs(session="s02")
-    cohort, goal = {"I/s01": session, "I/s02": other}, DistillConfig(target="behavior")
-    with pytest.raises(DataError, match="behavior differs"):
-        distill(cohort, finetune(teacher, other), distill=goal)
 
 
 def test_all_layers_masked_inputs_and_a_teacher_that_is_not_frozen(session, teacher):

@@ -1,23 +1,17 @@
-"""The loop: repeatable bit for bit, resumable after a kill, keeps the best weights, stops early,
-refuses what is broken.
+"""The loop: repeatable bit for bit, resumable, keeps the best weights, stops early, refuses what is
+broken.
 """
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
-from spikelfp_lab import DataError, ModelConfig, TrainConfig, load, pretrain
+from spikelfp_lab import DataError, ModelConfig, TrainConfig, pretrain
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.training import StopTraining, loop
 from spikelfp_lab.training.batches import prepare
@@ -44,40 +38,16 @@ def at(step, error):
     return callback
 
 
-def test_same_seed_same_weights_bit_for_bit_and_a_falling_loss():
-    first, second = train(), train()
-    assert first.digest() == second.digest() and first.history.equals(second.history)
-    losses = first.history.query("split == 'train' and metric == 'loss'")["value"]
-    assert losses.iloc[-1] < losses.iloc[0]
-
-
-@pytest.mark.parametrize("error", [OSError, StopTraining, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [StopTraining, KeyboardInterrupt])
 def test_an_interrupted_or_stopped_run_goes_on_to_the_same_weights(tmp_path, error):
     try:
         assert train(tmp_path / "run", callbacks=[at(15, error)]).history["step"].max() == 15
-    except (OSError, KeyboardInterrupt):
-        assert error is not StopTraining
-    assert train(tmp_path / "run").digest() == train().digest()
-
-
-def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
-    """SIGKILL while another process trains; nothing half-written is left, and the second run ends
-    where an undisturbed one does.
-    """
-    code = (
-        "from pathlib import Path; from tests.training.test_loop import train; import sys\n"
-        "train(Path(sys.argv[1]) / 'run').save(Path(sys.argv[1]) / 'model')"
-    )
-    command, root = [sys.executable, "-c", code, str(tmp_path)], Path(__file__).resolve().parents[2]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    process = subprocess.Popen(command, cwd=root, env=environment)
-    while not (tmp_path / "run" / "state.safetensors").exists() and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "model").exists()
-    subprocess.run(command, cwd=root, env=environment, check=True)
-    assert load(tmp_path / "model").digest() == train().digest()
+    except KeyboardInterrupt:
+        assert error is KeyboardInterrupt
+    again, undisturbed = train(tmp_path / "run"), train()
+    assert again.digest() == undisturbed.digest() and again.history.equals(undisturbed.history)
+    losses = again.history.query("split == 'train' and metric == 'loss'")["value"]
+    assert losses.iloc[-1] < losses.iloc[0]
 
 
 class Scripted:
@@ -148,7 +118,6 @@ def test_data_that_are_extreme_in_one_session_stop_training_with_its_last_good_w
     tmp_path, monkeypatch, at_once
 ):
     """Two sessions, of which the second is shorter and overflows a float's square."""
-    best, states = [], []
 
     def prepare_extreme(session, name, **options):
         windows = prepare(session, name, **options)
@@ -158,25 +127,14 @@ def test_data_that_are_extreme_in_one_session_stop_training_with_its_last_good_w
             windows.values[: windows.length] = 0.0
         return windows
 
-    class Watched:
-        @contextmanager
-        def watch(self, model, *, step, steps):
-            self.model = model
-            yield
-
-        def __call__(self, history):
-            states.append(self.model.digest())
-            scores = history.query("metric == 'score'")["value"].reset_index(drop=True)
-            best[:] = [self.model, states[scores.idxmin()]]
-
     monkeypatch.setattr(loop, "prepare", prepare_extreme)
     monkeypatch.setattr(loop, "looks_each_step", lambda device: at_once)
     cohort = {"I/s01": make_session(bins=2500), "I/s02": make_session(session="s02", bins=500)}
     with pytest.raises(DataError, match=r"at step 27 in session I/s02\."):  # which first draws it
-        quick(cohort, "lfp", folder=tmp_path, callbacks=[Watched()])
-    assert len(states) == 5 and best[0].digest() == best[1]
+        quick(cohort, "lfp", folder=tmp_path)
     with safe_open(tmp_path / "state.safetensors", framework="pt") as file:
         assert json.loads(file.metadata()["state"])["step"] == 25
+        assert all(file.get_tensor(key).isfinite().all() for key in file.keys())  # noqa: SIM118
 
 
 def test_learning_rate_rises_then_falls():
@@ -194,19 +152,13 @@ def test_training_takes_place_within_the_context_that_a_callback_gives(tmp_path)
         @contextmanager
         def watch(self, model, *, step, steps):
             events.append((type(model).__name__, step, steps))
-            try:
-                yield
-            finally:  # the loop deals with StopTraining itself
-                events.append(getattr(sys.exc_info()[0], "__name__", "over"))
+            yield
+            events.append("over")
 
         def __call__(self, history):
             events.append(int(history["step"].max()))
-            for step, error in ((10, KeyboardInterrupt), (25, StopTraining)):
-                if events[-1] == step:
-                    raise error
 
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "run", callbacks=[Watcher()])
-    train(tmp_path / "run", callbacks=[Watcher()])
-    first = [("Autoencoder", 0, 30), 5, 10, "KeyboardInterrupt"]
+    train(tmp_path / "run", callbacks=[Watcher(), at(10, StopTraining)])
+    train(tmp_path / "run", callbacks=[Watcher(), at(25, StopTraining)])
+    first = [("Autoencoder", 0, 30), 5, 10, "over"]
     assert events == [*first, ("Autoencoder", 10, 30), 15, 20, 25, "over"]

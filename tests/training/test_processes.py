@@ -1,12 +1,11 @@
-"""Many processes train what one trains. They are real ones, which torchrun starts, two on this
-CPU.
-"""
+"""Many processes train what one trains: real ones, which torchrun starts, two on this CPU."""
 
 import json
 import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from spikelfp_lab import ConfigError, DataError, load
+from spikelfp_lab import ConfigError, load
 from spikelfp_lab.io.store import save_cohort
 from spikelfp_lab.training.shards import Processes
 from tests.factories import make_session
@@ -43,9 +42,7 @@ def folder(tmp_path_factory) -> Path:
     one.joinpath("killed").mkdir()
     for name in ("state.safetensors", "run.json"):
         (one / "killed" / name).write_bytes((two / "killed" / name).read_bytes())
-    worker.interrupted(two / "of one")
-    worker.interrupted(two / "student of one", worker.student)
-    jobs = [*worker.TRAINED, *worker.RESUMED, *worker.REFUSED]
+    jobs = [*worker.TRAINED, "resumed", *worker.REFUSED]
     done = torchrun("-m", "tests.training.worker", str(two), *jobs)
     assert done.returncode == 0, done.stderr
     for job in [*worker.TRAINED, "resumed"]:
@@ -58,30 +55,21 @@ def left_by(folder: Path, job: str, rank: int) -> tuple[dict, dict]:
     return safetensors.torch.load_file(folder / f"{job}.{rank}.safetensors"), record
 
 
-def assert_same_weights(a: dict, b: dict, *, within: float) -> None:
-    weights = [key for key in a if key.startswith("model.")]
-    assert weights == [key for key in b if key.startswith("model.")]
-    for key in weights:
-        torch.testing.assert_close(a[key], b[key], atol=within, rtol=0, msg=key)
+assert_same_weights = partial(torch.testing.assert_close, rtol=0)
 
 
 @pytest.mark.parametrize("job", list(worker.TRAINED))
 def test_two_processes_train_what_one_trains(folder, job):
     tensors, record = left_by(folder.parent, job, 0)
-    gradients = [key for key in tensors if key.startswith("gradient.")]
-    whole = torch.cat([tensors[key].flatten() for key in gradients])
     for rank in (0, 1):
         others, same = left_by(folder, job, rank)
-        assert others.keys() == tensors.keys()  # gradients of the same parameters
-        summed = torch.cat([others[key].flatten() for key in gradients])
-        assert (summed - whole).norm() < 1e-6 * whole.norm()
-        assert_same_weights(tensors, others, within=1e-5)
+        assert_same_weights(tensors, others, atol=1e-5)
         (*names, values), (*wanted, expected) = (zip(*r["history"]) for r in (same, record))  # noqa: B905
         assert names == wanted
         np.testing.assert_allclose(values, expected, rtol=1e-5)
         assert job != "stopped" or max(names[0]) == 10  # the first process ends all
     first, second = (left_by(folder, job, rank)[0] for rank in (0, 1))
-    assert_same_weights(first, second, within=0.0)
+    assert_same_weights(first, second, atol=0.0)
 
 
 def test_each_process_prepares_the_sessions_of_its_own_shards(folder):
@@ -95,29 +83,17 @@ def test_each_process_prepares_the_sessions_of_its_own_shards(folder):
 def test_a_run_killed_on_two_processes_goes_on_as_one_or_two(folder):
     undisturbed, record = left_by(folder, "long", 0)
     again, same = left_by(folder, "resumed", 0)
-    assert_same_weights(again, undisturbed, within=0.0)  # bit for bit
+    assert_same_weights(again, undisturbed, atol=0.0)  # bit for bit
     assert same["history"] == record["history"]
     alone, _ = left_by(folder.parent, "resumed", 0)
-    assert_same_weights(alone, undisturbed, within=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("job", "whole"), [("taken over", "long"), ("student taken over", "student")]
-)
-def test_a_run_of_one_process_goes_on_in_two(folder, job, whole):
-    undisturbed, record = left_by(folder.parent, whole, 0)
-    again, same = left_by(folder, job, 1)
-    assert_same_weights(again, undisturbed, within=1e-5)
-    assert len(same["history"]) == len(record["history"])
+    assert_same_weights(alone, undisturbed, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("job", "messages"),
     [
-        ("extreme", ["loss is no longer finite at step 4 in session I/s02"] * 2),
         ("lacking", ["another process of this training failed", "session I/s02 has no 'lfp'"]),
         ("failing", ["disk full", "another process of this training failed"]),
-        ("unshared", [r"2 processes cannot share TrainConfig\(shards=1\) evenly: set"] * 2),
         ("unlike", ["the processes of this training were given different configs"] * 2),
     ],
 )
@@ -133,19 +109,12 @@ def test_without_torchrun_nothing_is_imported_and_with_it_accelerate_is_needed(m
     alone, tensor = Processes.join("cpu"), torch.ones(3)
     assert (alone.rank, alone.count, alone.is_main) == (0, 1, True)
     assert alone.sum(tensor) is tensor and alone.any(True) and not alone.any(False)
-    with pytest.raises(DataError, match="as it is"), alone.together():
-        raise DataError("as it is")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match=r'pip install "spikelfp_lab\[distributed\]"'):
         Processes.join("cpu")
 
 
-def test_processes_share_shards_in_order():
-    owned = [Processes(torch.device("cpu"), rank, 3).own(6) for rank in range(3)]
-    assert [list(own) for own in owned] == [[0, 1], [2, 3], [4, 5]]
-
-
-def test_the_scripts_of_the_page_on_many_processes_run(tmp_path):
+def test_the_script_of_the_page_on_many_processes_run(tmp_path):
     (script,) = re.findall(r"```python\n(.*?)```", SCALING, re.DOTALL)
     (tmp_path / "train.py").write_text(script)
     sessions = {f"I/s{i:02}": make_session(bins=2000, session=f"s{i:02}", seed=i) for i in (1, 2)}
@@ -153,6 +122,3 @@ def test_the_scripts_of_the_page_on_many_processes_run(tmp_path):
     done = torchrun("train.py", cwd=tmp_path, COHORT=str(tmp_path / "cohort"))
     assert done.returncode == 0, done.stderr
     assert load(tmp_path / "student").modality == "lfp"
-    *_, batch = re.findall(r"```bash\n(.*?)```", SCALING, re.DOTALL)
-    assert batch.startswith("#!/bin/bash\n#SBATCH") and "--rdzv-backend c10d" in batch
-    subprocess.run(["bash", "-n"], input=batch, text=True, check=True)

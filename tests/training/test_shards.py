@@ -67,22 +67,6 @@ def test_one_shard_draws_sessions_by_length_seed_and_step_alone():
     assert names.count("I/s0") / 300 == pytest.approx(weights[0] / weights.sum(), abs=0.1)
 
 
-def test_shards_draw_each_from_their_sessions_and_by_random_numbers_of_their_own():
-    dealt = cohort(1500, 700, 700, shards=2)
-    assert dealt.groups == [[0], [1, 2]]
-    drawn, noise = {0: [], 1: []}, set()
-    for step in range(400):
-        for _ in dealt.turns(step):
-            windows, starts = dealt.draw(step)
-            assert len(starts) == 4 and windows.name == dealt.drawn(step, dealt.turn)
-            drawn[dealt.turn].append(windows.name)
-            noise.add(float(torch.rand(())))
-    assert set(drawn[0]) == {"I/s0"} and len(noise) == 800
-    assert abs(drawn[1].count("I/s1") / 400 - 0.5) < 0.1
-    for known, held in zip(dealt.sessions, dealt.held.values(), strict=True):
-        assert all(np.all(getattr(held, key) == value) for key, value in vars(known).items())
-
-
 def test_a_session_alone_is_in_all_shards_and_counts_once_in_an_average():
     dealt = cohort(1500, shards=4)
     assert dealt.groups == [[0]] * 4 and dealt.shares == dict.fromkeys(range(4), 0.25)

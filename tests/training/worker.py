@@ -37,7 +37,7 @@ STUDENT = replace(MODEL, predictor_layers=0, affine_space=False)
 TRAIN = TrainConfig(
     steps=20, batch=8, window_s=0.4, lr=1e-3, val_every=5, drop_inputs=0.3, shards=4
 )
-FEW = replace(TRAIN, steps=3, val_every=3)  # too few to draw from every session
+FEW = replace(TRAIN, steps=3, val_every=3)
 VERB = sys.modules["spikelfp_lab.training.distillation"]
 RANK = int(os.environ.get("RANK", "0"))
 quick = partial(pretrain, model=MODEL, train=FEW, device="cpu", progress=False)
@@ -52,34 +52,22 @@ def sessions() -> dict:
 
 @contextmanager
 def recorded(record: dict):
-    """Keep the gradients of the first step, and the names of what was prepared and encoded."""
-    real = loop.make_optimizer, loop.prepare, VERB.encode
-
-    def optimizer(model, train):
-        def keep(*_):
-            named = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-            record.setdefault("gradients", named)
-
-        made = real[0](model, train)
-        made.register_step_pre_hook(keep)
-        return made
+    """Keep the names of what was prepared and encoded."""
+    real = loop.prepare, VERB.encode
 
     def prepare(session, name, **options):
         record.setdefault("prepared", []).append(name)
-        return real[1](session, name, **options)
+        return real[0](session, name, **options)
 
     def encode(teacher, session, **options):
         record.setdefault("encoded", []).append(options["as_session"])
-        return real[2](teacher, session, **options)
+        return real[1](teacher, session, **options)
 
-    both = patch.multiple(VERB, prepare=prepare, encode=encode)
-    with patch.multiple(loop, make_optimizer=optimizer, prepare=prepare), both:
+    with (
+        patch.multiple(VERB, prepare=prepare, encode=encode),
+        patch.object(loop, "prepare", prepare),
+    ):
         yield
-
-
-def few():
-    """A few steps, without clipping, so that gradients are what was summed."""
-    return quick(sessions(), "spikes", train=replace(FEW, clip=1e9))
 
 
 def long(folder: Path | None = None, **options):
@@ -87,20 +75,14 @@ def long(folder: Path | None = None, **options):
     return quick(sessions(), "spikes", mask=mask, train=TRAIN, folder=folder, **options)
 
 
-def tuned():
-    """Of one session, in all four shards."""
-    before = quick(make_session(), "lfp", train=replace(FEW, shards=2))
-    other = make_session(session="s02", bins=1200)
-    return finetune(before, other, train=FEW, device="cpu", progress=False)
-
-
-def student(folder: Path | None = None, **options):
-    """Of two sessions, in four shards; its teacher is found in the folder once it is trained."""
-    taught = {name: sessions()[name] for name in ("I/s02", "I/s05")}
-    teacher = quick(taught, "spikes", folder=None if folder is None else folder / "teacher")
+def student():
+    """Of two sessions, in four shards, of a teacher that was tuned on one of them, in all four."""
+    taught, options = {name: sessions()[name] for name in ("I/s02", "I/s05")}, {"device": "cpu"}
+    teacher = quick({"I/s02": taught["I/s02"]}, "spikes")
+    teacher = finetune(teacher, {"I/s05": taught["I/s05"]}, train=FEW, progress=False, **options)
     goal = DistillConfig(target="behavior", mask_ratio=0.2)
-    options |= {"model": STUDENT, "distill": goal, "train": TRAIN, "force": True, "folder": folder}
-    return distill(taught, teacher, device="cpu", progress=False, **options)
+    options |= {"model": STUDENT, "distill": goal, "train": TRAIN, "force": True}
+    return distill(taught, teacher, progress=False, **options)
 
 
 def at(step: int, do):
@@ -118,30 +100,8 @@ def killed(folder: Path):
     return long(folder / "killed", callbacks=[at(15, kill)])
 
 
-def interrupted(folder: Path, make=long) -> None:
-    try:
-        make(folder, callbacks=[at(10, partial(fail, OSError("interrupted")))])
-    except OSError:
-        return
-    raise AssertionError("not interrupted")
-
-
 def stopped():
     return long(callbacks=[at(10, partial(fail, StopTraining()))])
-
-
-def extreme():
-    """The second of six sessions overflows a float's square."""
-    real = loop.prepare
-
-    def prepare(session, name, **options):
-        windows = real(session, name, **options)
-        if name == "I/s02":
-            windows.values *= 1e30
-        return windows
-
-    with patch.object(loop, "prepare", prepare):
-        return quick(sessions(), "lfp", train=TRAIN)
 
 
 def lacking():
@@ -151,17 +111,11 @@ def lacking():
     return quick(named, "lfp", train=TRAIN)
 
 
-TRAINED = {"few": few, "long": long, "tuned": tuned, "student": student, "stopped": stopped}
-RESUMED = {  # on the states of other numbers of processes
-    "resumed": lambda folder: long(folder / "killed"),
-    "taken over": lambda folder: long(folder / "of one"),
-    "student taken over": lambda folder: student(folder / "student of one"),
-}
+TRAINED = {"long": long, "student": student, "stopped": stopped}
+RESUMED = {"killed": killed, "resumed": lambda folder: long(folder / "killed")}
 REFUSED = {
-    "extreme": extreme,
     "lacking": lacking,
     "failing": lambda: long(callbacks=[at(5, partial(fail, OSError("disk full")))]),
-    "unshared": lambda: quick(make_session(), "lfp", train=replace(FEW, shards=1)),
     "unlike": lambda: quick(make_session(), "lfp", train=replace(FEW, lr=0.1 + RANK)),
 }
 
@@ -175,10 +129,9 @@ def do(folder: Path, job: str) -> None:
             record = {"message": str(error)}
     else:
         with recorded(record):
-            run = TRAINED.get(job) or partial(RESUMED.get(job, killed), folder)
+            run = TRAINED.get(job) or partial(RESUMED[job], folder)
             model = run()
-        tensors = {f"model.{k}": v.contiguous() for k, v in model.state_dict().items()}
-        tensors |= {f"gradient.{k}": v for k, v in record.pop("gradients", {}).items()}
+        tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
         safetensors.torch.save_file(tensors, folder / f"{job}.{RANK}.safetensors")
         record["history"] = model.history.values.tolist()
     (folder / f"{job}.{RANK}.json").write_text(json.dumps(record))
