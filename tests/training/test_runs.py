@@ -29,6 +29,9 @@ def test_a_finished_training_is_found_and_another_refused(tmp_path, monkeypatch)
         train(make_session(bins=1500, seed=1), folder=tmp_path)
     monkeypatch.setattr("spikelfp_lab.training.loop.fit", None)  # nothing is trained again
     assert train(SESSION, folder=tmp_path).digest() == first.digest()
+    monkeypatch.setattr("spikelfp_lab.training.runs.TRAINING_VERSION", 99)
+    with pytest.raises(CheckpointError, match="TRAINING_VERSION"):
+        train(SESSION, folder=tmp_path)
 
 
 def test_a_damaged_state_is_refused_with_the_reason(tmp_path):
