@@ -47,7 +47,7 @@ NBMAKE := $(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --override-ini a
 test: $(STAMP) lint  ## lint, types, unit tests, every notebook in the smoke preset, three of them in a browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --durations 10
 	$(SMOKE) $(BIN)/python -m spikelfp_lab.study
-	$(SMOKE) LOKY_MAX_CPU_COUNT=1 $(NBMAKE) -n 2 --durations 5 $(filter-out notebooks/11%,$(ALL))
+	$(SMOKE) LOKY_MAX_CPU_COUNT=1 $(NBMAKE) -n 2 --durations 5 $(shell printf '%s\n' $(filter-out notebooks/11%,$(ALL)) | sort -r)
 	$(SMOKE) $(NBMAKE) $(filter notebooks/11%,$(ALL))
 	PRESET=smoke OMP_NUM_THREADS=1 $(BIN)/python -m pytest --override-ini addopts= --durations 5 tests/ui
 
