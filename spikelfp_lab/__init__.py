@@ -4,7 +4,6 @@ Six verbs: ``open_session`` -> ``pretrain`` -> ``distill`` -> ``encode`` -> ``de
 Names are loaded when first used, so that importing the package costs next to nothing.
 """
 
-import pkgutil as _pkgutil
 import sys as _sys
 
 import lazy_loader as _lazy
@@ -13,7 +12,10 @@ __version__ = "0.2.0"
 
 _load, __dir__, __all__ = _lazy.attach(
     __name__,
-    submodules=[each.name for each in _pkgutil.iter_modules(__path__) if each.ispkg],
+    submodules=[
+        *("analysis", "cohorts", "io", "models", "plots"),
+        *("sessions", "signal", "study", "training", "widgets"),
+    ],
     submod_attrs={
         "analysis": ["ReadOut", "decode", "fit_readout"],
         "cohorts.open": ["open_cohort"],
