@@ -115,12 +115,6 @@ def settle(place: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def settle_inside(folder: Path) -> None:
-    """:func:`settle` for all places in a folder."""
-    for left in folder.glob(".*.tmp"):
-        settle(left.with_name(left.name.removeprefix(".").rsplit(".", 2)[0]))
-
-
 def check_writable(folder: Path) -> None:
     """Raise a DataError now if nothing can be written in the folder, not after hours of work."""
     there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())

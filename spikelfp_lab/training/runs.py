@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 import xarray as xr
 
-from spikelfp_lab._files import check_writable, locked, settle_inside, write_whole
+from spikelfp_lab._files import HOLDER, check_writable, locked, settle, write_whole
 from spikelfp_lab._guard import reading
 from spikelfp_lab.errors import CheckpointError, ConfigError
 from spikelfp_lab.models.autoencoder import DIMS, Autoencoder, contents, is_model, load
@@ -68,7 +68,8 @@ def kept(
                     check_writable(folder)
                     stack.enter_context(locked(folder))
                 _claim(folder, wanted, overwrite)
-                settle_inside(folder)
+                for name in (*_OWN, HOLDER):  # of writers that were killed
+                    settle(folder / name)
         with processes.together():
             found = load(folder).to(processes.device) if is_model(folder) else None
         if found is not None:
