@@ -53,7 +53,7 @@ def dense(model: Autoencoder, values: torch.Tensor) -> torch.Tensor:
     )
     states = model.predictor.transformer(model.predictor.narrow(latents), positions)
     index = torch.arange(n_tokens).expand(len(values), -1)
-    use = model.tokenizer.spread(dropped.unflatten(1, (-1, patches)).squeeze(-1), "I/s01")
+    use = dropped.view(len(values), -1, patches).repeat_interleave(MODEL.spike_patch, dim=2)
     return model.mean_loss(model.predictor.read_out, states, values, "I/s01", index, use)
 
 

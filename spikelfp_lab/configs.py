@@ -1,13 +1,8 @@
-"""Configs: frozen dataclasses with a JSON round trip.
-
-A preset (see :mod:`spikelfp_lab.presets`) is a named set of them; every verb takes a preset's name
-and, keyword by keyword, configs that replace its parts."""
+"""Configs: frozen dataclasses with a JSON round trip, of which presets are named sets."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -84,7 +79,7 @@ class MaskConfig(Config):
 
     ratio: Annotated[float, "(0, 1)"] = 0.6  # share of the tokens dropped, over time and patches
     # Share of the visible tokens' units (channels) that are hidden too, and that a linear read-out
-    # of the token's own latent must give; 0 in the paper. A predictor can gather from many latents.
+    # of the token's own latent must give; 0 in the paper.
     units: Share = 0.0
     predicted: Annotated[float, "(0, 1]"] = 1.0  # share of the dropped tokens asked for in a step
     behavior: Weight = 0.0  # weight of a read-out of behavior (supervised); then it ranks weights
@@ -125,8 +120,8 @@ class DistillConfig(Config):
 
     alignment_weight: Weight = 5.0  # of 1 - cosine with the teacher's latents
     task_weight: Weight = 1.0  # of the second term
-    # Taken from the teacher's latents, a session, before they are the target: nothing (the paper),
-    # their mean over training time, or mean and SD. A constant is most of a latent's norm.
+    # Taken from the teacher's latents, a session: nothing (the paper), their mean over training
+    # time, or mean and SD. A constant is most of a latent's norm.
     center: Literal["none", "mean", "scale"] = "none"
     target: Literal["reconstruct", "behavior"] = "reconstruct"  # squared error of LFP or behavior
     layers: Literal["last", "all"] = "last"  # aligned: the last (the paper), or each with its own
@@ -137,13 +132,3 @@ class DistillConfig(Config):
         super().__post_init__()
         fits = self.frozen or (self.layers == "last" and self.center == "none")
         self._require(fits, "a teacher that is not frozen takes layers='last' and center='none'")
-
-
-def config_hash(*parts: Config | str | int | float | None) -> str:
-    """A short, stable name for a set of configs: equal configs, equal hash, on any machine.
-
-    >>> config_hash(MaskConfig()) == config_hash(MaskConfig(ratio=0.6))
-    True
-    """
-    plain = [p.to_dict() if isinstance(p, Config) else p for p in parts]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]

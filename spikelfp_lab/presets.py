@@ -1,7 +1,5 @@
-"""The three presets: named sets of configs, one set for each kind of training.
-
-``smoke`` shows in seconds that everything runs; ``demo`` trains in minutes on two CPU cores;
-``paper`` has the sizes of arXiv 2512.12461."""
+"""Presets, configs for each kind of training: ``smoke`` shows in seconds that everything runs,
+``demo`` trains in minutes on two CPU cores, ``paper`` has the sizes of arXiv 2512.12461."""
 
 from __future__ import annotations
 

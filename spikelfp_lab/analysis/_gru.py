@@ -16,7 +16,9 @@ from spikelfp_lab.analysis._inputs import Inputs
 from spikelfp_lab.configs import TrainConfig
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.models.device import autocast, own_random_state, pick_device
+from spikelfp_lab.models.overlap import cover, overlap_mean, triangle
 from spikelfp_lab.sessions import bins_in, usable_runs, window_starts
+from spikelfp_lab.training.batches import augment
 
 GRU_TRAIN = TrainConfig(
     steps=600, batch=16, lr=3e-3, val_every=25, patience=8, drop_inputs=0.5, noise=0.5
@@ -38,10 +40,8 @@ class GRU(nn.Module):
 
     def weight(self, length: int) -> Tensor:
         """(length,) how much a bin of a window counts: by how much of it the bin can draw on."""
-        position = torch.arange(length, device=self.output.weight.device, dtype=torch.float32)
-        if self.gru.bidirectional:
-            return 1.0 - (position - (length - 1) / 2).abs() / length
-        return (position + 1) / length
+        both = self.gru.bidirectional
+        return triangle(length) if both else torch.arange(1, length + 1) / length
 
 
 def hidden_size(inputs: int, outputs: int, parameters: int, bidirectional: bool) -> int:
@@ -70,7 +70,7 @@ def fit_and_predict(
     torch.manual_seed(train.seed)
     hidden = hidden_size(x.shape[1], y.shape[1], parameters, ahead)
     model = GRU(x.shape[1], y.shape[1], hidden, ahead).to(place)
-    weight = model.weight(length)
+    weight = model.weight(length).to(place)
 
     def error(values: Tensor, bins: np.ndarray) -> Tensor:
         squared = (model(values).float() - y[bins]).square().mean(dim=(0, 2))
@@ -84,10 +84,8 @@ def fit_and_predict(
     best, best_step, weights = np.inf, 0, deepcopy(model.state_dict())
     for step in tqdm(range(1, train.steps + 1), desc="gru", unit="step", disable=not progress):
         bins = rng.choice(starts, size=train.batch)[:, None] + window
-        share = train.drop_inputs * torch.rand(len(bins), 1, 1, device=place)
-        kept = torch.rand(len(bins), 1, x.shape[1], device=place) >= share
         with autocast(place):
-            loss = error(x[bins] * kept + train.noise * torch.randn_like(x[bins]), bins)
+            loss = error(augment(x[bins], train), bins)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), train.clip)
@@ -104,26 +102,9 @@ def fit_and_predict(
             elif train.patience and step - best_step >= train.patience * train.val_every:
                 break
     model.load_state_dict(weights)
-    predicted = _predict(model, x, usable_runs(table, variables=("inputs",)), length)
+    runs = usable_runs(table, variables=("inputs",))
+    windows = [batch for run in runs for batch in cover(run[None], length, BATCH)]
+    predicted = overlap_mean(model, x, windows, model.weight, y.shape[1])
     count = sum(p.numel() for p in model.parameters())
     attrs = {"hidden": hidden, "parameters": count, "best_step": best_step, "seed": train.seed}
-    return predicted * scale + mean, attrs
-
-
-def _predict(model: GRU, x: Tensor, runs: np.ndarray, length: int) -> np.ndarray:
-    """(time, axis) weighted mean over windows that overlap by half; NaN outside the runs."""
-    total = torch.zeros(len(x), model.output.out_features, device=x.device)
-    weight = torch.zeros(len(x), 1, device=x.device)
-    with torch.inference_mode(), autocast(x.device):
-        for start, stop in runs:
-            size = min(length, stop - start)
-            last = stop - size  # flush with the end
-            starts = np.unique(np.r_[np.arange(start, last, max(1, size // 2)), last])
-            own = model.weight(size)[:, None]
-            for chunk in np.array_split(starts, -(-len(starts) // BATCH)):
-                bins = chunk[:, None] + np.arange(size)
-                guesses = model(x[bins]).float() * own
-                bins = torch.as_tensor(bins, device=x.device).flatten()
-                total.index_add_(0, bins, guesses.flatten(0, 1))
-                weight.index_add_(0, bins, own.repeat(len(chunk), 1))
-    return (total / torch.where(weight > 0, weight, torch.nan)).cpu().numpy().astype(np.float64)
+    return predicted.astype(np.float64) * scale + mean, attrs

@@ -1,6 +1,5 @@
 """What read-outs and decoders are given: latents, behavior and a split of one session, checked."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions import as_dataset, same_clock, split_session, warn_trained
 
 DEFAULT_SPLIT: dict[str, Any] = {"scheme": "blocks", "window_s": 2.0, "seed": 0}
+PREDICTED = "time", "behavior_dim"  # dims of what decoders return
 Session = xr.Dataset | xr.DataTree
 
 
@@ -25,10 +25,18 @@ class Inputs(NamedTuple):
     observed: np.ndarray  # (time, feature) bool
     split: xr.DataArray  # (time,) with the session's trials
 
+    def filled(self, train: np.ndarray) -> np.ndarray:
+        """Values, those not observed at the column's mean over observed training bins."""
+        seen = self.observed & np.isfinite(self.values)
+        total = np.where(seen, self.values, 0.0)[train].sum(axis=0)
+        mean = total / np.maximum(seen[train].sum(axis=0), 1)
+        return np.where(self.observed, self.values, mean)
+
     def predicted(self, values: np.ndarray, **attrs: Any) -> xr.DataArray:
         """(time, axis) values as every decoder returns them."""
-        made = as_prediction(values, self.session["time"], self.axes, self.split.attrs | attrs)
-        return made.assign_coords(split=("time", self.split.values))
+        coords = {"time": self.session["time"].variable, "behavior_dim": self.axes}
+        coords["split"], attrs = ("time", self.split.values), self.split.attrs | attrs
+        return xr.DataArray(values, coords, PREDICTED, "predicted_behavior", attrs)
 
 
 def inputs_of(
@@ -50,21 +58,19 @@ def inputs_of(
             f"{name}, or decode with the session that the latents are of."
         )
     own: dict[str, Any] = DEFAULT_SPLIT | {key: attrs[key] for key in DEFAULT_SPLIT if key in attrs}
+    source = "given" if split is not None else "latents" if "scheme" in attrs else "default"
     if split is None:
         asked: dict[str, Any] = own | ({"scheme": "paper"} if protocol else {})
-        source = "latents" if "scheme" in attrs else "default"
-        split = split_session(session, **asked).assign_attrs(split_from=source)
-    else:
-        check_clock(split, session)
-        split = split.assign_attrs(split_from="given")
+        split = split_session(session, **asked)
+    check_clock(split, session)
+    split = split.assign_attrs(split_from=source)
     known = attrs.get("encoded_as", "") == attrs.get("session") and set(own) <= set(attrs)
     if known and any(split.attrs.get(key) != value for key, value in own.items()):
         warn_trained(split, split_session(session, **own))  # the model's own
     if "trial" in session.coords:
         split = split.assign_coords(trial=("time", session["trial"].values))
     behavior = session["behavior"].transpose("time", "behavior_dim")
-    axes = list(map(str, behavior["behavior_dim"].values))
-    moved = behavior.values.astype(np.float64)
+    axes, moved = [*map(str, behavior["behavior_dim"].values)], behavior.values.astype(np.float64)
     return Inputs(latents, session, name, axes, moved, values, observed, split)
 
 
@@ -96,24 +102,11 @@ def features_of(latents: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     return latents.values.astype(np.float64), observed.transpose("time", ...).values.astype(bool)
 
 
-def filled(values: np.ndarray, observed: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Entries that were not observed at the column's mean over observed training bins."""
-    seen = observed & np.isfinite(values)
-    total = np.where(seen, values, 0.0)[train].sum(axis=0)
-    return np.where(observed, values, total / np.maximum(seen[train].sum(axis=0), 1))
-
-
-def too_few(part: str, readout: str) -> DataError:
-    """The error for a split with too few usable bins."""
-    return DataError(
-        f"Too few usable bins, without NaN or a lag over an edge, in the {part!r} split for the "
-        f"{readout} read-out: give a longer session, a shorter lag_s, or a shorter window_s."
-    )
-
-
-def as_prediction(
-    values: np.ndarray, time: xr.DataArray, axes: Sequence[str], attrs: dict[str, Any]
-) -> xr.DataArray:
-    """(time, behavior_dim) values as every decoder returns them."""
-    coords = {"time": time.variable, "behavior_dim": list(axes)}
-    return xr.DataArray(values, coords, ("time", "behavior_dim"), "predicted_behavior", attrs)
+def check_enough(bins: int, least: int, part: str, readout: str) -> None:
+    """Refuse a split with too few usable bins."""
+    if bins < least:
+        raise DataError(
+            f"Too few usable bins, without NaN or a lag over an edge, in the {part!r} split for "
+            f"the {readout} read-out: give a longer session, a shorter lag_s, or a shorter "
+            "window_s."
+        )

@@ -1,8 +1,7 @@
 """How alike two sets of latents are: CKA, CCA, Procrustes, retrieval.
 
 All take two (time, latent) arrays or DataArrays of the same time steps (else, or for fewer than
-three, or constant ones: DataError) and leave out steps where either is NaN. Each centers both: the
-mean of a model's latents is often most of their norm and tells nothing of the behavior. Compare
+three, or constant ones: DataError), center both, and leave out steps where either is NaN. Compare
 latents on held-out time only.
 """
 
@@ -132,21 +131,21 @@ def _shared(
     a: Latents, b: Latents, *, same_width: bool = False
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """Both over the time steps where neither is NaN, centered, and the two means."""
-    both = [_values(a), _values(b)]
     times = [x["time"] for x in (a, b) if isinstance(x, xr.DataArray) and "time" in x.coords]
-    same = len(both[0]) == len(both[1])
-    if same and len(times) == 2 and len(both[0]) > 1:
+    x, y = _values(a), _values(b)
+    same = len(x) == len(y) and (not same_width or x.shape == y.shape)
+    if same and len(times) == 2 and len(x) > 1:
         same = same_clock(*times, bin_size_s=float(np.median(np.diff(times[0]))))
-    if not same or (same_width and both[0].shape != both[1].shape):
+    if not same:
         raise DataError(
-            f"Latents of shapes {both[0].shape} and {both[1].shape} need the same time steps (of "
-            "the same session) and, but for linear_cka and cca, to be as many (PCA)."
+            f"Latents of shapes {x.shape} and {y.shape} need the same time steps (of the same "
+            "session) and, but for linear_cka and cca, to be as many (PCA)."
         )
-    keep = np.isfinite(np.hstack(both)).all(axis=1)
+    keep = np.isfinite(np.hstack([x, y])).all(axis=1)
     if keep.sum() < 3:
         raise DataError(f"Only {keep.sum()} time steps have no NaN in either: give others.")
-    means = both[0][keep].mean(axis=0), both[1][keep].mean(axis=0)
-    centered = both[0][keep] - means[0], both[1][keep] - means[1]
+    means = x[keep].mean(axis=0), y[keep].mean(axis=0)
+    centered = x[keep] - means[0], y[keep] - means[1]
     for values, mean in zip(centered, means, strict=True):
         if np.abs(values).max() <= 1e-12 * max(np.abs(mean).max(), 1e-300):
             raise DataError("Latents that are constant over time have nothing to compare.")

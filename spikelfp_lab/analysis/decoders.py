@@ -3,10 +3,9 @@
 All take ``inputs`` (time, any one other dim: raw LFP, band power, counts) on the clock of
 ``session``, which has ``behavior``, and ``split`` as :func:`~spikelfp_lab.decode`. They return
 (time, behavior_dim) in the units of ``behavior``, with the coordinate ``split``, NaN where an input
-is, for :func:`~spikelfp_lab.analysis.score_predicted`. All is fitted to training bins, sizes and
-penalties included (the network stops early by validation bins); none looks ahead unless asked to,
-but inputs that were filtered with zero phase, as ``band_power`` does, do. DataError: no behavior,
-another clock, too few training bins.
+is. All is fitted to training bins, sizes and penalties included (the network stops early by
+validation bins); none looks ahead unless asked to, but zero-phase inputs (``band_power``) do.
+DataError: no behavior, another clock, too few training bins.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from spikelfp_lab._ridge import FOLDS, standardization
-from spikelfp_lab.analysis._inputs import Inputs, Session, filled, inputs_of, too_few
+from spikelfp_lab.analysis._inputs import Inputs, Session, check_enough, inputs_of
 from spikelfp_lab.analysis._kalman_filter import filtered, fit_system
 from spikelfp_lab.analysis.readout import fit_inputs
 from spikelfp_lab.configs import TrainConfig
@@ -59,10 +58,10 @@ def kalman(
     """Kalman filter: behavior that moves smoothly, seen through inputs that depend on it linearly.
 
     The state is the behavior and its derivative (of a velocity: an acceleration). Dynamics,
-    observation and both noises are Gaussian and fitted by least squares, to as many principal
-    components of the inputs, of 5, 10, 20, ... 160, as predict best over five folds of training
-    time. The filter starts anew, at the mean of training time, after each gap, trial's edge or NaN
-    of the inputs; it goes on from one split to the next, by inputs alone (Wu et al. 2006).
+    observation and both noises are fitted by least squares, to as many principal components of the
+    inputs, of 5, 10, 20, ... 160, as predict best over five folds of training time. The filter
+    starts anew, at the mean of training time, after each gap, trial's edge or NaN of the inputs; it
+    goes on from one split to the next, by inputs alone (Wu et al. 2006).
     """
     data, known, train = _prepare(inputs, session, split, "kalman")
     seen, behavior = _components(data, train, COMPONENTS[-1]), data.behavior
@@ -97,9 +96,9 @@ def gru(
 ) -> xr.DataArray:
     """Recurrent network (GRU) trained on the behavior: what supervision alone gets from the inputs.
 
-    Trained to the least squared error on windows of training time (of the split's ``window_s``),
-    with channels silenced and noise added; the weights of the best validation are kept. It predicts
-    in windows that overlap by half and cross no gap, trial's edge or NaN.
+    Trained on windows of training time (of the split's ``window_s``) with channels silenced and
+    noise added; the weights of the best validation are kept. It predicts in windows that overlap by
+    half and cross no gap, trial's edge or NaN.
 
     Parameters
     ----------
@@ -127,10 +126,10 @@ def psid(
 ) -> xr.DataArray:
     """Preferential subspace identification: linear latent states of the inputs, behavior's first.
 
-    The authors' package, an optional dependency (``pip install "spikelfp_lab[psid]"``; its license
-    is for research and education), identifies a linear model of the inputs' 30 leading principal
-    components, all of whose states (the best number of 2, 4, 8 and 16 over five folds) are relevant
-    to behavior, by ten bins of past and of future (Sani et al. 2021).
+    The authors' package (``pip install "spikelfp_lab[psid]"``; for research and education)
+    identifies a linear model of the inputs' 30 leading principal components, whose states (the best
+    number of 2, 4, 8 and 16 over five folds) are all relevant to behavior, by ten bins of past and
+    of future (Sani et al. 2021).
     """
     try:
         identify = importlib.import_module("PSID").PSID
@@ -167,11 +166,10 @@ def _prepare(
     """Standardized by training time; bins without NaN, and those of training with behavior."""
     data = inputs_of(inputs, session, split)
     in_train = data.split.values == TRAIN
-    values = filled(data.values, data.observed, in_train)
+    values = data.filled(in_train)
     known = np.isfinite(values.sum(axis=1))
     train = known & in_train & np.isfinite(data.behavior.sum(axis=1))
-    if train.sum() < 2 * FOLDS:
-        raise too_few("train", readout)
+    check_enough(train.sum(), 2 * FOLDS, "train", readout)
     mean, scale = standardization(values[known & in_train])
     return data._replace(values=(values - mean) / scale), known, train
 

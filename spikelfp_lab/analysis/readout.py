@@ -1,14 +1,14 @@
 """Linear read-outs: how well latents (or raw channels, or counts) tell the behavior.
 
 A *one-frame* read-out sees the latent of the same bin only, a *lagged* one every bin within
-``lag_s`` on either side, one of the *past* those up to ``lag_s`` back. The first two are reported
-side by side: latents that carry their own history win in the first and not in the second.
+``lag_s`` on either side, one of the *past* those up to ``lag_s`` back. Latents that carry their own
+history win in the first and not in the second.
 """
 
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,13 @@ from spikelfp_lab._guard import reading
 from spikelfp_lab._ridge import FOLDS, Ridge, fit_ridge
 from spikelfp_lab.analysis._inputs import (
     DEFAULT_SPLIT,
+    PREDICTED,
     Inputs,
     Session,
-    as_prediction,
     check_clock,
+    check_enough,
     features_of,
-    filled,
     inputs_of,
-    too_few,
 )
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError, SpikeLFPWarning
 from spikelfp_lab.sessions import TEST, TRAIN, VAL, split_session, usable_runs, warn_trained
@@ -44,8 +43,8 @@ SPLITS = {"train": TRAIN, "val": VAL, "test": TEST}
 class ReadOut:
     """A fitted linear read-out of the behavior, from :func:`fit_readout`.
 
-    It knows its latents by their labels and their model's digest, and can be applied to other
-    latents of that model: of another day, or with electrodes lost.
+    It knows its latents by their labels and their model's digest: other latents of that model, of
+    another day or with electrodes lost, can be read out too.
     """
 
     kind: str
@@ -63,29 +62,27 @@ class ReadOut:
         """The behavior that latents (time, feature) tell: (time, behavior_dim), in its units.
 
         NaN where a lag would reach over a gap, a trial's edge, a NaN, or the edge of a ``split``
-        (time,), which then is a coordinate of what is returned. Latents are matched by label;
-        others, of another model or in bins of another size, are a DataError.
+        (time,), which becomes a coordinate. DataError: other labels, model, or size of bins.
         """
         values = self._matched(latents)
         clock = xr.Dataset(coords=latents.coords, attrs={"bin_size_s": self.bin_size_s})
-        codes = np.zeros(len(values))
+        codes, time, axes = np.zeros(len(values)), latents["time"].variable, list(self.behavior_dim)
+        coords: dict[str, Any] = {"time": time, "behavior_dim": axes}
+        attrs = {"readout": self.kind, "lag_s": self.lag_s, "relative_penalty": self.ridge.penalty}
         if split is not None:
             check_clock(split, clock)
-            codes = split.to_numpy()
+            codes, attrs = split.to_numpy(), attrs | split.attrs
+            coords["split"] = "time", codes
             if "trial" in split.coords:
                 clock = clock.assign_coords(trial=("time", split["trial"].to_numpy()))
         rows = _whole_rows(clock, codes, np.isfinite(values.sum(axis=1)), self.ridge.lags)
-        predicted = np.full((len(values), len(self.behavior_dim)), np.nan)
+        predicted = np.full((len(values), len(axes)), np.nan)
         predicted[rows] = self.ridge.predict(values, rows)
-        attrs = {"readout": self.kind, "lag_s": self.lag_s, "relative_penalty": self.ridge.penalty}
-        made = as_prediction(predicted, latents["time"], self.behavior_dim, attrs)
-        if split is None:
-            return made
-        return made.assign_coords(split=("time", codes)).assign_attrs(split.attrs)
+        return xr.DataArray(predicted, coords, PREDICTED, "predicted_behavior", attrs)
 
     def save(self, path: str | Path) -> Path:
         """Write to one file of safetensors, atomically; an older one is replaced."""
-        about = {each.name: getattr(self, each.name) for each in fields(self)}
+        about = dict(vars(self))
         arrays = about.pop("ridge")._asdict()
         about |= {"format": 1, "penalty": arrays.pop("penalty")}
         arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
@@ -169,10 +166,8 @@ def fit_inputs(data: Inputs, kind: str, lag_s: float, protocol: str | None = Non
     rows = _whole_rows(data.session, data.split.to_numpy(), finite, lags)
     train = (data.split.values == TRAIN) & np.isfinite(data.behavior.sum(axis=1))
     rows = rows[train[rows]]
-    if len(rows) < 2 * FOLDS:
-        raise too_few("train", kind)
-    values, latents = filled(data.values, data.observed, rows), data.latents
-    penalty = 0.0 if protocol == "paper" else None
+    check_enough(len(rows), 2 * FOLDS, "train", kind)
+    latents, penalty = data.latents, 0.0 if protocol == "paper" else None
     return ReadOut(
         kind=kind,
         lag_s=float(lag_s),
@@ -183,7 +178,7 @@ def fit_inputs(data: Inputs, kind: str, lag_s: float, protocol: str | None = Non
         digest=latents.attrs.get("digest"),
         session=data.name,
         split={key: data.split.attrs[key] for key in DEFAULT_SPLIT if key in data.split.attrs},
-        ridge=fit_ridge(values, data.behavior, rows, lags=lags, penalty=penalty),
+        ridge=fit_ridge(data.filled(rows), data.behavior, rows, lags=lags, penalty=penalty),
     )
 
 
@@ -284,8 +279,7 @@ def score_predicted(
     rows = []
     for part, codes in parts.items():
         use = scored & np.isin(data.split.values, codes)
-        if not use.any():
-            raise too_few(part, readout)
+        check_enough(use.sum(), 1, part, readout)
         r2 = r2_by_axis(data.behavior[use], data.values[use])
         rows += [(readout, part, axis, float(value)) for axis, value in zip(axes, r2, strict=True)]
     return pd.DataFrame(rows, columns=["readout", "split", "axis", "r2"])

@@ -1,8 +1,8 @@
 """Are the differences between models more than chance? Paired, over sessions and seeds.
 
-Few sessions allow few conclusions, so every test comes with its numbers of pairs, sessions and
-seeds and the smallest p it could have given. Sessions are what is sampled: intervals resample them,
-never bins, nor seeds. ``scores`` are tidy, of one split: ``model``, ``session``, ``seed``, a value.
+Every test comes with its numbers of pairs, sessions and seeds and the smallest p it could have
+given. Sessions are what is sampled: intervals resample them, never bins, nor seeds. ``scores`` are
+tidy, of one split: ``model``, ``session``, ``seed``, a value.
 """
 
 from collections.abc import Sequence

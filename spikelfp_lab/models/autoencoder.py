@@ -1,11 +1,10 @@
-"""The model: tokenizer -> transformer -> latents, and a predictor that reconstructs what was
-dropped.
+"""The model: tokenizer -> transformer -> latents, and a predictor of what was dropped.
 
 One class serves teacher, baselines and student. With predictor layers it is a masked autoencoder;
 without, its predictor is the linear read-out of Eq. 1, and it is what a student is. In a masked
-pass (arXiv 2512.12461, section 3) 60 % of the tokens are dropped: neither the encoder nor the
-tokenizer's convolution sees them. A mask token plus its space row stands in for each and attends to
-the latents of the others; a linear layer reads its S values: log-rates of counts, or potentials.
+pass (arXiv 2512.12461, section 3) 60 % of the tokens are dropped and not seen. A mask token plus
+its space row stands in for each and attends to the latents of the others; a linear layer reads its
+S values: log-rates of counts, or potentials.
 """
 
 import hashlib
@@ -31,8 +30,8 @@ from spikelfp_lab.models.transformer import OutputLayer, Predictor, Transformer
 Modality = Literal["spikes", "lfp", "both"]
 Size = int | tuple[int, int]  # units, or channels, or both
 
+# What a model of each modality reads of a session.
 VARIABLES = {"spikes": ("spikes",), "lfp": ("lfp",), "both": ("spikes", "lfp")}
-"""What a model of each modality reads of a session."""
 FORMAT_VERSION = 2  # 1, that of version 0.1.0, has no labels of units and channels
 DIMS = {"spikes": "unit", "lfp": "channel"}
 
@@ -84,9 +83,7 @@ class Autoencoder(nn.Module):
         patch = self.tokenizer.patch
         self.read_out = OutputLayer(config, config.width, patch)
         self.predictor = Predictor(config, patch) if config.predictor_layers else None
-        self.behavior_head: nn.Linear | None = None
-        if n_behavior:
-            self.behavior_head = nn.Linear(config.width, n_behavior)
+        self.behavior_head = nn.Linear(config.width, n_behavior) if n_behavior else None
         self.history = pd.DataFrame()
         self.info: dict = {}
         self.labels: dict[str, dict[str, list[str]]] = {}  # session -> "unit", "channel" -> labels
@@ -115,20 +112,14 @@ class Autoencoder(nn.Module):
 
     def __repr__(self) -> str:
         millions = sum(p.numel() for p in self.parameters()) / 1e6
-        what = (
-            f"{self.modality} ({self.info.get('made_by', 'untrained')}), {millions:.2f} M weights"
-        )
-        return f"<Autoencoder of {what}; sessions: {', '.join(self.sessions)}>"
+        what = f"{self.modality} ({self.info.get('made_by', 'untrained')})"
+        known = f"{millions:.2f} M weights; sessions: {', '.join(self.sessions)}"
+        return f"<Autoencoder of {what}, {known}>"
 
     @property
     def sessions(self) -> dict[str, Size]:
         """The session vocabulary: name -> number of units or channels, or of both."""
         return dict(self.tokenizer.sizes)
-
-    def n_inputs(self, name: str) -> int:
-        """Units and channels that the model reads of a session, together."""
-        size = self.tokenizer.sizes[name]
-        return size if isinstance(size, int) else sum(size)
 
     def add_behavior(self, axes: Sequence[str]) -> None:
         """Give the model a linear read-out of behavior, if it has none, to be trained with it."""
@@ -146,8 +137,9 @@ class Autoencoder(nn.Module):
         for part in filter(None, (self, self.predictor)):
             part.read_out.add_session(len(self.tokenizer.rows(name)))
         # Z-scoring of the LFP travels with the model; the trainer sets it from training time.
-        self.register_buffer(f"mean_{index}", torch.zeros(self.n_inputs(name)))
-        self.register_buffer(f"std_{index}", torch.ones(self.n_inputs(name)))
+        columns = size if isinstance(size, int) else sum(size)
+        self.register_buffer(f"mean_{index}", torch.zeros(columns))
+        self.register_buffer(f"std_{index}", torch.ones(columns))
 
     def statistics(self, name: str) -> tuple[Tensor, Tensor]:
         """Mean and SD (C,) that a session is z-scored by, to be read or set; 0 and 1 for spikes."""
@@ -165,28 +157,24 @@ class Autoencoder(nn.Module):
     ) -> Tensor:
         """Latents of the tokens of values (B, T, C) of a session: (B, T, P, d).
 
-        Of the time ``steps`` (B, K) alone: (B, K, P, d), the others are not seen. Of one
-        ``modality`` of a model of both: its tokens alone. With ``every_layer``: after 0, 1, ... all
-        blocks, (layers + 1, B, T, P, d).
+        Of the time ``steps`` (B, K) or one ``modality`` alone: the others are not seen. With
+        ``every_layer``: after 0, 1, ... all blocks, (layers + 1, B, T, P, d).
         """
-        batch, time, _ = values.shape
-        patches, device, hidden = len(self.tokenizer.rows(name)), values.device, None
-        at, shown = torch.arange(time, device=device), torch.arange(patches, device=device)
+        time, patches, device = values.shape[1], len(self.tokenizer.rows(name)), values.device
+        steps = torch.arange(time, device=device) if steps is None else steps
+        shown, units = torch.arange(patches, device=device), self.tokenizer.unit_patches(name)
         if modality not in (None, self.modality):
-            shown = shown[self.tokenizer.counts(name, device) == (modality == "spikes")]
-        if steps is not None:  # the LFP tokenizer's convolution would carry what is dropped
-            hidden = torch.ones((batch, time), dtype=torch.bool, device=device)
-            hidden = hidden.scatter(1, steps, False).unsqueeze(-1).expand_as(values)
-            at = steps
-        index = (at.unsqueeze(-1) * patches + shown).flatten(-2)  # (N,) or (B, N)
-        keep = None if index.shape == (time * patches,) else index.expand(batch, -1)
-        tokens = self.tokenizer(values, name, hidden=hidden, keep=keep)
+            shown = shown[:units] if modality == "spikes" else shown[units:]
+        index = (steps.unsqueeze(-1) * patches + shown).flatten(-2)  # (N,) or (B, N)
+        keep = None if index.shape == (time * patches,) else index.expand(len(values), -1)
+        tokens = self.tokenizer(values, name, keep=keep)
         latents = self.transformer(tokens, index // patches, every_layer=every_layer)
         return latents.unflatten(-2, (-1, len(shown)))
 
-    def latents(self, values: Tensor, name: str, **options: Any) -> Tensor:
-        """Latents of every time step, (B, T, d): the mean of :meth:`token_latents` over patches."""
-        return self.token_latents(values, name, **options).mean(-2)
+    def latents(self, values: Tensor, name: str, layer: int | None = None, **options) -> Tensor:
+        """The mean of :meth:`token_latents` over patches, (B, T, d); after a ``layer`` or all."""
+        tokens = self.token_latents(values, name, every_layer=layer is not None, **options)
+        return (tokens if layer is None else tokens[layer]).mean(-2)
 
     def masked_loss(
         self,
@@ -197,39 +185,31 @@ class Autoencoder(nn.Module):
         generator: Generator | None = None,
         targets: Tensor | None = None,
     ) -> Tensor:
-        """Loss, (), of a batch of counts or z-scored potentials (B, T, C), or of ``targets`` where
-        these are an augmented input: :meth:`mean_loss` of the dropped entries that are predicted
-        plus, with ``mask.units``, that of the hidden ones. ``generator`` draws the mask.
+        """:meth:`mean_loss` of the dropped entries of values (B, T, C), or of ``targets`` where
+        these are an augmented input; plus, with ``mask.units``, that of the hidden ones.
         """
         assert self.predictor is not None
-        table, hidden = self.tokenizer.rows(name), torch.zeros_like(values, dtype=torch.bool)
+        wanted, hidden = values if targets is None else targets, None
         if mask.units:
             draw = torch.rand(values.shape, generator=generator, device=values.device)
             hidden = draw < mask.units
-        patches, unseen = len(table), hidden
+            values = values.masked_fill(hidden, torch.nan)
+        table = self.tokenizer.rows(name)
         visible, dropped = self.draw_mask(values, name, mask=mask, generator=generator)
-        if self.modality != "spikes":  # a convolution would carry dropped tokens into visible ones
-            seen = values.new_zeros((len(values), values.shape[1] * patches), dtype=torch.bool)
-            seen = seen.scatter(1, visible, True).unflatten(1, (-1, patches))
-            unseen = hidden | ~self.tokenizer.spread(seen, name)
-        tokens = self.tokenizer(values, name, hidden=unseen, keep=visible)
-        latents = self.transformer(tokens, visible // patches)
         predict = dropped[:, : max(1, round(dropped.shape[1] * mask.predicted))]
-        masks = self.predictor.mask_token + row_by_patch(table, predict % patches)
-        states = self.predictor(masks, predict // patches, latents, visible // patches)
-
-        wanted = values if targets is None else targets
+        seen_at, asked_at = visible // len(table), predict // len(table)
+        latents = self.transformer(self.tokenizer(values, name, keep=visible), seen_at)
+        masks = self.predictor.mask_token + row_by_patch(table, predict % len(table))
+        states = self.predictor(masks, asked_at, latents, seen_at)
         loss = self.mean_loss(self.predictor.read_out, states, wanted, name, predict)
-        if not mask.units:
+        if hidden is None:
             return loss
         return loss + self.mean_loss(self.read_out, latents, wanted, name, visible, use=hidden)
 
     def draw_mask(
         self, values: Tensor, name: str, *, mask: MaskConfig, generator: Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """Tokens that are visible, (B, K), and dropped, (B, N - K): their places in time-major
-        order, shuffled.
-        """
+        """Places of the tokens that are visible, (B, K), and dropped, (B, N - K), shuffled."""
         n_tokens = values.shape[1] * len(self.tokenizer.rows(name))
         draw = torch.rand(len(values), n_tokens, generator=generator, device=values.device)
         order = draw.argsort(dim=1)
@@ -259,19 +239,17 @@ class Autoencoder(nn.Module):
         use: Tensor | None = None,
     ) -> Tensor:
         """Mean over tokens at ``index`` (B, N), read out of their states (B, N, width), against
-        ``wanted`` (B, T, C), less padding, what was not observed, and where ``use`` is False.
+        ``wanted`` (B, T, C), where this is known, and ``use`` is True.
 
-        Poisson negative log-likelihood of log-rates (the count's constant left out), nats; squared
+        Poisson negative log-likelihood of log-rates (less the count's constant), nats; squared
         error of potentials, in variances; of both modalities, the sum of the two means.
         """
         place = index % len(self.tokenizer.rows(name))
         predicted = read_out(states, self.tokenizer.index(name), place).float()
-        use = wanted.isfinite() if use is None else use & wanted.isfinite()
-        wanted, use = (
-            take(self.tokenizer.patches(each, name, fill=0).flatten(1, 2), index)
-            for each in (wanted.nan_to_num(), use)
-        )
-        counts = self.tokenizer.counts(name, wanted.device)[place].unsqueeze(-1)
+        wanted = wanted if use is None else wanted.masked_fill(~use, torch.nan)
+        wanted = take(self.tokenizer.patches(wanted, name).flatten(1, 2), index)
+        use, wanted = wanted.isfinite(), wanted.nan_to_num()
+        counts = (place < self.tokenizer.unit_patches(name)).unsqueeze(-1)
         losses = []
         if self.modality != "lfp":  # log-rate 0, whose exponential is finite, for a potential
             loss = F.poisson_nll_loss(predicted * counts, wanted, log_input=True, reduction="none")
@@ -281,26 +259,18 @@ class Autoencoder(nn.Module):
         means = [(loss * asked).sum() / asked.sum().clamp(min=1) for loss, asked in losses]
         return torch.stack(means).sum()
 
-    def check_session(self, name: str, size: tuple[int, ...] | int, bin_size_s: float) -> None:
-        """Refuse a session without tables, of another number of channels, or with other bins."""
-        known, what = self.sessions, [f"{DIMS[variable]}s" for variable in VARIABLES[self.modality]]
+    def check_session(self, name: str, bin_size_s: float) -> None:
+        """Refuse a session without tables, or with bins of another size."""
+        known = self.sessions
         if name not in known:
             add = "finetune(model, session)" if self.predictor else "distill(session, teacher)"
             raise CheckpointError(
                 f"session {name!r} is not in this model's vocabulary {list(known)}. Add it by "
                 f"{add}, or encode it with known tables, as_session={next(iter(known), None)!r}."
             )
-        if known[name] != size:
-            raise CheckpointError(
-                f"session {name!r} has {known[name]} {' and '.join(what)} in this model, the data "
-                f"have {size}. Give the same in the same order, or finetune(model, session) under "
-                "another name."
-            )
         if abs(bin_size_s / self.bin_size_s - 1) > 1e-3:
-            raise CheckpointError(
-                f"session {name} has bins of {bin_size_s:g} s, the model's are {self.bin_size_s:g} "
-                "s: open it with the model's bin size"
-            )
+            bins = f"has bins of {bin_size_s:g} s, the model's are {self.bin_size_s:g} s"
+            raise CheckpointError(f"session {name} {bins}: open it with the model's bin size")
 
 
 def contents(model: Autoencoder) -> dict[str, bytes]:
@@ -331,8 +301,8 @@ def is_model(path: Path) -> bool:
 def load(path: str | Path) -> Autoencoder:
     """Read a model that :meth:`Autoencoder.save` wrote, here or in version 0.1.0.
 
-    Gives an Autoencoder on the CPU, in eval mode. Raises CheckpointError where the folder is
-    missing, damaged, or of another format. Nothing in the files is executed.
+    It is on the CPU, in eval mode. CheckpointError: a folder that is missing, damaged, or of
+    another format. Nothing in the files is executed.
     """
     path, what = Path(path), "is damaged, or was not written by this package"
     cure = "Copy the folder again, or train and save the model again."
@@ -357,24 +327,23 @@ def load(path: str | Path) -> Autoencoder:
 def build(
     shape: dict[str, Any], weights: dict[str, Tensor], optional: tuple[str, ...] = (), **fields: Any
 ) -> Autoencoder:
-    """The model that a file describes, made once its weights are known to fit: a damaged file may
-    declare one that no memory holds. Names that begin like ``optional`` may be missing.
+    """The model of a file, made once its weights, but for ``optional`` ones, are known to fit: a
+    damaged file may declare one that no memory holds.
     """
     try:
         with torch.device("meta"):  # where numbers take no memory
             outline = Autoencoder(ModelConfig.from_dict(shape), **fields)
     except ConfigError as error:
         raise ValueError(str(error)) from error
-    parameters, declared = dict(outline.named_parameters()), outline.state_dict()
-    odd = sorted(name for name in {*declared} ^ {*weights} if not name.startswith(optional))
-    if odd:
+    declared, found = (
+        {(name, *tensor.shape) for name, tensor in named.items() if not name.startswith(optional)}
+        for named in (outline.state_dict(), weights)
+    )
+    if odd := sorted(declared ^ found):
         raise ValueError(f"{odd[:3]} are missing, or there and not declared")
-    for name, found in weights.items():
-        wanted = tuple(declared[name].shape)
-        if found.shape != wanted or not found.is_floating_point():
-            raise ValueError(f"{name} is {found.dtype} of {tuple(found.shape)}, declared {wanted}")
-        if name in parameters and not bool(torch.isfinite(found).all()):
-            raise ValueError(f"{name} holds numbers that are NaN or infinite")
+    for name, tensor in weights.items():
+        if not (tensor.is_floating_point() and tensor.isfinite().all()):
+            raise ValueError(f"{name} is {tensor.dtype}, or holds numbers that are NaN or infinite")
     model = Autoencoder(outline.config, **fields)
     model.load_state_dict(weights, strict=False)
     return model.eval()

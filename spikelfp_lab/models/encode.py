@@ -1,9 +1,8 @@
-"""encode: a model turns a session into latents, one row a time bin, whatever the session's length;
-and what it reads for that: values, their z-scoring, and identity by label.
-"""
+"""encode: a model turns a session into latents; values, z-scoring, and identity by label."""
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any, Literal
 
@@ -14,7 +13,8 @@ from tqdm.auto import tqdm
 
 from spikelfp_lab.errors import CheckpointError, ConfigError, SpikeLFPWarning
 from spikelfp_lab.models.autoencoder import DIMS, VARIABLES, Autoencoder
-from spikelfp_lab.models.device import autocast, on_device, pick_device
+from spikelfp_lab.models.device import on_device, pick_device
+from spikelfp_lab.models.overlap import cover, overlap_mean, triangle
 from spikelfp_lab.sessions import (
     TRAIN,
     as_dataset,
@@ -37,10 +37,9 @@ def encode(
     missing: Literal["nan", "silence"] = "nan",
     progress: bool = True,
 ) -> xr.DataArray:
-    """Latents of a session, read in windows that overlap by half and are weighted by a triangle.
+    """Latents of a session, read in windows that overlap by half and cross no gap or trial's edge.
 
-    No window crosses a gap or a trial's edge. A model of both modalities reads spikes, LFP, or
-    both, whichever the session has.
+    A model of both modalities reads spikes, LFP, or both, whichever the session has.
 
     Parameters
     ----------
@@ -54,12 +53,11 @@ def encode(
         Latents after so many blocks, from 0 (the tokens); by default after the last.
     window_s : float, optional
         Length of a window, seconds; by default what the model was trained on.
-    device : str
-        "auto", "cpu" or "cuda".
+    device : {"auto", "cpu", "cuda"}
     missing : {"nan", "silence"}
         Where some channels are NaN: latents are NaN, or these are silenced (at their mean).
     progress : bool
-        Show a progress bar, once it has taken two seconds.
+        Show a progress bar, after two seconds.
 
     Returns
     -------
@@ -93,14 +91,22 @@ def encode(
         raise ConfigError(f"layer is {layer}: the model has layers 0 to {model.config.layers}")
     if missing not in ("nan", "silence"):
         raise ConfigError(f"missing is {missing!r}; give 'nan' or 'silence'")
+    reads = VARIABLES[model.modality]
+    present = [variable for variable in reads if variable in session]
+    if not present:
+        raise CheckpointError(
+            f"the model reads {model.modality!r}, which session {own_name} does not have; "
+            f"it has {sorted(map(str, session.data_vars))}"
+        )
+    model.check_session(name, session.attrs["bin_size_s"])
     session = in_order_of(model, session, name, own_name)
-    raw, modality = _values(model, session, name, own_name)
+    raw = values_of(session, reads, np.atleast_1d(model.sessions[name]))
+    modality: Any = model.modality if len(present) == len(reads) else present[0]
     used = {"scheme": "blocks", "window_s": 2.0, "seed": 0}
     split = {key: value for key, value in model.info.get("train", {}).items() if key in used}
     used |= split | ({"window_s": window_s} if window_s else {})
-    needed = [variable for variable in VARIABLES[modality] if variable in session]
-    channels = session.sizes["channel"] if "lfp" in needed else 0
-    if own_name in model.sessions or as_session is None:
+    channels = session.sizes["channel"] if "lfp" in present else 0
+    if own_name in model.sessions:
         mean, std = (t.cpu().numpy() for t in model.statistics(own_name))
     else:
         mean, std = z_scoring(session, raw, channels, **used)
@@ -108,56 +114,21 @@ def encode(
     place = pick_device(device)
     values = torch.as_tensor((raw - mean) / std, dtype=torch.float32, device=place)
     length, usable = max(2, round(used["window_s"] / session.attrs["bin_size_s"])), session
-    if channels and missing == "silence":
-        values[:, -channels:] = values[:, -channels:].nan_to_num()
+    if channels and missing == "silence":  # the model takes NaN as the mean
         nothing = session["lfp"].isnull().all("channel")
         usable = session.assign(lfp=session["lfp"].fillna(0.0).where(~nothing))
     elif channels:
         _warn_missing(session, own_name)
-    total = torch.zeros(len(raw), model.config.width, device=place)
-    weight = torch.zeros(len(raw), 1, device=place)
     batch = 64 if place.type == "cuda" else 4  # on a CPU, more take no less time
-    with on_device(model, place), torch.inference_mode(), autocast(place):
-        chunks = [
-            (size, chunk)
-            for size, starts in _cover(usable_runs(usable, variables=needed), length)
-            for chunk in np.array_split(starts, -(-len(starts) // batch))
-        ]
-        bar = tqdm(chunks, desc=f"encode {own_name}", unit="batch", delay=2.0, disable=not progress)
-        for size, chunk in bar:
-            triangle = 1.0 - (torch.arange(size, device=place) - (size - 1) / 2).abs() / size
-            index = torch.as_tensor(chunk, device=place)[:, None] + torch.arange(size, device=place)
-            every = layer is not None
-            latents = model.latents(values[index], name, modality=modality, every_layer=every)
-            latents = (latents[layer] if every else latents).float() * triangle[:, None]
-            total.index_add_(0, index.flatten(), latents.flatten(0, 1))
-            weight.index_add_(0, index.flatten(), triangle.repeat(len(chunk))[:, None])
-    origin = {"session": own_name, "encoded_as": name, "modality": modality}
-    return xr.DataArray(
-        (total / torch.where(weight > 0, weight, torch.nan)).cpu().numpy(),
-        dims=("time", "latent"),
-        coords={"time": session["time"], "latent": np.arange(model.config.width)},
-        name="latents",
-        attrs=origin | {"digest": model.digest()} | split,
-    )
-
-
-def _values(
-    model: Autoencoder, session: xr.Dataset, name: str, own_name: str
-) -> tuple[np.ndarray, Any]:
-    """What the model reads, (T, C), and as which modality; 0 for one that is not there."""
-    wanted, known = VARIABLES[model.modality], model.sessions.get(name)
-    present = [variable for variable in wanted if variable in session]
-    if not present:
-        raise CheckpointError(
-            f"the model reads {model.modality!r}, which session {own_name} does not have; "
-            f"it has {sorted(map(str, session.data_vars))}"
-        )
-    read, lacking = (wanted, known) if isinstance(known, tuple) else (present, ())
-    values, sizes = values_of(session, read, lacking)
-    size = sizes if model.modality == "both" else sizes[0]
-    model.check_session(name, size, session.attrs["bin_size_s"])
-    return values, model.modality if len(present) == len(wanted) else present[0]
+    windows = cover(usable_runs(usable, variables=present), length, batch)
+    bar = tqdm(windows, desc=f"encode {own_name}", unit="batch", delay=2.0, disable=not progress)
+    read = partial(model.latents, name=name, layer=layer, modality=modality)
+    with on_device(model, place):
+        latents = overlap_mean(read, values, bar, triangle, model.config.width)
+    coords = {"time": session["time"], "latent": np.arange(model.config.width)}
+    attrs = {"session": own_name, "encoded_as": name, "modality": modality}
+    attrs |= {"digest": model.digest()} | split
+    return xr.DataArray(latents, coords, ("time", "latent"), "latents", attrs)
 
 
 def _warn_missing(session: xr.Dataset, name: str) -> None:
@@ -179,42 +150,26 @@ def _warn_missing(session: xr.Dataset, name: str) -> None:
     )
 
 
-def _cover(runs: np.ndarray, length: int) -> list[tuple[int, np.ndarray]]:
-    """Windows that cover every run, or are a short one, half overlapping: (size, starts) a size."""
-    by_size: dict[int, list[int]] = {}
-    for start, stop in runs.tolist():
-        size = min(length, stop - start)
-        starts = by_size.setdefault(size, [])
-        starts += range(start, stop - size + 1, max(1, size // 2))
-        if starts[-1] + size < stop:  # one more, flush with the end
-            starts.append(stop - size)
-    return [(size, np.array(starts)) for size, starts in by_size.items()]
-
-
 def values_of(
-    session: xr.Dataset, variables: Sequence[str], sizes: Sequence[int] = ()
-) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Spikes, LFP or both side by side, (T, C), and the columns of each; NaN where a unit was not
-    observed, 0 for a variable of known size that the session lacks.
-    """
+    session: xr.Dataset, variables: Sequence[str], sizes: Sequence[int] | np.ndarray = ()
+) -> np.ndarray:
+    """Spikes, LFP or both side by side, (T, C); NaN where not observed, 0 where there is none."""
     parts, observed = [], observed_mask(session)
     for variable, size in zip_longest(variables, sizes):
         if variable not in session:
             parts.append(np.zeros((session.sizes["time"], size), np.float32))
-            continue
-        values = session[variable].to_numpy()
-        if variable == "spikes" and observed is not None:
-            values = np.where(observed, values, np.float32(np.nan))
-        parts.append(values)
-    columns = tuple(part.shape[1] for part in parts)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1), columns
+        elif variable == "spikes" and observed is not None:
+            parts.append(np.where(observed, session[variable].to_numpy(), np.float32(np.nan)))
+        else:
+            parts.append(session[variable].to_numpy())
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def z_scoring(
     session: xr.Dataset, values: np.ndarray, channels: int, **split: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and SD (C,) of values (T, C), whose last columns are channels, on training time, or all
-    time under the paper's scheme; 0 and 1 for counts.
+    """Mean and SD (C,) of values (T, C), whose last columns are channels, on training time (all
+    time under the paper's scheme); 0 and 1 for counts.
     """
     mean, std = np.zeros(values.shape[1], np.float32), np.ones(values.shape[1], np.float32)
     if channels:
@@ -240,11 +195,17 @@ def in_order_of(
     default ``name``). Without labels (models of 0.1.0 and the authors'), by place, which is said.
     """
     found, known = labels_of(session), model.labels.get(name) or {}
-    for variable in VARIABLES[model.modality] if name in model.sessions else ():
+    sizes = np.atleast_1d(model.sessions.get(name, ()))
+    for variable, size in zip(VARIABLES[model.modality], sizes, strict=False):
         dim = DIMS[variable]
-        if variable not in session or (dim == "unit" and own_name not in (None, name)):
+        if variable not in session:
             continue
-        if dim not in known and model.by_place:
+        own = dim == "channel" or own_name in (None, name)
+        if own and dim in known:
+            given, wanted = found.get(dim, []), known[dim]
+        else:
+            given, wanted = ([*map(str, range(n))] for n in (session.sizes[dim], size))
+        if own and dim not in known and model.by_place:
             model.by_place = False
             warnings.warn(
                 f"the model was saved without labels of its {dim}s: session {name} is matched "
@@ -252,8 +213,6 @@ def in_order_of(
                 SpikeLFPWarning,
                 stacklevel=3,
             )
-        given = found.get(dim, [])
-        wanted = known.get(dim, given)
         missing = [label for label in wanted if label not in given]
         extra = [label for label in given if label not in wanted]
         if missing or extra:

@@ -24,17 +24,17 @@ _RENAMED = {  # theirs -> ours
     "tokenizer.embedder.weight": "tokenizer.table",
     "backbone.layers": "transformer.blocks",
     "backbone.norm": "transformer.norm",
+    **{"qkv_proj": "qkv", "o_proj": "out", "down_proj": "down", "gate_proj": "gate_up"},
 }
-_PARTS = {"qkv_proj": "qkv", "o_proj": "out", "down_proj": "down", "gate_proj": "gate_up"}
 
 
 def load_official(
     path: str | Path, *, sizes: Mapping[str, int] | None = None, bin_size_s: float = 0.01
 ) -> Autoencoder:
-    """Read a checkpoint of the code that the method's authors published.
+    """Read a checkpoint of the code that the method's authors published (arXiv 2512.12461).
 
-    Sizes and sessions are read off the parameters. Tokens and latents are those of the authors'
-    code, but for the latents' scale: their pooling over P patches divides by P + 1, ours by P.
+    Sizes and sessions are read off the parameters. Latents are those of the authors' code but for
+    their scale: its pooling over P patches divides by P + 1, ours by P.
 
     Parameters
     ----------
@@ -56,10 +56,6 @@ def load_official(
     ------
     CheckpointError, ConfigError
         Missing, damaged, not of this layout, or objects other than tensors; ``sizes`` do not fit.
-
-    References
-    ----------
-    Erturk et al., NeurIPS 2025, arXiv 2512.12461.
 
     Examples
     --------
@@ -151,7 +147,7 @@ def _state(weights: dict[str, Tensor], sessions: list[str]) -> dict[str, Tensor]
             continue
         if ".gate_proj." in key:
             value = torch.cat([value, weights[key.replace(".gate_", ".up_")]])
-        for theirs, ours in (_RENAMED | _PARTS).items():
+        for theirs, ours in _RENAMED.items():
             key = key.replace(theirs, ours)
         state[key] = value
     return state

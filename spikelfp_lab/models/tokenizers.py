@@ -10,8 +10,6 @@ from torch.nn import functional as F
 
 from spikelfp_lab.configs import ModelConfig
 
-Opt = Tensor | None
-
 
 def take(tokens: Tensor, index: Tensor) -> Tensor:
     """Tokens (B, N, d) at ``index`` (B, K) -> (B, K, d)."""
@@ -31,8 +29,17 @@ def map_by_patch(tokens: Tensor, maps: Tensor, patch: Tensor) -> Tensor:
     return mapped.gather(2, patch[..., None, None].expand(-1, -1, 1, maps.shape[2])).squeeze(2)
 
 
+def places(keep: Tensor, time: int, patches: int) -> Tensor:
+    """(B, T, P) bool: True at the tokens ``keep`` (B, K)."""
+    flags = torch.zeros((len(keep), time * patches), dtype=torch.bool, device=keep.device)
+    return flags.scatter(1, keep, True).unflatten(1, (time, patches))
+
+
 class Tokenizer(nn.Module):
-    """Patching, padding and space tables; when affine, with a map a session and patch too."""
+    """Patching, padding and space tables; when affine, with a map a session and patch too.
+
+    Called with values (B, T, C) of a session, NaN where unknown, it gives tokens (B, K, d): all, or
+    those at ``keep`` (B, K), by their place in time-major order, and sees nothing of the others."""
 
     def __init__(self, patch: int, width: int, affine: bool):
         super().__init__()
@@ -57,21 +64,16 @@ class Tokenizer(nn.Module):
         """(P, d) space row of each patch of a session."""
         return self.space[self.index(name)]
 
-    def patches(self, values: Tensor, name: str, *, fill: float) -> Tensor:
-        """(B, T, C) values of a session -> (B, T, P, S), the last patch padded with ``fill``."""
+    def unit_patches(self, name: str) -> int:
+        """How many patches, the first ones, are of units; the rest are of channels."""
+        return len(self.rows(name)) if isinstance(self, SpikeTokenizer) else 0
+
+    def patches(self, values: Tensor, name: str) -> Tensor:
+        """(B, T, C) values of a session -> (B, T, P, S), the last patch padded with NaN."""
         padding = -self.sizes[name] % self.patch
-        return F.pad(values, (0, padding), value=fill).unflatten(2, (-1, self.patch))
+        return F.pad(values, (0, padding), value=torch.nan).unflatten(2, (-1, self.patch))
 
-    def spread(self, flags: Tensor, name: str) -> Tensor:
-        """(B, T, P) flags of tokens -> (B, T, C), of their units or channels."""
-        return flags.repeat_interleave(self.patch, dim=2)[:, :, : self.sizes[name]]
-
-    def counts(self, name: str, device: torch.device) -> Tensor:
-        """(P,) bool: True where a patch is of units, False where it is of channels."""
-        is_units = isinstance(self, SpikeTokenizer)
-        return torch.full((len(self.rows(name)),), is_units, device=device)
-
-    def place(self, tokens: Tensor, name: str, keep: Opt) -> Tensor:
+    def place(self, tokens: Tensor, name: str, keep: Tensor | None) -> Tensor:
         """Tokens (B, K, d), those at ``keep`` or all, by the map and the row of their patches."""
         space = self.rows(name)
         if keep is None:
@@ -84,32 +86,23 @@ class Tokenizer(nn.Module):
 
 class SpikeTokenizer(Tokenizer):
     """Counts -> tokens: a table over the counts 0 ... ``max_count`` (larger ones clamped) and
-    padding, d / S numbers a unit, concatenated. It is applied as a one-hot product, whose backward
-    is much faster on the CPU than that of a look-up.
-    """
+    unknown, d / S numbers a unit. A one-hot product has a faster backward than a look-up."""
 
     def __init__(self, config: ModelConfig):
         super().__init__(config.spike_patch, config.width, config.affine_space)
         self.max_count = config.max_count
         self.table = nn.Parameter(torch.randn(config.max_count + 2, config.width // self.patch))
 
-    def forward(self, values: Tensor, name: str, hidden: Opt = None, keep: Opt = None) -> Tensor:
-        """Values (B, T, C) of a session, unknown where ``hidden`` -> tokens (B, K, d).
-
-        ``keep`` (B, K) says which, by their place in time-major order; all T * P by default.
-        """
-        padding = self.max_count + 1
-        unknown = values.isnan() if hidden is None else hidden | values.isnan()  # not observed
-        shown = values.clamp(max=self.max_count).masked_fill(unknown, padding)
-        counts = self.patches(shown, name, fill=padding).flatten(1, 2)
-        if keep is not None:
-            counts = take(counts, keep)
-        one_hot = counts.unsqueeze(-1) == torch.arange(padding + 1, device=values.device)
+    def forward(self, values: Tensor, name: str, keep: Tensor | None = None) -> Tensor:
+        patches = self.patches(values, name).flatten(1, 2)
+        patches = patches if keep is None else take(patches, keep)
+        counts = patches.clamp(max=self.max_count).nan_to_num(self.max_count + 1)
+        one_hot = counts.unsqueeze(-1) == torch.arange(len(self.table), device=values.device)
         return self.place((one_hot.to(self.table.dtype) @ self.table).flatten(-2), name, keep)
 
 
 class LFPTokenizer(Tokenizer):
-    """Z-scored potentials -> tokens: a causal, dilated convolution of all patches.
+    """Z-scored potentials -> tokens: a causal, dilated convolution of all patches, unknown ones 0.
 
     As in the authors' code it runs along the token axis, patches interleaved: tap k of token n
     reads token n - k * dilation, with several patches those beside it too."""
@@ -119,34 +112,34 @@ class LFPTokenizer(Tokenizer):
         self.past = (config.kernel - 1) * config.dilation
         self.conv = nn.Conv1d(self.patch, config.width, config.kernel, dilation=config.dilation)
 
-    def forward(self, values: Tensor, name: str, hidden: Opt = None, keep: Opt = None) -> Tensor:
-        """As :meth:`SpikeTokenizer.forward`; what is hidden is 0."""
-        shown = values if hidden is None else values.masked_fill(hidden, 0.0)
-        patches = self.patches(shown, name, fill=0.0).flatten(1, 2).transpose(1, 2)
-        tokens = self.conv(F.pad(patches, (self.past, 0))).transpose(1, 2)  # (B, T * P, d)
-        return self.place(tokens if keep is None else take(tokens, keep), name, keep)
+    def convolve(self, values: Tensor, name: str, seen: Tensor | None) -> Tensor:
+        """All tokens (B, T * P, d) before they are placed, of the patches ``seen`` (B, T, P)."""
+        patches = self.patches(values, name)
+        unknown = patches.isnan() if seen is None else patches.isnan() | ~seen.unsqueeze(-1)
+        shown = patches.masked_fill(unknown, 0.0).flatten(1, 2).transpose(1, 2)
+        return self.conv(F.pad(shown, (self.past, 0))).transpose(1, 2)
+
+    def forward(self, values: Tensor, name: str, keep: Tensor | None = None) -> Tensor:
+        if keep is None:
+            return self.place(self.convolve(values, name, None), name, None)
+        seen = places(keep, values.shape[1], len(self.rows(name)))
+        return self.place(take(self.convolve(values, name, seen), keep), name, keep)
 
 
 class BothTokenizer(nn.Module):
     """Spikes and LFP side by side: a time step's tokens are those of its units, then its channels.
 
-    Values are (B, T, U + C), counts first; a session's size is the pair (U, C). The narrower patch
-    is padded to the wider."""
+    Values are (B, T, U + C); a session's size is (U, C). The narrower patch is padded."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.spikes, self.lfp = SpikeTokenizer(config), LFPTokenizer(config)
+        self.parts = self.spikes, self.lfp
         self.patch = max(config.spike_patch, config.channel_patch)
-
-    @property
-    def parts(self) -> tuple[SpikeTokenizer, LFPTokenizer]:
-        return self.spikes, self.lfp
-
-    @property
-    def sizes(self) -> dict[str, tuple[int, int]]:
-        return {name: (units, self.lfp.sizes[name]) for name, units in self.spikes.sizes.items()}
+        self.sizes: dict[str, tuple[int, int]] = {}
 
     def add_session(self, name: str, size: tuple[int, int]) -> None:
+        self.sizes[name] = size
         for part, own in zip(self.parts, size, strict=True):
             part.add_session(name, own)
 
@@ -156,24 +149,21 @@ class BothTokenizer(nn.Module):
     def rows(self, name: str) -> Tensor:
         return torch.cat([part.rows(name) for part in self.parts])
 
-    def patches(self, values: Tensor, name: str, *, fill: float) -> Tensor:
+    def unit_patches(self, name: str) -> int:
+        return self.spikes.unit_patches(name)
+
+    def patches(self, values: Tensor, name: str) -> Tensor:
         split = zip(self.parts, values.split(self.sizes[name], dim=2), strict=True)
-        each = [part.patches(own, name, fill=fill) for part, own in split]
-        return torch.cat([F.pad(p, (0, self.patch - p.shape[-1]), value=fill) for p in each], dim=2)
+        each = [part.patches(own, name) for part, own in split]
+        widened = [F.pad(own, (0, self.patch - own.shape[3]), value=torch.nan) for own in each]
+        return torch.cat(widened, dim=2)
 
-    def spread(self, flags: Tensor, name: str) -> Tensor:
-        split = flags.split([len(part.rows(name)) for part in self.parts], dim=2)
-        each = zip(self.parts, split, strict=True)
-        return torch.cat([part.spread(own, name) for part, own in each], dim=2)
-
-    def counts(self, name: str, device: torch.device) -> Tensor:
-        return torch.cat([part.counts(name, device) for part in self.parts])
-
-    def forward(self, values: Tensor, name: str, hidden: Opt = None, keep: Opt = None) -> Tensor:
-        size, steps = self.sizes[name], (values.shape[1], -1)
-        masks = (None, None) if hidden is None else hidden.split(size, dim=2)
-        each = zip(self.parts, values.split(size, dim=2), masks, strict=True)
-        tokens = [part(own, name, hidden=mask).unflatten(1, steps) for part, own, mask in each]
+    def forward(self, values: Tensor, name: str, keep: Tensor | None = None) -> Tensor:
+        time, (counts, potentials), seen = values.shape[1], values.split(self.sizes[name], 2), None
+        if keep is not None:
+            seen = places(keep, time, len(self.rows(name)))[:, :, self.unit_patches(name) :]
+        lfp = self.lfp.place(self.lfp.convolve(potentials, name, seen), name, None)
+        tokens = [each.unflatten(1, (time, -1)) for each in (self.spikes(counts, name), lfp)]
         both = torch.cat(tokens, dim=2).flatten(1, 2)
         return both if keep is None else take(both, keep)
 

@@ -29,9 +29,7 @@ def rotary(positions: Tensor, head_width: int) -> Tensor:
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
     """Rotate each head of ``x`` (B, N, heads, head_width); number ``i`` of its first half and of
-    its second are a plane, and come out side by side, the same for queries and keys.
-
-    One complex product is half the memory traffic of cosines and sines on the halves."""
+    its second are a plane. One complex product is half the memory traffic of cosines and sines."""
     first, second = x.float().unflatten(-1, (2, -1)).unbind(-2)
     if torch.compiler.is_compiling():  # which makes one kernel of this, but none of complex numbers
         cos, sin = turn.unbind(-1)
@@ -39,6 +37,12 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
     else:
         turned = torch.view_as_real(torch.complex(first, second) * torch.view_as_complex(turn))
     return turned.flatten(-2).to(x.dtype)
+
+
+def by_part(layer: nn.Linear, *inputs: Tensor) -> list[Tensor]:
+    """Each input by its own part of a layer: read faster later on than parts of one product."""
+    parts = layer.weight.chunk(len(inputs)), layer.bias.chunk(len(inputs))
+    return [F.linear(x, weight, bias) for x, weight, bias in zip(inputs, *parts, strict=True)]
 
 
 class Attention(nn.Module):
@@ -52,14 +56,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, turn: Tensor, context: Context = None) -> Tensor:
         source, source_turn = (x, turn) if context is None else context
-        weights, biases = self.qkv.weight.chunk(3), self.qkv.bias.chunk(3)
-        # Three products, not one cut in three: what follows then reads memory in order.
-        q, k, v = (
-            F.linear(tokens, weight, bias).unflatten(-1, (self.heads, -1))
-            for tokens, weight, bias in zip((x, source, source), weights, biases, strict=True)
-        )
-        q, k = rotate(q, turn), rotate(k, source_turn)
-        q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (B, heads, N, d / heads)
+        made = by_part(self.qkv, x, source, source)
+        q, k, v = (each.unflatten(-1, (self.heads, -1)) for each in made)
+        made = rotate(q, turn), rotate(k, source_turn), v
+        q, k, v = (each.transpose(1, 2) for each in made)  # (B, heads, N, d / heads)
         attended = F.scaled_dot_product_attention(q, k, v)
         return self.out(attended.transpose(1, 2).flatten(2))
 
@@ -73,8 +73,7 @@ class GatedMLP(nn.Module):
         self.down = nn.Linear(ratio * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        weights, biases = self.gate_up.weight.chunk(2), self.gate_up.bias.chunk(2)
-        gate, up = (F.linear(x, w, b) for w, b in zip(weights, biases, strict=True))
+        gate, up = by_part(self.gate_up, x, x)
         return self.down(F.silu(gate) * up)
 
 
@@ -161,9 +160,7 @@ class Predictor(nn.Module):
 
 @contextmanager
 def compiled(model: nn.Module, enabled: bool = True) -> Iterator[None]:
-    """Within this context all blocks of ``model`` are compiled, once for all; no more than the
-    blocks, since what is around them differs from session to session.
-    """
+    """A context in which the blocks are compiled; what is around them differs by session."""
     blocks = [part for part in model.modules() if isinstance(part, Block)] if enabled else []
     for block in blocks:
         block.forward = torch.compile(block.forward, dynamic=True)

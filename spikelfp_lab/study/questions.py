@@ -289,7 +289,7 @@ def cost(study: Study) -> pd.DataFrame:
 def _cost(model: Autoencoder, name: str) -> tuple[int, float]:
     """Parameters that one session needs, and 10^6 operations a second."""
     window_s, tokenizer = model.info["train"]["window_s"], model.tokenizer
-    values = torch.zeros(1, round(window_s / model.bin_size_s), model.n_inputs(name))
+    values = torch.zeros(1, round(window_s / model.bin_size_s), len(model.statistics(name)[0]))
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model.cpu().latents(values, name)
     shared = [p for k, p in tokenizer.named_parameters() if not k.startswith(("space", "maps"))]

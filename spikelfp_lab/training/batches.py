@@ -93,7 +93,7 @@ def prepare(
     """
     variables = VARIABLES[modality]
     check_variables(session, (*variables, *(["behavior"] if behavior else [])))
-    raw, sizes = values_of(session, variables)
+    raw, sizes = values_of(session, variables), [session.sizes[DIMS[v]] for v in variables]
     if len(empty := np.flatnonzero(np.isnan(raw).all(axis=0))):
         raise DataError(
             f"session {name}: {modality} is NaN throughout in column(s) {empty.tolist()}. "
@@ -104,7 +104,7 @@ def prepare(
     starts = windows_of(session, train, (*variables, *finite))
     windows = SessionWindows(
         name=name,
-        size=sizes if modality == "both" else sizes[0],  # type: ignore[arg-type]
+        size=tuple(sizes) if modality == "both" else sizes[0],  # type: ignore[arg-type]
         bin_size_s=float(session.attrs["bin_size_s"]),
         mean=mean,
         std=std,
@@ -131,7 +131,7 @@ def add_to_vocabulary(model: Autoencoder, known: KnownSession) -> None:
         device = next(model.parameters()).device
         model.add_session(known.name, known.size)
         model.to(device)
-    model.check_session(known.name, known.size, known.bin_size_s)
+    model.check_session(known.name, known.bin_size_s)
     model.labels[known.name] = known.labels
     for own, value in zip(model.statistics(known.name), (known.mean, known.std), strict=True):
         own.copy_(torch.as_tensor(value))

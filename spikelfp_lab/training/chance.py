@@ -64,7 +64,7 @@ def _collect(
         keep, _ = model.draw_mask(values, name, mask=DROPPED, generator=generator)  # (B, K)
         step = keep // patches
         with torch.inference_mode(), autocast(values.device):
-            tokens = model.tokenizer(values, name, hidden=hidden, keep=keep)
+            tokens = model.tokenizer(values.masked_fill(hidden, torch.nan), name, keep=keep)
             latents = model.transformer(tokens, step).float()  # (B, K, d)
         total = latents.new_zeros(*values.shape[:2], latents.shape[2])
         total.scatter_add_(1, step.unsqueeze(-1).expand_as(latents), latents)

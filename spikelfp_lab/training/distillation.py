@@ -205,7 +205,7 @@ def distill(
                 latents[rows] = shuffle_latents(latents[rows], window=window, seed=train.seed)
         targets = {"teacher": center_latents(latents, use == TRAIN, goal.center)}
         if not goal.frozen:
-            targets["spikes"], _ = values_of(session, ("spikes",))
+            targets["spikes"] = values_of(session, ("spikes",))
         for key, series in targets.items():
             windows.targets[key] = torch.as_tensor(series, dtype=torch.float32, device=device)
         return windows

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikelfp_lab import ModelConfig
-from spikelfp_lab.models.tokenizers import TOKENIZERS, take
+from spikelfp_lab.models.tokenizers import TOKENIZERS, places, take
 
 CONFIG = ModelConfig(width=32, spike_patch=16, channel_patch=8)
 
@@ -50,14 +50,19 @@ def test_lfp_tokens_are_a_convolution_over_time_that_never_looks_ahead():
 @pytest.mark.parametrize("modality", ["spikes", "lfp", "both"])
 @pytest.mark.parametrize("size", [20, 7])  # several patches, and one
 @pytest.mark.parametrize("affine", [False, True])
-def test_tokens_that_are_kept_are_those_of_the_whole(modality, size, affine):
+def test_tokens_that_are_kept_are_those_of_the_whole_with_all_else_unknown(modality, size, affine):
     sizes = {"a": (size, size) if modality == "both" else size}
     tokenizer = make(modality, replace(CONFIG, affine_space=affine), **sizes)
     values = torch.randint(0, 4, (3, 12, size * (1 + (modality == "both")))).float()
-    hidden = torch.rand(values.shape) < 0.3
-    whole = tokenizer(values, "a", hidden=hidden)
-    keep = torch.rand(whole.shape[:2]).argsort(1)[:, :9]
-    torch.testing.assert_close(tokenizer(values, "a", hidden=hidden, keep=keep), take(whole, keep))
+    values[torch.rand(values.shape) < 0.3] = torch.nan  # unknown
+    columns = torch.arange(float(values.shape[2]))
+    of_patch = tokenizer.patches(columns.expand(1, 1, -1), "a")[0, 0, :, :, None] == columns
+    keep = torch.rand(3, 12 * len(of_patch)).argsort(1)[:, :9]
+    seen = places(keep, 12, len(of_patch)).float() @ of_patch.any(1).float() > 0
+    whole = tokenizer(values.masked_fill(~seen, torch.nan), "a")
+    torch.testing.assert_close(tokenizer(values, "a", keep=keep), take(whole, keep))
+    if modality == "spikes":  # no token reads another
+        torch.testing.assert_close(take(tokenizer(values, "a"), keep), take(whole, keep))
 
 
 def test_both_modalities_are_the_two_tokenizers_side_by_side():
@@ -67,6 +72,6 @@ def test_both_modalities_are_the_two_tokenizers_side_by_side():
     torch.testing.assert_close(tokens[:, :, :2].flatten(1, 2), both.spikes(counts, "a"))
     torch.testing.assert_close(tokens[:, :, 2:].flatten(1, 2), both.lfp(lfp, "a"))
     # the narrower patch is padded: 16 and 4 units, 8 and 4 channels are real
-    patches = both.patches(torch.arange(32.0).expand(1, 1, 32), "a", fill=-1.0)
-    assert (patches >= 0).sum(3).flatten().tolist() == [16, 4, 8, 4]
-    assert sorted(patches[patches >= 0].tolist()) == list(range(32))
+    patches = both.patches(torch.arange(32.0).expand(1, 1, 32), "a")
+    assert patches.isfinite().sum(3).flatten().tolist() == [16, 4, 8, 4]
+    assert sorted(patches[patches.isfinite()].tolist()) == list(range(32))

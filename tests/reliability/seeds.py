@@ -52,7 +52,7 @@ def open_makin(path: Path) -> None:
 def open_model(path: Path, *, load: Callable[[Path], Autoencoder]) -> None:
     model = load(path)
     for name in list(model.sessions)[:2]:
-        values = torch.zeros(1, 4, model.n_inputs(name))
+        values = torch.zeros(1, 4, len(model.statistics(name)[0]))
         with torch.inference_mode():
             assert model.latents(values, name).shape == (1, 4, model.config.width)
 
