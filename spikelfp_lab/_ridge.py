@@ -1,13 +1,12 @@
 """The one ridge regression: on lagged features, from one matrix of sums a fold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
 
-# Relative to the variance of a standardized feature, so that one grid serves 8 latents and
-# 96 channels x 21 lags alike; the ends are "no shrinkage to speak of" and "nothing but the mean".
+# Relative to the variance of a standardized feature: one grid for any number of features and lags.
 PENALTIES = tuple(10.0**exponent for exponent in range(-5, 3))
 FOLDS = 5
 
@@ -37,10 +36,8 @@ def fit_ridge(
     lags: Sequence[int] | np.ndarray = (0,),
     penalty: float | None = None,
 ) -> Ridge:
-    """Fit (time, feature) to (time, axis) at some rows; R² does not depend on the units of either.
-
-    By default the penalty, one for all axes, is that with the least held-out squared error over
-    contiguous folds of the rows, in units of each axis's variance. 0 is ordinary least squares.
+    """Fit (time, feature) to (time, axis) at some rows, by default with the penalty, one for all
+    axes, that has the least error over contiguous folds of the rows; 0 is ordinary least squares.
     """
     lags, axes = np.asarray(lags), target.shape[1]
     mean, scale = standardization(features[rows])
@@ -68,11 +65,9 @@ def standardization(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sums(x: np.ndarray, y: np.ndarray, rows: np.ndarray, lags: np.ndarray) -> np.ndarray:
-    """Sum over rows of z z^T, z = [features at each lag, 1, targets]: all that a fit needs.
-
-    Lags (i + 1, j + 1) see over a stretch of rows what (i, j) saw, less its first bin and plus one
-    more. So only the first lag is multiplied with all others; the rest is mended at the ends.
-    """
+    """Sum over rows of z z^T, z = [features at each lag, 1, targets]: all that a fit needs."""
+    # Lags (i + 1, j + 1) see over a stretch of rows what (i, j) saw, less its first bin and plus
+    # one more. So only the first lag is multiplied with all others; the rest is mended at the ends.
     n_lags, width = lags.size, x.shape[1]
     rest = np.concatenate([np.ones((rows.size, 1)), y[rows]], axis=1)
     right = np.concatenate([x[rows + lags[0]], rest], axis=1)
@@ -91,7 +86,7 @@ def _sums(x: np.ndarray, y: np.ndarray, rows: np.ndarray, lags: np.ndarray) -> n
     return np.block([[gram.reshape(n_lags * width, -1), mixed], [mixed.T, rest.T @ rest]])
 
 
-def _solve(sums: np.ndarray, axes: int, penalties: Sequence[float]) -> list[np.ndarray]:
+def _solve(sums: np.ndarray, axes: int, penalties: Sequence[float]) -> Iterator[np.ndarray]:
     """For each penalty the weights (features + 1, axes), intercept last; lags are scaled too."""
     n = len(sums) - axes - 1  # index of the constant, after the features
     mean = sums[n] / sums[n, n]
@@ -100,7 +95,6 @@ def _solve(sums: np.ndarray, axes: int, penalties: Sequence[float]) -> list[np.n
     covariance = (sums[:n] / sums[n, n] - np.outer(mean[:n], mean)) / scale[:, None]
     gram, target = covariance[:, :n] / scale, covariance[:, n + 1 :]
     unit = np.trace(gram) / n or 1.0
-    solutions = []
     for penalty in penalties:
         if penalty:
             shrunk = gram + penalty * unit * np.eye(n)
@@ -109,5 +103,4 @@ def _solve(sums: np.ndarray, axes: int, penalties: Sequence[float]) -> list[np.n
         else:  # of minimal norm where it is not unique
             weights = linalg.pinvh(gram, rtol=1e-12) @ target
         weights = weights / scale[:, None]
-        solutions.append(np.concatenate([weights, [mean[n + 1 :] - mean[:n] @ weights]]))
-    return solutions
+        yield np.concatenate([weights, [mean[n + 1 :] - mean[:n] @ weights]])

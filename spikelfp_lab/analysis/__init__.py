@@ -1,16 +1,14 @@
 """From latents to numbers: read-outs of behavior, references, alignment of latents, statistics."""
 
-import lazy_loader as _lazy
+# ruff: noqa: F401 (these names are the public face of the folder)
 
-__getattr__, __dir__, __all__ = _lazy.attach(
-    __name__,
-    submod_attrs={
-        "alignment": ["cca", "linear_cka", "procrustes", "retrieval"],
-        "decoders": ["gru", "kalman", "psid", "wiener"],
-        "readout": ["ReadOut", "decode", "fit_readout", "r2_by_axis", "score_predicted"],
-        "stats": [
-            *("bootstrap_interval", "control_false_discoveries"),
-            *("paired_test", "paired_tests", "summarize"),
-        ],
-    },
+from spikelfp_lab.analysis.alignment import cca, linear_cka, procrustes, retrieval
+from spikelfp_lab.analysis.decoders import gru, kalman, psid, wiener
+from spikelfp_lab.analysis.readout import ReadOut, decode, fit_readout, r2_by_axis, score_predicted
+from spikelfp_lab.analysis.stats import (
+    bootstrap_interval,
+    control_false_discoveries,
+    paired_test,
+    paired_tests,
+    summarize,
 )

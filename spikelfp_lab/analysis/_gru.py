@@ -44,13 +44,6 @@ class GRU(nn.Module):
         return triangle(length) if both else torch.arange(1, length + 1) / length
 
 
-def hidden_size(inputs: int, outputs: int, parameters: int, bidirectional: bool) -> int:
-    """The width whose number of parameters is nearest to that asked for."""
-    ways, n = 1 + bidirectional, np.arange(1, WIDEST + 1)
-    counts = ways * 3 * n * (inputs + n + 2) + outputs * (ways * n + 1)
-    return int(n[np.argmin(np.abs(counts - parameters))])
-
-
 @own_random_state()
 def fit_and_predict(
     data: Inputs, train: TrainConfig, parameters: int, ahead: bool, device: str, progress: bool
@@ -67,9 +60,11 @@ def fit_and_predict(
     mean, scale = standardization(behavior[np.unique(starts[:, None] + window)])
     x = torch.as_tensor(data.values, dtype=torch.float32, device=place)
     y = torch.as_tensor((behavior - mean) / scale, dtype=torch.float32, device=place)
+    inputs, outputs, ways, n = x.shape[1], y.shape[1], 1 + ahead, np.arange(1, WIDEST + 1)
+    counts = ways * 3 * n * (inputs + n + 2) + outputs * (ways * n + 1)
+    hidden = int(n[np.argmin(np.abs(counts - parameters))])  # the nearest to what is asked for
     torch.manual_seed(train.seed)
-    hidden = hidden_size(x.shape[1], y.shape[1], parameters, ahead)
-    model = GRU(x.shape[1], y.shape[1], hidden, ahead).to(place)
+    model = GRU(inputs, outputs, hidden, ahead).to(place)
     weight = model.weight(length).to(place)
 
     def error(values: Tensor, bins: np.ndarray) -> Tensor:
@@ -104,7 +99,7 @@ def fit_and_predict(
     model.load_state_dict(weights)
     runs = usable_runs(table, variables=("inputs",))
     windows = [batch for run in runs for batch in cover(run[None], length, BATCH)]
-    predicted = overlap_mean(model, x, windows, model.weight, y.shape[1])
+    predicted = overlap_mean(model, x, windows, model.weight, outputs)
     count = sum(p.numel() for p in model.parameters())
     attrs = {"hidden": hidden, "parameters": count, "best_step": best_step, "seed": train.seed}
     return predicted.astype(np.float64) * scale + mean, attrs

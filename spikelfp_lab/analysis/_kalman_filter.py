@@ -1,8 +1,6 @@
 """A linear-Gaussian system: fitted by least squares where its states are known, filtered where not.
 
-    x[t + 1] = A x[t] + w,  w ~ N(0, Q)        y[t] = C x[t] + v,  v ~ N(0, R)
-
-Of an observation a filter needs only C' R^-1 y, and its gains do not depend on the data.
+x[t + 1] = A x[t] + w,  w ~ N(0, Q)        y[t] = C x[t] + v,  v ~ N(0, R)
 """
 
 from typing import NamedTuple
@@ -66,7 +64,7 @@ def _regress(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _gains(
     system: System, information: np.ndarray, longest: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Steps of the state and weights of observations, until they settle, from C' R^-1 C."""
+    """Steps of the state and weights of C' R^-1 y, until they settle, from C' R^-1 C."""
     eye, covariance = np.eye(len(system.prior)), system.prior
     steps, gains = [], []
     for _ in range(longest):

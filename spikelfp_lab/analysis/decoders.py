@@ -65,16 +65,14 @@ def kalman(
     """
     data, known, train = _prepare(inputs, session, split, "kalman")
     seen, behavior = _components(data, train, COMPONENTS[-1]), data.behavior
-    bin_size_s = float(data.session.attrs["bin_size_s"])
+    speed = np.diff(behavior, axis=0, prepend=np.nan) / float(data.session.attrs["bin_size_s"])
 
     def run(size: int, train: np.ndarray, where: np.ndarray) -> np.ndarray:
-        states = np.full((len(train), 2 * behavior.shape[1]), np.nan)
-        for start, stop in _stretches(data, train):
-            moved = behavior[start:stop]
-            speed = np.diff(moved, axis=0, prepend=np.nan) / bin_size_s
-            states[start:stop] = np.hstack([moved, speed])
+        stretches = _stretches(data, train)
+        states = np.where(train[:, None], np.hstack([behavior, speed]), np.nan)
+        states[stretches[:, 0], behavior.shape[1] :] = np.nan  # no speed across an edge
         mean = np.nanmean(states, axis=0)
-        system = fit_system(states - mean, seen[:, :size], _stretches(data, train))
+        system = fit_system(states - mean, seen[:, :size], stretches)
         states = filtered(system, seen[:, :size], _stretches(data, where)) + mean
         return states[:, : behavior.shape[1]]
 

@@ -104,10 +104,10 @@ class ReadOut:
     def _matched(self, latents: xr.DataArray) -> np.ndarray:
         """Values in the read-out's order of columns, the mean where not observed; or a refusal."""
         values, observed = features_of(latents)
-        digest, labels, wanted = latents.attrs.get("digest"), _labels_of(latents), self.labels
-        lost = [label for label in wanted or () if label not in (labels or ())]
-        more = [label for label in labels or () if wanted and label not in wanted]
-        size = self.bin_size_s
+        labels, wanted = _labels_of(latents) or (), self.labels or ()
+        lost = [label for label in wanted if label not in labels]
+        more = [label for label in labels if wanted and label not in wanted]
+        digest, size = latents.attrs.get("digest"), self.bin_size_s
         step = float(np.median(np.diff(latents["time"]))) if len(values) > 1 else size
         other = (digest or self.digest) != (self.digest or digest) or abs(step / size - 1) > 0.01
         if other or lost or more or values.shape[1] != len(self.ridge.mean):
@@ -120,7 +120,7 @@ class ReadOut:
         if self.digest and not digest:
             message = "The latents have lost their attrs and are matched by their labels alone."
             warnings.warn(message, SpikeLFPWarning, stacklevel=3)
-        if labels and wanted and labels != wanted:
+        if wanted and labels != wanted:
             order = [labels.index(label) for label in wanted]
             values, observed = values[:, order], observed[:, order]
         return np.where(observed, values, self.ridge.mean)

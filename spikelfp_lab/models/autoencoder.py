@@ -111,10 +111,9 @@ class Autoencoder(nn.Module):
         return total.hexdigest()[:12]
 
     def __repr__(self) -> str:
-        millions = sum(p.numel() for p in self.parameters()) / 1e6
-        what = f"{self.modality} ({self.info.get('made_by', 'untrained')})"
-        known = f"{millions:.2f} M weights; sessions: {', '.join(self.sessions)}"
-        return f"<Autoencoder of {what}, {known}>"
+        count, made_by = sum(p.numel() for p in self.parameters()), self.info.get("made_by")
+        what = f"{self.modality} ({made_by or 'untrained'}), {count / 1e6:.2f} M weights"
+        return f"<Autoencoder of {what}; sessions: {', '.join(self.sessions)}>"
 
     @property
     def sessions(self) -> dict[str, Size]:
@@ -185,9 +184,8 @@ class Autoencoder(nn.Module):
         generator: Generator | None = None,
         targets: Tensor | None = None,
     ) -> Tensor:
-        """:meth:`mean_loss` of the dropped entries of values (B, T, C), or of ``targets`` where
-        these are an augmented input; plus, with ``mask.units``, that of the hidden ones.
-        """
+        """:meth:`mean_loss` of what is dropped, plus, with ``mask.units``, of what is hidden, of
+        values (B, T, C), or of ``targets`` where these are an augmented input."""
         assert self.predictor is not None
         wanted, hidden = values if targets is None else targets, None
         if mask.units:
@@ -239,11 +237,8 @@ class Autoencoder(nn.Module):
         use: Tensor | None = None,
     ) -> Tensor:
         """Mean over tokens at ``index`` (B, N), read out of their states (B, N, width), against
-        ``wanted`` (B, T, C), where this is known, and ``use`` is True.
-
-        Poisson negative log-likelihood of log-rates (less the count's constant), nats; squared
-        error of potentials, in variances; of both modalities, the sum of the two means.
-        """
+        ``wanted`` (B, T, C), where this is known and in ``use``: Poisson negative log-likelihood of
+        log-rates, nats; squared error of potentials; of both modalities, the sum of the means."""
         place = index % len(self.tokenizer.rows(name))
         predicted = read_out(states, self.tokenizer.index(name), place).float()
         wanted = wanted if use is None else wanted.masked_fill(~use, torch.nan)
@@ -340,7 +335,7 @@ def build(
         for named in (outline.state_dict(), weights)
     )
     if odd := sorted(declared ^ found):
-        raise ValueError(f"{odd[:3]} are missing, or there and not declared")
+        raise ValueError(f"{odd[:3]} (names, sizes) are missing, or there and not declared")
     for name, tensor in weights.items():
         if not (tensor.is_floating_point() and tensor.isfinite().all()):
             raise ValueError(f"{name} is {tensor.dtype}, or holds numbers that are NaN or infinite")

@@ -11,11 +11,7 @@ from spikelfp_lab.errors import ConfigError
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """``"auto"``: the first CUDA device when there is one, else the CPU.
-
-    >>> pick_device("cpu")
-    device(type='cpu')
-    """
+    """``"auto"``: the first CUDA device when there is one, else the CPU."""
     best = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(best if device == "auto" else device)

@@ -47,8 +47,8 @@ def encode(
     session : Dataset or DataTree leaf
         A session with the model's modality.
     as_session : str, optional
-        Encode as if the data came from this session of the model's vocabulary. LFP of a session
-        that the model does not know is z-scored by statistics of its own training time.
+        Encode as if the data came from this session of the vocabulary. LFP of a session that the
+        model does not know is z-scored by its own training time.
     layer : int, optional
         Latents after so many blocks, from 0 (the tokens); by default after the last.
     window_s : float, optional
@@ -63,14 +63,12 @@ def encode(
     -------
     DataArray, (time, latent) float32
         On the session's clock; NaN where there are no data. ``attrs``: ``session``, ``encoded_as``,
-        ``modality``, ``digest`` (of the model), and ``scheme``, ``window_s``, ``seed`` of the
-        training's split, which ``decode`` then uses.
+        ``modality``, the model's ``digest``, and ``scheme``, ``window_s``, ``seed`` of its split.
 
     Raises
     ------
     CheckpointError, ConfigError
-        Unknown session, other labels of units or channels (their order may differ), another bin
-        size or modality; no such layer.
+        Unknown session; other units, channels (their order may differ), bins, modality; no layer.
 
     Examples
     --------
@@ -168,8 +166,8 @@ def values_of(
 def z_scoring(
     session: xr.Dataset, values: np.ndarray, channels: int, **split: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and SD (C,) of values (T, C), whose last columns are channels, on training time (all
-    time under the paper's scheme); 0 and 1 for counts.
+    """Mean and SD (C,) of the last columns, channels, on training time, in the paper's scheme all;
+    0 and 1 for counts.
     """
     mean, std = np.zeros(values.shape[1], np.float32), np.ones(values.shape[1], np.float32)
     if channels:
@@ -189,10 +187,8 @@ def labels_of(session: xr.Dataset) -> dict[str, list[str]]:
 def in_order_of(
     model: Autoencoder, session: xr.Dataset, name: str, own_name: str | None = None
 ) -> xr.Dataset:
-    """The session with units and channels in the order of the model's session ``name``.
-
-    Channels are matched by label; units too, but only within their own session (``own_name``, by
-    default ``name``). Without labels (models of 0.1.0 and the authors'), by place, which is said.
+    """The session with units and channels in the order of the model's session ``name``, by label;
+    by place for units of another session, and, which is said, for a model saved without labels.
     """
     found, known = labels_of(session), model.labels.get(name) or {}
     sizes = np.atleast_1d(model.sessions.get(name, ()))

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from spikelfp_lab.configs import ModelConfig
 
+Opt = Tensor | None
+
 
 def take(tokens: Tensor, index: Tensor) -> Tensor:
     """Tokens (B, N, d) at ``index`` (B, K) -> (B, K, d)."""
@@ -73,7 +75,7 @@ class Tokenizer(nn.Module):
         padding = -self.sizes[name] % self.patch
         return F.pad(values, (0, padding), value=torch.nan).unflatten(2, (-1, self.patch))
 
-    def place(self, tokens: Tensor, name: str, keep: Tensor | None) -> Tensor:
+    def place(self, tokens: Tensor, name: str, keep: Opt) -> Tensor:
         """Tokens (B, K, d), those at ``keep`` or all, by the map and the row of their patches."""
         space = self.rows(name)
         if keep is None:
@@ -85,15 +87,15 @@ class Tokenizer(nn.Module):
 
 
 class SpikeTokenizer(Tokenizer):
-    """Counts -> tokens: a table over the counts 0 ... ``max_count`` (larger ones clamped) and
-    unknown, d / S numbers a unit. A one-hot product has a faster backward than a look-up."""
+    """Counts -> tokens: a table over 0 ... ``max_count`` (larger ones clamped) and unknown, d / S
+    numbers a unit, by a one-hot product, whose backward is faster than that of a look-up."""
 
     def __init__(self, config: ModelConfig):
         super().__init__(config.spike_patch, config.width, config.affine_space)
         self.max_count = config.max_count
         self.table = nn.Parameter(torch.randn(config.max_count + 2, config.width // self.patch))
 
-    def forward(self, values: Tensor, name: str, keep: Tensor | None = None) -> Tensor:
+    def forward(self, values: Tensor, name: str, keep: Opt = None) -> Tensor:
         patches = self.patches(values, name).flatten(1, 2)
         patches = patches if keep is None else take(patches, keep)
         counts = patches.clamp(max=self.max_count).nan_to_num(self.max_count + 1)
@@ -112,18 +114,16 @@ class LFPTokenizer(Tokenizer):
         self.past = (config.kernel - 1) * config.dilation
         self.conv = nn.Conv1d(self.patch, config.width, config.kernel, dilation=config.dilation)
 
-    def convolve(self, values: Tensor, name: str, seen: Tensor | None) -> Tensor:
-        """All tokens (B, T * P, d) before they are placed, of the patches ``seen`` (B, T, P)."""
+    def forward(self, values: Tensor, name: str, keep: Opt = None, seen: Opt = None) -> Tensor:
         patches = self.patches(values, name)
-        unknown = patches.isnan() if seen is None else patches.isnan() | ~seen.unsqueeze(-1)
+        unknown = patches.isnan()
+        if keep is not None:
+            seen = places(keep, *patches.shape[1:3])
+        if seen is not None:  # (B, T, P), or the convolution would carry the others into these
+            unknown |= ~seen.unsqueeze(-1)
         shown = patches.masked_fill(unknown, 0.0).flatten(1, 2).transpose(1, 2)
-        return self.conv(F.pad(shown, (self.past, 0))).transpose(1, 2)
-
-    def forward(self, values: Tensor, name: str, keep: Tensor | None = None) -> Tensor:
-        if keep is None:
-            return self.place(self.convolve(values, name, None), name, None)
-        seen = places(keep, values.shape[1], len(self.rows(name)))
-        return self.place(take(self.convolve(values, name, seen), keep), name, keep)
+        tokens = self.conv(F.pad(shown, (self.past, 0))).transpose(1, 2)  # (B, T * P, d)
+        return self.place(tokens if keep is None else take(tokens, keep), name, keep)
 
 
 class BothTokenizer(nn.Module):
@@ -158,13 +158,12 @@ class BothTokenizer(nn.Module):
         widened = [F.pad(own, (0, self.patch - own.shape[3]), value=torch.nan) for own in each]
         return torch.cat(widened, dim=2)
 
-    def forward(self, values: Tensor, name: str, keep: Tensor | None = None) -> Tensor:
+    def forward(self, values: Tensor, name: str, keep: Opt = None) -> Tensor:
         time, (counts, potentials), seen = values.shape[1], values.split(self.sizes[name], 2), None
         if keep is not None:
             seen = places(keep, time, len(self.rows(name)))[:, :, self.unit_patches(name) :]
-        lfp = self.lfp.place(self.lfp.convolve(potentials, name, seen), name, None)
-        tokens = [each.unflatten(1, (time, -1)) for each in (self.spikes(counts, name), lfp)]
-        both = torch.cat(tokens, dim=2).flatten(1, 2)
+        tokens = self.spikes(counts, name), self.lfp(potentials, name, seen=seen)
+        both = torch.cat([each.unflatten(1, (time, -1)) for each in tokens], dim=2).flatten(1, 2)
         return both if keep is None else take(both, keep)
 
 

@@ -1,5 +1,5 @@
-"""The backbone: a pre-norm transformer with rotary time and gated MLPs (arXiv 2512.12461), and
-what reads its latents. All patches of a time step share its position."""
+"""The backbone, a pre-norm transformer with rotary time and gated MLPs (arXiv 2512.12461), and what
+reads its latents. All patches of a time step share its position."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +17,7 @@ Context = tuple[Tensor, Tensor] | None  # other tokens to attend to, and their p
 
 
 def rotary(positions: Tensor, head_width: int) -> Tensor:
-    """Cosines and sines (..., N, 1, head_width / 2, 2) of the angles at time steps (..., N).
-
-    >>> rotary(torch.arange(3), 8).shape
-    torch.Size([3, 1, 4, 2])
-    """
+    """Cosines and sines (..., N, 1, head_width / 2, 2) of the angles at time steps (..., N)."""
     half = torch.arange(0, head_width, 2, device=positions.device, dtype=torch.float32)
     angles = positions.float().unsqueeze(-1) * ROTARY_BASE ** (-half / head_width)
     return torch.stack([angles.cos(), angles.sin()], dim=-1).unsqueeze(-3)
@@ -105,10 +101,8 @@ class Transformer(nn.Module):
     def forward(
         self, x: Tensor, positions: Tensor, context: Context = None, *, every_layer: bool = False
     ) -> Tensor:
-        """Tokens (B, N, d) at time steps ``positions`` (N,) or (B, N) -> (B, N, d).
-
-        With ``context``, other tokens and their positions, attention goes to these instead. With
-        ``every_layer``: after 0, 1, ... all blocks, (layers + 1, B, N, d), each normalized."""
+        """Tokens (B, N, d) at time steps (N,) or (B, N) -> (B, N, d); with ``every_layer``, after
+        0, 1, ... all blocks, (layers + 1, B, N, d). Attention goes to the ``context``, if any."""
         x = x.to(self.norm.weight.dtype)  # products may be in bf16, what they are added to is not
         turn = rotary(positions, self.head_width)
         other = None if context is None else (context[0], rotary(context[1], self.head_width))
@@ -141,9 +135,7 @@ class OutputLayer(nn.Module):
 
 
 class Predictor(nn.Module):
-    """Latents of the visible tokens -> what the read-out of the dropped ones reads.
-
-    Dropped tokens attend to visible ones only: a mask token knows nothing but its place."""
+    """Latents of the visible tokens -> what the read-out of the dropped ones reads."""
 
     def __init__(self, config: ModelConfig, patch: int):
         super().__init__()
@@ -154,7 +146,7 @@ class Predictor(nn.Module):
         self.read_out = OutputLayer(config, width, patch)
 
     def forward(self, masks: Tensor, at: Tensor, latents: Tensor, latents_at: Tensor) -> Tensor:
-        """Mask tokens (B, K, d) at time steps, and latents at theirs -> (B, K, width)."""
+        """Mask tokens (B, K, d) at time steps attend to latents at theirs -> (B, K, width)."""
         return self.transformer(self.narrow(masks), at, (self.narrow(latents), latents_at))
 
 
