@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,9 @@ def measure(sessions: int, units: int, minutes: float) -> tuple[float, ...]:
     from spikelfp_lab.models import Autoencoder
     from spikelfp_lab.models.device import autocast
     from spikelfp_lab.presets import preset_configs
-    from spikelfp_lab.training.batches import add_to_vocabulary, prepare
-    from spikelfp_lab.training.loop import make_optimizer
-    from spikelfp_lab.training.pretraining import MaskedReconstruction
+    from spikelfp_lab.training.batches import add_tables, augment, prepare
+    from spikelfp_lab.training.loop import make_optimizer, validate
+    from spikelfp_lab.training.pretraining import VALIDATION_WINDOWS, masked_reconstruction
     from spikelfp_lab.training.shards import Processes, Shards
 
     def wait() -> float:
@@ -78,27 +79,29 @@ def measure(sessions: int, units: int, minutes: float) -> tuple[float, ...]:
         train=train,
         processes=processes,
     )
-    model = Autoencoder(preset.model, modality="spikes", sessions={}, bin_size_s=BIN_S).to(device)
+    model = Autoencoder(preset.model, modality="spikes", sessions={}, bin_size_s=BIN_S)
     for known in cohort.sessions:
-        add_to_vocabulary(model, known)
+        add_tables(model, known)
+    model.to(device)
     prepared = wait() - start
 
-    objective = MaskedReconstruction(cohort, preset.mask)
+    objective = partial(masked_reconstruction, preset.mask)
     optimizer = make_optimizer(model, train)
     times = []
     for step in range(STEPS):
         start = wait()
-        for weight in cohort.turns(step):
+        for weight, windows, starts in cohort.turns(step):
+            wanted = windows.cut(starts)
+            inputs = augment(wanted["values"], train, windows.n_units)
             with autocast(device):
-                loss = objective.loss(model, step)["loss"]
+                loss = objective(model, windows.name, inputs, wanted)["loss"]
             (weight * loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), train.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         times.append(wait() - start)
     start = wait()
-    with torch.inference_mode(), autocast(device):
-        objective.validate(model.eval())
+    validate(model.eval(), objective, cohort, VALIDATION_WINDOWS)
     validated = wait() - start
     return prepared, statistics.median(times[2:]), validated, before, highest_mb()
 

@@ -4,6 +4,8 @@
 the folders that their verbs name; with ``CORE=1`` what notebooks 01 to 06 need.
 """
 
+# ruff: noqa: F401 (these names are the public face of the folder)
+
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.questions import (
     ablation_scores,
@@ -24,28 +26,3 @@ from spikelfp_lab.study.scoring import latents_of, references, scores_of
 from spikelfp_lab.study.setup import Setup
 from spikelfp_lab.study.specs import ModelSpec, ablations, model_specs
 from spikelfp_lab.study.study import Study
-
-__all__ = [
-    "ModelSpec",
-    "Setup",
-    "Study",
-    "ablation_scores",
-    "ablations",
-    "alignment",
-    "channel_loss",
-    "cost",
-    "fraction_of_bound",
-    "generalization",
-    "in_parallel",
-    "label_efficiency",
-    "latents_of",
-    "layers",
-    "linear_bound",
-    "model_specs",
-    "published_generalization",
-    "recovery",
-    "references",
-    "scores_of",
-    "silence",
-    "true_latents",
-]

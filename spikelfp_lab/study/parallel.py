@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import repeat
 from multiprocessing import get_context, parent_process
@@ -30,32 +30,27 @@ def in_parallel(
 ) -> list[Any]:
     """``work(study, *job)`` for every job, with a progress bar.
 
-    On a CPU one job a core (``LOKY_MAX_CPU_COUNT`` limits how many), one thread each; on a GPU,
-    and where there is one core or job, they take turns in this process.
+    On a CPU one job a core (``LOKY_MAX_CPU_COUNT`` limits how many), one thread each, in processes
+    that keep the study, its sessions and models between calls; on a GPU, and where there is one
+    core or job, they take turns in this process.
     """
     workers = min(cpu_count(), len(jobs))
     if workers <= 1 or pick_device(study.device).type == "cuda":
         results = (work(study, *job) for job in jobs)
     else:
-        pool = _pool(replace(study, progress=False, _loaded={}), study.sessions, workers)
-        results = pool.map(_call, repeat(work), jobs)
+        quiet = replace(study, progress=False, _loaded={})
+        if _kept.get("of") != (quiet, workers):
+            close_pool()
+            begin = {"initializer": _begin, "initargs": (quiet, study.sessions)}
+            pool = ProcessPoolExecutor(workers, get_context("spawn"), **begin)
+            _kept.update(of=(quiet, workers), pool=pool)
+        results = _kept["pool"].map(_call, repeat(work), jobs)
     options = {"total": len(jobs), "desc": desc, "unit": unit, "disable": not study.progress}
     try:
         return list(tqdm(results, **options))
     except BaseException:
         close_pool()
         raise
-
-
-def _pool(study: Study, sessions: dict[str, Any], workers: int) -> Executor:
-    """Worker processes that keep the study, its sessions and models between calls."""
-    if _kept.get("of") != (study, workers):
-        close_pool()
-        spawn = get_context("spawn")
-        given = study, sessions  # which workers do not open again
-        pool = ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=given)
-        _kept.update(of=(study, workers), pool=pool)
-    return _kept["pool"]
 
 
 def close_pool() -> None:

@@ -42,8 +42,7 @@ def alignment(study: Study) -> pd.DataFrame:
     fitted on training bins. Columns ``measure``, ``value``, ``chance`` (of retrieval: one in 50
     moments at least 100 ms apart; NaN otherwise), as Table 1 of arXiv 2512.12461.
     """
-    table = tabulate(study, _align, study.runs_of_all, "align")
-    return table.loc[:, ["session", "seed", "model", "measure", "value", "chance"]]
+    return tabulate(study, _align, study.runs_of_all, "align")
 
 
 def _align(study: Study, seed: int, name: str) -> pd.DataFrame:
@@ -63,8 +62,7 @@ def _align(study: Study, seed: int, name: str) -> pd.DataFrame:
             (label, "Retrieval", found.accuracy, found.chance),
             (label, "Procrustes distance", procrustes(own, target).distance, np.nan),
         ]
-    table = pd.DataFrame(rows, columns=["model", "measure", "value", "chance"])
-    return table.assign(session=name, seed=seed)
+    return pd.DataFrame(rows, columns=["model", "measure", "value", "chance"])
 
 
 def layers(study: Study) -> pd.DataFrame:
@@ -78,21 +76,19 @@ def layers(study: Study) -> pd.DataFrame:
 def _compare_layers(study: Study, seed: int, name: str) -> pd.DataFrame:
     session, models = study.sessions[name], study.models(name, seed)
     test = study.split(name, seed).to_numpy() == TEST
-    outputs = {
-        label: [
-            study.encode(models[label], session, layer=n).values[test]
-            for n in range(models[label].config.layers + 1)
-        ]
-        for label in ("Teacher", *LAYERED)
-    }
+
+    def outputs(model: Autoencoder) -> list[np.ndarray]:
+        numbers = range(model.config.layers + 1)
+        return [study.encode(model, session, layer=n).values[test] for n in numbers]
+
+    teacher = outputs(models["Teacher"])
     rows = [
-        (name, seed, label, i, j, linear_cka(own, theirs))
+        (label, i, j, linear_cka(own, theirs))
         for label in LAYERED
-        for i, own in enumerate(outputs[label])
-        for j, theirs in enumerate(outputs["Teacher"])
+        for i, own in enumerate(outputs(models[label]))
+        for j, theirs in enumerate(teacher)
     ]
-    columns = ["session", "seed", "model", "layer", "teacher_layer", "value"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["model", "layer", "teacher_layer", "value"])
 
 
 def generalization(study: Study) -> pd.DataFrame:
@@ -146,16 +142,7 @@ def published_generalization() -> pd.DataFrame:
     {'Distilled': 0.538, 'MS-LFP, trained on it': 0.341}
     """
     with (files("spikelfp_lab.study") / "published_generalization.csv").open() as file:
-        wide = pd.read_csv(file, comment="#").drop(columns="monkey")
-    wide = wide.rename(columns={"subject_session": "session", "distilled_on": "trained_on"})
-    long = wide.melt(["session", "trained_on"], value_name="r2")
-    for name in ("session", "trained_on"):
-        long[name] = long[name].str.removeprefix("Monkey").str.replace("_", "/", n=1)
-    names = {True: "MS-LFP, trained on it", False: "Distilled"}
-    long["model"] = long["variable"].str.startswith("ms_lfp").map(names)
-    long["split"] = long["variable"].str.extract("_(train|valtest)_")[0]
-    columns = ["session", "model", "split", "readout", "r2", "trained_on"]
-    return long.assign(readout="one_frame").loc[:, columns]
+        return pd.read_csv(file, comment="#")
 
 
 def ablation_scores(study: Study) -> pd.DataFrame:
@@ -164,16 +151,15 @@ def ablation_scores(study: Study) -> pd.DataFrame:
     Further columns: ``question``, ``variant``, and ``own``: whether it is the study's own student.
     """
     study.train("ablations")
-    rows = [
-        (spec.folder, question, variant, spec.folder.endswith("/distilled"), (seed, name, spec))
-        for seed, name in study.side_runs
-        for question, variants in ablations(study, name, seed).items()
-        for variant, spec in variants.items()
-    ]
-    asked = pd.DataFrame(rows, columns=["folder", "question", "variant", "own", "job"])
-    jobs = list(asked.drop_duplicates("folder").pop("job"))
-    scores = tabulate(study, _score, jobs, "decode")
-    return asked.drop(columns="job").merge(scores, on="folder").drop(columns="folder")
+    rows, jobs = [], {}
+    for seed, name in study.side_runs:
+        for question, variants in ablations(study, name, seed).items():
+            for variant, spec in variants.items():
+                rows.append((spec.folder, question, variant, spec.folder.endswith("/distilled")))
+                jobs[spec.folder] = (seed, name, spec)
+    asked = pd.DataFrame(rows, columns=["folder", "question", "variant", "own"])
+    scores = tabulate(study, _score, list(jobs.values()), "decode")
+    return asked.merge(scores, on="folder").drop(columns="folder")
 
 
 def _score(study: Study, seed: int, name: str, spec: ModelSpec) -> pd.DataFrame:
@@ -195,9 +181,8 @@ def channel_loss(study: Study, *, shares: Sequence[float] = SHARES) -> pd.DataFr
     ones at their mean (counts at 0). The seed draws which ones, the same for all models. Further
     column: ``lost``, the share.
     """
-    return tabulate(
-        study, _lose, [(*run, tuple(shares)) for run in study.side_runs], "lose channels"
-    )
+    jobs = [(*run, tuple(shares)) for run in study.side_runs]
+    return tabulate(study, _lose, jobs, "lose channels")
 
 
 def _lose(study: Study, seed: int, name: str, shares: tuple[float, ...]) -> pd.DataFrame:
@@ -214,7 +199,7 @@ def _lose(study: Study, seed: int, name: str, shares: tuple[float, ...]) -> pd.D
         for label, readout in fitted:
             table = decode(failing[label], session, readout=readout, **options)
             table = table[table["split"] != "train"]  # all channels were there then
-            tables.append(table.assign(session=name, seed=seed, model=label, lost=share))
+            tables.append(table.assign(model=label, lost=share))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -275,14 +260,13 @@ def cost(study: Study) -> pd.DataFrame:
     rows = []
     for seed, name in study.side_runs:
         session, models = study.sessions[name], study.models(name, seed)
-        bin_size_s = session.attrs["bin_size_s"]
         rows += [(name, seed, label, *_cost(models[label], name)) for label in COMPARED]
+        bin_size_s = session.attrs["bin_size_s"]
         lags = 1 + 2 * int(0.1 / bin_size_s + 1e-6)
         for label, inputs in references(session).items():
             weights = (inputs.shape[1] * lags + 1) * session.sizes["behavior_dim"]
             rows.append((name, seed, label, weights, 2 * weights / bin_size_s / 1e6))
-    columns = ["session", "seed", "model", "parameters", "mflop_per_s"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=["session", "seed", "model", "parameters", "mflop_per_s"])
     return table.assign(weights_kb=4 * table["parameters"] / 1000)
 
 
@@ -306,17 +290,17 @@ def linear_bound(study: Study, *, hours: float = 1.0) -> pd.DataFrame:
     """
     if study.cohort_name != "simulated":
         raise ConfigError("the linear bound is known for the simulated cohort only")
-    jobs = [(name, hours) for name in dict.fromkeys(name for _, name in study.side_runs)]
+    jobs = [(-1, name, hours) for name in dict.fromkeys(name for _, name in study.side_runs)]
     return tabulate(study, _bound, jobs, "linear bound")
 
 
-def _bound(study: Study, name: str, hours: float) -> pd.DataFrame:
+def _bound(study: Study, _: int, name: str, hours: float) -> pd.DataFrame:
     subject, number = name.split("/")
     long = simulated.session(int(number[1:]), subject=subject, duration_s=3600 * hours)
     assert np.allclose(long["lfp_mixing"], study.sessions[name]["lfp_mixing"])
     parts = [x.transpose("time", ...).values for x in (long["lfp"], band_power(long["lfp"]))]
     both = xr.DataArray(np.hstack(parts), {"time": long["time"]}, ("time", "feature"))
-    return decode(both, long).assign(session=name, seed=-1, model="Linear bound")
+    return decode(both, long).assign(model="Linear bound")
 
 
 def recovery(study: Study) -> pd.DataFrame:
@@ -350,11 +334,13 @@ def fraction_of_bound(scores: pd.DataFrame, bound: pd.DataFrame) -> pd.DataFrame
     >>> fraction_of_bound(scores, limit)["fraction"].tolist()
     [1.2]
     """
-    columns = ["session", "seed", "model", "readout"]
-    own, limits = (
-        table.loc[table["split"] == "test"].groupby(columns, sort=False, as_index=False).agg(**mean)
-        for table, mean in ((scores, {"r2": ("r2", "mean")}), (bound, {"bound": ("r2", "mean")}))
-    )
-    limits = limits.loc[:, ["session", "readout", "bound"]]
-    both = own.merge(limits, on=["session", "readout"], how="left", validate="m:1")
+    keys = ["session", "seed", "model", "readout"]
+
+    def mean_r2(table: pd.DataFrame, name: str) -> pd.DataFrame:
+        tests = table.loc[table["split"] == "test"].groupby(keys, sort=False, as_index=False)
+        return tests.agg(**{name: ("r2", "mean")})
+
+    limits = mean_r2(bound, "bound").loc[:, ["session", "readout", "bound"]]
+    own, on = mean_r2(scores, "r2"), ["session", "readout"]
+    both = own.merge(limits, on=on, how="left", validate="m:1")
     return both.assign(fraction=both["r2"] / both["bound"])

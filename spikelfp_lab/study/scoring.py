@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -24,8 +25,11 @@ COLUMNS = ["session", "seed", "model", "readout", "split", "axis", "r2"]
 def tabulate(
     study: Study, work: Callable[..., pd.DataFrame], jobs: Sequence[tuple], desc: str
 ) -> pd.DataFrame:
-    """The tables of all jobs as one tidy table."""
-    table = pd.concat(in_parallel(study, work, jobs, desc=desc, unit="session"), ignore_index=True)
+    """One tidy table of those of all jobs: ``work(study, seed, session's name, ...)``."""
+    tables = in_parallel(study, work, jobs, desc=desc, unit="session")
+    runs = zip(tables, jobs, strict=True)
+    tables = [each.assign(seed=seed, session=name) for each, (seed, name, *_) in runs]
+    table = pd.concat(tables, ignore_index=True)
     table = table.sort_values(["seed", "session"], kind="stable", ignore_index=True)
     first = [name for name in COLUMNS if name in table]
     return table.loc[:, [*first, *table.columns.difference(first, sort=False)]]
@@ -72,18 +76,17 @@ def reference_one(study: Study, seed: int, name: str) -> pd.DataFrame:
 
     Each is a read-out itself: its rows are the same for both read-outs.
     """
-    session, split = study.sessions[name], study.split(name, seed)
-    lfp, student = session["lfp"], study.models(name, seed)["Distilled"]
+    session, student = study.sessions[name], study.models(name, seed)["Distilled"]
     size = sum(weights.numel() for weights in student.parameters())
     own = {"parameters": size, "bidirectional": True, "device": study.device, "progress": False}
-    predicted = {"Wiener": wiener(lfp, session, split=split)}
-    predicted["Kalman"] = kalman(lfp, session, split=split)
-    predicted["GRU"] = gru(lfp, session, split=split, **own)
+    decoders = {"Wiener": wiener, "Kalman": kalman, "GRU": partial(gru, **own)}
     if importlib.util.find_spec("PSID"):
-        predicted["PSID"] = psid(lfp, session, split=split)
+        decoders["PSID"] = psid
+    split = study.split(name, seed)
+    predicted = {m: fit(session["lfp"], session, split=split) for m, fit in decoders.items()}
     tables = [
         score_predicted(values, session, readout=readout, protocol=study.protocol).assign(model=m)
         for m, values in predicted.items()
         for readout in ("one_frame", "lagged")
     ]
-    return pd.concat(tables, ignore_index=True).assign(session=name, seed=seed)
+    return pd.concat(tables, ignore_index=True)

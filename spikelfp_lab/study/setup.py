@@ -15,7 +15,8 @@ from spikelfp_lab.cohorts import flint, makin, open_cohort, simulated
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io.prepare import cached_session
 from spikelfp_lab.presets import PRESETS, Preset, Role, preset_configs
-from spikelfp_lab.sessions import as_dataset, cohort_from_sessions, iterate_sessions, split_session
+from spikelfp_lab.sessions import as_dataset, cohort_from_sessions, iterate_sessions
+from spikelfp_lab.training.batches import split_of
 
 # Sessions that no pre-training sees: of the real cohorts those of the paper.
 HELD_OUT = {
@@ -27,11 +28,7 @@ HELD_OUT = {
 # Of the behavior term in the supervised setting; the paper does not give its own.
 BEHAVIOR_WEIGHT = 1.0
 # Training on cao2021: bins of 100 ms and trials of 25 bins need short windows, and many a batch.
-_CAO2021 = {
-    "demo": {"steps": 400, "window_s": 2.0, "batch": 32, "val_every": 20},
-    "smoke": {"window_s": 2.0},
-    "paper": {"window_s": 2.0},
-}
+_CAO2021_WINDOW_S, _CAO2021_DEMO = 2.0, {"steps": 400, "batch": 32, "val_every": 20}
 # One rat and three sessions of two mice.
 _RECORDINGS = ("rat_a", "mouse1_s1", "mouse2_s1", "mouse2_s2")
 
@@ -148,17 +145,15 @@ class Setup:
         Supervised models learn behavior beside what they learn anyway; LFP models then get the
         augmentation and early stopping of students, without which they overfit few labels.
         """
-        preset = PRESETS[self.preset][role]
+        preset, student = PRESETS[self.preset][role], PRESETS[self.preset]["distill"].train
         changes: dict[str, Any] = {"seed": seed}
         if self.cohort_name == "cao2021":
-            changes |= _CAO2021[self.preset]
+            changes |= {"window_s": _CAO2021_WINDOW_S}
+            changes |= _CAO2021_DEMO if self.preset == "demo" else {}
         if supervised:
             preset = replace(preset, mask=replace(preset.mask, behavior=BEHAVIOR_WEIGHT))
-        if supervised and role in ("lfp", "both"):
-            student = PRESETS[self.preset]["distill"].train
-            changes |= {
-                name: getattr(student, name) for name in ("drop_inputs", "noise", "patience")
-            }
+        if supervised and role != "spikes":
+            changes |= {key: getattr(student, key) for key in ("drop_inputs", "noise", "patience")}
         train, finetune = (replace(each, **changes) for each in (preset.train, preset.finetune))
         return replace(preset, train=train, finetune=finetune)
 
@@ -169,6 +164,4 @@ class Setup:
 
     def split(self, name: str, seed: int = 0) -> xr.DataArray:
         """The split that all models of a session are scored on: that of its student."""
-        train = self.configs("distill", seed).train
-        options = {"scheme": train.scheme, "window_s": train.window_s, "seed": train.seed}
-        return split_session(self.sessions[name], **options)
+        return split_of(self.sessions[name], self.configs("distill", seed).train)

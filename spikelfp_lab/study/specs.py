@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from spikelfp_lab.presets import Preset, Role
@@ -12,9 +13,17 @@ Verb = Literal["pretrain", "finetune", "distill"]
 Setting = Literal["comparison", "unsupervised", "supervised", "ablations"]
 Control = Literal["", "untrained", "shuffled", "random", "other subject"]
 OTHER = "C/s01"  # simulated, of another subject
-VERBS: tuple[Verb, ...] = ("pretrain", "finetune", "distill")
-_MULTI = {"spikes": "teacher", "lfp": "ms_lfp"}
-_SINGLE = {"spikes": "ss_teacher", "lfp": "ss_lfp", "both": "ss_mm"}
+MULTI = {"spikes": "teacher", "lfp": "ms_lfp"}  # of several sessions
+# Folder -> verb, role and control of a model of one session; all others are students.
+SINGLE: dict[str, tuple[Verb, Role, Control]] = {
+    "teacher": ("finetune", "spikes", ""),
+    "ms_lfp": ("finetune", "lfp", ""),
+    "ss_teacher": ("pretrain", "spikes", ""),
+    "ss_lfp": ("pretrain", "lfp", ""),
+    "ss_mm": ("pretrain", "both", ""),
+    "untrained": ("pretrain", "distill", "untrained"),
+    "random_teacher": ("pretrain", "spikes", "untrained"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,8 @@ class ModelSpec:
     @property
     def needs(self) -> list[ModelSpec]:
         """All models that must be trained before this one."""
-        own = [need for need in (self.start, self.pretrained) if need is not None]
-        return [each for need in own for each in (*need.needs, need)]
+        first = filter(None, (self.start, self.pretrained))
+        return [each for need in first for each in (*need.needs, need)]
 
     def configs(self, setup: Setup) -> Preset:
         """The configs it is trained with."""
@@ -61,42 +70,27 @@ class ModelSpec:
 def pretrained(setup: Setup, role: Role, seed: int) -> ModelSpec:
     """The teacher ("spikes") or MS-LFP ("lfp"), of all pre-training sessions."""
     names = tuple(setup.having(role))
-    return ModelSpec(f"seed{seed}/{_MULTI[role]}", "pretrain", role, names, seed)
+    return ModelSpec(f"seed{seed}/{MULTI[role]}", "pretrain", role, names, seed)
 
 
-def single(
-    setup: Setup, role: Role, name: str, seed: int, *, supervised: bool = False
-) -> ModelSpec:
-    """A model of one session alone; one of spikes takes half the steps of several sessions."""
-    steps = {"train": {"steps": round(0.5 * setup.configs(role).train.steps)}}
-    own: dict[str, Any] = {"supervised": supervised, "changes": steps if role == "spikes" else {}}
-    folder = _folder(name, seed, _SINGLE[role], supervised)
-    return ModelSpec(folder, "pretrain", role, (name,), seed, **own)
+def of_session(setup: Setup, label: str, name: str, seed: int, **own: Any) -> ModelSpec:
+    """A model of one session, by the last part of its folder; ``own`` are fields of its spec.
 
-
-def tuned(setup: Setup, role: Role, name: str, seed: int, *, supervised: bool = False) -> ModelSpec:
-    """The teacher or MS-LFP, fine-tuned on a session."""
-    folder, start = _folder(name, seed, _MULTI[role], supervised), pretrained(setup, role, seed)
-    return ModelSpec(folder, "finetune", role, (name,), seed, start, supervised=supervised)
-
-
-def untrained(name: str, seed: int, role: Role = "distill") -> ModelSpec:
-    """Control: random weights; a student's, or with role "spikes" a teacher's."""
-    folder = _folder(name, seed, "untrained" if role == "distill" else "random_teacher")
-    return ModelSpec(folder, "pretrain", role, (name,), seed, control="untrained")
-
-
-def student(setup: Setup, name: str, seed: int, label: str = "distilled", **own: Any) -> ModelSpec:
-    """A student of the fine-tuned teacher, unless ``own`` fields of the spec say otherwise."""
+    A student is one of the fine-tuned teacher; a teacher of one session alone takes half the steps
+    of several sessions.
+    """
+    verb, role, control = SINGLE.get(label, ("distill", "distill", ""))
     supervised = own.get("supervised", False)
-    folder = _folder(name, seed, label, supervised)
-    start = tuned(setup, "spikes", name, seed, supervised=supervised)
-    fields = {"sessions": (name,), "start": start} | own
-    return ModelSpec(folder, "distill", "distill", seed=seed, **fields)
-
-
-def _folder(name: str, seed: int, label: str, supervised: bool = False) -> str:
-    return f"seed{seed}/{name}/{'supervised/' if supervised else ''}{label}"
+    fields: dict[str, Any] = {"sessions": (name,), "seed": seed, "control": control}
+    if verb == "finetune":
+        fields["start"] = pretrained(setup, role, seed)
+    elif verb == "distill":
+        fields["start"] = of_session(setup, "teacher", name, seed, supervised=supervised)
+    elif label == "ss_teacher":
+        steps = round(0.5 * setup.configs(role).train.steps)
+        fields["changes"] = {"train": {"steps": steps}}
+    folder = f"seed{seed}/{name}/{'supervised/' if supervised else ''}{label}"
+    return ModelSpec(folder, verb, role, **fields | own)
 
 
 def model_specs(setup: Setup, setting: Setting, name: str, seed: int = 0) -> dict[str, ModelSpec]:
@@ -109,43 +103,43 @@ def model_specs(setup: Setup, setting: Setting, name: str, seed: int = 0) -> dic
         asked = ablations(setup, name, seed).items()
         return {f"{q}: {v}": spec for q, variants in asked for v, spec in variants.items()}
     supervised = setting == "supervised"
-    at: dict[str, Any] = {"name": name, "seed": seed, "supervised": supervised}
-    mixed = {"SS-MM": single(setup, "both", **at)}
+    one = partial(of_session, setup, name=name, seed=seed, supervised=supervised)
+    mixed = {"SS-MM": one("ss_mm")}
     compared = {
-        "SS-LFP": single(setup, "lfp", **at),
-        "MS-LFP": tuned(setup, "lfp", **at),
-        "Distilled": student(setup, **at),
-        "Teacher": tuned(setup, "spikes", **at),
-        **(mixed if supervised else {"Untrained": untrained(name, seed)}),
-        "Shuffled teacher": student(setup, label="shuffled_teacher", control="shuffled", **at),
+        "SS-LFP": one("ss_lfp"),
+        "MS-LFP": one("ms_lfp"),
+        "Distilled": one("distilled"),
+        "Teacher": one("teacher"),
+        **(mixed if supervised else {"Untrained": one("untrained")}),
+        "Shuffled teacher": one("shuffled_teacher", control="shuffled"),
     }
     if setting != "unsupervised" or (seed, name) not in setup.side_runs:
         return compared
-    teacher, random = pretrained(setup, "spikes", seed), untrained(name, seed, "spikes")
+    teacher, random = pretrained(setup, "spikes", seed), one("random_teacher")
     # several sessions, each read by the teacher that was trained on it
-    several = at | {"sessions": (*setup.having("spikes", "lfp"), name), "pretrained": teacher}
-    centered = {"label": "ms_distilled_centered", "changes": {"distill": {"center": "mean"}}}
+    names = (*setup.having("spikes", "lfp"), name)
+    several: dict[str, Any] = {"sessions": names, "pretrained": teacher}
+    centered: dict[str, Any] = several | {"changes": {"distill": {"center": "mean"}}}
     compared |= mixed | {
-        "SS-Teacher": single(setup, "spikes", **at),
-        "MS-Distilled": student(setup, label="ms_distilled", **several),
-        "MS-Distilled, centered": student(setup, **centered, **several),
-        "Random teacher": student(
-            setup, label="of_random_teacher", control="random", start=random, **at
-        ),
+        "SS-Teacher": one("ss_teacher"),
+        "MS-Distilled": one("ms_distilled", **several),
+        "MS-Distilled, centered": one("ms_distilled_centered", **centered),
+        "Random teacher": one("of_random_teacher", control="random", start=random),
     }
     subjects = {each.split("/")[0] for each in setup.having("spikes")}
     if setup.cohort_name == "simulated":
-        teacher = tuned(setup, "spikes", OTHER, seed)
+        teacher = of_session(setup, "teacher", OTHER, seed)
     elif subjects <= {name.split("/")[0]}:
         return compared
-    other = {"label": "of_other_subject", "control": "other subject", "start": teacher}
-    return compared | {"Other subject's teacher": student(setup, **other, **at)}
+    other = one("of_other_subject", control="other subject", start=teacher)
+    return compared | {"Other subject's teacher": other}
 
 
 def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSpec]]:
     """Question -> variant -> student with one thing changed, the study's own among them."""
-    own = student(setup, name, seed)
-    layers, full = own.configs(setup).model.layers, setup.full
+    one = partial(of_session, setup, name=name, seed=seed)
+    own, full = one("distilled"), setup.full
+    layers = own.configs(setup).model.layers
 
     def some(values: set, more: set) -> list[Any]:
         return sorted(values | more if full else values)
@@ -171,10 +165,7 @@ def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSp
         "Time steps masked": {"none": {}}
         | {f"{r:.0%}": changed(mask_ratio=r) for r in some({0.6}, {0.3})},
         "Input noised": {"yes": {}, "no": changed("train", drop_inputs=0.0, noise=0.0)},
-        "Teacher's sessions": {
-            "this alone": {"start": single(setup, "spikes", name, seed)},
-            "several": {},
-        },
+        "Teacher's sessions": {"this alone": {"start": one("ss_teacher")}, "several": {}},
         "Minutes of LFP": {f"{m:g}": {"minutes": m} for m in some({1.0, 3.0}, {2.0, 4.0})}
         | {"all": {}},
         "Student layers": {
@@ -182,14 +173,11 @@ def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSp
             for n in some({1, layers}, {max(1, layers // 2), 2 * layers})
         },
     }
-    if setup.preset == "smoke":
-        asked = {question: asked[question] for question in ("Loss terms", "Student layers")}
-
-    def variant(question: str, answer: str, fields: dict[str, Any]) -> ModelSpec:
-        label = f"ablations/{question}/{answer}".lower().replace(" ", "_").replace("'", "")
-        return student(setup, name, seed, label.replace("%", "_percent"), **fields)
-
-    return {
-        question: {v: variant(question, v, fields) if fields else own for v, fields in each.items()}
-        for question, each in asked.items()
-    }
+    plain = str.maketrans({" ": "_", "'": None, "%": "_percent"})
+    specs: dict[str, dict[str, ModelSpec]] = {}
+    for question in ("Loss terms", "Student layers") if setup.preset == "smoke" else asked:
+        specs[question] = {}
+        for variant, fields in asked[question].items():
+            label = f"ablations/{question}/{variant}".lower().translate(plain)
+            specs[question][variant] = one(label, **fields) if fields else own
+    return specs

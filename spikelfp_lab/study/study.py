@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,8 @@ from spikelfp_lab.sessions import TRAIN
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.scoring import reference_one, score_one, tabulate
 from spikelfp_lab.study.setup import Setup
-from spikelfp_lab.study.specs import VERBS, ModelSpec, Setting, Verb, model_specs
+from spikelfp_lab.study.specs import ModelSpec, Setting, Verb, model_specs
 from spikelfp_lab.training import distill, finetune, pretrain
-
-SETTINGS: tuple[Setting, ...] = ("comparison", "unsupervised", "supervised", "ablations")
 
 
 @dataclass(frozen=True)
@@ -56,10 +54,10 @@ class Study(Setup):
         data = {name: self.session(name) for name in spec.sessions}
         options: dict[str, Any] = {"preset": self.preset, "folder": folder, "device": self.device}
         options["progress"] = self.progress
+        own = {"model": configs.model, "train": configs.train}
         if spec.start is None:
             modality = "lfp" if spec.role == "distill" else spec.role
-            own = {"model": configs.model, "mask": configs.mask, "train": configs.train}
-            return pretrain(data, modality, **own, **options)
+            return pretrain(data, modality, mask=configs.mask, **own, **options)
         start = teacher = self.model(spec.start)
         if spec.verb == "finetune":
             return finetune(start, data, mask=configs.mask, train=configs.finetune, **options)
@@ -71,16 +69,9 @@ class Study(Setup):
         if spec.minutes is not None:
             known = {n: self.first_minutes(n, spec.seed, spec.minutes) for n in data}
             data = {n: one.assign(lfp=one["lfp"].where(known[n])) for n, one in data.items()}
-        return distill(
-            data,
-            teacher,
-            model=configs.model,
-            distill=configs.distill,
-            train=configs.train,
-            shuffle_teacher=spec.control == "shuffled",
-            force=spec.control == "random",  # this control's teacher knows nothing
-            **options,
-        )
+        options["shuffle_teacher"] = spec.control == "shuffled"
+        options["force"] = spec.control == "random"  # whose teacher knows nothing
+        return distill(data, teacher, distill=configs.distill, **own, **options)
 
     def session(self, name: str) -> xr.Dataset:
         """A session of the cohort, or the simulated one of another subject."""
@@ -115,13 +106,15 @@ class Study(Setup):
         and 09) and "ablations" (10), by default all. Gives "pretrain", "finetune", "distill" ->
         specs, the longest training first.
         """
-        asked: list[ModelSpec] = []
-        for part in parts or SETTINGS:
-            for seed, name in self._runs_of(part):
-                asked += model_specs(self, part, name, seed).values()
-        wanted = {each.folder: each for spec in asked for each in (*spec.needs, spec)}
+        wanted = {
+            each.folder: each
+            for part in parts or get_args(Setting)
+            for seed, name in self._runs_of(part)
+            for spec in model_specs(self, part, name, seed).values()
+            for each in (*spec.needs, spec)
+        }
         longest = sorted(wanted.values(), key=lambda spec: -spec.work(self))
-        return {verb: [spec for spec in longest if spec.verb == verb] for verb in VERBS}
+        return {verb: [spec for spec in longest if spec.verb == verb] for verb in get_args(Verb)}
 
     def _runs_of(self, part: Setting) -> list[tuple[int, str]]:
         return self.side_runs if part in ("supervised", "ablations") else self.runs_of_all

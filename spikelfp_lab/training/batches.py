@@ -1,7 +1,8 @@
 """Batches: the windows of one session, on the device, so that nothing is padded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ from spikelfp_lab.sessions import TRAIN, bins_in, channel_statistics, split_sess
 VALIDATION_WINDOWS = 24  # a session: enough for a steady loss, few enough to cost little
 
 
-@dataclass(kw_only=True)
-class KnownSession:
-    """What every process knows of a session, whichever holds its data."""
+@dataclass
+class SessionWindows:
+    """One session ready for training, on the device."""
 
     name: str
     size: Size  # units or channels, or both
@@ -27,34 +28,34 @@ class KnownSession:
     mean: np.ndarray  # (unit or channel,) that potentials were z-scored by; 0 for counts
     std: np.ndarray
     labels: dict[str, list[str]]  # "unit", "channel" -> labels
-    n_train: int  # training windows
-
-
-@dataclass(kw_only=True)
-class SessionWindows(KnownSession):
-    """One session ready for training, on the device."""
-
     values: Tensor  # (time, unit or channel): counts, z-scored potentials; NaN: not observed
     n_units: int  # columns of values, the first ones, that are counts
     train: np.ndarray  # first bins of training windows, every possible one
     val: np.ndarray  # and of validation windows, no two of which overlap
     length: int  # bins in a window
-    targets: dict[str, Tensor] = field(default_factory=dict)  # further (time, ...) series
+    n_train: int  # training windows
+    targets: dict[str, Tensor]  # further (time, ...) series
 
-    def cut(self, series: Tensor, starts: np.ndarray) -> Tensor:
-        """Windows (B, length, ...) of a (time, ...) series."""
-        steps = torch.arange(self.length, device=series.device)
-        return series[torch.as_tensor(starts, device=series.device)[:, None] + steps]
+    def outline(self) -> Self:
+        """The session less its data: what other processes know of it."""
+        return replace(self, values=torch.empty(0), train=self.train[:0], targets={})
 
-    def some_val(self, most: int | None = VALIDATION_WINDOWS) -> np.ndarray:
-        """At most so many of ``val``, spread over the session."""
-        n = len(self.val) if most is None else min(len(self.val), most)
-        return self.val[np.linspace(0, len(self.val) - 1, n).round().astype(int)]
+    def cut(self, starts: np.ndarray) -> dict[str, Tensor]:
+        """Windows (B, length, ...) of the "values" and of all targets."""
+        index = torch.as_tensor(starts[:, None] + np.arange(self.length), device=self.values.device)
+        series = {"values": self.values} | self.targets
+        return {name: each[index] for name, each in series.items()}
 
 
-def split_options(train: TrainConfig) -> dict:
-    """How a training splits time: arguments of :func:`~spikelfp_lab.split_session`."""
-    return {"scheme": train.scheme, "window_s": train.window_s, "seed": train.seed}
+def spread(starts: np.ndarray, most: int | None = VALIDATION_WINDOWS) -> np.ndarray:
+    """At most so many of the starts, spread over the session."""
+    count = min(len(starts), most or len(starts))
+    return starts[np.linspace(0, len(starts) - 1, count).round().astype(int)]
+
+
+def split_of(session: xr.Dataset, train: TrainConfig) -> xr.DataArray:
+    """How a training splits the time of a session."""
+    return split_session(session, scheme=train.scheme, window_s=train.window_s, seed=train.seed)
 
 
 def windows_of(
@@ -62,7 +63,7 @@ def windows_of(
 ) -> np.ndarray:
     """First bins of all windows without NaN; of validation windows, that do not overlap."""
     check_variables(session, variables)
-    split, stride = split_session(session, **split_options(train)), 1 if part == "train" else None
+    split, stride = split_of(session, train), 1 if part == "train" else None
     length = bins_in(train.window_s, bin_size_s=session.attrs["bin_size_s"])
     return window_starts(session, split, part, length=length, stride=stride, variables=variables)
 
@@ -89,48 +90,46 @@ def prepare(
 ) -> SessionWindows:
     """Split a session, z-score its LFP on training time, and find its windows.
 
-    No window lacks (NaN) ``finite`` variables. ``behavior`` becomes a target, z-scored too.
+    No window lacks (NaN) ``finite`` variables, which become targets; so does ``behavior``, z-scored
+    too.
     """
-    variables = VARIABLES[modality]
-    check_variables(session, (*variables, *(["behavior"] if behavior else [])))
+    variables, place = VARIABLES[modality], {"dtype": torch.float32, "device": device}
+    check_variables(session, (*variables, *["behavior"] * behavior))
     raw, sizes = values_of(session, variables), [session.sizes[DIMS[v]] for v in variables]
     if len(empty := np.flatnonzero(np.isnan(raw).all(axis=0))):
         raise DataError(
             f"session {name}: {modality} is NaN throughout in column(s) {empty.tolist()}. "
             "Leave these out first: session = drop_bad_channels(session)"
         )
-    channels, split = 0 if modality == "spikes" else sizes[-1], split_options(train)
-    mean, std = z_scoring(session, raw, channels, **split)
+    channels, split = 0 if modality == "spikes" else sizes[-1], split_of(session, train)
+    mean, std = z_scoring(session, raw, channels, **split.attrs)
     starts = windows_of(session, train, (*variables, *finite))
-    windows = SessionWindows(
+    targets = {key: session[key].to_numpy() for key in finite}
+    if behavior:
+        wanted = session["behavior"].transpose("time", "behavior_dim").to_numpy()
+        center, scale = channel_statistics(wanted, split.to_numpy() == TRAIN)
+        targets["behavior"] = (wanted - center) / scale
+    return SessionWindows(
         name=name,
         size=tuple(sizes) if modality == "both" else sizes[0],  # type: ignore[arg-type]
         bin_size_s=float(session.attrs["bin_size_s"]),
         mean=mean,
         std=std,
         labels={DIMS[v]: labels_of(session)[DIMS[v]] for v in variables},
-        n_train=len(starts),
-        values=torch.as_tensor((raw - mean) / std, dtype=torch.float32, device=device),
+        values=torch.as_tensor((raw - mean) / std, **place),
         n_units=raw.shape[1] - channels,
         train=starts,
         val=windows_of(session, train, (*variables, *finite), "val"),
         length=bins_in(train.window_s, bin_size_s=session.attrs["bin_size_s"]),
+        n_train=len(starts),
+        targets={key: torch.as_tensor(series, **place) for key, series in targets.items()},
     )
-    if behavior:
-        wanted = session["behavior"].transpose("time", "behavior_dim").to_numpy()
-        use = split_session(session, **split).to_numpy() == TRAIN
-        mean, std = channel_statistics(wanted, use)
-        wanted = torch.as_tensor((wanted - mean) / std, dtype=torch.float32, device=device)
-        windows.targets["behavior"] = wanted
-    return windows
 
 
-def add_to_vocabulary(model: Autoencoder, known: KnownSession) -> None:
+def add_tables(model: Autoencoder, known: SessionWindows) -> None:
     """Give the model tables for a session it does not know, and the session's z-scoring."""
     if known.name not in model.sessions:
-        device = next(model.parameters()).device
         model.add_session(known.name, known.size)
-        model.to(device)
     model.check_session(known.name, known.bin_size_s)
     model.labels[known.name] = known.labels
     for own, value in zip(model.statistics(known.name), (known.mean, known.std), strict=True):

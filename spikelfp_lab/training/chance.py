@@ -19,7 +19,7 @@ from spikelfp_lab.errors import DataError
 from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import autocast, on_device, own_random_state
 from spikelfp_lab.models.encode import in_order_of
-from spikelfp_lab.training.batches import SessionWindows, prepare, split_options
+from spikelfp_lab.training.batches import SessionWindows, prepare, spread
 
 HIDDEN, DROPPED = 0.25, MaskConfig(ratio=0.6)
 LEAST, CLEARLY = 0.005, 1.5  # explained variance; factor over random weights
@@ -32,9 +32,8 @@ def hidden_r2(model: Autoencoder, windows: SessionWindows) -> float:
     unit's mean rate. ``model`` is on the windows' device, in eval mode.
     """
     tiles = windows.train[np.flatnonzero(np.diff(windows.train // windows.length, prepend=-1))]
-    some = np.linspace(0, len(tiles) - 1, min(MOST_WINDOWS, len(tiles))).round().astype(int)
     generator = torch.Generator(windows.values.device).manual_seed(0)
-    fitted = _collect(model, windows, tiles[some], generator)
+    fitted = _collect(model, windows, spread(tiles, MOST_WINDOWS), generator)
     tested = _collect(model, windows, windows.val[:MOST_WINDOWS], generator)
     return max(_median_r2(fitted, tested, penalty) for penalty in PENALTIES)
 
@@ -42,11 +41,11 @@ def hidden_r2(model: Autoencoder, windows: SessionWindows) -> float:
 @own_random_state()
 def random_r2(model: Autoencoder, windows: SessionWindows) -> float:
     """The best of three networks of the same shape with random weights."""
-    found, sizes = [], {windows.name: windows.size}
+    options = {"sessions": {windows.name: windows.size}, "bin_size_s": windows.bin_size_s}
+    found = []
     for seed in range(3):
         torch.manual_seed(1_000_000 + seed)
-        options = {"modality": "spikes", "sessions": sizes, "bin_size_s": windows.bin_size_s}
-        other = Autoencoder(model.config, **options)
+        other = Autoencoder(model.config, modality="spikes", **options)
         found.append(hidden_r2(other.to(windows.values.device).eval(), windows))
     return max(found)
 
@@ -55,10 +54,9 @@ def _collect(
     model: Autoencoder, windows: SessionWindows, starts: np.ndarray, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Latents (n, d), counts (n, U) and which are hidden, of moments with a token that is shown."""
-    found = []
-    name, patches = windows.name, len(model.tokenizer.rows(windows.name))
+    found, name, patches = [], windows.name, len(model.tokenizer.rows(windows.name))
     for some in np.array_split(starts, -(-len(starts) // 16)):
-        values = windows.cut(windows.values, some)  # (B, T, C)
+        values = windows.cut(some)["values"]  # (B, T, C)
         draw = torch.rand(values.shape, generator=generator, device=values.device)
         hidden = (draw < HIDDEN) & torch.isfinite(values)
         keep, _ = model.draw_mask(values, name, mask=DROPPED, generator=generator)  # (B, K)
@@ -66,12 +64,10 @@ def _collect(
         with torch.inference_mode(), autocast(values.device):
             tokens = model.tokenizer(values.masked_fill(hidden, torch.nan), name, keep=keep)
             latents = model.transformer(tokens, step).float()  # (B, K, d)
-        total = latents.new_zeros(*values.shape[:2], latents.shape[2])
-        total.scatter_add_(1, step.unsqueeze(-1).expand_as(latents), latents)
-        count = latents.new_zeros(values.shape[:2])
-        count.scatter_add_(1, step, torch.ones_like(step).float())
-        mean = total / count.clamp(min=1).unsqueeze(-1)
-        found.append([part[count > 0].cpu() for part in (mean, values.nan_to_num(), hidden)])
+        mean, where = latents.new_zeros(*values.shape[:2], latents.shape[2]), step.unsqueeze(-1)
+        mean.scatter_reduce_(1, where.expand_as(latents), latents, "mean", include_self=False)
+        shown = torch.zeros_like(hidden[..., 0]).scatter(1, step, True)
+        found.append([part[shown].cpu() for part in (mean, values.nan_to_num(), hidden)])
     latents, counts, hidden = map(torch.cat, zip(*found, strict=True))
     return latents.double(), counts.double(), hidden
 
@@ -98,11 +94,9 @@ def _median_r2(fitted: tuple[Tensor, ...], tested: tuple[Tensor, ...], penalty: 
 
 def behavior_r2(model: Autoencoder, windows: SessionWindows) -> float:
     """R² on validation windows of the behavior that a model with a head for it gives."""
-    starts = windows.some_val()
-    wanted = windows.cut(windows.targets["behavior"], starts)
-    with torch.inference_mode(), autocast(windows.values.device):
-        latents = model.latents(windows.cut(windows.values, starts), windows.name)
-        error = model.behavior_loss(latents, wanted)
+    values, wanted = windows.cut(spread(windows.val)).values()
+    with torch.inference_mode(), autocast(values.device):
+        error = model.behavior_loss(model.latents(values, windows.name), wanted)
     known = wanted[torch.isfinite(wanted).all(dim=-1)]
     return float(1 - error / known.square().mean().clamp(min=1e-9))
 
@@ -111,12 +105,11 @@ def refuse_chance(
     teacher: Autoencoder, session: xr.Dataset, name: str, train: TrainConfig, device: torch.device
 ) -> None:
     """Raise a DataError for a teacher that has nothing to teach, not even behavior it learned."""
-    own = teacher.info.get("train", {})
-    train = replace(train, **{key: own[key] for key in split_options(train) if key in own})
-    session = in_order_of(teacher, session, name)
+    own, session = teacher.info.get("train", {}), in_order_of(teacher, session, name)
+    split = {key: own[key] for key in ("scheme", "window_s", "seed") if key in own}
     learned = teacher.behavior_head is not None and "behavior" in session
-    options = {"modality": "spikes", "train": train, "behavior": learned}
-    windows = prepare(session, name, device=device, **options)
+    options = {"train": replace(train, **split), "behavior": learned, "device": device}
+    windows = prepare(session, name, modality="spikes", **options)
     with on_device(teacher, device):
         known, random = hidden_r2(teacher, windows), random_r2(teacher, windows)
         if known > max(LEAST, CLEARLY * random) or (learned and behavior_r2(teacher, windows) > 0):

@@ -5,7 +5,6 @@ cos(z_lfp[t], z_spike[t]))``, or Eq. 3, where behavior takes the place of the LF
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,17 @@ from spikelfp_lab.models.autoencoder import Autoencoder
 from spikelfp_lab.models.device import own_random_state
 from spikelfp_lab.models.encode import encode, values_of
 from spikelfp_lab.presets import preset_configs
-from spikelfp_lab.sessions import TRAIN, iterate_sessions, same_clock, split_session
-from spikelfp_lab.training.batches import SessionWindows, prepare, split_options
+from spikelfp_lab.sessions import TRAIN, bins_in, iterate_sessions, same_clock
+from spikelfp_lab.training.batches import SessionWindows, prepare, split_of
 from spikelfp_lab.training.chance import refuse_chance
-from spikelfp_lab.training.loop import TEACHER, Callback, Objective, Sessions, carry_out
+from spikelfp_lab.training.loop import TEACHER, Callback, Sessions, carry_out
 from spikelfp_lab.training.shards import Processes
 
 Teacher = Autoencoder | xr.DataArray  # or the latents to reproduce themselves
 
 
 def alignment(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 - cosine between latents (..., d), mean over all others: the second term of Eq. 1.
-
-    >>> round(float(alignment(torch.ones(2, 3), 2 * torch.ones(2, 3))), 6)
-    0.0
-    """
+    """1 - cosine between latents (..., d), mean over all others: the second term of Eq. 1."""
     return 1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1).mean()
 
 
@@ -51,9 +46,6 @@ def center_latents(latents: np.ndarray, use: np.ndarray, how: str) -> np.ndarray
 def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarray:
     """Latents (time, latent) in stretches of ``window`` bins, none in its place: a teacher that
     knows nothing of the moment, from which a student must not gain.
-
-    >>> shuffle_latents(np.arange(8.0)[:, None], window=2, seed=0).ravel().tolist()
-    [4.0, 5.0, 0.0, 1.0, 6.0, 7.0, 2.0, 3.0]
     """
     stretches = np.array_split(np.arange(len(latents)), len(latents) // window or 1)
     if len(stretches) < 2:
@@ -67,50 +59,41 @@ def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarra
     return latents[np.concatenate([stretches[i] for i in order])]
 
 
-class Distillation(Objective):
-    """Align with the teacher, and reconstruct LFP (or regress behavior).
+def distillation(
+    goal: DistillConfig, model: Autoencoder, name: str, inputs: Tensor, wanted: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Objective of a student: align with the teacher, and reconstruct LFP (or regress behavior).
 
     On validation windows there is also the alignment that remains once each side's mean is taken
     away: it ranks students of Eq. 1. Those of Eq. 3 are ranked by the error of behavior.
     """
-
-    def terms(
-        self, model: Autoencoder, windows: SessionWindows, starts: np.ndarray, inputs: Tensor
-    ) -> dict[str, Tensor]:
-        goal, name, (batch, time, _) = self.goal, windows.name, inputs.shape
-        steps, rows = None, torch.arange(batch, device=inputs.device)[:, None]
-        if goal.mask_ratio and model.training:
-            order = torch.rand(batch, time, device=inputs.device).argsort(dim=1)
-            steps = order[:, : max(1, round(time * (1 - goal.mask_ratio)))].sort(dim=1).values
-
-        def shown(series: Tensor) -> Tensor:
-            return series if steps is None else series[rows, steps]
-
-        def target(key: str) -> Tensor:
-            return windows.cut(windows.targets[key], starts)
-
-        every = goal.layers == "all"
-        tokens = model.token_latents(inputs, name, steps=steps, every_layer=every)
-        latents = tokens.mean(dim=-2)
-        if goal.frozen:
-            teacher = shown(target("teacher"))
-        else:
-            trained: Any = model.get_submodule(TEACHER)
-            teacher = shown(trained.latents(target("spikes"), name))
-        if every:
-            tokens, latents, teacher = tokens[-1], latents[1:], teacher.permute(2, 0, 1, 3)
-        if goal.target == "behavior":
-            task = model.behavior_loss(tokens.mean(dim=-2), shown(target("behavior")))
-        else:
-            wanted = shown(windows.cut(windows.values, starts))
-            task = model.reconstruction_loss(tokens, wanted, name)
-        aligned = alignment(latents, teacher)
-        loss = goal.task_weight * task + goal.alignment_weight * aligned
-        terms = {"loss": loss, "alignment": aligned, goal.target: task}
-        if not model.training:
-            flat = [each.float().flatten(-3, -2) for each in (latents, teacher)]
-            terms["centered alignment"] = alignment(*(x - x.mean(-2, True) for x in flat))
-        return terms
+    (batch, time, _), device, steps = inputs.shape, inputs.device, None
+    if goal.mask_ratio and model.training:
+        order = torch.rand(batch, time, device=device).argsort(dim=1)
+        steps = order[:, : max(1, round(time * (1 - goal.mask_ratio)))].sort(dim=1).values
+    every = goal.layers == "all"
+    tokens = model.token_latents(inputs, name, steps=steps, every_layer=every)
+    latents = tokens.mean(dim=-2)
+    trained: Any = None if goal.frozen else model.get_submodule(TEACHER)
+    teacher = trained.latents(wanted["spikes"], name) if trained else wanted["teacher"]
+    target = wanted["behavior" if goal.target == "behavior" else "values"]
+    if steps is not None:
+        rows = torch.arange(batch, device=device)[:, None]
+        teacher, target = teacher[rows, steps], target[rows, steps]
+    if every:
+        tokens, latents = tokens[-1], latents[1:]
+        teacher = teacher.unflatten(-1, (len(latents), -1)).permute(2, 0, 1, 3)
+    if goal.target == "behavior":
+        task = model.behavior_loss(tokens.mean(dim=-2), target)
+    else:
+        task = model.reconstruction_loss(tokens, target, name)
+    aligned = alignment(latents, teacher)
+    loss = goal.task_weight * task + goal.alignment_weight * aligned
+    terms = {"loss": loss, "alignment": aligned, goal.target: task}
+    if not model.training:
+        flat = [each.float().flatten(-3, -2) for each in (latents, teacher)]
+        terms["centered alignment"] = alignment(*(x - x.mean(-2, True) for x in flat))
+    return terms
 
 
 @own_random_state()
@@ -189,41 +172,38 @@ def distill(
                 refuse_chance(one, session, name, train=train, device=device)
             layers = [None] if goal.layers == "last" else range(1, one.config.layers + 1)
             each = [encode(one, session, layer=layer, **options).to_numpy() for layer in layers]
-            latents = each[0] if goal.layers == "last" else np.stack(each, 1)
+            latents = np.concatenate(each, axis=1)
         else:
             latents = one.transpose("time", ...).to_numpy()
-        # As a variable of the session, so that no window is missing any of them.
-        flat = latents.reshape(len(latents), -1)
-        taught = session.assign(teacher=(("time", "teacher_latent"), flat))
-        learned: dict[str, Any] = {"behavior": behavior, "finite": ("teacher",)}
-        windows = prepare(taught, name, modality="lfp", train=train, device=device, **learned)
-        use = split_session(session, **split_options(train)).to_numpy()
+        split = split_of(session, train).to_numpy()
         if shuffle_teacher:  # within each part of the split, so that it leaks nothing either
             latents = latents.copy()
-            for part in np.unique(use):
-                rows, window = (use == part) & np.isfinite(flat).all(axis=1), windows.length
+            window = bins_in(train.window_s, bin_size_s=session.attrs["bin_size_s"])
+            for part in np.unique(split):
+                rows = (split == part) & np.isfinite(latents).all(axis=1)
                 latents[rows] = shuffle_latents(latents[rows], window=window, seed=train.seed)
-        targets = {"teacher": center_latents(latents, use == TRAIN, goal.center)}
+        latents = center_latents(latents, split == TRAIN, goal.center)
+        # As a variable of the session, so that no window is missing any of them.
+        taught = session.assign(teacher=(("time", "teacher_latent"), latents))
+        options = {"train": train, "device": device, "behavior": behavior}
+        windows = prepare(taught, name, modality="lfp", finite=("teacher",), **options)
         if not goal.frozen:
-            targets["spikes"] = values_of(session, ("spikes",))
-        for key, series in targets.items():
-            windows.targets[key] = torch.as_tensor(series, dtype=torch.float32, device=device)
+            spikes = values_of(session, ("spikes",))
+            windows.targets["spikes"] = torch.as_tensor(spikes, dtype=torch.float32, device=device)
         return windows
 
-    bin_size_s = float(next(iter(named.values())).attrs["bin_size_s"])
-    make = partial(Autoencoder, shape, modality="lfp", sessions={}, bin_size_s=bin_size_s)
     infos = {n: t.info if isinstance(t, Autoencoder) else "latents" for n, t in teachers.items()}
-    first, *others = infos.values()
-    digests = {name: _digest(one) for name, one in teachers.items()}
     own = {"shuffle_teacher": shuffle_teacher}
+    digests = {name: _digest(one) for name, one in teachers.items()}
     recipe = own | {"model": shape.to_dict(), "teacher": digests}
+    first, *others = infos.values()
     info = own | {"teacher": infos if any(other != first for other in others) else first}
     options: dict[str, Any] = {"device": device, "progress": progress, "folder": folder}
     options |= {"overwrite": overwrite, "callbacks": callbacks, "behavior": behavior}
     if not goal.frozen:  # one model, as checked
         options["teacher"] = next(iter(teachers.values()))
-    goals, learn = {"distill": goal, "train": train}, partial(Distillation, goal=goal)
-    given = (named, "lfp", make, learn, goals, recipe, info)
+    goals = {"distill": goal, "train": train}
+    given = (shape, named, "lfp", distillation, goals, recipe, info)
     return carry_out("distill", *given, ready=ready, **options)
 
 

@@ -2,12 +2,9 @@
 3).
 """
 
-import copy
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,29 +15,23 @@ from spikelfp_lab.models.device import own_random_state
 from spikelfp_lab.models.encode import in_order_of
 from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.sessions import iterate_sessions
-from spikelfp_lab.training.batches import VALIDATION_WINDOWS, SessionWindows
-from spikelfp_lab.training.loop import Callback, Objective, Sessions, carry_out
+from spikelfp_lab.training.batches import VALIDATION_WINDOWS
+from spikelfp_lab.training.loop import Callback, Sessions, carry_out
 
 
-class MaskedReconstruction(Objective):
-    """Masked autoencoding: reconstruct the dropped tokens of windows of all sessions, and with
-    ``MaskConfig.behavior`` read out behavior.
+def masked_reconstruction(
+    mask: MaskConfig, model: Autoencoder, name: str, inputs: Tensor, wanted: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Objective of masked autoencoding: reconstruct the dropped tokens of windows of all sessions,
+    and with ``MaskConfig.behavior`` read out behavior.
     """
-
-    most = VALIDATION_WINDOWS
-
-    def terms(
-        self, model: Autoencoder, windows: SessionWindows, starts: np.ndarray, inputs: Tensor
-    ) -> dict[str, Tensor]:
-        mask, values = self.goal, windows.cut(windows.values, starts)
-        generator = None if model.training else torch.Generator(inputs.device).manual_seed(0)
-        options = {"mask": mask, "targets": values, "generator": generator}
-        loss = model.masked_loss(inputs, windows.name, **options)
-        if not mask.behavior:
-            return {"loss": loss}
-        wanted = windows.cut(windows.targets["behavior"], starts)
-        behavior = model.behavior_loss(model.latents(inputs, windows.name), wanted)
-        return {"loss": loss + mask.behavior * behavior, "behavior": behavior}
+    generator = None if model.training else torch.Generator(inputs.device).manual_seed(0)
+    options = {"targets": wanted["values"], "generator": generator}
+    loss = model.masked_loss(inputs, name, mask=mask, **options)
+    if not mask.behavior:
+        return {"loss": loss}
+    behavior = model.behavior_loss(model.latents(inputs, name), wanted["behavior"])
+    return {"loss": loss + mask.behavior * behavior, "behavior": behavior}
 
 
 @own_random_state()
@@ -104,17 +95,15 @@ def pretrain(
     ['I/s01']
     """
     named, configs = iterate_sessions(sessions), preset_configs(preset, modality)
-    shape, mask = model or configs.model, mask or configs.mask
-    if not shape.predictor_layers:
+    start, mask = model or configs.model, mask or configs.mask
+    if not start.predictor_layers:
         raise ConfigError("masked autoencoding needs ModelConfig.predictor_layers of at least 1")
-    bin_size_s = float(next(iter(named.values())).attrs["bin_size_s"])
-    make = partial(Autoencoder, shape, modality=modality, sessions={}, bin_size_s=bin_size_s)
     goals = {"mask": mask, "train": train or configs.train}
-    recipe = {"modality": modality, "model": shape.to_dict()}
     options = {"device": device, "progress": progress, "folder": folder, "overwrite": overwrite}
-    options |= {"behavior": mask.behavior > 0, "callbacks": callbacks}
-    learn = partial(MaskedReconstruction, goal=mask)
-    return carry_out("pretrain", named, modality, make, learn, goals, recipe, {}, **options)
+    options |= {"behavior": mask.behavior > 0, "callbacks": callbacks, "most": VALIDATION_WINDOWS}
+    recipe = {"modality": modality, "model": start.to_dict()}
+    given = start, named, modality, masked_reconstruction, goals, recipe, {}
+    return carry_out("pretrain", *given, **options)
 
 
 @own_random_state()
@@ -150,10 +139,9 @@ def finetune(
         )
     named = {name: in_order_of(model, one, name) for name, one in iterate_sessions(session).items()}
     configs = preset_configs(preset, model.modality)
-    mask, modality = mask or configs.mask, model.modality
+    mask, recipe = mask or configs.mask, {"digest of the model": model.digest()}
     goals = {"mask": mask, "train": train or configs.finetune}
-    recipe, info = {"digest of the model": model.digest()}, {"from": model.info}
     options = {"device": device, "progress": progress, "folder": folder, "overwrite": overwrite}
-    options |= {"behavior": mask.behavior > 0, "callbacks": callbacks}
-    make, learn = partial(copy.deepcopy, model), partial(MaskedReconstruction, goal=mask)
-    return carry_out("finetune", named, modality, make, learn, goals, recipe, info, **options)
+    options |= {"behavior": mask.behavior > 0, "callbacks": callbacks, "most": VALIDATION_WINDOWS}
+    given = model, named, model.modality, masked_reconstruction, goals, recipe, {"from": model.info}
+    return carry_out("finetune", *given, **options)

@@ -114,6 +114,8 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any], name: str = "") 
 class State:
     """All that a run needs to go on, in one safetensors file."""
 
+    plain = ("step", "best_step", "best_score", "worse", "stopped", "rows")  # what is JSON of it
+
     def __init__(self, model: Autoencoder, optimizer: torch.optim.Optimizer):
         self.model, self.optimizer = model, optimizer
         self.best = {key: tensor.clone() for key, tensor in model.state_dict().items()}
@@ -124,7 +126,16 @@ class State:
     def history(self) -> pd.DataFrame:
         return pd.DataFrame(self.rows, columns=["step", "split", "metric", "value"])
 
+    def apply(self, rate: float) -> None:
+        """Take a step of the optimizer at a learning rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+
     def record(self, means: dict[str, float], metrics: dict[str, float], patience: int | None):
+        """Keep what a validation found, and the weights where they are the best so far."""
         for split, found in (("train", means), ("val", metrics)):
             self.rows += [(self.step, split, name, value) for name, value in found.items()]
         if metrics["score"] < self.best_score:
@@ -134,14 +145,24 @@ class State:
             self.worse += 1
             self.stopped = patience is not None and self.worse >= patience
 
+    def finish(self) -> Autoencoder:
+        """The model with its best weights and their history."""
+        self.model.load_state_dict(self.best)
+        self.model.history = self.history()
+        self.model.info["best_step"] = self.best_step
+        return self.model.eval()
+
     def write(self, path: Path) -> None:
-        moments = self.optimizer.state_dict()["state"]
         parts = {"model": self.model.state_dict(), "best": self.best}
+        moments = self.optimizer.state_dict()["state"]
         parts |= {f"optimizer.{index}": values for index, values in moments.items()}
-        named = {f"{part}.{k}": v for part, values in parts.items() for k, v in values.items()}
-        plain = {name: getattr(self, name) for name in _PLAIN}
-        tensors = {k: v.detach().contiguous().cpu() for k, v in named.items()}
-        write_whole(path, safetensors.torch.save(tensors, {"state": json.dumps(plain)}))
+        tensors = {
+            f"{part}.{name}": value.detach().contiguous().cpu()
+            for part, values in parts.items()
+            for name, value in values.items()
+        }
+        plain = json.dumps({name: getattr(self, name) for name in self.plain})
+        write_whole(path, safetensors.torch.save(tensors, {"state": plain}))
 
     def read(self, path: Path) -> None:
         cure = "Pass overwrite=True to train anew, or delete it."
@@ -156,8 +177,5 @@ class State:
             self.model.load_state_dict({key: tensors[f"model.{key}"] for key in keys})
             self.best = {k: tensors[f"best.{k}"].to(old.device) for k, old in keys.items()}
             self.optimizer.load_state_dict(moments)
-            for name in _PLAIN:
+            for name in self.plain:
                 setattr(self, name, plain[name])
-
-
-_PLAIN = ("step", "best_step", "best_score", "worse", "stopped", "rows")  # what is JSON of a State

@@ -24,7 +24,7 @@ from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import iterate_sessions
 from spikelfp_lab.study import Study, in_parallel
 from spikelfp_lab.study.parallel import close_pool
-from spikelfp_lab.study.specs import single, student, untrained
+from spikelfp_lab.study.specs import of_session
 from spikelfp_lab.study.study import _train_one
 from tests.factories import make_session
 from tests.io.nwb_files import whole_file
@@ -103,12 +103,12 @@ def grid(folder: Path) -> None:
         save_cohort(sessions, folder / ".cohort")
         os.rename(folder / ".cohort", cohort)
     study = Study(cohort_name=str(cohort), preset="smoke", runs=folder / "runs", progress=False)
-    teacher, students = untrained("I/s3", 0, "spikes"), []
+    teacher, students = of_session(study, "random_teacher", "I/s3", 0), []
     for noise in (0.0, 0.1, 0.2):  # little work: most of the time goes into starting the workers
         quick = {"steps": 30, "batch": 2, "val_every": 5, "noise": noise}
         more = {"start": teacher, "control": "random", "changes": {"train": quick}}
-        students.append(student(study, "I/s3", 0, f"noise_{noise}", **more))
-    for specs in ([teacher, single(study, "lfp", "I/s3", 0)], students):
+        students.append(of_session(study, f"noise_{noise}", "I/s3", 0, **more))
+    for specs in ([teacher, of_session(study, "ss_lfp", "I/s3", 0)], students):
         in_parallel(study, _train_one, [(spec,) for spec in specs], desc="grid", unit="model")
     close_pool()
 

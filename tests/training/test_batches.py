@@ -31,7 +31,7 @@ def test_training_windows_touch_no_validation_or_test_time_and_nothing_missing()
     reach = np.arange(data.length)
     assert (split[data.train[:, None] + reach] == TRAIN).all()
     assert (split[data.val[:, None] + reach] == VAL).all()
-    cut = data.cut(data.values, data.train)
+    cut = data.cut(data.train)["values"]
     assert torch.isfinite(cut).all() and (np.diff(data.val) >= data.length).all()
     start = data.train[1]
     torch.testing.assert_close(cut[1], data.values[start : start + data.length])

@@ -57,12 +57,11 @@ def test_one_shard_draws_sessions_by_length_seed_and_step_alone():
     weights = np.array([len(one.train) for one in held], float)
     names = []
     for step in range(300):
-        assert list(dealt.turns(step)) == [1.0]
-        windows, starts = dealt.draw(step)
+        ((share, windows, starts),) = dealt.turns(step)
+        assert share == 1.0
         rng = np.random.default_rng([0, step])  # what a run of (seed, step) alone would draw
         assert held[rng.choice(3, p=weights / weights.sum())] is windows
         np.testing.assert_array_equal(starts, rng.choice(windows.train, size=8))
-        assert dealt.drawn(step, 0) == windows.name
         names.append(windows.name)
     assert names.count("I/s0") / 300 == pytest.approx(weights[0] / weights.sum(), abs=0.1)
 
@@ -70,9 +69,9 @@ def test_one_shard_draws_sessions_by_length_seed_and_step_alone():
 def test_a_session_alone_is_in_all_shards_and_counts_once_in_an_average():
     dealt = cohort(1500, shards=4)
     assert dealt.groups == [[0]] * 4 and dealt.shares == dict.fromkeys(range(4), 0.25)
-    starts = {tuple(dealt.draw(0)[1]) for _ in dealt.turns(0)}
+    starts = {tuple(starts) for *_, starts in dealt.turns(0)}
     assert len(starts) == 4  # four parts of a batch, not the same one four times
-    assert len(dealt.sessions) == 1 and dealt.told == [0]
+    assert len(dealt.sessions) == 1
     dealt = cohort(1500, 700, shards=4)
     assert dealt.average(lambda windows: {"x": 1.0 + (windows.name == "I/s1")}) == {"x": 1.5}
 
@@ -100,10 +99,9 @@ def test_the_gradient_of_a_step_is_the_weighted_mean_of_the_shards(monkeypatch):
     windows = [len(dealt.held[i].train) for i in range(3)]
     shares = {0: windows[0] / sum(windows), 1: (windows[1] + windows[2]) / sum(windows)}
     assert dealt.groups == [[0], [1, 2]] and dealt.shares == pytest.approx(shares)
-    for share in dealt.turns(0):
-        one, starts = dealt.draw(0)
+    for share, one, starts in dealt.turns(0):
         model.zero_grad()
-        values = one.cut(one.values, starts)
+        values = one.cut(starts)["values"]
         model.masked_loss(values, one.name, mask=MaskConfig()).backward()
         for name, gradient in gradients(model).items():
             by_hand[name] = by_hand[name] + share * gradient
