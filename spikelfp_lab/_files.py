@@ -32,28 +32,35 @@ _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager
-def whole_file(place: Path) -> Iterator[Path]:
-    """A path to write a file to; it becomes ``place`` when the block ends without an error."""
+def whole(place: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """A path for a file or folder; it becomes ``place`` when the block ends without an error."""
+    if not overwrite:
+        refuse_existing(place)
     with workspace(place) as folder:
-        partial = folder / f"partial{place.suffix}"
+        partial, old = folder / f"partial{place.suffix}", folder / "old"
         yield partial
-        flush(partial)
-        put(partial, place)
+        for each in (partial, *partial.rglob("*")):
+            _fsync(each)
+        if partial.is_dir() and overwrite and os.path.lexists(place):
+            os.rename(place, old)  # a folder with content cannot be replaced in one step
+        os.replace(partial, place)
+        if os.path.lexists(old):
+            os.rename(old, folder / "gone")  # settle() would put "old" back
+        _fsync(place.parent)
 
 
-@contextmanager
-def whole_folder(place: Path, *, overwrite: bool = True) -> Iterator[Path]:
-    """A new folder to write in; it becomes ``place`` when the block ends without an error."""
-    with workspace(place) as folder:
-        (folder / "partial").mkdir()
-        yield folder / "partial"
-        flush(folder / "partial")
-        put(folder / "partial", place, overwrite=overwrite)
+def refuse_existing(place: Path) -> None:
+    """Raise a DataError when there is anything at the place."""
+    if os.path.lexists(place):
+        raise DataError(
+            f"{place} exists already and is not overwritten. "
+            "Pass overwrite=True to replace it, or choose another path."
+        )
 
 
 def write_whole(place: Path, content: bytes) -> None:
     """Write a file atomically."""
-    with whole_file(place) as partial:
+    with whole(place) as partial:
         partial.write_bytes(content)
 
 
@@ -68,38 +75,29 @@ def workspace(place: Path) -> Iterator[Path]:
             yield folder
         finally:
             lock.release()
-            _remove(folder)
+            settle(place)
+            for pause in (0.05, 0.2, 1.0) if sys.exc_info()[0] else ():
+                time.sleep(pause)  # other threads of Zarr may write in it for a moment
+                settle(place)
     except OSError as error:
         raise DataError(_explanation(place, error)) from error
 
 
-def _remove(folder: Path) -> None:
-    """Remove a workspace; after an error other threads of Zarr may write in it for a moment."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if sys.exc_info()[0] is not None:
-        for pause in (0.05, 0.2, 1.0):
-            time.sleep(pause)
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def put(new: Path, place: Path, *, overwrite: bool = True) -> None:
-    """Rename what was flushed in a workspace to ``place``; a folder there is moved aside first."""
-    old, gone = new.with_name("old"), new.with_name("gone")
-    if new.is_dir() and overwrite and os.path.lexists(place):
-        os.rename(place, old)  # a folder with content cannot be replaced in one step
-    try:
-        (os.rename if new.is_dir() else os.replace)(new, place)
-    except OSError:
-        with suppress(OSError):  # nothing was there, or another process put its own
-            os.rename(old, place)
-        raise
-    if os.path.lexists(old):
-        os.rename(old, gone)  # settle() would put "old" back
-    _fsync(place.parent)
+def _locked_workspace(place: Path) -> tuple[Path, FileLock]:
+    """A new workspace; again if a cleaner took it for a leftover before it was locked."""
+    while True:
+        folder = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
+        folder.mkdir()
+        lock = FileLock(folder / LOCK)
+        with suppress(Timeout, FileNotFoundError):
+            lock.acquire(timeout=0)
+            if (folder / LOCK).exists():
+                return folder, lock
+            lock.release()
 
 
 def settle(place: Path) -> None:
-    """Clear away what killed processes left beside ``place``, and put back what they moved."""
+    """Clear away what no living process writes beside ``place``, and put back what was moved."""
     for left in place.parent.glob(f".{glob.escape(place.name)}.*.tmp"):
         if left.is_symlink():  # not ours
             continue
@@ -120,15 +118,6 @@ def check_writable(folder: Path) -> None:
     there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
     with workspace(there / "writable") as temporary:
         (temporary / "partial").write_bytes(b"yes")
-
-
-def flush(path: Path) -> None:
-    """fsync a file, or a folder and everything in it."""
-    for parent, _, files in os.walk(path):
-        for name in (*files, ""):
-            _fsync(Path(parent, name))
-    if not path.is_dir():
-        _fsync(path)
 
 
 @contextmanager
@@ -174,23 +163,9 @@ def _fsync(path: Path) -> None:
             os.close(handle)
 
 
-def _locked_workspace(place: Path) -> tuple[Path, FileLock]:
-    """A new workspace; again if a cleaner took it for a leftover before it was locked."""
-    while True:
-        folder = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
-        folder.mkdir()
-        lock = FileLock(folder / LOCK)
-        with suppress(Timeout, FileNotFoundError):
-            lock.acquire(timeout=0)
-            if (folder / LOCK).exists():
-                return folder, lock
-            lock.release()
-
-
 def _explanation(place: Path, error: OSError) -> str:
     """What could not be written, the system's reason, and the cure."""
-    there = next((each for each in place.parents if each.is_dir()), Path())
-    why, cure = f"({reason(error)})", ""
+    there, cure = next(filter(Path.is_dir, place.parents), Path()), ""
     if error.errno in _FULL:
         free = shutil.disk_usage(there).free / 1e6
         why = f"the disk is full ({free:,.1f} MB are free in {there}; {error})"
@@ -198,4 +173,6 @@ def _explanation(place: Path, error: OSError) -> str:
     elif error.errno in _REFUSED:
         why = f"{there} is a folder in which nothing may be written ({error})"
         cure = " Choose another folder, or get the right to write in this one."
+    else:
+        why = f"({reason(error)})"
     return f"{place} could not be written: {why}. What was there before is untouched.{cure}"

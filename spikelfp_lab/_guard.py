@@ -38,6 +38,12 @@ def reading(
         raise kind(f"{path} {what} ({reason(error)}). {cure}") from error
 
 
+def need_file(path: Path) -> None:
+    """Raise a DataError when there is no file at the path; a pipe would be waited for."""
+    if not path.is_file():
+        raise DataError(f"No file at {path}. Check the path.")
+
+
 def reason(error: BaseException) -> str:
     """What a library says is wrong: type and whole message, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
