@@ -5,8 +5,6 @@ are the operating system's: a killed process loses them, and the next writer cle
 left.
 """
 
-from __future__ import annotations
-
 import errno
 import glob
 import os
@@ -18,7 +16,6 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -52,10 +49,8 @@ def whole(place: Path, *, overwrite: bool = True) -> Iterator[Path]:
 def refuse_existing(place: Path) -> None:
     """Raise a DataError when there is anything at the place."""
     if os.path.lexists(place):
-        raise DataError(
-            f"{place} exists already and is not overwritten. "
-            "Pass overwrite=True to replace it, or choose another path."
-        )
+        cure = "Pass overwrite=True to replace it, or choose another path."
+        raise DataError(f"{place} exists already and is not overwritten. {cure}")
 
 
 def write_whole(place: Path, content: bytes) -> None:
@@ -70,7 +65,11 @@ def workspace(place: Path) -> Iterator[Path]:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         settle(place)
-        folder, lock = _locked_workspace(place)
+        lock = None
+        while lock is None:  # another one if a cleaner takes it for a leftover
+            folder = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
+            with suppress(Timeout):
+                lock = _acquire(folder, timeout=0)
         try:
             yield folder
         finally:
@@ -83,34 +82,18 @@ def workspace(place: Path) -> Iterator[Path]:
         raise DataError(_explanation(place, error)) from error
 
 
-def _locked_workspace(place: Path) -> tuple[Path, FileLock]:
-    """A new workspace; again if a cleaner took it for a leftover before it was locked."""
-    while True:
-        folder = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
-        folder.mkdir()
-        lock = FileLock(folder / LOCK)
-        with suppress(Timeout, FileNotFoundError):
-            lock.acquire(timeout=0)
-            if (folder / LOCK).exists():
-                return folder, lock
-            lock.release()
-
-
 def settle(place: Path) -> None:
     """Clear away what no living process writes beside ``place``, and put back what was moved."""
     for left in place.parent.glob(f".{glob.escape(place.name)}.*.tmp"):
         if left.is_symlink():  # not ours
             continue
-        lock = FileLock(left / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except OSError:  # held by a living process (Timeout is one), read-only, or gone
-            continue
-        with suppress(OSError):
-            if not os.path.lexists(place):
-                os.rename(left / "old", place)
-        lock.release()
-        shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):  # held by a living process (Timeout is one), or read-only
+            lock = _acquire(left, timeout=0)
+            with suppress(OSError):
+                if not os.path.lexists(place):
+                    os.rename(left / "old", place)
+            lock.release()
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def check_writable(folder: Path) -> None:
@@ -126,31 +109,36 @@ def locked(folder: Path) -> Iterator[None]:
 
     Under torchrun take it in one process only: the others would wait for the first.
     """
-    lock, patience = FileLock(folder / LOCK), 0.2  # beyond a moment's contention
-    holder = "another process"
-    while not lock.is_locked:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=patience, poll_interval=0.1)
-            if not (folder / LOCK).exists():  # the holder before removed the folder
-                lock.release()
-        except FileNotFoundError:
-            continue
-        except Timeout:
-            with suppress(OSError):  # not yet written
-                holder = (folder / HOLDER).read_text()
-            cure = "interrupt to stop, or choose another folder (SPIKELFP_RUNS for a study)."
-            message = f"{folder.name} is being made by {holder}. Waiting for its result; {cure}"
-            warnings.warn(message, SpikeLFPWarning, stacklevel=4)
-            patience = -1
     try:
-        since = datetime.now().astimezone().isoformat(" ", "seconds")
+        lock = _acquire(folder, timeout=0.2)  # beyond a moment's contention
+    except Timeout:
+        holder = "another process"
+        with suppress(OSError):  # not yet written
+            holder = (folder / HOLDER).read_text()
+        cure = "interrupt to stop, or choose another folder (SPIKELFP_RUNS for a study)."
+        message = f"{folder.name} is being made by {holder}. Waiting for its result; {cure}"
+        warnings.warn(message, SpikeLFPWarning, stacklevel=4)
+        lock = _acquire(folder, timeout=-1)
+    try:
+        since = time.strftime("%Y-%m-%d %H:%M:%S%z")
         me = f"process {os.getpid()} on {socket.gethostname()} since {since}"
         write_whole(folder / HOLDER, me.encode())
         yield
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+def _acquire(folder: Path, *, timeout: float) -> FileLock:
+    """The lock of a folder, which is made, again if another process removes it meanwhile."""
+    while True:
+        lock = FileLock(folder / LOCK)
+        with suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=timeout, poll_interval=0.1)
+            if (folder / LOCK).exists():
+                return lock
+            lock.release()
 
 
 def _fsync(path: Path) -> None:

@@ -35,11 +35,9 @@ from spikelfp_lab.io.arrays import TO_UV
 from spikelfp_lab.sessions.align import session_clock
 from spikelfp_lab.sessions.schema import as_dataset, validate_session
 
-MODULE = "spikelfp_lab"
-"""The processing module of what NWB has no place for."""
-
 Latents = xr.DataArray | Mapping[str, xr.DataArray] | None
 
+_MODULE = "spikelfp_lab"  # the processing module of what NWB has no place for
 _TABLE = "variables"  # the table in it that lists the variables of the session
 _LONGEST_TEXT = 1 << 16  # bytes of a label
 
@@ -107,7 +105,7 @@ def save_nwb(nwbfile: Any, path: str | os.PathLike, *, overwrite: bool) -> Path:
 
 def is_written_here(nwbfile: Any) -> bool:
     """Whether the file is one of :func:`write_nwb`."""
-    return MODULE in nwbfile.processing and _TABLE in nwbfile.processing[MODULE].data_interfaces
+    return _MODULE in nwbfile.processing and _TABLE in nwbfile.processing[_MODULE].data_interfaces
 
 
 def read_back(
@@ -119,15 +117,14 @@ def read_back(
     """
     cure = "Write it again with write_nwb, or copy it again."
     with reading(f"The session in {name}", "is damaged", cure):
-        module = nwbfile.processing[MODULE]
+        module = nwbfile.processing[_MODULE]
         rows = module[_TABLE].to_dataframe().set_index("variable")
         attrs = json.loads(rows.loc["", "attributes"])
         if asked := {key: value for key, value in asked.items() if value != attrs.get(key)}:
-            raise ConfigError(
-                f"{name} is a session that write_nwb wrote: it comes back as it was, with bins of "
-                f"{attrs['bin_size_s']:g} s. Open it without {', '.join(asked)}."
-            )
-        time, series = _over_time(nwbfile, attrs["bin_size_s"])
+            what = f"it comes back as it was, with bins of {attrs['bin_size_s']:g} s"
+            cure = f"Open it without {', '.join(asked)}."
+            raise ConfigError(f"{name} is a session that write_nwb wrote: {what}. {cure}")
+        time, series = _series_of(nwbfile, attrs["bin_size_s"])
         variables = {}
         for variable, row in rows.drop(index="").iterrows():
             dims, dtype = json.loads(row["dims"]), np.dtype(row["dtype"])
@@ -143,9 +140,9 @@ def read_back(
     return dataset
 
 
-def _over_time(nwbfile: Any, bin_size_s: float) -> tuple[Any, dict[str, Any]]:
+def _series_of(nwbfile: Any, bin_size_s: float) -> tuple[Any, dict[str, Any]]:
     """The times of the bins, and the series of all variables over time, wherever they were put."""
-    series = dict(nwbfile.processing[MODULE].data_interfaces)
+    series = dict(nwbfile.processing[_MODULE].data_interfaces)
     if "ecephys" in nwbfile.processing:
         series["lfp"] = nwbfile.processing["ecephys"]["LFP"]["lfp"]
     if "behavior" in nwbfile.processing:
@@ -160,101 +157,82 @@ def _over_time(nwbfile: Any, bin_size_s: float) -> tuple[Any, dict[str, Any]]:
 
 def _nwbfile(dataset: xr.Dataset, latents: Latents, start: datetime | None) -> Any:
     """The whole file, in memory."""
-    from pynwb import NWBFile
-    from pynwb.file import Subject
+    import pynwb
 
     attrs = dataset.attrs
     about = f"Session {attrs['subject']}/{attrs['session']} ({dataset.source})."
     known = start or attrs.get("session_start_time")
-    try:
+    cure = "Pass session_start_time to write_nwb, or drop the attribute."
+    with reading("attrs['session_start_time']", "is no ISO date", cure):
         start = datetime.fromisoformat(str(known or "1970-01-01"))
-    except ValueError as error:
-        raise DataError(
-            f"attrs['session_start_time'] is {known!r}, which is no ISO date. Pass "
-            "session_start_time to write_nwb, or drop the attribute."
-        ) from error
-    subject = {key: attrs.get(f"subject_{key}") for key in ("age", "sex", "species")}
-    subject = {key: str(value) for key, value in subject.items() if value}
-    nwbfile: Any = NWBFile(
+    told = {key: attrs.get(f"subject_{key}") for key in ("age", "sex", "species")}
+    subject = {"age": "P0D/", "sex": "U"}  # an age from 0 days on, so any
+    subject |= {key: str(value) for key, value in told.items() if value}
+    nwbfile: Any = pynwb.NWBFile(
         session_description=about if known else f"{about} The session start time is not known.",
         identifier=str(uuid4()),
         session_start_time=start if start.tzinfo else start.replace(tzinfo=UTC),
         session_id=attrs["session"],
-        # an age of "P0D/" is one from 0 days on, so any
-        subject=Subject(subject_id=attrs["subject"], **{"age": "P0D/", "sex": "U", **subject}),
+        subject=pynwb.file.Subject(subject_id=attrs["subject"], **subject),
     )
     module = nwbfile.create_processing_module(
-        name=MODULE, description="Binned counts, latents and labels, written by spikelfp_lab."
+        name=_MODULE, description="Binned counts, latents and labels, written by spikelfp_lab."
     )
-    clocks: dict[bytes, Any] = {}
-    for name, variable in dataset.variables.items():
-        if name != "time" and variable.dims[:1] == ("time",):
-            _add_variable(nwbfile, dataset, str(name), clocks)
-    _add_latents(module, latents, clocks)
     for table in _tables(dataset):
         module.add(table)
+    _add_series(nwbfile, dataset, _over_time(dataset, latents))
     if "trial" in dataset.coords:
         _add_trials(nwbfile, dataset)
     return nwbfile
 
 
-def _series(
-    name: str, values: np.ndarray, time: xr.DataArray, clocks: dict[bytes, Any], **more: Any
-) -> Any:
-    """A compressed series of values (T, ...); it links to an earlier one with the same times."""
-    from hdmf.backends.hdf5 import H5DataIO
-    from pynwb import TimeSeries
-
-    values = values.astype(np.uint8) if values.dtype == bool else values
-    data = H5DataIO(data=values, compression="gzip", shuffle=True)
-    times = time.values.astype(np.float64)
-    clock, kind = clocks.get(times.tobytes(), times), more.pop("kind", TimeSeries)
-    made = kind(name=name, data=data, timestamps=clock, **more)
-    clocks.setdefault(times.tobytes(), made)
-    return made
-
-
-def _add_variable(nwbfile: Any, dataset: xr.Dataset, name: str, clocks: dict[bytes, Any]) -> None:
-    """A variable over time, where other programs look for it."""
-    from pynwb.behavior import BehavioralTimeSeries
-    from pynwb.ecephys import LFP, ElectricalSeries
-
-    variable = dataset.variables[name]
-    about, unit = str(variable.attrs.get("kind", name)), str(variable.attrs.get("units", ""))
-    add, more = nwbfile.processing[MODULE].add, {"unit": unit or "a.u."}
-    if name == "lfp" and unit in TO_UV:
-        module = nwbfile.create_processing_module(name="ecephys", description="LFP")
-        add = module.add(LFP()).add_electrical_series
-        more = {"electrodes": _electrodes(nwbfile, dataset), "conversion": TO_UV[unit] * 1e-6}
-        more["kind"] = ElectricalSeries
-    elif name == "behavior":
-        module = nwbfile.create_processing_module(name="behavior", description="behavior")
-        add = module.add(BehavioralTimeSeries()).add_timeseries
-        about += f": {', '.join(dataset['behavior_dim'].values.tolist())}"
-    elif name == "spikes":
-        about = "Spikes a bin (time, unit): counts, from which spike times cannot be had."
-    add(_series(name, variable.values, dataset["time"], clocks, description=about, **more))
-
-
-def _add_latents(module: Any, latents: Latents, clocks: dict[bytes, Any]) -> None:
-    """Latents (time, latent), each a series."""
+def _over_time(dataset: xr.Dataset, latents: Latents) -> dict[str, xr.DataArray]:
+    """What becomes series, by their names in the file: variables over time, and latents."""
+    variables = dataset.reset_coords().items()  # all but labels and time
+    series = {str(name): values for name, values in variables if values.dims[:1] == ("time",)}
     named = {"": latents} if isinstance(latents, xr.DataArray) else latents or {}
     for name, values in named.items():
         fits = isinstance(values, xr.DataArray) and values.ndim == 2 and values.dims[0] == "time"
         if not fits or "time" not in values.coords:
-            raise DataError(
-                f"Latents {name!r} are not a DataArray (time, latent) with a coordinate time in "
-                "seconds. Pass what spikelfp_lab.encode gives."
-            )
+            what = "are not a DataArray (time, latent) with a coordinate time in seconds"
+            raise DataError(f"Latents {name!r} {what}. Pass what spikelfp_lab.encode gives.")
         title = re.sub(r"[/:]", "_", f"latents_{name}" if name else "latents")
-        if title in module.data_interfaces:
-            raise DataError(
-                f"Two of the latents {', '.join(map(repr, named))} have one name in the file, "
-                "where '/' and ':' become '_'. Rename one."
-            )
-        about = f"{title} (time, latent): {', '.join(map(str, values[values.dims[1]].values))}"
-        more = {"description": about, "unit": "a.u."}
-        module.add(_series(title, values.values, values["time"], clocks, **more))
+        if title in series:
+            what = f"{title} is twice in the file, where '/' and ':' of a name become '_'"
+            raise DataError(f"{what}. Rename one of the latents {', '.join(map(repr, named))}.")
+        series[title] = values
+    return series
+
+
+def _add_series(nwbfile: Any, dataset: xr.Dataset, series: Mapping[str, xr.DataArray]) -> None:
+    """Compressed series where other programs look for them; those of one clock share its times."""
+    import pynwb
+    from hdmf.backends.hdf5 import H5DataIO
+
+    clocks: dict[bytes, Any] = {}
+    for name, values in series.items():
+        about, unit = str(values.attrs.get("kind", name)), str(values.attrs.get("units", ""))
+        if name == "spikes":
+            about = "Spikes a bin (time, unit): counts, from which spike times cannot be had."
+        elif values.ndim == 2 and values.dims[1] not in ("unit", "channel"):
+            labels = map(str, values[values.dims[1]].values)
+            about += f" ({', '.join(map(str, values.dims))}): {', '.join(labels)}"
+        values, time = values.values, values["time"].values.astype(np.float64)
+        values = values.astype(np.uint8) if values.dtype == bool else values
+        data = H5DataIO(data=values, compression="gzip", shuffle=True)
+        kind, more = pynwb.TimeSeries, {"unit": unit or "a.u."}
+        add = nwbfile.processing[_MODULE].add
+        if name == "lfp" and unit in TO_UV:
+            electrodes, kind = _electrodes(nwbfile, dataset), pynwb.ecephys.ElectricalSeries
+            more = {"electrodes": electrodes, "conversion": TO_UV[unit] * 1e-6}
+            module = nwbfile.create_processing_module(name="ecephys", description="LFP")
+            add = module.add(pynwb.ecephys.LFP()).add_electrical_series
+        elif name == "behavior":
+            module = nwbfile.create_processing_module(name="behavior", description="behavior")
+            add = module.add(pynwb.behavior.BehavioralTimeSeries()).add_timeseries
+        clock = clocks.get(time.tobytes(), time)
+        made = add(kind(name=name, data=data, timestamps=clock, description=about, **more))
+        clocks.setdefault(time.tobytes(), made)
 
 
 def _electrodes(nwbfile: Any, dataset: xr.Dataset) -> Any:
@@ -265,7 +243,7 @@ def _electrodes(nwbfile: Any, dataset: xr.Dataset) -> Any:
     )
     nwbfile.add_electrode_column(name="channel_name", description="name of the channel")
     known = [key for key in ("location", "x", "y", "z") if key in dataset.coords]
-    columns = {key: dataset[key] for key in known if dataset[key].dims == ("channel",)}
+    columns = {key: dataset[key].values for key in known if dataset[key].dims == ("channel",)}
     table = pd.DataFrame({"location": "unknown"} | columns, index=dataset["channel"].values)
     for label, row in table.to_dict("index").items():
         nwbfile.add_electrode(**row, group=group, channel_name=str(label))
@@ -274,22 +252,18 @@ def _electrodes(nwbfile: Any, dataset: xr.Dataset) -> Any:
 
 
 def _tables(dataset: xr.Dataset) -> Iterator[Any]:
-    """A table for each dimension but time, a row a label, and one that lists all variables.
-
-    Which says what series and columns cannot: dimensions, dtypes and attributes, as JSON.
-    """
+    """A table for each dimension but time; one of dims, dtypes and attributes of all variables."""
     from hdmf.common import DynamicTable, VectorData
 
     columns = defaultdict(list)
     rows = [("", "[]", "", _as_json(dataset.attrs), False)]
     for name, variable in dataset.variables.items():
-        values, dim = variable.values, "".join(map(str, variable.dims[:1]))
+        values, dim = variable.values, str((*variable.dims, "no dimension")[0])
         is_text = values.dtype.kind not in "biuf"
-        if not dim or (is_text and dim == "time"):
-            raise DataError(
-                f"{name} holds {values.dtype} over {dim or 'no dimension'}, for which NWB has no "
-                f"place. Make it an attribute, or drop it with session.drop_vars({name!r})."
-            )
+        if not variable.dims or (is_text and dim == "time"):
+            what = f"{values.dtype} over {dim}, for which NWB has no place"
+            cure = f"Make it an attribute, or drop it with session.drop_vars({name!r})."
+            raise DataError(f"{name} holds {what}. {cure}")
         values = values.astype(str) if is_text else values
         as_json = json.dumps(variable.dims), values.dtype.str, _as_json(variable.attrs)
         rows.append((str(name), *as_json, name in dataset.coords))
@@ -298,9 +272,11 @@ def _tables(dataset: xr.Dataset) -> Iterator[Any]:
             columns[dim].append(VectorData(name=str(name), description=str(about), data=data))
     for dim, each in columns.items():
         yield DynamicTable(name=dim, description=f"{dataset.sizes[dim]} of {dim}", columns=each)
-    table = pd.DataFrame(rows, columns=["variable", "dims", "dtype", "attributes", "coordinate"])
+    keys = ["variable", "dims", "dtype", "attributes", "coordinate"]
     about = "The variables of the session; the one without a name is itself."
-    yield DynamicTable.from_dataframe(df=table, name=_TABLE, table_description=about)
+    of_keys = [{"name": key, "description": key} for key in keys]
+    df = pd.DataFrame(rows, columns=keys)
+    yield DynamicTable.from_dataframe(df=df, name=_TABLE, table_description=about, columns=of_keys)
 
 
 def _as_json(attrs: Mapping[Any, Any]) -> str:
@@ -310,11 +286,10 @@ def _as_json(attrs: Mapping[Any, Any]) -> str:
 
 def _add_trials(nwbfile: Any, dataset: xr.Dataset) -> None:
     """A row for each run of bins of one trial."""
-    trial, time = dataset["trial"].values, dataset["time"].values
-    half = dataset.attrs["bin_size_s"] / 2
+    trial, half = dataset["trial"].to_series(), dataset.attrs["bin_size_s"] / 2
     if (trial >= 0).any():
         nwbfile.add_trial_column(name="trial", description="number of the trial")
-    for run in np.split(np.arange(trial.size), np.flatnonzero(np.diff(trial)) + 1):
-        if (number := int(trial[run[0]])) >= 0:
-            begin, end = float(time[run[0]] - half), float(time[run[-1]] + half)
+    for _, run in trial.groupby(trial.diff().ne(0).cumsum()):
+        begin, end, number = run.index[0] - half, run.index[-1] + half, int(run.iloc[0])
+        if number >= 0:
             nwbfile.add_trial(start_time=begin, stop_time=end, trial=number)

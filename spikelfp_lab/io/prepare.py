@@ -49,9 +49,8 @@ def cached_session(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
     try:
         return read_session(path)
     except SpikeLFPError as error:
-        raise DataError(
-            f"What was kept of a session is damaged. Remove {path}, and it is made again. ({error})"
-        ) from error
+        cure = f"Remove {path}, and it is made again."
+        raise DataError(f"What was kept of a session is damaged. {cure} ({error})") from error
 
 
 @contextmanager
@@ -107,18 +106,16 @@ def prepare_sessions(
         raise ConfigError("n_jobs is 0: give the number of processes, or -1 for one a core")
     jobs = [delayed(_with_warnings)(os.getpid(), make, *each) for each in arguments]
     made: Any = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-    shown = {"total": len(jobs), "desc": label, "unit": "session", "disable": not progress}
+    bar = tqdm(made, total=len(jobs), desc=label, unit="session", disable=not progress)
     sessions = []
-    for session, messages in tqdm(made, **shown):
+    for session, messages in bar:
         for message in messages:
             warnings.warn(message, stacklevel=2)
         sessions.append(session)
     return sessions
 
 
-def _with_warnings(
-    parent: int, make: Callable[..., xr.Dataset], *arguments: Any
-) -> tuple[xr.Dataset, list[Warning | str]]:
+def _with_warnings(parent: int, make: Callable, *arguments: Any) -> tuple[xr.Dataset, list]:
     """A session and the warnings of another process, which are seen by no one."""
     if os.getpid() == parent:
         return make(*arguments), []

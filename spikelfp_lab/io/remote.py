@@ -13,10 +13,11 @@ from typing import Any
 import xarray as xr
 
 from spikelfp_lab._guard import check_hdf5, need_file, reading
-from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError
+from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.io.prepare import LOADER_VERSION, cache_folder, cached_session
 
 _CURE = "It may be damaged or incomplete: copy it again, or look at it with pynwb.validate."
+_DANDI = "'dandi:000688/path/in/the/dandiset.nwb'"
 _LOGIN = "It asks for a login, or the signed address has expired: get a new one."
 _ANSWERS = {200: "It gives whole files only (no Range requests). Download it and give its path."}
 _ANSWERS |= {401: _LOGIN, 403: _LOGIN}
@@ -37,15 +38,11 @@ def need_https(url: str) -> None:
     """Refuse http, but for a server on this machine: what comes could be changed on the way."""
     kind = url.partition(":")[0].lower()
     if kind not in ("http", "https"):
-        raise ConfigError(
-            f"{plain_name(url)} is an address of kind {kind!r}, which is not read: give one that "
-            "begins with https://, 'dandi:000688/path/in/the/dandiset.nwb', or a path."
-        )
+        cure = f"give one that begins with https://, {_DANDI}, or a path."
+        raise ConfigError(f"{plain_name(url)} is of kind {kind!r}, which is not read: {cure}")
     if kind == "http" and not re.match(r"http://(localhost|127\.0\.0\.1)[:/]", url.lower()):
-        raise DataError(
-            f"{plain_name(url)} is not encrypted. Use an https address, or download the file by "
-            "other means and give its path."
-        )
+        cure = "Use an https address, or download the file by other means and give its path."
+        raise DataError(f"{plain_name(url)} is not encrypted. {cure}")
 
 
 def plain_name(where: str | os.PathLike) -> str:
@@ -77,10 +74,10 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any, list[str]]]
 
     remote, name = is_remote(where), plain_name(where)
     cure = "It is truncated, or not an HDF5 file: check path or address, or copy it again."
-    with _explained(name), ExitStack() as stack:
+    with reading(name, "cannot be read as NWB", _CURE), ExitStack() as stack:
         with reading(name, "cannot be opened as HDF5", cure):
             source = _at_address(str(where)) if remote else _on_disk(Path(where))
-            hdf5 = stack.enter_context(h5py.File(source, "r"))
+            hdf5: Any = stack.enter_context(h5py.File(source, "r"))
         _check_nwb(hdf5, name)
         check_hdf5(hdf5, name, local=not remote)
         with warnings.catch_warnings(record=True) as warned:
@@ -89,7 +86,7 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any, list[str]]]
             own = set(hdf5.get("specifications", ())) - _NAMESPACES
             io = NWBHDF5IO(file=hdf5, mode="r", load_namespaces=bool(own))
             stack.callback(io.close)
-            nwbfile = io.read()
+            nwbfile = _read(io, name)
         texts = dict.fromkeys(str(each.message) for each in warned)
         yield nwbfile, io, [each for each in texts if not _KNOWN_WARNINGS.search(each)]
 
@@ -101,36 +98,30 @@ def is_nwb_zarr(path: str | os.PathLike) -> bool:
     return b"nwb_version" in first[:100_000]
 
 
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """As reading(), without the secrets that libraries repeat of an address."""
+def _read(io: Any, name: str) -> Any:
+    """The NWBFile; of what pynwb cannot make an object of, the place and the reason."""
+    from hdmf.build import ConstructError
+
     try:
-        with reading(name, "cannot be read as NWB", _CURE):
-            yield
-    except SpikeLFPError as error:
-        cause: Any = error.__cause__
-        text = re.sub(r"\?[^\s)'\"]+=[^\s)'\"]+", "?...", str(error))
-        if unknown := re.search(r"'?([\w\-]+)'? not a namespace", str(cause)):
-            text = (
-                f"{name} has objects of the extension {unknown[1]!r}, whose definition is neither "
-                f"in the file nor installed. Install it (pip install {unknown[1]}) and import "
-                f"{unknown[1].replace('-', '_')} before the file is opened."
-            )
-        elif type(cause).__name__ == "ConstructError":  # of pynwb: all of the object, and why not
-            where = str(cause.args[0]).partition(" ")[0].removeprefix("root/")
-            what = f"ConstructError: {where}: {cause.args[-1]}"
-            text = f"{name} cannot be read as NWB ({what}). {_CURE}"
-        raise type(error)(text) from cause
+        return io.read()
+    except ConstructError as error:  # says all of the object
+        where = str(error.args[0]).partition(" ")[0].removeprefix("root/")
+        raise ValueError(f"{where}: {error.args[-1]}") from error
+    except Exception as error:
+        if not (unknown := re.search(r"'?([\w\-]+)'? not a namespace", str(error))):
+            raise
+        package, module = unknown[1], unknown[1].replace("-", "_")
+        what = f"has objects of the extension {package!r}, which is neither in it nor installed"
+        cure = f"Install it (pip install {package}) and import {module} before you open the file."
+        raise DataError(f"{name} {what}. {cure}") from error
 
 
 def _on_disk(path: Path) -> Path:
     """The path itself, if it may be of an HDF5 file."""
     if path.is_dir():
         what = "is NWB in Zarr, which is not read here" if is_nwb_zarr(path) else "is a folder"
-        raise DataError(
-            f"{path} {what}; NWB is read from HDF5 files. Give a file (NWBHDF5IO.export of pynwb "
-            "writes one from what NWBZarrIO of hdmf-zarr reads)."
-        )
+        cure = "(NWBHDF5IO.export of pynwb writes one from what NWBZarrIO of hdmf-zarr reads)"
+        raise DataError(f"{path} {what}; NWB is read from HDF5 files. Give a file {cure}.")
     need_file(path)
     return path
 
@@ -142,15 +133,13 @@ def _at_address(where: str) -> Any:
 
     url, name = _dandi_url(where), plain_name(where)
     need_https(url)
-    part, cure = {"Range": "bytes=0-0"}, "or download the file and give its path."
-    with (
-        reading(name, "cannot be reached", f"Check address and connection, {cure}"),
-        requests.get(url, headers=part, stream=True, timeout=60) as answer,
-    ):
-        if answer.status_code != 206:
-            cure = _ANSWERS.get(answer.status_code, "Check the address.")
-            said = f"{answer.status_code} {answer.reason}"
-            raise DataError(f"The server of {name} answers {said}. {cure}")
+    probe: dict[str, Any] = {"headers": {"Range": "bytes=0-0"}, "stream": True, "timeout": 60}
+    cure = "Check address and connection, or download the file and give its path."
+    with reading(name, "cannot be reached", cure), requests.get(url, **probe) as answer:
+        said = f"{answer.status_code} {answer.reason}"
+    if answer.status_code != 206:
+        cure = _ANSWERS.get(answer.status_code, "Check the address.")
+        raise DataError(f"The server of {name} answers {said}. {cure}")
     return remfile.File(url)
 
 
@@ -158,18 +147,13 @@ def _dandi_url(where: str) -> str:
     """The https address of a file in a dandiset; any other address stays as it is."""
     if not where.lower().startswith("dandi:"):
         return where
-    parts = re.fullmatch(r"dandi:(\d{6})(?:@([^/]+))?/(.+)", where, re.IGNORECASE)
-    if parts is None:
-        raise ConfigError(
-            f"{where!r} is no DANDI address: write 'dandi:000688/path/in/the/dandiset.nwb', or "
-            "'dandi:000688@0.250122.1735/path' for one version."
-        )
-    try:
+    if not (parts := re.fullmatch(r"dandi:(\d{6})(?:@([^/]+))?/(.+)", where, re.IGNORECASE)):
+        cure = f"write {_DANDI}, or 'dandi:000688@0.250122.1735/path' for one version."
+        raise ConfigError(f"{where!r} is no DANDI address: {cure}")
+    cure = "Install it: pip install 'spikelfp_lab[dandi]'."
+    with reading(where, "needs the package dandi", cure, kind=ConfigError):
         from dandi.dandiapi import DandiAPIClient  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise ConfigError(
-            f"{where} needs the package dandi. Install it: pip install 'spikelfp_lab[dandi]'."
-        ) from error
+
     dandiset, version, path = parts.groups()
     cure = "Check number, path and connection, or download the file and give its path."
     with reading(where, "cannot be found in DANDI", cure), DandiAPIClient() as client:

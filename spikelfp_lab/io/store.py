@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,10 +63,8 @@ def save_session(
             dataset.to_zarr(partial, mode="w-", zarr_format=2, consolidated=True,
                             encoding=encoding, write_empty_chunks=True)  # fmt: skip
         except (TypeError, ValueError) as error:
-            raise DataError(
-                f"The session cannot be stored at {path}: {error} "
-                "Rename or drop the attribute or variable that is named."
-            ) from error
+            cure = "Rename or drop the attribute or variable that is named."
+            raise DataError(f"The session cannot be stored at {path}: {error} {cure}") from error
     return path
 
 
@@ -84,11 +83,11 @@ def save_cohort(
     """
     folder = Path(folder)
     named = iterate_sessions(cohort_from_sessions(iterate_sessions(cohort).values()))
-    if not overwrite:
-        for name in named:
-            refuse_existing(folder / f"{name}.zarr")
-    for name, session in named.items():
-        save_session(session, folder / f"{name}.zarr", overwrite=overwrite)
+    places = {folder / f"{name}.zarr": session for name, session in named.items()}
+    for place in () if overwrite else places:
+        refuse_existing(place)
+    for place, session in places.items():
+        save_session(session, place, overwrite=overwrite)
     return folder
 
 
@@ -105,9 +104,9 @@ def read_session(path: str | os.PathLike) -> xr.Dataset:
     with reading(path, "is damaged or incomplete", _CURE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # zarr's, about stray files and format 3
         _check_whole(path)
-        as_stored = {"decode_times": False, "use_zarr_fill_value_as_mask": False}
-        with xr.open_zarr(path, chunks=None, **as_stored) as stored:
-            dataset = _with_plain_text(stored.load().drop_encoding())
+        as_stored: dict[str, Any] = {"decode_times": False, "use_zarr_fill_value_as_mask": False}
+        stored = xr.load_dataset(path, engine="zarr", **as_stored)
+        dataset = _with_plain_text(stored.drop_encoding())
     with reading(path, "holds no session", "Build and save it again with save_session."):
         validate_session(dataset)
     return dataset
@@ -145,10 +144,11 @@ def _check_whole(path: Path) -> None:
     declared, lost = 0, []
     for name, array in zarr.open_group(path, mode="r").arrays():
         declared += max(math.prod(array.shape), math.prod(array.chunks)) * array.dtype.itemsize
+        there = sum(bool(re.fullmatch(r"\d+(\.\d+)*", one.name)) for one in (path / name).iterdir())
         # xarray leaves out chunks that hold the fill value only; ours have checksums
         ours = any(getattr(codec, "checksum", False) for codec in array.compressors)
-        if ours and (missing := array.nchunks - array.nchunks_initialized):
-            lost.append(f"{missing} of {array.nchunks} chunks of {name} are missing")
+        if ours and there < array.nchunks:
+            lost.append(f"{array.nchunks - there} of {array.nchunks} chunks of {name} are missing")
     stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     check_size(declared, stored=stored, what=f"The session at {path}")
     if lost:
