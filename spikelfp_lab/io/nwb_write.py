@@ -108,9 +108,7 @@ def is_written_here(nwbfile: Any) -> bool:
     return _MODULE in nwbfile.processing and _TABLE in nwbfile.processing[_MODULE].data_interfaces
 
 
-def read_back(
-    nwbfile: Any, *, name: str, asked: Mapping[str, Any], names: Mapping[str, str | None]
-) -> xr.Dataset:
+def read_back(nwbfile: Any, *, name: str, asked: Mapping, names: Mapping) -> xr.Dataset:
     """The session that :func:`write_nwb` wrote, with other ``names`` if these are given.
 
     A ConfigError when ``asked``, the options that are not at their defaults, would change it.
@@ -175,9 +173,8 @@ def _nwbfile(dataset: xr.Dataset, latents: Latents, start: datetime | None) -> A
         session_id=attrs["session"],
         subject=pynwb.file.Subject(subject_id=attrs["subject"], **subject),
     )
-    module = nwbfile.create_processing_module(
-        name=_MODULE, description="Binned counts, latents and labels, written by spikelfp_lab."
-    )
+    about = "Binned counts, latents and labels, written by spikelfp_lab."
+    module = nwbfile.create_processing_module(name=_MODULE, description=about)
     for table in _tables(dataset):
         module.add(table)
     _add_series(nwbfile, dataset, _over_time(dataset, latents))
@@ -238,9 +235,8 @@ def _add_series(nwbfile: Any, dataset: xr.Dataset, series: Mapping[str, xr.DataA
 def _electrodes(nwbfile: Any, dataset: xr.Dataset) -> Any:
     """The electrodes table, a row a channel, and the region of all of them."""
     device = nwbfile.create_device(name="unknown", description="not known to spikelfp_lab")
-    group = nwbfile.create_electrode_group(
-        name="channels", description="all channels", location="unknown", device=device
-    )
+    site = {"description": "all channels", "location": "unknown"}
+    group = nwbfile.create_electrode_group(name="channels", device=device, **site)
     nwbfile.add_electrode_column(name="channel_name", description="name of the channel")
     known = [key for key in ("location", "x", "y", "z") if key in dataset.coords]
     columns = {key: dataset[key].values for key in known if dataset[key].dims == ("channel",)}
