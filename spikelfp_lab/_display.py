@@ -1,13 +1,13 @@
 """IPython's HTML of sessions, cohorts, models and scores; types are named, so nothing is loaded."""
 
-import sys
 from typing import Any
 
 
 def register() -> None:
     """Give the IPython that runs this, if any, the HTML of our objects; others look as before."""
-    ipython = sys.modules.get("IPython")
-    if ipython is None or (shell := ipython.get_ipython()) is None:
+    from IPython import get_ipython
+
+    if (shell := get_ipython()) is None:
         return
     for module, name in (
         ("xarray.core.dataset", "Dataset"),

@@ -5,8 +5,6 @@ are the operating system's: a killed process loses them, and the next writer cle
 left.
 """
 
-from __future__ import annotations
-
 import errno
 import glob
 import os
@@ -18,7 +16,6 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,28 +29,33 @@ _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager
-def whole_file(place: Path) -> Iterator[Path]:
-    """A path to write a file to; it becomes ``place`` when the block ends without an error."""
+def whole(place: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """A path for a file or folder; it becomes ``place`` when the block ends without an error."""
+    if not overwrite:
+        refuse_existing(place)
     with workspace(place) as folder:
-        partial = folder / f"partial{place.suffix}"
+        partial, old = folder / f"partial{place.suffix}", folder / "old"
         yield partial
-        flush(partial)
-        put(partial, place)
+        for each in (partial, *partial.rglob("*")):
+            _fsync(each)
+        if partial.is_dir() and overwrite and os.path.lexists(place):
+            os.rename(place, old)  # a folder with content cannot be replaced in one step
+        os.replace(partial, place)
+        if os.path.lexists(old):
+            os.rename(old, folder / "gone")  # settle() would put "old" back
+        _fsync(place.parent)
 
 
-@contextmanager
-def whole_folder(place: Path, *, overwrite: bool = True) -> Iterator[Path]:
-    """A new folder to write in; it becomes ``place`` when the block ends without an error."""
-    with workspace(place) as folder:
-        (folder / "partial").mkdir()
-        yield folder / "partial"
-        flush(folder / "partial")
-        put(folder / "partial", place, overwrite=overwrite)
+def refuse_existing(place: Path) -> None:
+    """Raise a DataError when there is anything at the place."""
+    if os.path.lexists(place):
+        cure = "Pass overwrite=True to replace it, or choose another path."
+        raise DataError(f"{place} exists already and is not overwritten. {cure}")
 
 
 def write_whole(place: Path, content: bytes) -> None:
     """Write a file atomically."""
-    with whole_file(place) as partial:
+    with whole(place) as partial:
         partial.write_bytes(content)
 
 
@@ -63,56 +65,35 @@ def workspace(place: Path) -> Iterator[Path]:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         settle(place)
-        folder, lock = _locked_workspace(place)
+        lock = None
+        while lock is None:  # another one if a cleaner takes it for a leftover
+            folder = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
+            with suppress(Timeout):
+                lock = _acquire(folder, timeout=0)
         try:
             yield folder
         finally:
             lock.release()
-            _remove(folder)
+            settle(place)
+            for pause in (0.05, 0.2, 1.0) if sys.exc_info()[0] else ():
+                time.sleep(pause)  # other threads of Zarr may write in it for a moment
+                settle(place)
     except OSError as error:
         raise DataError(_explanation(place, error)) from error
 
 
-def _remove(folder: Path) -> None:
-    """Remove a workspace; after an error other threads of Zarr may write in it for a moment."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if sys.exc_info()[0] is not None:
-        for pause in (0.05, 0.2, 1.0):
-            time.sleep(pause)
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def put(new: Path, place: Path, *, overwrite: bool = True) -> None:
-    """Rename what was flushed in a workspace to ``place``; a folder there is moved aside first."""
-    old, gone = new.with_name("old"), new.with_name("gone")
-    if new.is_dir() and overwrite and os.path.lexists(place):
-        os.rename(place, old)  # a folder with content cannot be replaced in one step
-    try:
-        (os.rename if new.is_dir() else os.replace)(new, place)
-    except OSError:
-        with suppress(OSError):  # nothing was there, or another process put its own
-            os.rename(old, place)
-        raise
-    if os.path.lexists(old):
-        os.rename(old, gone)  # settle() would put "old" back
-    _fsync(place.parent)
-
-
 def settle(place: Path) -> None:
-    """Clear away what killed processes left beside ``place``, and put back what they moved."""
+    """Clear away what no living process writes beside ``place``, and put back what was moved."""
     for left in place.parent.glob(f".{glob.escape(place.name)}.*.tmp"):
         if left.is_symlink():  # not ours
             continue
-        lock = FileLock(left / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except OSError:  # held by a living process (Timeout is one), read-only, or gone
-            continue
-        with suppress(OSError):
-            if not os.path.lexists(place):
-                os.rename(left / "old", place)
-        lock.release()
-        shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):  # held by a living process (Timeout is one), or read-only
+            lock = _acquire(left, timeout=0)
+            with suppress(OSError):
+                if not os.path.lexists(place):
+                    os.rename(left / "old", place)
+            lock.release()
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def check_writable(folder: Path) -> None:
@@ -122,46 +103,42 @@ def check_writable(folder: Path) -> None:
         (temporary / "partial").write_bytes(b"yes")
 
 
-def flush(path: Path) -> None:
-    """fsync a file, or a folder and everything in it."""
-    for parent, _, files in os.walk(path):
-        for name in (*files, ""):
-            _fsync(Path(parent, name))
-    if not path.is_dir():
-        _fsync(path)
-
-
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder, which is made; wait, with one warning, while another has it.
 
     Under torchrun take it in one process only: the others would wait for the first.
     """
-    lock, patience = FileLock(folder / LOCK), 0.2  # beyond a moment's contention
-    holder = "another process"
-    while not lock.is_locked:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=patience, poll_interval=0.1)
-            if not (folder / LOCK).exists():  # the holder before removed the folder
-                lock.release()
-        except FileNotFoundError:
-            continue
-        except Timeout:
-            with suppress(OSError):  # not yet written
-                holder = (folder / HOLDER).read_text()
-            cure = "interrupt to stop, or choose another folder (SPIKELFP_RUNS for a study)."
-            message = f"{folder.name} is being made by {holder}. Waiting for its result; {cure}"
-            warnings.warn(message, SpikeLFPWarning, stacklevel=4)
-            patience = -1
     try:
-        since = datetime.now().astimezone().isoformat(" ", "seconds")
+        lock = _acquire(folder, timeout=0.2)  # beyond a moment's contention
+    except Timeout:
+        holder = "another process"
+        with suppress(OSError):  # not yet written
+            holder = (folder / HOLDER).read_text()
+        cure = "interrupt to stop, or choose another folder (SPIKELFP_RUNS for a study)."
+        message = f"{folder.name} is being made by {holder}. Waiting for its result; {cure}"
+        warnings.warn(message, SpikeLFPWarning, stacklevel=4)
+        lock = _acquire(folder, timeout=-1)
+    try:
+        since = time.strftime("%Y-%m-%d %H:%M:%S%z")
         me = f"process {os.getpid()} on {socket.gethostname()} since {since}"
         write_whole(folder / HOLDER, me.encode())
         yield
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+def _acquire(folder: Path, *, timeout: float) -> FileLock:
+    """The lock of a folder, which is made, again if another process removes it meanwhile."""
+    while True:
+        lock = FileLock(folder / LOCK)
+        with suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=timeout, poll_interval=0.1)
+            if (folder / LOCK).exists():
+                return lock
+            lock.release()
 
 
 def _fsync(path: Path) -> None:
@@ -174,23 +151,9 @@ def _fsync(path: Path) -> None:
             os.close(handle)
 
 
-def _locked_workspace(place: Path) -> tuple[Path, FileLock]:
-    """A new workspace; again if a cleaner took it for a leftover before it was locked."""
-    while True:
-        folder = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
-        folder.mkdir()
-        lock = FileLock(folder / LOCK)
-        with suppress(Timeout, FileNotFoundError):
-            lock.acquire(timeout=0)
-            if (folder / LOCK).exists():
-                return folder, lock
-            lock.release()
-
-
 def _explanation(place: Path, error: OSError) -> str:
     """What could not be written, the system's reason, and the cure."""
-    there = next((each for each in place.parents if each.is_dir()), Path())
-    why, cure = f"({reason(error)})", ""
+    there, cure = next(filter(Path.is_dir, place.parents), Path()), ""
     if error.errno in _FULL:
         free = shutil.disk_usage(there).free / 1e6
         why = f"the disk is full ({free:,.1f} MB are free in {there}; {error})"
@@ -198,4 +161,6 @@ def _explanation(place: Path, error: OSError) -> str:
     elif error.errno in _REFUSED:
         why = f"{there} is a folder in which nothing may be written ({error})"
         cure = " Choose another folder, or get the right to write in this one."
+    else:
+        why = f"({reason(error)})"
     return f"{place} could not be written: {why}. What was there before is untouched.{cure}"

@@ -2,8 +2,9 @@
 
 import math
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,16 @@ def reading(
         raise kind(f"{path} {what} ({reason(error)}). {cure}") from error
 
 
+def need_file(path: Path) -> None:
+    """Raise a DataError when there is no file at the path; a pipe would be waited for."""
+    if not path.is_file():
+        raise DataError(f"No file at {path}. Check the path.")
+
+
 def reason(error: BaseException) -> str:
-    """What a library says is wrong: type and whole message, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+    """Type and whole message on one line, without queries of addresses, which may hold secrets."""
+    text = re.sub(r"\?[^\s)'\"]+=[^\s)'\"]+", "?...", " ".join(str(error).split()))
+    return f"{type(error).__name__}: {text or 'no message'}"
 
 
 def check_size(declared: int, *, stored: int, what: str, whole: bool = True) -> None:
@@ -72,8 +80,6 @@ def check_hdf5(file: Any, name: str, *, local: bool = True) -> None:
 
 def available_memory() -> float:
     """Bytes that are free; infinite where that is not known."""
-    try:
-        with open("/proc/meminfo") as file:
-            return 1024.0 * next(int(row.split()[1]) for row in file if "MemAvailable" in row)
-    except (OSError, StopIteration):
-        return float("inf")
+    with suppress(OSError, StopIteration), open("/proc/meminfo") as file:
+        return 1024.0 * next(int(row.split()[1]) for row in file if "MemAvailable" in row)
+    return float("inf")

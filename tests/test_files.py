@@ -17,12 +17,13 @@ from spikelfp_lab._files import LOCK, check_writable, settle, workspace, write_w
 KILLED_AT_EACH_OPERATION = """
 import os, signal, sys
 from pathlib import Path
-from spikelfp_lab._files import settle, whole_folder, write_whole
+from spikelfp_lab._files import settle, whole, write_whole
 
 def attempt(place, content, kind):
     if kind == "file":
         return write_whole(place, content.encode())
-    with whole_folder(place) as new:
+    with whole(place) as new:
+        new.mkdir()
         (new / "a").write_text(content)
         (new / "b").write_text(content)
 

@@ -8,17 +8,11 @@ import xarray as xr
 
 from spikelfp_lab._guard import reading
 from spikelfp_lab.errors import ConfigError
-from spikelfp_lab.io._matlab import not_published
+from spikelfp_lab.io._matlab import refuse_if as refuse_if
 from spikelfp_lab.io.prepare import LOADER_VERSION, cache_folder, cached_session, prepare_sessions
 from spikelfp_lab.sessions.tree import cohort_from_sessions
 
 CURE = "Move it away and get it again."
-
-
-def refuse_if(wrong: object, where: object, what: str) -> None:
-    """Refuse a file that departs from the published layout."""
-    if wrong:
-        raise not_published(where, what)
 
 
 def check_option(what: str, given: object, there: Sequence, *, of: str) -> None:

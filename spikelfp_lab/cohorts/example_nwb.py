@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from spikelfp_lab.cohorts.generative import BEHAVIOR_RATE_HZ, LFP_RATE_HZ, recording
-from spikelfp_lab.io.nwb_write import nwb_file
+from spikelfp_lab.io.nwb_write import save_nwb
 
 
 def write_example_nwb(
@@ -27,7 +27,7 @@ def write_example_nwb(
     ...     write_example_nwb(f"{folder}/day.nwb", duration_s=5, n_channels=3).name
     'day.nwb'
     """
-    from pynwb import NWBHDF5IO, NWBFile
+    from pynwb import NWBFile
     from pynwb.behavior import Position, SpatialSeries
     from pynwb.ecephys import LFP, ElectricalSeries
     from pynwb.file import Subject
@@ -62,6 +62,4 @@ def write_example_nwb(
     potentials.add_electrical_series(lfp)  # its electrodes are looked up from its place
     behavior: Any = nwbfile.create_processing_module(name="behavior", description="the hand")
     behavior.add(Position(spatial_series=hand))
-    with nwb_file(path, overwrite=overwrite) as partial, NWBHDF5IO(path=partial, mode="w") as io:
-        io.write(container=nwbfile)
-    return Path(path)
+    return save_nwb(nwbfile, path, overwrite=overwrite)

@@ -17,27 +17,27 @@ Counts in bins cannot be turned into spike times, so the file has no ``Units`` t
 import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from spikelfp_lab._files import whole_file
-from spikelfp_lab._guard import reason
+from spikelfp_lab._files import whole
+from spikelfp_lab._guard import reading
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.io.arrays import TO_UV
-from spikelfp_lab.io.store import refuse_existing
 from spikelfp_lab.sessions.align import session_clock
 from spikelfp_lab.sessions.schema import as_dataset, validate_session
 
-MODULE = "spikelfp_lab"
-"""The processing module of what NWB has no place for."""
+Latents = xr.DataArray | Mapping[str, xr.DataArray] | None
 
+_MODULE = "spikelfp_lab"  # the processing module of what NWB has no place for
 _TABLE = "variables"  # the table in it that lists the variables of the session
 _LONGEST_TEXT = 1 << 16  # bytes of a label
 
@@ -46,7 +46,7 @@ def write_nwb(
     session: xr.Dataset | xr.DataTree,
     path: str | os.PathLike,
     *,
-    latents: xr.DataArray | Mapping[str, xr.DataArray] | None = None,
+    latents: Latents = None,
     session_start_time: datetime | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -85,285 +85,207 @@ def write_nwb(
     >>> back.identical(cohort["I/s01"].to_dataset())
     True
     """
-    from pynwb import NWBHDF5IO
-
     dataset = as_dataset(session)
     validate_session(dataset)
-    nwbfile = _nwbfile(dataset, _titled_latents(latents), session_start_time)
-    with nwb_file(path, overwrite=overwrite) as partial, NWBHDF5IO(path=partial, mode="w") as io:
-        io.write(container=nwbfile)
-    return Path(path)
+    nwbfile = _nwbfile(dataset, latents, session_start_time)
+    return save_nwb(nwbfile, path, overwrite=overwrite)
 
 
-@contextmanager
-def nwb_file(path: str | os.PathLike, *, overwrite: bool) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` at one stroke once it is written."""
+def save_nwb(nwbfile: Any, path: str | os.PathLike, *, overwrite: bool) -> Path:
+    """Write a file that is in memory; ``path`` is absent or complete at any time."""
+    from pynwb import NWBHDF5IO
+
     path = Path(path)
     if path.suffix != ".nwb":
         raise DataError(f"Give a path that ends in '.nwb': {path} does not.")
-    if not overwrite:
-        refuse_existing(path)
-    with whole_file(path) as partial:
-        yield partial
+    with whole(path, overwrite=overwrite) as partial, NWBHDF5IO(path=partial, mode="w") as io:
+        io.write(container=nwbfile)
+    return path
 
 
 def is_written_here(nwbfile: Any) -> bool:
     """Whether the file is one of :func:`write_nwb`."""
-    return MODULE in nwbfile.processing and _TABLE in nwbfile.processing[MODULE].data_interfaces
+    return _MODULE in nwbfile.processing and _TABLE in nwbfile.processing[_MODULE].data_interfaces
 
 
-def read_back(
-    nwbfile: Any, *, name: str, asked: Mapping[str, Any], names: Mapping[str, str | None]
-) -> xr.Dataset:
+def read_back(nwbfile: Any, *, name: str, asked: Mapping, names: Mapping) -> xr.Dataset:
     """The session that :func:`write_nwb` wrote, with other ``names`` if these are given.
 
     A ConfigError when ``asked``, the options that are not at their defaults, would change it.
     """
-    try:
-        rows = nwbfile.processing[MODULE][_TABLE].to_dataframe().set_index("variable")
+    cure = "Write it again with write_nwb, or copy it again."
+    with reading(f"The session in {name}", "is damaged", cure):
+        module = nwbfile.processing[_MODULE]
+        rows = module[_TABLE].to_dataframe().set_index("variable")
         attrs = json.loads(rows.loc["", "attributes"])
-        asked = {key: value for key, value in asked.items() if value != attrs.get(key)}
-        if asked:
-            raise ConfigError(
-                f"{name} is a session that write_nwb wrote: it comes back as it was, with bins of "
-                f"{attrs['bin_size_s']:g} s. Open it without {', '.join(asked)}."
-            )
+        if asked := {key: value for key, value in asked.items() if value != attrs.get(key)}:
+            what = f"it comes back as it was, with bins of {attrs['bin_size_s']:g} s"
+            cure = f"Open it without {', '.join(asked)}."
+            raise ConfigError(f"{name} is a session that write_nwb wrote: {what}. {cure}")
+        time, series = _series_of(nwbfile, attrs["bin_size_s"])
         variables = {}
         for variable, row in rows.drop(index="").iterrows():
-            dims, dtype = tuple(json.loads(row["dims"])), np.dtype(row["dtype"])
+            dims, dtype = json.loads(row["dims"]), np.dtype(row["dtype"])
             if dtype.kind not in "biufU" or dtype.itemsize > _LONGEST_TEXT:
                 raise ValueError(f"{variable} has the dtype {dtype}")
-            values = _stored(nwbfile, str(variable), dims, attrs["bin_size_s"]).astype(dtype)
-            variables[variable] = (dims, values, json.loads(row["attributes"]))
+            held = series if dims[0] == "time" else module[dims[0]]
+            values = time if variable == "time" else held[variable].data
+            variables[variable] = (dims, values[:].astype(dtype), json.loads(row["attributes"]))
+        attrs |= {key: value for key, value in names.items() if value}
         dataset = xr.Dataset(variables, attrs=attrs)
         dataset = dataset.set_coords([key for key in variables if rows.loc[key, "coordinate"]])
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(
-            f"The session in {name} is damaged ({reason(error)}). Write it again "
-            "with write_nwb, or copy it again."
-        ) from error
-    dataset = dataset.assign_attrs({key: value for key, value in names.items() if value})
-    validate_session(dataset)
+        validate_session(dataset)
     return dataset
 
 
-def _stored(nwbfile: Any, variable: str, dims: tuple[str, ...], bin_size_s: float) -> np.ndarray:
-    """The values of a variable, wherever they were put."""
-    module = nwbfile.processing[MODULE]
-    if dims[0] != "time":
-        values = np.asarray(module[dims[0]][variable].data[:])
-        return values if values.dtype != object else np.array(values.tolist(), str)
-    series = dict(module.data_interfaces)
+def _series_of(nwbfile: Any, bin_size_s: float) -> tuple[Any, dict[str, Any]]:
+    """The times of the bins, and the series of all variables over time, wherever they were put."""
+    series = dict(nwbfile.processing[_MODULE].data_interfaces)
     if "ecephys" in nwbfile.processing:
         series["lfp"] = nwbfile.processing["ecephys"]["LFP"]["lfp"]
     if "behavior" in nwbfile.processing:
         series |= nwbfile.processing["behavior"]["BehavioralTimeSeries"].time_series
-    if variable != "time":
-        return np.asarray(series[variable].data[:])
     first = series["spikes" if "spikes" in series else "lfp"]
     if first.timestamps is not None:
-        return np.asarray(first.timestamps[:])
+        return first.timestamps, series
     start = first.starting_time - bin_size_s / 2  # files of version 0.1.0 have a rate
-    return session_clock(start, start + len(first.data) * bin_size_s, bin_size_s=bin_size_s)
+    stop = start + len(first.data) * bin_size_s
+    return session_clock(start, stop, bin_size_s=bin_size_s), series
 
 
-def _nwbfile(
-    dataset: xr.Dataset, latents: Mapping[str, xr.DataArray], start: datetime | None
-) -> Any:
+def _nwbfile(dataset: xr.Dataset, latents: Latents, start: datetime | None) -> Any:
     """The whole file, in memory."""
-    from pynwb import NWBFile
-    from pynwb.file import Subject
+    import pynwb
 
     attrs = dataset.attrs
     about = f"Session {attrs['subject']}/{attrs['session']} ({dataset.source})."
-    if start is None and (text := attrs.get("session_start_time")):
-        try:
-            start = datetime.fromisoformat(str(text))
-        except ValueError as error:
-            raise DataError(
-                f"attrs['session_start_time'] is {text!r}, which is no ISO date. Pass "
-                "session_start_time to write_nwb, or drop the attribute."
-            ) from error
-    if start is None:
-        start, about = datetime(1970, 1, 1), f"{about} The session start time is not known."
-    known = {key: attrs.get(f"subject_{key}") for key in ("age", "sex", "species")}
-    known = {key: str(value) for key, value in known.items() if value}
-    nwbfile: Any = NWBFile(
-        session_description=about,
+    known = start or attrs.get("session_start_time")
+    cure = "Pass session_start_time to write_nwb, or drop the attribute."
+    with reading("attrs['session_start_time']", "is no ISO date", cure):
+        start = datetime.fromisoformat(str(known or "1970-01-01"))
+    told = {key: attrs.get(f"subject_{key}") for key in ("age", "sex", "species")}
+    subject = {"age": "P0D/", "sex": "U"}  # an age from 0 days on, so any
+    subject |= {key: str(value) for key, value in told.items() if value}
+    nwbfile: Any = pynwb.NWBFile(
+        session_description=about if known else f"{about} The session start time is not known.",
         identifier=str(uuid4()),
         session_start_time=start if start.tzinfo else start.replace(tzinfo=UTC),
         session_id=attrs["session"],
-        # an age of "P0D/" is one from 0 days on, so any
-        subject=Subject(subject_id=attrs["subject"], **{"age": "P0D/", "sex": "U", **known}),
+        subject=pynwb.file.Subject(subject_id=attrs["subject"], **subject),
     )
-    module = nwbfile.create_processing_module(
-        name=MODULE, description="Binned counts, latents and labels, written by spikelfp_lab."
-    )
-    clock = _Clock(dataset["time"].values)
-    for name, variable in dataset.variables.items():
-        if name != "time" and variable.dims[:1] == ("time",):
-            _add_series(nwbfile, dataset, str(name), clock)
-    for title, values in latents.items():
-        labels = ", ".join(map(str, values[values.dims[1]].values.tolist()))
-        name = title.removeprefix("latents").replace("_", " ", 1)
-        time = values["time"].values
-        own = clock if np.array_equal(time, dataset["time"].values) else _Clock(time)
-        about = f"Latents{name} (time, latent): {labels}"
-        module.add(own.series(title, values.values, description=about, unit="a.u."))
-    for table in (*_tables(dataset), _variables(dataset)):
+    about = "Binned counts, latents and labels, written by spikelfp_lab."
+    module = nwbfile.create_processing_module(name=_MODULE, description=about)
+    for table in _tables(dataset):
         module.add(table)
+    _add_series(nwbfile, dataset, _over_time(dataset, latents))
     if "trial" in dataset.coords:
         _add_trials(nwbfile, dataset)
     return nwbfile
 
 
-class _Clock:
-    """The times of series: the first one holds them, the others link to it."""
+def _over_time(dataset: xr.Dataset, latents: Latents) -> dict[str, xr.DataArray]:
+    """What becomes series, by their names in the file: variables over time, and latents."""
+    variables = dataset.reset_coords().items()  # all but labels and time
+    series = {str(name): values for name, values in variables if values.dims[:1] == ("time",)}
+    named = {"": latents} if isinstance(latents, xr.DataArray) else latents or {}
+    for name, values in named.items():
+        fits = isinstance(values, xr.DataArray) and values.ndim == 2 and values.dims[0] == "time"
+        if not fits or "time" not in values.coords:
+            what = "are not a DataArray (time, latent) with a coordinate time in seconds"
+            raise DataError(f"Latents {name!r} {what}. Pass what spikelfp_lab.encode gives.")
+        title = re.sub(r"[/:]", "_", f"latents_{name}" if name else "latents")
+        if title in series:
+            what = f"{title} is twice in the file, where '/' and ':' of a name become '_'"
+            raise DataError(f"{what}. Rename one of the latents {', '.join(map(repr, named))}.")
+        series[title] = values
+    return series
 
-    def __init__(self, time: np.ndarray) -> None:
-        self.timestamps: Any = time.astype(np.float64)
 
-    def series(self, name: str, values: np.ndarray, *, kind: Any = None, **more: Any) -> Any:
-        """A series of values (T, ...) at these times, compressed."""
-        from hdmf.backends.hdf5 import H5DataIO
-        from pynwb import TimeSeries
+def _add_series(nwbfile: Any, dataset: xr.Dataset, series: Mapping[str, xr.DataArray]) -> None:
+    """Compressed series where other programs look for them; those of one clock share its times."""
+    import pynwb
+    from hdmf.backends.hdf5 import H5DataIO
 
-        values = values.astype(np.uint8) if values.dtype == bool else values
-        data = H5DataIO(data=values, compression="gzip", shuffle=True)
-        made = (kind or TimeSeries)(name=name, data=data, timestamps=self.timestamps, **more)
-        if isinstance(self.timestamps, np.ndarray):
-            self.timestamps = made
-        return made
-
-
-def _add_series(nwbfile: Any, dataset: xr.Dataset, name: str, clock: _Clock) -> None:
-    """A variable over time, where other programs look for it."""
-    from pynwb.behavior import BehavioralTimeSeries
-    from pynwb.ecephys import LFP, ElectricalSeries
-
-    variable = dataset.variables[name]
-    values, unit = variable.values, str(variable.attrs.get("units", "")) or "a.u."
-    if values.dtype.kind not in "biuf":
-        raise DataError(
-            f"{name} holds {values.dtype} over time, and NWB has numbers there. Drop it first, "
-            f"with session.drop_vars({name!r})."
-        )
-    about = str(variable.attrs.get("kind", name))
-    if name == "lfp" and unit in TO_UV:
-        module = nwbfile.create_processing_module(name="ecephys", description="LFP")
-        module.add(LFP(name="LFP"))
-        series = clock.series(
-            name, values, kind=ElectricalSeries, description=about,
-            electrodes=_electrodes(nwbfile, dataset), conversion=TO_UV[unit] * 1e-6,
-        )  # fmt: skip
-        module["LFP"].add_electrical_series(series)
-    elif name == "behavior":
-        module = nwbfile.create_processing_module(name="behavior", description="behavior")
-        module.add(BehavioralTimeSeries(name="BehavioralTimeSeries"))
-        columns = ", ".join(dataset["behavior_dim"].values.tolist())
-        series = clock.series(name, values, description=f"{about}: {columns}", unit=unit)
-        module["BehavioralTimeSeries"].add_timeseries(series)
-    else:
+    clocks: dict[bytes, Any] = {}
+    for name, values in series.items():
+        about, unit = str(values.attrs.get("kind", name)), str(values.attrs.get("units", ""))
         if name == "spikes":
             about = "Spikes a bin (time, unit): counts, from which spike times cannot be had."
-        nwbfile.processing[MODULE].add(clock.series(name, values, description=about, unit=unit))
+        elif values.ndim == 2 and values.dims[1] not in ("unit", "channel"):
+            labels = map(str, values[values.dims[1]].values)
+            about += f" ({', '.join(map(str, values.dims))}): {', '.join(labels)}"
+        values, time = values.values, values["time"].values.astype(np.float64)
+        values = values.astype(np.uint8) if values.dtype == bool else values
+        data = H5DataIO(data=values, compression="gzip", shuffle=True)
+        kind, more = pynwb.TimeSeries, {"unit": unit or "a.u."}
+        add = nwbfile.processing[_MODULE].add
+        if name == "lfp" and unit in TO_UV:
+            electrodes, kind = _electrodes(nwbfile, dataset), pynwb.ecephys.ElectricalSeries
+            more = {"electrodes": electrodes, "conversion": TO_UV[unit] * 1e-6}
+            module = nwbfile.create_processing_module(name="ecephys", description="LFP")
+            add = module.add(pynwb.ecephys.LFP()).add_electrical_series
+        elif name == "behavior":
+            module = nwbfile.create_processing_module(name="behavior", description="behavior")
+            add = module.add(pynwb.behavior.BehavioralTimeSeries()).add_timeseries
+        clock = clocks.get(time.tobytes(), time)
+        made = add(kind(name=name, data=data, timestamps=clock, description=about, **more))
+        clocks.setdefault(time.tobytes(), made)
 
 
 def _electrodes(nwbfile: Any, dataset: xr.Dataset) -> Any:
     """The electrodes table, a row a channel, and the region of all of them."""
     device = nwbfile.create_device(name="unknown", description="not known to spikelfp_lab")
-    group = nwbfile.create_electrode_group(
-        name="channels", description="all channels", location="unknown", device=device
-    )
+    site = {"description": "all channels", "location": "unknown"}
+    group = nwbfile.create_electrode_group(name="channels", device=device, **site)
     nwbfile.add_electrode_column(name="channel_name", description="name of the channel")
-    places = {"location": ["unknown"] * dataset.sizes["channel"]}
-    for key in ("location", "x", "y", "z"):
-        if key in dataset.coords and dataset[key].dims == ("channel",):
-            places[key] = dataset[key].values.tolist()
-    for label, *place in zip(dataset["channel"].values.tolist(), *places.values(), strict=True):
-        at = dict(zip(places, place, strict=True))
-        nwbfile.add_electrode(**at, group=group, channel_name=str(label))
-    region = list(range(dataset.sizes["channel"]))
+    known = [key for key in ("location", "x", "y", "z") if key in dataset.coords]
+    columns = {key: dataset[key].values for key in known if dataset[key].dims == ("channel",)}
+    table = pd.DataFrame({"location": "unknown"} | columns, index=dataset["channel"].values)
+    for label, row in table.to_dict("index").items():
+        nwbfile.add_electrode(**row, group=group, channel_name=str(label))
+    region = list(range(len(table)))
     return nwbfile.create_electrode_table_region(region=region, description="all channels")
 
 
 def _tables(dataset: xr.Dataset) -> Iterator[Any]:
-    """For each dimension but time a table, a row a label, with all variables that begin with it."""
+    """A table for each dimension but time; one of dims, dtypes and attributes of all variables."""
     from hdmf.common import DynamicTable, VectorData
 
-    for dim, size in dataset.sizes.items():
-        columns = []
-        for name, variable in dataset.variables.items():
-            if variable.dims[:1] == (dim,) and dim != "time":
-                values = variable.values
-                data = values if values.dtype.kind in "biuf" else list(map(str, values.tolist()))
-                about = str(variable.attrs.get("kind", name))
-                columns.append(VectorData(name=str(name), description=about, data=data))
-        if columns:
-            about, ids = f"{size} of {dim}", list(range(size))
-            yield DynamicTable(name=str(dim), description=about, columns=columns, id=ids)
-
-
-def _variables(dataset: xr.Dataset) -> Any:
-    """What series and tables cannot say: dimensions, dtypes and attributes, as JSON."""
-    from hdmf.common import DynamicTable
-
-    table = DynamicTable(
-        name=_TABLE, description="The variables of the session; the one without a name is itself."
-    )
-    for column in ("variable", "dims", "dtype", "attributes", "coordinate"):
-        table.add_column(name=column, description=column)
-
-    def add(name: str, dims: str, dtype: str, attrs: Mapping[Any, Any]) -> None:
-        text = json.dumps(dict(attrs), default=lambda value: value.tolist())  # of NumPy numbers
-        coordinate = name in dataset.coords
-        table.add_row(variable=name, dims=dims, dtype=dtype, attributes=text, coordinate=coordinate)
-
-    add("", "[]", "", dataset.attrs)
+    columns = defaultdict(list)
+    rows = [("", "[]", "", _as_json(dataset.attrs), False)]
     for name, variable in dataset.variables.items():
-        if not variable.dims:
-            raise DataError(
-                f"{name} has no dimension, and cannot be written. Make it an attribute, or drop "
-                f"it with session.drop_vars({name!r})."
-            )
-        dtype = variable.dtype.str
-        if variable.dtype.kind not in "biuf":
-            dtype = f"<U{max([1, *map(len, map(str, np.ravel(variable.values)))])}"
-        add(str(name), json.dumps(variable.dims), dtype, variable.attrs)
-    return table
+        values, dim = variable.values, str((*variable.dims, "no dimension")[0])
+        is_text = values.dtype.kind not in "biuf"
+        if not variable.dims or (is_text and dim == "time"):
+            what = f"{values.dtype} over {dim}, for which NWB has no place"
+            cure = f"Make it an attribute, or drop it with session.drop_vars({name!r})."
+            raise DataError(f"{name} holds {what}. {cure}")
+        values = values.astype(str) if is_text else values
+        as_json = json.dumps(variable.dims), values.dtype.str, _as_json(variable.attrs)
+        rows.append((str(name), *as_json, name in dataset.coords))
+        if dim != "time":
+            about, data = variable.attrs.get("kind", name), values.tolist() if is_text else values
+            columns[dim].append(VectorData(name=str(name), description=str(about), data=data))
+    for dim, each in columns.items():
+        yield DynamicTable(name=dim, description=f"{dataset.sizes[dim]} of {dim}", columns=each)
+    keys = ["variable", "dims", "dtype", "attributes", "coordinate"]
+    about = "The variables of the session; the one without a name is itself."
+    of_keys = [{"name": key, "description": key} for key in keys]
+    df = pd.DataFrame(rows, columns=keys)
+    yield DynamicTable.from_dataframe(df=df, name=_TABLE, table_description=about, columns=of_keys)
+
+
+def _as_json(attrs: Mapping[Any, Any]) -> str:
+    """Attributes, also those that are NumPy's."""
+    return json.dumps(dict(attrs), default=lambda value: value.tolist())
 
 
 def _add_trials(nwbfile: Any, dataset: xr.Dataset) -> None:
     """A row for each run of bins of one trial."""
-    trial, time = dataset["trial"].values, dataset["time"].values
-    half = dataset.attrs["bin_size_s"] / 2
-    runs = np.split(np.arange(trial.size), np.flatnonzero(np.diff(trial)) + 1)
-    runs = [run for run in runs if trial[run[0]] >= 0]
-    if runs:
+    trial, half = dataset["trial"].to_series(), dataset.attrs["bin_size_s"] / 2
+    if (trial >= 0).any():
         nwbfile.add_trial_column(name="trial", description="number of the trial")
-    for run in runs:
-        begin, end = float(time[run[0]] - half), float(time[run[-1]] + half)
-        nwbfile.add_trial(start_time=begin, stop_time=end, trial=int(trial[run[0]]))
-
-
-def _titled_latents(
-    latents: xr.DataArray | Mapping[str, xr.DataArray] | None,
-) -> dict[str, xr.DataArray]:
-    """Latents by the names that their series have in the file."""
-    named = {"": latents} if isinstance(latents, xr.DataArray) else dict(latents or {})
-    titled = {}
-    for name, values in named.items():
-        fits = isinstance(values, xr.DataArray) and values.ndim == 2 and values.dims[0] == "time"
-        if not fits or "time" not in values.coords:
-            raise DataError(
-                f"Latents {name!r} are not a DataArray (time, latent) with a coordinate time in "
-                "seconds. Pass what spikelfp_lab.encode gives."
-            )
-        title = re.sub(r"[/:]", "_", f"latents_{name}" if name else "latents")
-        if title in titled:
-            raise DataError(
-                f"Two of the latents {', '.join(map(repr, named))} have one name in the file, "
-                "where '/' and ':' become '_'. Rename one."
-            )
-        titled[title] = values
-    return titled
+    for _, run in trial.groupby(trial.diff().ne(0).cumsum()):
+        begin, end, number = run.index[0] - half, run.index[-1] + half, int(run.iloc[0])
+        if number >= 0:
+            nwbfile.add_trial(start_time=begin, stop_time=end, trial=number)

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pooch
 import xarray as xr
@@ -41,34 +41,30 @@ def cached_session(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
     >>> session = cached_session(path, simulated.session)  # doctest: +SKIP
     """
     if not path.exists():
-        with _or_elsewhere():
+        with _keeping(path):
             check_writable(path.parent)  # before the work, not after it
         session = make()
-        try:
-            with _or_elsewhere():
-                save_session(session, path)
-        except DataError:
-            if not path.exists():  # else another process was first, with the same session
-                raise
+        with _keeping(path):
+            save_session(session, path)
     try:
         return read_session(path)
     except SpikeLFPError as error:
-        raise DataError(
-            f"What was kept of a session is damaged. Remove {path}, and it is made again. ({error})"
-        ) from error
+        cure = f"Remove {path}, and it is made again."
+        raise DataError(f"What was kept of a session is damaged. {cure} ({error})") from error
 
 
 @contextmanager
-def _or_elsewhere() -> Iterator[None]:
+def _keeping(path: Path) -> Iterator[None]:
     """Whoever cannot write to the cache should know that it can be moved."""
     try:
         yield
     except DataError as error:
+        if path.exists():  # another process was first, with the same session
+            return
         if not isinstance(error.__cause__, OSError):
             raise
-        raise DataError(
-            f"The session cannot be kept: {error} (SPIKELFP_DATA names another folder.)"
-        ) from error
+        cure = "(SPIKELFP_DATA names another folder.)"
+        raise DataError(f"The session cannot be kept: {error} {cure}") from error
 
 
 def prepare_sessions(
@@ -109,19 +105,17 @@ def prepare_sessions(
     if n_jobs == 0:
         raise ConfigError("n_jobs is 0: give the number of processes, or -1 for one a core")
     jobs = [delayed(_with_warnings)(os.getpid(), make, *each) for each in arguments]
-    made = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+    made: Any = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+    bar = tqdm(made, total=len(jobs), desc=label, unit="session", disable=not progress)
     sessions = []
-    for result in tqdm(made, total=len(jobs), desc=label, unit="session", disable=not progress):
-        session, messages = cast(tuple[xr.Dataset, list[Warning]], result)
+    for session, messages in bar:
         for message in messages:
             warnings.warn(message, stacklevel=2)
         sessions.append(session)
     return sessions
 
 
-def _with_warnings(
-    parent: int, make: Callable[..., xr.Dataset], *arguments: Any
-) -> tuple[xr.Dataset, list[Warning | str]]:
+def _with_warnings(parent: int, make: Callable, *arguments: Any) -> tuple[xr.Dataset, list]:
     """A session and the warnings of another process, which are seen by no one."""
     if os.getpid() == parent:
         return make(*arguments), []

@@ -12,12 +12,15 @@ from typing import Any
 
 import xarray as xr
 
-from spikelfp_lab._guard import check_hdf5, reading, reason
-from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError
+from spikelfp_lab._guard import check_hdf5, need_file, reading
+from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.io.prepare import LOADER_VERSION, cache_folder, cached_session
 
 _CURE = "It may be damaged or incomplete: copy it again, or look at it with pynwb.validate."
-_DANDI = re.compile(r"dandi:(?P<dandiset>\d{6})(@(?P<version>[^/]+))?/(?P<path>.+)", re.IGNORECASE)
+_DANDI = "'dandi:000688/path/in/the/dandiset.nwb'"
+_LOGIN = "It asks for a login, or the signed address has expired: get a new one."
+_ANSWERS = {200: "It gives whole files only (no Range requests). Download it and give its path."}
+_ANSWERS |= {401: _LOGIN, 403: _LOGIN}
 _NAMESPACES = {"core", "hdmf-common", "hdmf-experimental"}  # which pynwb brings itself
 # What pynwb says of things that are checked here anyway, or that concern no one
 _KNOWN_WARNINGS = re.compile(
@@ -27,24 +30,19 @@ _KNOWN_WARNINGS = re.compile(
 
 
 def is_remote(where: str | os.PathLike) -> bool:
-    """Tell an address from a path; a ConfigError for one of another kind, such as s3."""
-    text = str(where) if isinstance(where, str) else ""
-    kind = re.match(r"([A-Za-z][A-Za-z0-9+.\-]*)://", text)
-    if kind and kind[1].lower() not in ("http", "https"):
-        raise ConfigError(
-            f"{plain_name(text)} is an address of kind {kind[1]!r}, which is not read: give one "
-            "that begins with https://, 'dandi:000688/path/in/the/dandiset.nwb', or a path."
-        )
-    return bool(kind) or text.lower().startswith("dandi:")
+    """Tell an address from a path."""
+    return bool(re.match(r"[a-z][a-z0-9+.\-]*://|dandi:", os.fspath(where), re.IGNORECASE))
 
 
 def need_https(url: str) -> None:
     """Refuse http, but for a server on this machine: what comes could be changed on the way."""
-    if not re.match(r"https://|http://(localhost|127\.0\.0\.1)[:/]", url, re.IGNORECASE):
-        raise DataError(
-            f"{plain_name(url)} is not encrypted. Use an https address, or download the file by "
-            "other means and give its path."
-        )
+    kind = url.partition(":")[0].lower()
+    if kind not in ("http", "https"):
+        cure = f"give one that begins with https://, {_DANDI}, or a path."
+        raise ConfigError(f"{plain_name(url)} is of kind {kind!r}, which is not read: {cure}")
+    if kind == "http" and not re.match(r"http://(localhost|127\.0\.0\.1)[:/]", url.lower()):
+        cure = "Use an https address, or download the file by other means and give its path."
+        raise DataError(f"{plain_name(url)} is not encrypted. {cure}")
 
 
 def plain_name(where: str | os.PathLike) -> str:
@@ -59,7 +57,7 @@ def kept(
     """The session of an address and options: from the cache folder, or made and kept there."""
     if not cache:
         return make()
-    text = json.dumps([where, dict(sorted(options.items())), LOADER_VERSION], sort_keys=True)
+    text = json.dumps([where, dict(options), LOADER_VERSION], sort_keys=True)
     stem = re.sub(r"[^A-Za-z0-9_\-]+", "_", Path(plain_name(where)).stem)[:60] or "session"
     name = f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.zarr"
     return cached_session(cache_folder("nwb") / name, make)
@@ -71,11 +69,15 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any, list[str]]]
 
     Whatever goes wrong, also later while data are read, is a DataError that names the file.
     """
+    import h5py
     from pynwb import NWBHDF5IO
 
     remote, name = is_remote(where), plain_name(where)
-    with _explained(name), ExitStack() as stack:
-        hdf5 = stack.enter_context(_from_address(str(where)) if remote else _from_disk(Path(where)))
+    cure = "It is truncated, or not an HDF5 file: check path or address, or copy it again."
+    with reading(name, "cannot be read as NWB", _CURE), ExitStack() as stack:
+        with reading(name, "cannot be opened as HDF5", cure):
+            source = _at_address(str(where)) if remote else _on_disk(Path(where))
+            hdf5: Any = stack.enter_context(h5py.File(source, "r"))
         _check_nwb(hdf5, name)
         check_hdf5(hdf5, name, local=not remote)
         with warnings.catch_warnings(record=True) as warned:
@@ -84,113 +86,75 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any, list[str]]]
             own = set(hdf5.get("specifications", ())) - _NAMESPACES
             io = NWBHDF5IO(file=hdf5, mode="r", load_namespaces=bool(own))
             stack.callback(io.close)
-            nwbfile = io.read()
+            nwbfile = _read(io, name)
         texts = dict.fromkeys(str(each.message) for each in warned)
         yield nwbfile, io, [each for each in texts if not _KNOWN_WARNINGS.search(each)]
 
 
 def is_nwb_zarr(path: str | os.PathLike) -> bool:
     """Whether a folder is an NWB file that hdmf-zarr wrote."""
-    for name in (".zattrs", "zarr.json", ".zmetadata"):
-        if (Path(path) / name).is_file():
-            return b"nwb_version" in (Path(path) / name).read_bytes()[:100_000]
-    return False
+    files = (Path(path) / name for name in (".zattrs", "zarr.json", ".zmetadata"))
+    first = next((file.read_bytes() for file in files if file.is_file()), b"")
+    return b"nwb_version" in first[:100_000]
 
 
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """As reading(), without the secrets that libraries repeat of an address."""
+def _read(io: Any, name: str) -> Any:
+    """The NWBFile; of what pynwb cannot make an object of, the place and the reason."""
+    from hdmf.build import ConstructError
+
     try:
-        with reading(name, "cannot be read as NWB", _CURE):
-            yield
-    except SpikeLFPError as error:
-        cause: Any = error.__cause__
-        if unknown := re.search(r"'?([\w\-]+)'? not a namespace", str(cause)):
-            raise DataError(
-                f"{name} has objects of the extension {unknown[1]!r}, whose definition is neither "
-                f"in the file nor installed. Install it (pip install {unknown[1]}) and import "
-                f"{unknown[1].replace('-', '_')} before the file is opened."
-            ) from cause
-        if type(cause).__name__ == "ConstructError":  # of pynwb: all of the object, and why not
-            where = str(cause.args[0]).partition(" ")[0].removeprefix("root/")
-            what = f"ConstructError: {where}: {cause.args[-1]}"
-            raise DataError(f"{name} cannot be read as NWB ({what}). {_CURE}") from cause
-        text = re.sub(r"\?[^\s)'\"]+=[^\s)'\"]+", "?...", str(error))
-        raise type(error)(text) from error.__cause__
+        return io.read()
+    except ConstructError as error:  # says all of the object
+        where = str(error.args[0]).partition(" ")[0].removeprefix("root/")
+        raise ValueError(f"{where}: {error.args[-1]}") from error
+    except Exception as error:
+        if not (unknown := re.search(r"'?([\w\-]+)'? not a namespace", str(error))):
+            raise
+        package, module = unknown[1], unknown[1].replace("-", "_")
+        what = f"has objects of the extension {package!r}, which is neither in it nor installed"
+        cure = f"Install it (pip install {package}) and import {module} before you open the file."
+        raise DataError(f"{name} {what}. {cure}") from error
 
 
-@contextmanager
-def _from_disk(path: Path) -> Iterator[Any]:
-    """The open h5py.File of a path."""
-    import h5py
-
+def _on_disk(path: Path) -> Path:
+    """The path itself, if it may be of an HDF5 file."""
     if path.is_dir():
         what = "is NWB in Zarr, which is not read here" if is_nwb_zarr(path) else "is a folder"
-        raise DataError(
-            f"{path} {what}; NWB is read from HDF5 files. Give a file (NWBHDF5IO.export of pynwb "
-            "writes one from what NWBZarrIO of hdmf-zarr reads)."
-        )
-    if not path.is_file():  # a pipe would be waited for
-        raise DataError(f"No file at {path}. Check the path.")
-    if not h5py.is_hdf5(path):
-        raise DataError(
-            f"{path} is not an HDF5 file ({path.stat().st_size} bytes), so it is no NWB file. "
-            "Check the path, or copy it again."
-        )
-    with reading(path, "cannot be opened", "It may be truncated: copy it again."):
-        hdf5 = h5py.File(path, "r")
-    with hdf5:
-        yield hdf5
+        cure = "(NWBHDF5IO.export of pynwb writes one from what NWBZarrIO of hdmf-zarr reads)"
+        raise DataError(f"{path} {what}; NWB is read from HDF5 files. Give a file {cure}.")
+    need_file(path)
+    return path
 
 
-@contextmanager
-def _from_address(where: str) -> Iterator[Any]:
-    """The open h5py.File of an address, of which remfile fetches what is read."""
-    import h5py
+def _at_address(where: str) -> Any:
+    """A file of remfile, which fetches what is read of it."""
     import remfile
     import requests
 
-    url = _dandi_url(where) if where.lower().startswith("dandi:") else where
+    url, name = _dandi_url(where), plain_name(where)
     need_https(url)
-    name = plain_name(where)
-    try:
-        with requests.get(url, headers={"Range": "bytes=0-0"}, stream=True, timeout=60) as answer:
-            status, said = answer.status_code, f"{answer.status_code} {answer.reason}"
-    except requests.RequestException as error:
-        raise DataError(
-            f"{name} cannot be reached ({reason(error)}). Check address and connection, or "
-            "download the file and give its path."
-        ) from error
-    if status == 200:
-        raise DataError(
-            f"The server of {name} gives whole files only (no Range requests). Download it and "
-            "give its path."
-        )
-    if status != 206:
-        login = "It asks for a login, or the signed address has expired: get a new one."
-        cure = login if status in (401, 403) else "Check the address."
+    probe: dict[str, Any] = {"headers": {"Range": "bytes=0-0"}, "stream": True, "timeout": 60}
+    cure = "Check address and connection, or download the file and give its path."
+    with reading(name, "cannot be reached", cure), requests.get(url, **probe) as answer:
+        said = f"{answer.status_code} {answer.reason}"
+    if answer.status_code != 206:
+        cure = _ANSWERS.get(answer.status_code, "Check the address.")
         raise DataError(f"The server of {name} answers {said}. {cure}")
-    with reading(name, "cannot be opened as HDF5", "Check the address in a browser."):
-        hdf5 = h5py.File(remfile.File(url), "r")
-    with hdf5:
-        yield hdf5
+    return remfile.File(url)
 
 
 def _dandi_url(where: str) -> str:
-    """The https address of a file in a dandiset."""
-    parts = _DANDI.fullmatch(where)
-    if parts is None:
-        raise ConfigError(
-            f"{where!r} is no DANDI address: write 'dandi:000688/path/in/the/dandiset.nwb', or "
-            "'dandi:000688@0.250122.1735/path' for one version."
-        )
-    try:
+    """The https address of a file in a dandiset; any other address stays as it is."""
+    if not where.lower().startswith("dandi:"):
+        return where
+    if not (parts := re.fullmatch(r"dandi:(\d{6})(?:@([^/]+))?/(.+)", where, re.IGNORECASE)):
+        cure = f"write {_DANDI}, or 'dandi:000688@0.250122.1735/path' for one version."
+        raise ConfigError(f"{where!r} is no DANDI address: {cure}")
+    cure = "Install it: pip install 'spikelfp_lab[dandi]'."
+    with reading(where, "needs the package dandi", cure, kind=ConfigError):
         from dandi.dandiapi import DandiAPIClient  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise ConfigError(
-            f"{where} needs the package dandi. Install it: pip install 'spikelfp_lab[dandi]'."
-        ) from error
-    dandiset, version, path = parts["dandiset"], parts["version"], parts["path"]
+
+    dandiset, version, path = parts.groups()
     cure = "Check number, path and connection, or download the file and give its path."
     with reading(where, "cannot be found in DANDI", cure), DandiAPIClient() as client:
         asset = client.get_dandiset(dandiset, version).get_asset_by_path(path)

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from spikelfp_lab._files import settle, whole_folder
+from spikelfp_lab._files import refuse_existing, settle, whole
 from spikelfp_lab._guard import check_size, reading
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.sessions.schema import as_dataset, validate_session
@@ -52,21 +51,20 @@ def save_session(
     >>> back.identical(cohort["I/s01"].to_dataset())
     True
     """
-    dataset = as_dataset(session)
+    path, dataset = Path(path), as_dataset(session)
     validate_session(dataset)
-    path = Path(path)
     if path.suffix != ".zarr":
         raise DataError(f"Sessions are saved as Zarr: {path} should end in '.zarr'.")
-    if not overwrite:
-        refuse_existing(path)
-    with whole_folder(path, overwrite=overwrite) as partial:
+    dataset = _with_plain_text(dataset.drop_encoding())
+    encoding = {name: _encoding(variable) for name, variable in dataset.variables.items()}
+    with whole(path, overwrite=overwrite) as partial:
         try:
-            _write(dataset, partial)
+            # empty chunks are written too: then a missing chunk is known to be lost
+            dataset.to_zarr(partial, mode="w-", zarr_format=2, consolidated=True,
+                            encoding=encoding, write_empty_chunks=True)  # fmt: skip
         except (TypeError, ValueError) as error:
-            raise DataError(
-                f"The session cannot be stored at {path}: {error} "
-                "Rename or drop the attribute or variable that is named."
-            ) from error
+            cure = "Rename or drop the attribute or variable that is named."
+            raise DataError(f"The session cannot be stored at {path}: {error} {cure}") from error
     return path
 
 
@@ -85,11 +83,11 @@ def save_cohort(
     """
     folder = Path(folder)
     named = iterate_sessions(cohort_from_sessions(iterate_sessions(cohort).values()))
-    if not overwrite:
-        for name in named:
-            refuse_existing(folder / f"{name}.zarr")
-    for name, session in named.items():
-        save_session(session, folder / f"{name}.zarr", overwrite=overwrite)
+    places = {folder / f"{name}.zarr": session for name, session in named.items()}
+    for place in () if overwrite else places:
+        refuse_existing(place)
+    for place, session in places.items():
+        save_session(session, place, overwrite=overwrite)
     return folder
 
 
@@ -98,64 +96,44 @@ def read_session(path: str | os.PathLike) -> xr.Dataset:
     path = Path(path)
     settle(path)
     if not path.exists():
-        raise DataError(
-            f"No session at {path}. Check the path, or save one there with save_session."
-        )
+        cure = "Check the path, or save one there with save_session."
+        raise DataError(f"No session at {path}. {cure}")
     if path.suffix != ".zarr" or not path.is_dir():
-        raise DataError(
-            f"{path} is not a session: a .zarr folder or a .nwb file is needed. Check the path."
-        )
+        what = "is not a session: a .zarr folder or a .nwb file is needed"
+        raise DataError(f"{path} {what}. Check the path.")
     with reading(path, "is damaged or incomplete", _CURE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # zarr's, about stray files and format 3
         _check_whole(path)
-        with xr.open_zarr(
-            path, chunks=None, decode_times=False, use_zarr_fill_value_as_mask=False
-        ) as stored:
-            dataset = stored.load().drop_encoding()
-    text = {
-        name: dataset[name].copy(data=dataset[name].values.astype(str))
-        for name, variable in dataset.variables.items()
-        if variable.dtype.kind in "OT"
-    }
-    dataset = dataset.assign(text)
-    with reading(path, "holds no session", "Build and save it again with save_session."):
+        as_stored: dict[str, Any] = {"decode_times": False, "use_zarr_fill_value_as_mask": False}
+        stored = xr.load_dataset(path, engine="zarr", **as_stored)
+        dataset = _with_plain_text(stored.drop_encoding())
         validate_session(dataset)
     return dataset
 
 
-def refuse_existing(path: Path) -> None:
-    """Raise a DataError when there is anything at the path."""
-    if os.path.lexists(path):
-        raise DataError(
-            f"{path} exists already and is not overwritten. "
-            "Pass overwrite=True to replace it, or choose another path."
-        )
+def _with_plain_text(dataset: xr.Dataset) -> xr.Dataset:
+    """Text as NumPy has it, where an index or the store holds objects."""
+    text = {
+        name: (variable.dims, variable.values.astype(str), variable.attrs)
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind in "OT"
+    }
+    return dataset.assign(text)
 
 
-def _write(dataset: xr.Dataset, path: Path) -> None:
-    """Format 2 in chunks of some MB, each with a checksum."""
+def _encoding(variable: xr.Variable) -> dict[str, Any]:
+    """Chunks of some MB, each with a checksum."""
     import numcodecs  # slow to import, and windows or splits do not need it
 
-    dataset = dataset.drop_encoding()
-    encoding: dict[str, dict[str, Any]] = {}
-    for name, variable in dataset.variables.items():
-        if variable.dtype.kind not in "biufU":  # text as objects, as some indexes hold it
-            text = np.array(variable.values.tolist(), dtype=str)
-            dataset = dataset.assign({name: (variable.dims, text, variable.attrs)})
-            variable = dataset.variables[name]
-        itemsize, shape = variable.dtype.itemsize, variable.shape
-        options: dict[str, Any] = {"compressors": [numcodecs.Zstd(level=3, checksum=True)]}
-        if shape:
-            rows = _CHUNK_BYTES // max(itemsize * math.prod(shape[1:]), 1)
-            options["chunks"] = (max(min(rows, shape[0]), 1), *shape[1:])
-        if variable.dtype.kind in "iuf" and itemsize > 1:
-            options["filters"] = [numcodecs.Shuffle(itemsize)]
-        if variable.dtype.kind == "f":
-            options["_FillValue"] = None
-        encoding[str(name)] = options
-    # empty chunks are written too: then a missing chunk is known to be lost
-    dataset.to_zarr(path, mode="w-", zarr_format=2, consolidated=True, encoding=encoding,
-                    write_empty_chunks=True)  # fmt: skip
+    size, shape = variable.dtype.itemsize, variable.shape
+    zstd = numcodecs.Zstd(level=3, checksum=True)
+    options: dict[str, Any] = {"compressors": [zstd], "_FillValue": None}
+    if shape:
+        rows = _CHUNK_BYTES // max(size * math.prod(shape[1:]), 1)
+        options["chunks"] = (max(min(rows, shape[0]), 1), *shape[1:])
+    if variable.dtype.kind in "iuf" and size > 1:
+        options["filters"] = [numcodecs.Shuffle(size)]
+    return options
 
 
 def _check_whole(path: Path) -> None:

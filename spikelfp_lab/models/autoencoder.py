@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from spikelfp_lab._files import settle, whole_folder
+from spikelfp_lab._files import settle, whole
 from spikelfp_lab._guard import reading
 from spikelfp_lab.configs import MaskConfig, ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
@@ -97,7 +97,8 @@ class Autoencoder(nn.Module):
         if path.exists() and not (overwrite and is_model(path)):
             cure = ", or pass overwrite=True" if is_model(path) else ": this is not a saved model"
             raise CheckpointError(f"{path} exists; choose another folder{cure}")
-        with whole_folder(path, overwrite=overwrite) as partial:
+        with whole(path, overwrite=overwrite) as partial:
+            partial.mkdir()
             for name, content in contents(self).items():
                 (partial / name).write_bytes(content)
         return path

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from spikelfp_lab._files import whole_file
+from spikelfp_lab._files import whole
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import theme
 
@@ -75,7 +75,7 @@ def save_figure(
     for ending in ("png", "svg"):
         paths[ending] = _place(folder, f"{name}.{ending}")
         metadata = {"Date": None} if ending == "svg" else None
-        with whole_file(paths[ending]) as partial, theme.style():
+        with whole(paths[ending]) as partial, theme.style():
             figure.savefig(partial, format=ending, metadata=metadata)
     return paths
 
@@ -83,7 +83,7 @@ def save_figure(
 def save_table(data: pd.DataFrame, folder: Folder, name: str) -> Path:
     """Write ``name.csv`` atomically, without the index, numbers with six digits."""
     path = _place(folder, f"{name}.csv")
-    with whole_file(path) as partial:
+    with whole(path) as partial:
         data.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
     return path
 
