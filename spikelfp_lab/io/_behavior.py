@@ -1,7 +1,7 @@
 """Positions and directions, brought to the clock of a session."""
 
 import re
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -14,14 +14,8 @@ _TURNS = {r"deg(rees?)?|°": 360.0, r"rad(ians?)?": 2 * np.pi}  # units of angle
 _NO_UNIT = r"|n/?a|none|unknown|a\.?u\.?|arbitrary( units?)?|unitless|1|-|m|met(er|re)s?"
 
 
-def behavior_on_clock(
-    stream: Stream, clock: np.ndarray, options: Options
-) -> tuple[np.ndarray, np.ndarray, Sequence[str], str, str]:
-    """Values (n, D) and times, the names and unit of the columns, and what is odd about them.
-
-    Averaged over a bin where the samples are faster than the clock. A direction becomes its cos
-    and sin, which can be interpolated.
-    """
+def behavior_on_clock(stream: Stream, clock: np.ndarray, options: Options) -> tuple[Any, ...]:
+    """Values (n, D) and times, the names and unit of the columns, and what is odd about them."""
     derive, smooth_s, names, units = options.derive, options.smooth_s, stream.names, stream.units
     values, times = stream.near(clock, options.bin_size_s)
     turn, odd = _turn(values, stream)
@@ -29,7 +23,7 @@ def behavior_on_clock(
     if not wanted or (derive and turn):
         what = f"derive={derive!r} with smooth_s={smooth_s} of {stream.what}"
         raise ConfigError(f"{what}: 'velocity' or 'speed' of positions, not directions, above 0 s.")
-    if turn:
+    if turn:  # cos and sin can be interpolated
         angle = values * (2 * np.pi / turn)
         values, units = np.concatenate([np.cos(angle), np.sin(angle)], axis=1), "1"
         names = [f"{part}_{name}" for part in ("cos", "sin") for name in names]
@@ -82,10 +76,7 @@ def _turn(values: np.ndarray, stream: Stream) -> tuple[float, str]:
 
 
 def _velocity(values: np.ndarray, times: np.ndarray, sd: float) -> np.ndarray:
-    """(n, D) slope of lines through the finite positions around, weighted by a Gaussian.
-
-    Beside positions that are missing the slope of a line is as true as elsewhere.
-    """
+    """(n, D) slope of Gaussian-weighted lines through finite positions: true beside holes too."""
     finite = np.isfinite(values)
     when = (times - times.mean())[:, None]
     center = np.where(finite, values, 0.0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)

@@ -99,11 +99,9 @@ class Stream:
         """The first sample that is not before a time; ``size`` when there is none."""
         return bisect_left(range(self.size), time_s - 1e-9, key=self.time)
 
-    def near(
-        self, clock: np.ndarray, bin_size_s: float, data: Any = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def near(self, clock: np.ndarray, size_s: float, data: Any = None) -> tuple[Any, Any]:
         """Values (n, columns), in the unit of the session, and times (n,), around a clock."""
-        margin, data = _MARGIN_S + bin_size_s, self.data if data is None else data
+        margin, data = _MARGIN_S + size_s, self.data if data is None else data
         start, stop = self.at_or_after(clock[0] - margin), self.at_or_after(clock[-1] + margin)
         raw = np.asarray(data[start:stop]).reshape(stop - start, -1)
         values = raw[:, self.used] * self.scale[self.used] + self.offset
@@ -129,8 +127,8 @@ def fault_of(what: str, data: Any, rate_hz: float | None, timestamps: Any) -> st
     if shape[0] < 2:
         return f"{what} has shape {shape}, fewer than 2 samples"
     if timestamps is not None and np.shape(timestamps) != shape[:1]:
-        stamps = np.shape(timestamps)
-        return f"the shape of the timestamps of {what} is {stamps}, and its own {shape}"
+        stamps = f"the shape of the timestamps of {what} is {np.shape(timestamps)}"
+        return f"{stamps}, and its own {shape}"
     wrong = timestamps is None and not 0 < (rate_hz or 0) < np.inf
     return f"the rate of {what} is {rate_hz} Hz" if wrong else ""
 

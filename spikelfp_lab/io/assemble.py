@@ -54,7 +54,7 @@ class Recording:
             raise ConfigError(f"bin_size_s is {size}: give seconds above 0.")
         whole = self._clock()
         trial = self._trial_numbers(whole)
-        keep, observed = self._recorded(whole, max_gap_s)
+        keep, observed = self._recorded(whole)
         if keep.sum() < 2:
             what = f"Nothing valid was recorded between {whole[0]:g} s and {whole[-1]:g} s"
             raise DataError(f"{what}. Check obs_intervals (or pass units=False) and invalid_times.")
@@ -127,10 +127,7 @@ class Recording:
         return session_clock(start, stop, bin_size_s=size)
 
     def _spike_span(self, others: list[tuple[float, float]]) -> tuple[float, float]:
-        """When any unit was observed; where that is not said, from the first spike to the last.
-
-        Notes spikes outside of what was recorded, and times that begin again half way.
-        """
+        """When any unit was observed; where that is not said, from the first spike to the last."""
         trains, every, options = self.spikes, np.concatenate(self.spikes), self.options
         rows = [str(row) for row, each in enumerate(trains) if not np.isfinite(each).all()]
         if rows or not every.size:
@@ -163,17 +160,13 @@ class Recording:
             self.note("spike times", "spikes", text + "second.", int(sum(falls)))
         return own
 
-    def _recorded(
-        self, clock: np.ndarray, max_gap_s: float
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """(T,) bins in which something was recorded and is valid; (T, U) when units were observed.
-
-        Where that is not known, a gap of the LFP without a spike is taken for one of both.
-        """
+    def _recorded(self, clock: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """(T,) bins that were recorded and are valid; (T, U) in which each unit was observed."""
         size, lfp, observed, cuts = self.options.bin_size_s, self.lfp, self._observed(clock), []
         keep = np.ones(clock.size, bool) if observed is None else np.any(observed, axis=1)
         if observed is None and lfp is not None:
-            gaps = lfp.gaps_s[np.diff(lfp.gaps_s, axis=1)[:, 0] > max_gap_s]
+            bridged_s = max(self.options.max_gap_s, 1.5 * size)
+            gaps = lfp.gaps_s[np.diff(lfp.gaps_s, axis=1)[:, 0] > bridged_s]
             if self.spikes:  # others were recorded by another system, which went on
                 every = np.sort(np.concatenate(self.spikes))
                 first = np.searchsorted(every, gaps[:, 0] + size)

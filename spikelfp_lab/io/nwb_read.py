@@ -29,11 +29,8 @@ from spikelfp_lab.io.assemble import Recording
 from spikelfp_lab.io.nwb_write import is_written_here, read_back
 from spikelfp_lab.io.remote import is_remote, kept, opened_nwb, plain_name
 
-# Columns of the electrodes table that mark an electrode as bad, and the values that do.
-_MARKS = {
-    r"(is_)?bad(_channels?)?": ("bad", "true", "1", "1.0", "yes"),
-    r"(is_)?good(_channel)?": ("bad", "false", "0", "0.0", "no"),
-}
+# What marks an electrode as bad in columns such as is_bad and good_channel.
+_MARKS = {"bad": ("bad", "true", "1", "1.0", "yes"), "good": ("bad", "false", "0", "0.0", "no")}
 _LOCATIONS = ("location", "x", "y", "z", "group_name")
 # Names that a column of the units table cannot have as a coordinate of the session.
 _TAKEN = (*_LOCATIONS, "time", "unit", "channel", "behavior_dim", "spikes", "lfp", "behavior")
@@ -262,10 +259,9 @@ def _add_lfp(recording: Recording, item: Item) -> None:
         # which do not tell them apart, as of two probes
         names = np.array([f"ch{each:02d}" for each in np.asarray(table.id[:])[rows]])
     bad = np.zeros(len(rows), bool)
-    for pattern, words in _MARKS.items():
-        for key in columns:
-            if re.fullmatch(pattern, key):
-                bad |= np.isin(np.char.lower(columns[key].astype(str)), words)
+    for key, values in columns.items():
+        if mark := re.fullmatch(r"(is_)?(bad|good)(_channels?)?", key):
+            bad |= np.isin(np.char.lower(values.astype(str)), _MARKS[mark[2]])
     if bad.any():
         text = f"dropped channel {', '.join(names[bad])}: marked bad in the electrodes table."
         recording.note("bad channels", item.path, text, int(bad.sum()))
