@@ -1,38 +1,29 @@
 """Positions and directions, brought to the clock of a session."""
 
 import re
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.io._streams import Stream
+from spikelfp_lab.io._streams import Options, Stream
 from spikelfp_lab.sessions.schema import GAP_BINS
-
-Derive = Literal["velocity", "speed"]
 
 _TURNS = {r"deg(rees?)?|°": 360.0, r"rad(ians?)?": 2 * np.pi}  # units of angles: a whole turn
 _NO_UNIT = r"|n/?a|none|unknown|a\.?u\.?|arbitrary( units?)?|unitless|1|-|m|met(er|re)s?"
 
 
-def behavior_on_clock(
-    clock: np.ndarray, bin_size_s: float, stream: Stream, names: Sequence[str], kind: str,
-    units: str, circular: bool, derive: Derive | None, smooth_s: float,
-) -> tuple[np.ndarray, np.ndarray, Sequence[str], str, str]:  # fmt: skip
-    """Values (n, D) and times, the names and unit of the columns, and what is odd about them.
-
-    Averaged over a bin where the samples are faster than the clock. A direction becomes its cos
-    and sin, which can be interpolated.
-    """
-    values, times = stream.near(clock, bin_size_s)
-    turn, odd = _turn(values, names, units, stream.what, circular)
+def behavior_on_clock(stream: Stream, clock: np.ndarray, options: Options) -> tuple[Any, ...]:
+    """Values (n, D) and times, the names and unit of the columns, and what is odd about them."""
+    derive, smooth_s, names, units = options.derive, options.smooth_s, stream.names, stream.units
+    values, times = stream.near(clock, options.bin_size_s)
+    turn, odd = _turn(values, stream)
     wanted = derive is None or (derive in ("velocity", "speed") and 0 < smooth_s < np.inf)
     if not wanted or (derive and turn):
         what = f"derive={derive!r} with smooth_s={smooth_s} of {stream.what}"
         raise ConfigError(f"{what}: 'velocity' or 'speed' of positions, not directions, above 0 s.")
-    if turn:
+    if turn:  # cos and sin can be interpolated
         angle = values * (2 * np.pi / turn)
         values, units = np.concatenate([np.cos(angle), np.sin(angle)], axis=1), "1"
         names = [f"{part}_{name}" for part in ("cos", "sin") for name in names]
@@ -43,10 +34,10 @@ def behavior_on_clock(
     if derive:
         sd, units, names = smooth_s * stream.rate_hz, f"{units or '1'}/s", [f"v{x}" for x in names]
         pieces = [_velocity(*pair, sd) for pair in zip(pieces, np.split(times, cuts), strict=True)]
-        if derive == "speed":
-            pieces = [np.linalg.norm(piece, axis=1, keepdims=True) for piece in pieces]
-            names = ["speed"]
-    width = round(stream.rate_hz * bin_size_s)
+    if derive == "speed":
+        pieces = [np.linalg.norm(piece, axis=1, keepdims=True) for piece in pieces]
+        names = ["speed"]
+    width = round(stream.rate_hz * options.bin_size_s)
     if width > 1:
         pieces = [_bin_mean(piece, width) for piece in pieces]
         if width % 2 == 0:  # the mean of samples i - width / 2 to i + width / 2 - 1
@@ -54,16 +45,15 @@ def behavior_on_clock(
     return np.concatenate(pieces).astype(np.float32), times, names, units, odd
 
 
-def _turn(
-    values: np.ndarray, names: Sequence[str], units: str, what: str, circular: bool
-) -> tuple[float, str]:
+def _turn(values: np.ndarray, stream: Stream) -> tuple[float, str]:
     """A whole turn in the unit of the values, 0 where they are no directions; what is odd."""
+    what, units, circular = stream.what, stream.units, stream.circular
     unit = units.strip().lower()
     turn = next((turn for words, turn in _TURNS.items() if re.fullmatch(words, unit)), 0.0)
     known = values[np.isfinite(values).all(axis=1)]
     steps = np.abs(np.diff(known, axis=0))
     furthest, jump = float(np.abs(known).max(initial=0)), float(steps.max(initial=0))
-    taken = "degrees" if furthest > 6.4 else "radians"
+    taken, likely = ("degrees", 360.0) if furthest > 6.4 else ("radians", 2 * np.pi)
     if turn:
         text = f"{what} says {units}, and its values reach {furthest:.4g}, as {taken} do"
         if (turn < 7 and 180 < jump < 361) or (turn > 7 and furthest < 6.4 and 4.7 < jump < 6.3):
@@ -73,30 +63,23 @@ def _turn(
         wraps = 0.75 * turn < jump <= 1.01 * turn and furthest <= 1.01 * turn
         return turn * (circular or wraps), ""
     if circular and len(known):  # said to be a direction, in no unit that is known
-        text = f"{what} has no unit of an angle ({units!r}): it is taken for {taken}."
-        return (360.0 if furthest > 6.4 else 2 * np.pi), text
-    for name, column, step in zip(names, known.T, steps.T, strict=True):
+        return likely, f"{what} has no unit of an angle ({units!r}): it is taken for {taken}."
+    for name, column, step in zip(stream.names, known.T, steps.T, strict=True):
         turn = 360.0 if step.max(initial=0) > 7 else 2 * np.pi
         wraps, large = (step > 0.75 * turn).sum(), (step > 0.25 * turn).sum()
         inside = -0.51 * turn <= column.min(initial=0) and column.max(initial=0) <= 1.01 * turn
         if 1 < wraps > large / 1.5 and inside and re.fullmatch(_NO_UNIT, unit):
-            text = (
-                f"{name} of {what} jumps by {step.max():.4g} {wraps} times, as directions do, and"
-            )
-            text += f" has no unit of an angle ({units!r}): means across the jumps are wrong. "
+            text = f"{name} of {what} jumps by {step.max():.4g} {wraps} times, as directions do"
+            text += f", and has no unit of an angle ({units!r}): means across the jumps are wrong. "
             return 0.0, text + "Give its unit, degrees or radians: it becomes a cos and a sin."
     return 0.0, ""
 
 
 def _velocity(values: np.ndarray, times: np.ndarray, sd: float) -> np.ndarray:
-    """(n, D) slope of lines through the finite positions around, weighted by a Gaussian.
-
-    Beside positions that are missing the slope of a line is as true as elsewhere.
-    """
+    """(n, D) slope of Gaussian-weighted lines through finite positions: true beside holes too."""
     finite = np.isfinite(values)
     when = (times - times.mean())[:, None]
-    x = np.where(finite, values, 0.0)
-    center = x.sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
+    center = np.where(finite, values, 0.0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
     x = np.where(finite, values - center, 0.0)
 
     def around(each: np.ndarray) -> np.ndarray:
@@ -114,7 +97,7 @@ def _velocity(values: np.ndarray, times: np.ndarray, sd: float) -> np.ndarray:
 def _bin_mean(values: np.ndarray, width: int) -> np.ndarray:
     """(n, D) mean over ``width`` samples; NaN where missing, or where most of these are."""
     finite = np.isfinite(values)
-    weight = ndimage.uniform_filter1d(finite.astype(np.float64), width, axis=0)
     filled = np.where(finite, values, 0.0).astype(np.float64)
+    weight = ndimage.uniform_filter1d(finite.astype(np.float64), width, axis=0)
     total = ndimage.uniform_filter1d(filled, width, axis=0)
     return np.where(finite & (weight >= 0.5), total / np.maximum(weight, 0.5), np.nan)

@@ -15,7 +15,7 @@ Choice = str | bool | None
 # Role -> the argument of open_nwb that chooses or leaves out, and what becomes of what is used.
 ARGUMENTS = {"spikes": "units", "lfp": "lfp", "behavior": "behavior", "trials": "trials"}
 _USED = {"spikes": "counted in bins", "trials": "rows become the coordinate trial"}
-_UNDECLARED = 2  # the tier of an ElectricalSeries that is neither inside LFP nor FilteredEphys
+_BARE = 2  # the tier of an ElectricalSeries that is neither inside LFP nor FilteredEphys
 _RAW_ABOVE_HZ = 2000.0  # such a one that is faster than this is taken for raw voltage
 _ONLY_BY_NAME = 9  # the tier of what is used only when it is asked for
 
@@ -37,7 +37,7 @@ class Item:
     @property
     def is_raw(self) -> bool:
         """Whether it is raw voltage: not said to be LFP, and as fast as no LFP is."""
-        return self.tier == _UNDECLARED and (self.rate_hz or 0) > _RAW_ABOVE_HZ
+        return self.tier == _BARE and (self.rate_hz or 0) > _RAW_ABOVE_HZ
 
     def __str__(self) -> str:
         kind, rate = type(self.container).__name__, f"{self.rate_hz or np.nan:g} Hz"
@@ -76,10 +76,10 @@ def _series(path: str, series: Any) -> Item:
     from pynwb.behavior import BehavioralTimeSeries, EyeTracking, SpatialSeries
     from pynwb.ecephys import LFP, ElectricalSeries, FilteredEphys, SpikeEventSeries
 
+    shape, rate_hz, stamps = tuple(map(int, np.shape(series.data))), series.rate, series.timestamps
     role, tier, note, inside = "", 0, "not a type that sessions are made of", series.parent
-    shape = tuple(map(int, np.shape(series.data)))
-    rate_hz, stamps, unit = series.rate, series.timestamps, str(series.unit or "")
-    electrodes, factors = (getattr(series, x, None) for x in ("electrodes", "channel_conversion"))
+    unit, factors = str(series.unit or ""), getattr(series, "channel_conversion", None)
+    region = getattr(series, "electrodes", None)
     fault = fault_of(series.name, series.data, rate_hz, stamps)
     if stamps is not None:
         period = usual_period(np.asarray(stamps[:1000], np.float64))
@@ -88,12 +88,9 @@ def _series(path: str, series: Any) -> Item:
         note = "waveforms of spikes are not used"
     elif isinstance(series, ElectricalSeries):
         role, note = "lfp", "there is one inside LFP or FilteredEphys, which comes first"
-        kinds = (LFP, FilteredEphys)
-        tier = next((n for n, kind in enumerate(kinds) if isinstance(inside, kind)), _UNDECLARED)
-        for part, values in (
-            ("electrodes", getattr(electrodes, "data", None)),
-            ("factors in channel_conversion", factors),
-        ):
+        tier = 0 if isinstance(inside, LFP) else 1 if isinstance(inside, FilteredEphys) else _BARE
+        parts = {"electrodes": region and region.data, "factors in channel_conversion": factors}
+        for part, values in parts.items():
             if not fault and values is not None and len(values) != (*shape, 1)[1]:
                 fault = f"{series.name} has {(*shape, 1)[1]} channels and {len(values)} {part}"
     elif isinstance(series, SpatialSeries) or isinstance(inside, BehavioralTimeSeries):
@@ -109,8 +106,9 @@ def _candidates(items: list[Item], role: str, choice: Choice) -> list[Item]:
     """What a choice leaves of a role: a path or the end of one, or None for the best tier."""
     able = [item for item in items if item.role == role and choice is not False]
     if isinstance(choice, str):
-        whole = [item for item in able if item.path == choice.strip("/")]
-        return whole or [x for x in able if f"/{x.path}".endswith(f"/{choice.strip('/')}")]
+        path = choice.strip("/")
+        whole = [item for item in able if item.path == path]
+        return whole or [item for item in able if f"/{item.path}".endswith(f"/{path}")]
     best = min((item.tier for item in able), default=0)
     return [item for item in able if item.tier == best < _ONLY_BY_NAME]
 
@@ -121,11 +119,9 @@ def choose(items: list[Item], role: str, choice: Choice, name: str) -> Item | No
     if len(found) > 1 or (isinstance(choice, str) and not found):
         listed = found or [item for item in items if item.role == role]
         lines = "".join(f"\n  {argument}={item.path!r}  {item}" for item in listed)
-        what = (
-            f"{argument}={choice!r} is not one object of {name}, which holds {len(listed)} objects"
-        )
-        what += f" that can be {role}. Choose one, or pass {argument}=False to leave it out:{lines}"
-        raise (ConfigError if isinstance(choice, str) else DataError)(what)
+        what = f"{argument}={choice!r} is not one object of {name}, which holds {len(listed)} "
+        what += f"objects that can be {role}. Choose one, or pass {argument}=False to leave it out:"
+        raise (ConfigError if isinstance(choice, str) else DataError)(what + lines)
     if found and found[0].fault:
         what = f"{found[0].path} of {name} cannot be used: {found[0].fault}"
         raise DataError(f"{what}. Repair the file, or leave it out with {argument}=False.")
@@ -134,16 +130,17 @@ def choose(items: list[Item], role: str, choice: Choice, name: str) -> Item | No
 
 def verdict(item: Item, items: list[Item], choice: Choice) -> tuple[bool, str]:
     """Whether an item is used, and why."""
-    found, argument = _candidates(items, item.role, choice), ARGUMENTS.get(item.role, "")
-    used, named = found == [item], isinstance(choice, str)
+    if not item.role:
+        return False, item.note
+    found, argument = _candidates(items, item.role, choice), ARGUMENTS[item.role]
+    used = found == [item]
     reasons = {
-        f"malformed: {item.fault}": bool(item.role and item.fault),
+        f"malformed: {item.fault}": item.fault,
         "raw voltage: filtered and resampled": used and item.is_raw,
-        _USED.get(item.role, "brought to the clock"): used and bool(item.role),
+        _USED.get(item.role, "brought to the clock"): used,
         f"left out: {argument}=False": choice is False,
-        f"{argument}={choice!r} is another, or not one object": named,
-        item.note: not item.role or item not in found,
+        f"{argument}={choice!r} is another, or not one object": isinstance(choice, str),
+        item.note: item not in found,
         f"one of several: choose with {argument}=": True,
     }
-    why = next(why for why, holds in reasons.items() if holds)
-    return used and bool(item.role) and not item.fault, why
+    return used and not item.fault, next(why for why, holds in reasons.items() if holds)

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.io._streams import LFPFilter, Reference, Stream, make_stream
-from spikelfp_lab.io.assemble import Behavior, Grid, Intervals, Potential, Spikes, assemble
+from spikelfp_lab.io._streams import Options, Reference, Stream
+from spikelfp_lab.io.assemble import Recording
 
 TO_UV = {"uV": 1.0, "mV": 1e3, "V": 1e6, "volts": 1e6, "\N{GREEK SMALL LETTER MU}V": 1.0}
 TO_UV["\N{MICRO SIGN}V"] = 1.0
@@ -65,17 +65,12 @@ def session_from_arrays(
     trials : (k, 2) array, optional
         Start and stop of trials in seconds; ``trial`` is the row, and -1 outside. No window
         crosses the edge of a trial.
-    bin_size_s, start_s, stop_s : float
-        Seconds a bin; the session is no longer than from start to stop.
-    band_hz, line_hz
-        As in :func:`spikelfp_lab.signal.broadband_to_lfp`, for LFP faster than the clock.
     reference : {None, "car", "none"}
         None is no new reference: ask for "car" where ``lfp`` is raw voltage.
-    max_gap_s : float
-        Longest stretch without a sample that is bridged, in seconds.
+    bin_size_s, start_s, stop_s, band_hz, line_hz, max_gap_s, progress
+        As in ``open_nwb``.
     subject, session, source : str
         Names, and where the data come from.
-    progress : bool
 
     Raises
     ------
@@ -103,79 +98,57 @@ def session_from_arrays(
     """
     if lfp_units not in TO_UV:
         raise ConfigError(f"lfp_units is {lfp_units!r}: use uV, mV or V.")
-    potential = _stream("lfp", lfp, lfp_rate_hz, lfp_times, scale=TO_UV[lfp_units])
-    moved = _stream("behavior", behavior, behavior_rate_hz, behavior_times)
-    times = None if spike_times is None else _spike_times(spike_times)
-    given = {"spikes": times, "lfp": lfp, "behavior": behavior}
+    given = {"spikes": spike_times, "lfp": lfp, "behavior": behavior}
     held = ", ".join(key for key, value in given.items() if value is not None)
-    if trials is not None and (trials := np.asarray(trials, np.float64)).shape[1:] != (2,):
-        raise DataError(
-            f"trials has shape {trials.shape}: give (k, 2), start and stop of each in seconds."
-        )
-    channels = potential and _names(channel_names, "ch{:02d}", potential)
-    columns = moved and _names(behavior_names, "behavior_{}", moved)
-    chain = LFPFilter(band_hz, line_hz, reference)
-    attrs = {"subject": subject, "session": session, "source": source}
-    made = assemble(
-        Grid(bin_size_s, start_s, stop_s, max_gap_s),
-        None if times is None else Spikes(times, unit_names),
-        potential and Potential(potential, channels or [], chain),
-        moved and Behavior(moved, columns or [], units=behavior_units),
-        Intervals(trials),
-        attrs=attrs | {"history": f"{held} of arrays"},
-        progress=progress,
+    trials = np.empty((0, 2)) if trials is None else np.asarray(trials, np.float64)
+    if trials.shape[1:] != (2,):
+        what = f"trials has shape {trials.shape}"
+        raise DataError(f"{what}: give (k, 2), start and stop of each in seconds.")
+    lfp = _stream("lfp", lfp, lfp_rate_hz, lfp_times, channel_names, scale=TO_UV[lfp_units])
+    behavior = _stream(
+        "behavior", behavior, behavior_rate_hz, behavior_times, behavior_names, units=behavior_units
     )
-    found = json.loads(made.attrs.get("findings", "[]"))
-    if found:
+    spikes = () if spike_times is None else _spike_times(spike_times)
+    attrs = {"subject": subject, "session": session, "source": source}
+    attrs["history"] = f"{held} of arrays"
+    options = Options(bin_size_s, start_s, stop_s, max_gap_s, band_hz, line_hz, reference)
+    recording = Recording(
+        attrs, options, spikes, unit_names, lfp=lfp, behavior=behavior, trials=trials
+    )
+    made = recording.session(progress)
+    if found := json.loads(made.attrs.get("findings", "[]")):
         lines = "".join(f"\n  {each['what']}: {each['message']}" for each in found)
         warnings.warn(f"Session {subject}/{session}:{lines}", SpikeLFPWarning, stacklevel=2)
     return made
 
 
 def _stream(
-    what: str, data: Any, rate_hz: float | None, times: Any, *, scale: float = 1.0
+    what: str, data: Any, rate_hz: Any, times: Any, names: Sequence[str] | None, **more: Any
 ) -> Stream | None:
     """An array and its times, where they lie."""
+    given = (rate_hz is not None) + (times is not None)
+    if given != (data is not None):
+        how = ("neither is", "one is", "both are")[given] + " given"
+        how += f", but no {what}: pass it too" if data is None else ""
+        text = f"When the samples of {what} were taken takes one of {what}_rate_hz and {what}_times"
+        raise ConfigError(f"{text}: {how}.")
     if data is None:
-        if rate_hz is not None or times is not None:
-            raise ConfigError(f"There are times or a rate of {what}, but no {what}: pass it too.")
         return None
-    if (rate_hz is None) == (times is None):
-        raise ConfigError(
-            f"When the samples of {what} were taken takes one of {what}_rate_hz and {what}_times: "
-            f"{'both are' if times is not None else 'neither is'} given."
-        )
-    if rate_hz is not None and not (np.isfinite(rate_hz) and rate_hz > 0):
+    if times is None and not 0 < rate_hz < np.inf:
         raise ConfigError(f"{what}_rate_hz is {rate_hz}: give samples a second, above 0.")
     # HDF5 datasets and memory maps are left where they are
-    data = data if hasattr(data, "shape") and hasattr(data, "dtype") else np.asarray(data)
-    shape = tuple(data.shape)
-    wanted = f"samples by {'channels' if what == 'lfp' else 'columns'}"
-    if len(shape) not in (1, 2) or 0 in shape or np.dtype(data.dtype).kind not in "biuf":
-        raise DataError(
-            f"{what} holds {data.dtype} of shape {shape}: give numbers, {wanted}, at least one of "
-            "each."
-        )
-    if len(shape) == 2 and shape[1] > shape[0]:
-        raise DataError(
-            f"{what} has shape {shape}, more columns than samples: it is {wanted}. Transpose it: "
-            f"{what}={what}.T."
-        )
-    if times is not None and not hasattr(times, "dtype"):
-        times = np.asarray(times, np.float64)
-    return make_stream(what, data, rate_hz=rate_hz, timestamps=times, scale=scale)
-
-
-def _names(names: Sequence[str] | None, pattern: str, stream: Stream) -> list[str]:
-    """Labels of the columns."""
+    data, times = (x if x is None or hasattr(x, "dtype") else np.asarray(x) for x in (data, times))
+    columns, pattern = ("channels", "ch{:02d}") if what == "lfp" else ("columns", "behavior_{}")
+    n_samples, width = (*data.shape, 1, 1)[:2]
+    if width > n_samples > 0:
+        text = f"{what} has shape {tuple(data.shape)}, more columns than samples"
+        raise DataError(f"{text}: it is samples by {columns}. Transpose it: {what}={what}.T.")
     if names is None:
-        return [pattern.format(index) for index in range(stream.used.size)]
-    if isinstance(names, str) or len(names) != stream.used.size:
-        raise DataError(
-            f"{stream.what} has {stream.used.size} columns and the names {names!r}: "
-            "give a sequence of as many."
-        )
-    return list(map(str, names))
+        names = [pattern.format(index) for index in range(width)]
+    if isinstance(names, str) or len(names) != width:
+        text = f"{what} has {width} columns and the names {names!r}"
+        raise DataError(f"{text}: give a sequence of as many.")
+    return Stream(what, data, rate_hz, times, names=list(map(str, names)), **more)
 
 
 def _spike_times(spike_times: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -185,12 +158,9 @@ def _spike_times(spike_times: Sequence[np.ndarray]) -> list[np.ndarray]:
     arrays = [np.asarray(each) for each in spike_times]
     for unit, each in enumerate(arrays):
         if each.size and (each.dtype.kind not in "iuf" or max(each.shape, default=0) != each.size):
-            raise DataError(
-                f"spike_times of unit {unit} is {each.dtype} of shape {each.shape}: give one array "
-                "of seconds for each unit, as in [times_of_unit_0, times_of_unit_1]."
-            )
+            what = f"spike_times of unit {unit} is {each.dtype} of shape {each.shape}: give one"
+            cure = "array of seconds for each unit, as in [times_of_unit_0, times_of_unit_1]."
+            raise DataError(f"{what} {cure}")
     if not arrays:
         raise DataError("spike_times has no units: give an array for each, or leave it out.")
-    return [
-        (each if each.dtype == np.float32 else each.astype(np.float64)).ravel() for each in arrays
-    ]
+    return [x.ravel() if x.dtype == np.float32 else x.astype(np.float64).ravel() for x in arrays]

@@ -14,7 +14,6 @@ Of what qualifies equally well there must be one, or an argument chooses.
 
 import os
 import re
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,14 @@ import pandas as pd
 import xarray as xr
 
 from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.io._behavior import Derive
 from spikelfp_lab.io._nwb_items import ARGUMENTS, Choice, Item, choose, find_items, verdict
-from spikelfp_lab.io._streams import LFPFilter, Reference, Stream, make_stream, merged
-from spikelfp_lab.io.assemble import Behavior, Grid, Intervals, Notes, Potential, Spikes, assemble
+from spikelfp_lab.io._streams import Derive, Options, Reference, Stream, merged
+from spikelfp_lab.io.assemble import Recording
 from spikelfp_lab.io.nwb_write import is_written_here, read_back
 from spikelfp_lab.io.remote import is_remote, kept, opened_nwb, plain_name
 
-# Columns of the electrodes table that mark an electrode as bad, and the values that do.
-_MARKS = {
-    r"(is_)?bad(_channels?)?": ("bad", "true", "1", "1.0", "yes"),
-    r"(is_)?good(_channel)?": ("bad", "false", "0", "0.0", "no"),
-}
+# What marks an electrode as bad in columns such as is_bad and good_channel.
+_MARKS = {"bad": ("bad", "true", "1", "1.0", "yes"), "good": ("bad", "false", "0", "0.0", "no")}
 _LOCATIONS = ("location", "x", "y", "z", "group_name")
 # Names that a column of the units table cannot have as a coordinate of the session.
 _TAKEN = (*_LOCATIONS, "time", "unit", "channel", "behavior_dim", "spikes", "lfp", "behavior")
@@ -116,9 +111,14 @@ def open_nwb(
     >>> opened.attrs["session"], opened["spikes"].values[:, 0].tolist()
     ('s01', [1, 0, 0, 0, 0, 1, 0, 0, 0, 0])
     """
-    options = {k: v for k, v in locals().items() if k not in ("path", "cache", "progress")}
-    make = partial(_read, path, options, progress)
-    return kept(str(path), options, make, cache=cache) if is_remote(path) else make()
+    given = {"units": units, "lfp": lfp, "behavior": behavior, "trials": trials}
+    given |= {"subject": subject, "session": session}
+    options = Options(
+        bin_size_s, start_s, stop_s, max_gap_s, band_hz, line_hz, reference, derive, smooth_s
+    )
+    make = partial(_read, path, given, options, progress)
+    every = given | options._asdict()
+    return kept(str(path), every, make, cache=cache) if is_remote(path) else make()
 
 
 def describe_nwb(
@@ -140,15 +140,15 @@ def describe_nwb(
     >>> table.loc[table["used"], "role"].tolist()
     ['behavior', 'lfp', 'spikes']
     """
-    chosen = {"spikes": units, "lfp": lfp, "behavior": behavior, "trials": trials, "": None}
-    roles = {"spikes": "spikes", "lfp": "lfp", "behavior": "behavior"}
+    choices = {"spikes": units, "lfp": lfp, "behavior": behavior, "trials": trials}
     rows = []
     with opened_nwb(path) as (nwbfile, io, _):
         items = find_items(nwbfile, io)
         for item in items:
-            role, (used, why) = item.role, verdict(item, items, chosen[item.role])
+            role, (used, why) = item.role, verdict(item, items, choices.get(item.role))
             if is_written_here(nwbfile):
-                role = roles.get(item.path.rpartition("/")[2], "")
+                end = item.path.rpartition("/")[2]
+                role = end if end in ("spikes", "lfp", "behavior") else ""
                 used, why = bool(role), "comes back as it was written"
                 why = "latents of a model" if "/latents" in item.path else why
             shape, kind = " x ".join(map(str, item.shape)), type(item.container).__name__
@@ -168,27 +168,26 @@ class _Table(pd.DataFrame):
         return self.to_string(na_rep="")
 
 
-def _read(path: str | os.PathLike, options: Mapping[str, Any], progress: bool) -> xr.Dataset:
-    """The session of a file, each of ``options`` as in open_nwb."""
-    name, names = plain_name(path), {key: options[key] for key in ("subject", "session")}
+def _read(path: Any, given: dict[str, Any], options: Options, progress: bool) -> xr.Dataset:
+    """The session of a file; ``given`` are the choices and names of open_nwb."""
+    name, names = plain_name(path), {key: given[key] for key in ("subject", "session")}
     with opened_nwb(path) as (nwbfile, io, warned):
         if is_written_here(nwbfile):
-            defaults = open_nwb.__kwdefaults__ or {}
-            asked = {k: v for k, v in options.items() if k not in names and v != defaults[k]}
+            defaults = dict.fromkeys(given) | {"trials": True} | Options()._asdict() | names
+            every = given | options._asdict()
+            asked = {key: value for key, value in every.items() if value != defaults[key]}
             return read_back(nwbfile, name=name, asked=asked, names=names)
         items = find_items(nwbfile, io)
-        table, potential, moved, trials = (
-            choose(items, role, options[argument], name) for role, argument in ARGUMENTS.items()
+        units, lfp, behavior, trials = (
+            choose(items, role, given[argument], name) for role, argument in ARGUMENTS.items()
         )
-        if table is None and potential is None:
+        if units is None and lfp is None:
             held = "; ".join(map(str, items)) or "no recording at all"
             what = f"{name} has neither units with spike times nor an ElectricalSeries"
             raise DataError(f"{what}. It holds: {held}. Check that it is the file that is meant.")
-        if options["derive"] and moved is None:
-            raise ConfigError(f"derive={options['derive']!r}: there is no behavior in {name}.")
-        coords: dict[str, Any] = {}
-        notes: Notes = [("pynwb", name, f"pynwb says of the file: {text}") for text in warned]
-        used = ", ".join(each.path for each in (table, potential, moved) if each is not None)
+        if options.derive and behavior is None:
+            raise ConfigError(f"derive={options.derive!r}: there is no behavior in {name}.")
+        used = ", ".join(each.path for each in (units, lfp, behavior) if each is not None)
         file, start, who = Path(name).name, nwbfile.session_start_time, nwbfile.subject
         about = {f"subject_{key}": getattr(who, key, None) for key in ("age", "sex", "species")}
         day = nwbfile.session_id or nwbfile.identifier
@@ -201,14 +200,14 @@ def _read(path: str | os.PathLike, options: Mapping[str, Any], progress: bool) -
             "session_start_time": start.isoformat() if start is not None else "",
             **{key: str(value) for key, value in about.items() if value},
         }
-        return assemble(
-            Grid(*(options[key] for key in Grid._fields)),
-            table and _spikes(table, coords),
-            potential and _potential(potential, coords, options, notes),
-            moved and _behavior(moved, options["derive"], options["smooth_s"]),
-            Intervals(_times(trials and trials.container), _times(nwbfile.invalid_times)),
-            attrs=attrs, coords=coords, notes=notes, progress=progress,
-        )  # fmt: skip
+        recording = Recording(attrs, options, invalid=_times(nwbfile.invalid_times))
+        for text in warned:
+            recording.note("pynwb", name, f"pynwb says of the file: {text}")
+        for item, add in ((units, _add_spikes), (lfp, _add_lfp), (behavior, _add_behavior)):
+            if item is not None:
+                add(recording, item)
+        recording.trials = _times(trials and trials.container)
+        return recording.session(progress)
 
 
 def _safe(text: str | None, default: str) -> str:
@@ -216,9 +215,9 @@ def _safe(text: str | None, default: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.\-]+", "_", text or "").lstrip(".-")[:128] or default
 
 
-def _spikes(item: Item, coords: dict[str, Any]) -> Spikes:
-    """Spike times, and the columns of the table as coordinates."""
-    table = item.container
+def _add_spikes(recording: Recording, item: Item) -> None:
+    """Spike times, when units were observed, and the columns of the table as coordinates."""
+    table, coords = item.container, recording.coords
     ends = np.asarray(table.spike_times_index.data[:], np.int64)
     flat = np.asarray(table.spike_times.data[:])
     flat = flat if flat.dtype == np.float32 else flat.astype(np.float64)
@@ -231,12 +230,11 @@ def _spikes(item: Item, coords: dict[str, Any]) -> Spikes:
             label = re.sub(r"[/\\\s\0]", "_", column.name).lstrip(".")[:100] or "column"
             label = f"unit_{label}" if label in _TAKEN else label
             coords[label + "_" * (label in coords)] = ("unit", values)
-    observed = None
-    if table.obs_intervals is not None:  # where it is empty, nothing is said
+    if table.obs_intervals is not None:
         spans = [np.reshape(table["obs_intervals"][row], (-1, 2)) for row in range(len(table))]
-        spans = [merged(each.astype(np.float64)) for each in spans]
-        observed = [each if len(each) else None for each in spans] if any(map(len, spans)) else None
-    return Spikes(np.split(flat, ends[:-1]), list(map(str, table.id[:])), observed)
+        recording.observed = [merged(each.astype(np.float64)) for each in spans]
+    recording.spikes = np.split(flat, ends[:-1])
+    recording.unit_names = list(map(str, table.id[:]))
 
 
 def _plain_column(column: Any, rows: int) -> np.ndarray | None:
@@ -250,9 +248,7 @@ def _plain_column(column: Any, rows: int) -> np.ndarray | None:
     return values if values.dtype.kind in "biuf" else values.astype(str) if texts else None
 
 
-def _potential(
-    item: Item, coords: dict[str, Any], options: Mapping[str, Any], notes: Notes
-) -> Potential:
+def _add_lfp(recording: Recording, item: Item) -> None:
     """The channels that are not marked as bad, where they are, in uV."""
     series, table = item.container, item.container.electrodes.table
     rows = np.asarray(series.electrodes.data[:], np.int64)
@@ -263,38 +259,25 @@ def _potential(
         # which do not tell them apart, as of two probes
         names = np.array([f"ch{each:02d}" for each in np.asarray(table.id[:])[rows]])
     bad = np.zeros(len(rows), bool)
-    for pattern, words in _MARKS.items():
-        for key in columns:
-            if re.fullmatch(pattern, key):
-                bad |= np.isin(np.char.lower(columns[key].astype(str)), words)
+    for key, values in columns.items():
+        if mark := re.fullmatch(r"(is_)?(bad|good)(_channels?)?", key):
+            bad |= np.isin(np.char.lower(values.astype(str)), _MARKS[mark[2]])
     if bad.any():
         text = f"dropped channel {', '.join(names[bad])}: marked bad in the electrodes table."
-        notes.append(("bad channels", item.path, text, int(bad.sum())))
+        recording.note("bad channels", item.path, text, int(bad.sum()))
         if bad.all():
             raise DataError(f"Of {item.path} every electrode is {text} Leave it out: lfp=False.")
-    coords |= {key: ("channel", columns[key][~bad]) for key in _LOCATIONS if key in columns}
-    factors, reference = series.channel_conversion, options["reference"]
+    places = {key: ("channel", columns[key][~bad]) for key in _LOCATIONS if key in columns}
+    recording.coords |= places
+    factors = series.channel_conversion
     factors = 1.0 if factors is None else np.asarray(factors[:], np.float64)
-    stream = _stream(item, 1e6, factors, columns=np.flatnonzero(~bad))
-    if reference is None and item.is_raw and stream.used.size > 1:
-        reference = "car"  # raw voltage shares its noise; who extracted LFP has dealt with that
-    chain = LFPFilter(options["band_hz"], options["line_hz"], reference)
-    return Potential(stream, list(names[~bad]), chain)
+    recording.lfp = _stream(item, 1e6, factors, used=np.flatnonzero(~bad), names=list(names[~bad]))
+    if recording.options.reference is None and item.is_raw and (~bad).sum() > 1:
+        # raw voltage shares its noise; who extracted LFP has dealt with that
+        recording.options = recording.options._replace(reference="car")
 
 
-def _stream(
-    item: Item, unit: float = 1.0, factors: float | np.ndarray = 1.0, **more: Any
-) -> Stream:
-    """The samples of a series, in a unit that is a part of its own."""
-    series = item.container
-    return make_stream(
-        item.path, series.data, rate_hz=series.rate, timestamps=series.timestamps,
-        start_s=float(series.starting_time or 0.0), scale=float(series.conversion) * factors * unit,
-        offset=float(series.offset) * unit, **more,
-    )  # fmt: skip
-
-
-def _behavior(item: Item, derive: Derive | None, smooth_s: float) -> Behavior:
+def _add_behavior(recording: Recording, item: Item) -> None:
     """A series with the names of its columns."""
     from pynwb.behavior import CompassDirection, SpatialSeries
 
@@ -303,11 +286,18 @@ def _behavior(item: Item, derive: Derive | None, smooth_s: float) -> Behavior:
     if width == 1 or (isinstance(series, SpatialSeries) and width <= 3):
         names = [name] if width == 1 else list("xyz"[:width])
     circular = isinstance(series.parent, CompassDirection)
-    return Behavior(_stream(item), names, name, item.unit, circular, derive, smooth_s)
+    recording.behavior = _stream(item, names=names, kind=name, units=item.unit, circular=circular)
 
 
-def _times(table: Any) -> np.ndarray | None:
+def _stream(item: Item, unit: float = 1.0, factors: Any = 1.0, **more: Any) -> Stream:
+    """The samples of a series, in a unit that is a part of its own."""
+    series, start_s = item.container, float(item.container.starting_time or 0.0)
+    more["scale"] = float(series.conversion) * factors * unit
+    more["offset"] = float(series.offset) * unit
+    return Stream(item.path, series.data, series.rate, series.timestamps, start_s, **more)
+
+
+def _times(table: Any) -> Any:
     """(k, 2) starts and stops, seconds, of a table of intervals."""
-    if table is None:
-        return None
-    return np.array([table[key].data[:] for key in ("start_time", "stop_time")], np.float64).T
+    ends = ("start_time", "stop_time")
+    return () if table is None else np.array([table[x].data[:] for x in ends], np.float64).T
