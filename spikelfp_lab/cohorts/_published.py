@@ -10,7 +10,7 @@ from spikelfp_lab._guard import reading
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io._matlab import not_published
 from spikelfp_lab.io.prepare import LOADER_VERSION, cache_folder, cached_session, prepare_sessions
-from spikelfp_lab.sessions.tree import cohort_from_sessions
+from spikelfp_lab.sessions import cohort_from_sessions
 
 CURE = "Move it away and get it again."
 
