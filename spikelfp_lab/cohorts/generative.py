@@ -35,6 +35,7 @@ LFP_RATE_HZ = 1000
 BEHAVIOR_RATE_HZ = 100
 LATENT_NAMES = ("vx", "vy", "speed", "x", "y", "target_x", "target_y",
                 "internal_1", "internal_2", "internal_3")  # fmt: skip
+_OF_A_KIND = (2, 1, 2, 2, 3)  # velocity, speed, position, target, internal: each has one level
 
 # Numbers that keep the random streams of a seed apart; never reuse one for another purpose.
 _BEHAVIOR, _SPIKES, _LFP, _SITES, _DRIFT = range(5)
@@ -178,7 +179,7 @@ def _spikes(
     """Spike times, mean rates (U,) and tuning (U, Z) of fresh units."""
     drawn = int(rng.integers(*p.n_units, endpoint=True))
     units = drawn if n_units is None else n_units
-    tuning = rng.standard_normal((units, len(LATENT_NAMES))) * _by_latent(p.tuning)
+    tuning = rng.standard_normal((units, len(LATENT_NAMES))) * np.repeat(p.tuning, _OF_A_KIND)
     low, high = np.log(p.mean_rate_hz)
     mean_rate_hz = np.exp(rng.uniform(low, high, units))
     # The rate is held for 5 ms, in which no latent changes much; within them the times are uniform,
@@ -200,7 +201,7 @@ def _sites(
     """Weights of the electrode sites in session ``index``: first draw, then one drift a session."""
 
     def draw(rng: np.random.Generator) -> dict[str, np.ndarray]:
-        scale, shape = _by_latent(p.site_weight), (n_channels, len(LATENT_NAMES))
+        scale, shape = np.repeat(p.site_weight, _OF_A_KIND), (n_channels, len(LATENT_NAMES))
         weights = {name: rng.standard_normal(shape) * scale for name in ("mixing", "beta", "gamma")}
         return weights | {"shared": rng.standard_normal((n_channels, p.background_sources))}
 
@@ -260,11 +261,6 @@ def _ornstein_uhlenbeck(rng: np.random.Generator, n: int, tau_s: float) -> np.nd
     steps = rng.standard_normal(n) * np.sqrt(1 - decay**2)
     steps[0] = rng.standard_normal()
     return np.asarray(signal.lfilter([1.0], [1.0, -decay], steps)).astype(np.float32)
-
-
-def _by_latent(levels: tuple[float, float, float, float, float]) -> np.ndarray:
-    """(Z,) one level a latent from levels of velocity, speed, position, target, internal."""
-    return np.repeat(levels, (2, 1, 2, 2, 3))
 
 
 def _rng(*key: int) -> np.random.Generator:

@@ -70,7 +70,7 @@ def drop_slow_units(session: xr.Dataset) -> xr.Dataset:
     if not keep.any():
         what = f"All {keep.size} units of session {session.attrs['session']} fire below 1 Hz"
         raise DataError(f"{what}, and the paper's protocol leaves those out. {_WITHOUT}")
-    note = f"{int((~keep).sum())} units under {MIN_UNIT_RATE_HZ:g} Hz left out"
+    note = f"{np.sum(~keep)} units under {MIN_UNIT_RATE_HZ:g} Hz left out"
     return add_history(session.isel(unit=np.flatnonzero(keep)), note)
 
 
@@ -89,8 +89,7 @@ def within_fences(session: xr.Dataset) -> xr.Dataset:
     spread = np.nanstd(windows.astype(np.float64), axis=1, ddof=1)
     low, high = np.percentile(spread, [25, 75])
     keep = spread <= high + 1.5 * (high - low)
-    left_out = f"{int((~keep).sum())} of {count} windows of {WINDOW_S:g} s"
-    note = f"{left_out} beyond Tukey's fence left out"
+    note = f"{np.sum(~keep)} of {count} windows of {WINDOW_S:g} s beyond Tukey's fence left out"
     return add_history(session.isel(time=np.flatnonzero(np.repeat(keep, length))), note)
 
 
