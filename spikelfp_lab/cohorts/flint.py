@@ -24,7 +24,8 @@ import numpy as np
 import xarray as xr
 
 from spikelfp_lab._guard import reading
-from spikelfp_lab.cohorts import _published, paper_protocol
+from spikelfp_lab.cohorts import _published
+from spikelfp_lab.cohorts.paper_protocol import drop_slow_units, flint_lfp, within_fences, z_scored
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.io import cache_folder
 from spikelfp_lab.io._matlab import read_matlab5
@@ -32,10 +33,8 @@ from spikelfp_lab.sessions import build_session, drop_bad_channels, refractory_c
 from spikelfp_lab.signal import bin_spikes, lfp_to_rate
 from spikelfp_lab.signal.lfp import bridge
 
-SESSIONS = (
-    *("e1_1", "e2_1", "e2_2", "e3_1", "e3_2", "e3_3", "e3_4"),
-    *("e4_1", "e4_2", "e4_3", "e5_1", "e5_2"),
-)
+_IN_FILE = {"e1": 1, "e2": 2, "e3": 4, "e4": 3, "e5": 2}  # number of sessions
+SESSIONS = tuple(f"{file}_{n + 1}" for file, count in _IN_FILE.items() for n in range(count))
 """Sessions, named by their file and their number in it."""
 
 HELD_OUT = ("e1_1", "e4_1", "e5_2")
@@ -43,6 +42,7 @@ HELD_OUT = ("e1_1", "e4_1", "e5_2")
 
 ADDRESS = "https://crcns.org/data-sets/movements/dream"
 
+Arrays = Sequence[np.ndarray]
 _STEP_S, _LFP_RATE_HZ, _PER_STEP = 0.01, 2000.0, 20
 _MIN_BINS = 20  # a shorter run of trials cannot be filtered, its LFP is NaN
 
@@ -102,8 +102,7 @@ def session(name: str, **options: Any) -> xr.Dataset:
 
 
 def _build(path: Path, name: str, protocol: str | None, bin_size_s: float) -> xr.Dataset:
-    read = zip(*_read_trials(path, name), strict=True)
-    times, velocities, targets, good, spikes, lfps = map(list, read)
+    times, velocities, targets, good, spikes, lfps = zip(*_read_trials(path, name), strict=True)
     start_s = float(times[0][0])
     # each 10 ms step on the grid of the first trial, and the sample that lies there
     at = [round((time[0] - start_s) / _STEP_S) + np.arange(time.size) for time in times]
@@ -138,23 +137,19 @@ def _build(path: Path, name: str, protocol: str | None, bin_size_s: float) -> xr
     coords: dict = {"target_x": ("time", target[:, 0]), "target_y": ("time", target[:, 1])}
     coords["good"] = ("time", np.array(good)[trial])
     built = drop_bad_channels(built.assign_coords(coords | refractory_coords(units, clock)))
-    if protocol:
-        built = paper_protocol.z_scored(paper_protocol.drop_slow_units(built))
-        built = paper_protocol.within_fences(built)
-    return built
+    return within_fences(z_scored(drop_slow_units(built))) if protocol else built
 
 
 def _lfp(
-    times: list[np.ndarray], lfps: list[list[np.ndarray]], clock: np.ndarray,
-    *, bin_size_s: float, paper: bool,
-) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    times: Arrays, lfps: Sequence[Arrays], clock: np.ndarray, *, bin_size_s: float, paper: bool
+) -> tuple[np.ndarray, list[str]]:
     """LFP (n, C) on the clock, and names of its channels, the rows of Neuron that have any."""
     rows = [row for row, lfp in enumerate(zip(*lfps, strict=True)) if any(map(np.size, lfp))]
     if not rows:
         raise DataError("No neuron of the session has LFP in any trial; is it the original file?")
     lfps = [[lfp[row] for row in rows] for lfp in lfps]
     result = np.full((clock.size, len(rows)), np.nan, np.float32)
-    bring = paper_protocol.flint_lfp if paper else partial(lfp_to_rate, reference="car")
+    bring = flint_lfp if paper else partial(lfp_to_rate, reference="car")
     cuts = np.flatnonzero(np.diff(clock) > 1.5 * bin_size_s) + 1
     for run in np.split(np.arange(clock.size), cuts):
         if run.size >= _MIN_BINS:
@@ -165,9 +160,7 @@ def _lfp(
     return result, [f"ch{row:03d}" for row in rows]
 
 
-def _stitched(
-    times: list[np.ndarray], lfps: list[list[np.ndarray]], start_s: float, count: int
-) -> np.ndarray:
+def _stitched(times: Arrays, lfps: Sequence[Arrays], start_s: float, count: int) -> np.ndarray:
     """(count, C) raw LFP of trials that follow each other, so that filters do not ring at each.
 
     NaN where a trial has none. The few samples between two trials that are not exactly one step
@@ -208,9 +201,8 @@ def _trial(struct: Any, where: str) -> tuple:
     off = np.abs(time - time[0] - np.arange(time.size) * _STEP_S).max()
     what = f"Time is {off:.3g} s away from a row of samples {_STEP_S:g} s apart"
     _published.refuse_if(not off <= 0.5 * _STEP_S, where, what)
-    columns = [np.asarray(struct.HandVel, float), np.asarray(struct.TargetPos, float)]
-    shapes = tuple(one.shape for one in columns)
-    columns = [one[:, :2] for one in columns]
+    pair = struct.HandVel, struct.TargetPos
+    shapes, columns = tuple(map(np.shape, pair)), [np.asarray(one, float)[:, :2] for one in pair]
     what = f"HandVel and TargetPos have the shapes {shapes}; ({time.size}, 3) is needed"
     _published.refuse_if(any(one.shape != (time.size, 2) for one in columns), where, what)
     neurons, needed = struct.Neuron.ravel(), np.arange(_PER_STEP * time.size)

@@ -205,11 +205,10 @@ def _spike_times(file: h5py.File, units: str) -> list[tuple[str, np.ndarray]]:
         channel = _matlab.text_behind(file, name, what=f"chan_names {number}")
         what = f"spikes of {channel}"
         found = [_matlab.numbers_behind(file, reference, what=what) for reference in row]
-        if units == "threshold":
-            named.append((channel, np.concatenate(found)))
-        else:  # the first column is the unsorted one
-            named += [(f"{channel}{chr(97 + unit)}", one) for unit, one in enumerate(found[1:])]
-    named = [(name, times) for name, times in named if times.size]
+        # the first column is the unsorted one
+        own = {f"{channel}{chr(97 + unit)}": times for unit, times in enumerate(found[1:])}
+        own = {channel: np.concatenate(found)} if units == "threshold" else own
+        named += [(name, times) for name, times in own.items() if times.size]
     what = f"no cell of 'spikes' has a spike (units={units!r})"
     _published.refuse_if(not named, file.filename, what)
     return named
