@@ -138,14 +138,13 @@ def _fetched(recording: str) -> Path:
     """The recording's file, downloaded where it is missing; its hash is right."""
     upstream, sha256 = RECORDINGS[recording]
     target, url = cache_folder("cao2021") / upstream, BASE_URL + upstream
-    if target.exists():
-        found = pooch.file_hash(str(target))
-        _published.refuse_if(found != sha256, target, f"its SHA-256 is {found}, expected {sha256}")
-        return target
-    cure = f"put it at {target}, or set SPIKELFP_DATA to a folder that has cao2021/{upstream}"
-    what = f"is not on this machine, and its download from {url} failed"
-    with reading(f"Recording {recording!r}", what, f"Get it by other means and {cure}."):
-        fetch([RemoteFile(url, target, f"sha256:{sha256}", size_of(url))], progress=False)
+    if not target.exists():
+        cure = f"put it at {target}, or set SPIKELFP_DATA to a folder that has cao2021/{upstream}"
+        what = f"is not on this machine, and its download from {url} failed"
+        with reading(f"Recording {recording!r}", what, f"Get it by other means and {cure}."):
+            fetch([RemoteFile(url, target, f"sha256:{sha256}", size_of(url))], progress=False)
+    found = pooch.file_hash(str(target))
+    _published.refuse_if(found != sha256, target, f"its SHA-256 is {found}, expected {sha256}")
     return target
 
 
@@ -160,7 +159,7 @@ def _rat(path: Path) -> tuple:
     keep = np.isfinite(position) & np.isfinite(speed)
     streams = (np.arange(position.size) + 0.5) * BIN_SIZE_S, content["Spikes"], content["FPAuhf"]
     behavior = np.column_stack([np.cos(angle), np.sin(angle)])
-    note = f"{int((~keep).sum())} bins with NaN speed or position left out"
+    note = f"{np.sum(~keep)} bins with NaN speed or position left out"
     return *(each[keep] for each in (*streams, behavior)), {}, note
 
 
