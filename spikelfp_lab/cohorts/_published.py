@@ -10,7 +10,7 @@ from spikelfp_lab._guard import reading
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io._matlab import refuse_if as refuse_if
 from spikelfp_lab.io.prepare import LOADER_VERSION, cache_folder, cached_session, prepare_sessions
-from spikelfp_lab.sessions.tree import cohort_from_sessions
+from spikelfp_lab.sessions import cohort_from_sessions
 
 CURE = "Move it away and get it again."
 
@@ -41,17 +41,13 @@ def kept_at(data_set: str, *parts: str) -> Path:
     return cache_folder(data_set) / "prepared" / f"{'-'.join(parts)}-v{LOADER_VERSION}.zarr"
 
 
-def kept_cohort(
-    data_set: str, jobs: Sequence[tuple], *, n_jobs: int | None, progress: bool
-) -> xr.DataTree:
+def kept_cohort(data_set: str, jobs: Sequence[tuple], **how: Any) -> xr.DataTree:
     """The cohort of jobs, each the arguments of :func:`kept_session`."""
-    how = {"n_jobs": n_jobs, "label": f"Opening {data_set}", "progress": progress}
-    return cohort_from_sessions(prepare_sessions(kept_session, jobs, **how))
+    sessions = prepare_sessions(kept_session, jobs, label=f"Opening {data_set}", **how)
+    return cohort_from_sessions(sessions)
 
 
-def kept_session(
-    kept: Path, build: Callable[..., xr.Dataset], path: Path, *options: Any
-) -> xr.Dataset:
+def kept_session(kept: Path, build: Callable, path: Path, *options: Any) -> xr.Dataset:
     """The session built of a file, kept as Zarr once made; runs in parallel processes."""
 
     def make() -> xr.Dataset:

@@ -1,7 +1,6 @@
 """Downloads: https, hashes where they are known, and the size asked before anything is written."""
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -70,11 +69,10 @@ def fetch(files: Sequence[RemoteFile], *, progress: bool = True) -> None:
                     if not left:
                         raise
             kind, _, known = file.hash.partition(":")
-            found = pooch.file_hash(str(file.part), alg=kind)
-            if found != known:
+            if (found := pooch.file_hash(str(file.part), alg=kind)) != known:
                 file.part.unlink()
                 raise ValueError(f"its hash is {found}, not {known}")
-            os.replace(file.part, file.path)
+            file.part.replace(file.path)
 
 
 def size_of(url: str) -> int:

@@ -27,17 +27,14 @@ def write_example_nwb(
     ...     write_example_nwb(f"{folder}/day.nwb", duration_s=5, n_channels=3).name
     'day.nwb'
     """
-    from pynwb import NWBFile
-    from pynwb.behavior import Position, SpatialSeries
-    from pynwb.ecephys import LFP, ElectricalSeries
-    from pynwb.file import Subject
+    import pynwb
 
     raw = recording(index, duration_s=duration_s, n_channels=n_channels, seed=seed)
-    nwbfile: Any = NWBFile(
+    nwbfile: Any = pynwb.NWBFile(
         session_description="simulated reaching: a recording of spikelfp_lab's generative model",
         identifier=f"simulated-{seed}-s{index:02d}", session_id=f"s{index:02d}",
         session_start_time=datetime(2020, 1, index % 28 + 1, tzinfo=UTC),
-        subject=Subject(subject_id="I", species="Macaca mulatta", sex="U", age="P5Y"),
+        subject=pynwb.file.Subject(subject_id="I", species="Macaca mulatta", sex="U", age="P5Y"),
     )  # fmt: skip
     site = {"description": "simulated sites", "location": "motor cortex"}
     device = nwbfile.create_device(name="array")
@@ -47,19 +44,19 @@ def write_example_nwb(
         nwbfile.add_electrode(group=group, location=site["location"], is_bad=bad)
     for times in raw.spike_times:
         nwbfile.add_unit(spike_times=times, obs_intervals=[[0.0, float(duration_s)]])
-    lfp = ElectricalSeries(
+    lfp = pynwb.ecephys.ElectricalSeries(
         name="lfp", data=raw.lfp, conversion=1e-6,
         electrodes=nwbfile.create_electrode_table_region(list(range(n_channels)), "all sites"),
         rate=float(LFP_RATE_HZ), starting_time=float(raw.lfp_times[0]),
     )  # fmt: skip
-    hand = SpatialSeries(
+    hand = pynwb.behavior.SpatialSeries(
         name="hand", data=np.cumsum(raw.velocity, axis=0) / BEHAVIOR_RATE_HZ, unit="cm",
         rate=float(BEHAVIOR_RATE_HZ), starting_time=float(raw.behavior_times[0]),
         reference_frame="where the hand began",
     )  # fmt: skip
-    potentials: Any = LFP(name="LFP")
+    potentials: Any = pynwb.ecephys.LFP(name="LFP")
     nwbfile.create_processing_module(name="ecephys", description="LFP").add(potentials)
     potentials.add_electrical_series(lfp)  # its electrodes are looked up from its place
     behavior: Any = nwbfile.create_processing_module(name="behavior", description="the hand")
-    behavior.add(Position(spatial_series=hand))
+    behavior.add(pynwb.behavior.Position(spatial_series=hand))
     return save_nwb(nwbfile, path, overwrite=overwrite)

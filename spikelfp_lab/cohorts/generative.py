@@ -35,6 +35,7 @@ LFP_RATE_HZ = 1000
 BEHAVIOR_RATE_HZ = 100
 LATENT_NAMES = ("vx", "vy", "speed", "x", "y", "target_x", "target_y",
                 "internal_1", "internal_2", "internal_3")  # fmt: skip
+_OF_A_KIND = (2, 1, 2, 2, 3)  # velocity, speed, position, target, internal: each has one level
 
 # Numbers that keep the random streams of a seed apart; never reuse one for another purpose.
 _BEHAVIOR, _SPIKES, _LFP, _SITES, _DRIFT = range(5)
@@ -109,18 +110,16 @@ def recording(
 ) -> Recording:  # fmt: skip
     """Simulate one recording at its native rates; arguments and errors as in ``simulated.session``.
 
-    Examples
-    --------
     >>> raw = recording(duration_s=5, n_units=3, n_channels=2)
     >>> raw.lfp.shape, len(raw.spike_times), raw.velocity.shape
     ((5000, 2), 3, (501, 2))
     """
     p = parameters
-    channels = p.n_channels if n_channels is None else n_channels
+    n_channels = p.n_channels if n_channels is None else n_channels
     limits = (
         (index >= 1, f"index is {index}: sessions count from 1"),
         (duration_s >= 1, f"duration_s is {duration_s}: at least 1 s"),
-        (1 <= channels <= 96, f"n_channels is {channels}: 1 to 96"),
+        (1 <= n_channels <= 96, f"n_channels is {n_channels}: 1 to 96"),
         (n_units is None or n_units >= 1, f"n_units is {n_units}: at least 1, or None to draw"),
         (0 <= drift <= 1, f"drift is {drift}: 0 (stable) to 1 (all new every session)"),
     )
@@ -131,7 +130,7 @@ def recording(
     n, lead = round(duration_s * LFP_RATE_HZ), round(p.lead_s * LFP_RATE_HZ)
     half_bin, step = round(BIN_SIZE_S / 2 * LFP_RATE_HZ), LFP_RATE_HZ // BEHAVIOR_RATE_HZ
     units = _spikes(latents[lead : lead + n], _rng(*where, _SPIKES, index), n_units, p)
-    sites = _sites(where, index, channels, drift, p)
+    sites = _sites(where, index, n_channels, drift, p)
     expressed = latents[lead + half_bin : lead + half_bin + n]
     times = (half_bin + np.arange(n)) / LFP_RATE_HZ
     lfp = _lfp(expressed, times, sites, _rng(*where, _LFP, index), p)
@@ -145,7 +144,7 @@ def _behavior(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Latents (n, Z) and hand velocity (n, 2) in cm/s at the LFP rate, with a margin at the end."""
     n = round((duration_s + p.lead_s + 0.1) * LFP_RATE_HZ)
-    position, target, velocity = np.empty((n, 2)), np.empty((n, 2)), np.zeros((n, 2))
+    position, target, velocity = np.zeros((3, n, 2))
 
     def somewhere() -> np.ndarray:
         return rng.uniform(-0.5, 0.5, 2) * p.workspace_cm
@@ -153,9 +152,9 @@ def _behavior(
     here, start = somewhere(), 0
     while start < n:
         there = somewhere()
-        while np.hypot(*(there - here)) < p.shortest_reach_cm:
+        while (length := np.hypot(*(there - here))) < p.shortest_reach_cm:
             there = somewhere()
-        reach_s = p.reach_base_s + p.reach_s_per_cm * np.hypot(*(there - here))
+        reach_s = p.reach_base_s + p.reach_s_per_cm * length
         reach_s *= np.exp(p.reach_jitter * rng.standard_normal())
         go = start + round(rng.uniform(*p.dwell_s) * LFP_RATE_HZ)
         stop = go + round(reach_s * LFP_RATE_HZ)
@@ -178,13 +177,13 @@ def _spikes(
     latents: np.ndarray, rng: np.random.Generator, n_units: int | None, p: SimulationParameters
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Spike times, mean rates (U,) and tuning (U, Z) of fresh units."""
-    drawn = int(rng.integers(p.n_units[0], p.n_units[1] + 1))
+    drawn = int(rng.integers(*p.n_units, endpoint=True))
     units = drawn if n_units is None else n_units
-    tuning = rng.standard_normal((units, len(LATENT_NAMES))) * _by_latent(p.tuning)
+    tuning = rng.standard_normal((units, len(LATENT_NAMES))) * np.repeat(p.tuning, _OF_A_KIND)
     low, high = np.log(p.mean_rate_hz)
     mean_rate_hz = np.exp(rng.uniform(low, high, units))
-    # The rate is held for 5 ms, far less than any latent needs to change; within those 5 ms the
-    # times are uniform, which makes this an exact Poisson process of that rate.
+    # The rate is held for 5 ms, in which no latent changes much; within them the times are uniform,
+    # which makes this an exact Poisson process of that rate.
     hold = LFP_RATE_HZ // 200
     held = latents[: len(latents) // hold * hold].reshape(-1, hold, latents.shape[1]).mean(axis=1)
     spike_times = []
@@ -202,7 +201,7 @@ def _sites(
     """Weights of the electrode sites in session ``index``: first draw, then one drift a session."""
 
     def draw(rng: np.random.Generator) -> dict[str, np.ndarray]:
-        scale, shape = _by_latent(p.site_weight), (n_channels, len(LATENT_NAMES))
+        scale, shape = np.repeat(p.site_weight, _OF_A_KIND), (n_channels, len(LATENT_NAMES))
         weights = {name: rng.standard_normal(shape) * scale for name in ("mixing", "beta", "gamma")}
         return weights | {"shared": rng.standard_normal((n_channels, p.background_sources))}
 
@@ -226,24 +225,21 @@ def _lfp(
     hz = fft.rfftfreq(fft.next_fast_len(n, real=True), 1 / LFP_RATE_HZ)
     background = (p.background_knee_hz**2 + hz**2) ** (-p.background_exponent / 4)
     bands = (("beta", *p.beta_hz, p.beta_uv), ("gamma", *p.gamma_hz, p.gamma_uv))
-    rhythms = {
-        band: (np.exp(-((hz - middle) ** 2) / (4 * sd**2)), uv) for band, middle, sd, uv in bands
-    }
+    rhythms = [(band, np.exp(-((hz - mid) ** 2) / (4 * sd**2)), uv) for band, mid, sd, uv in bands]
     sources = [_colored_noise(rng, n, background) for _ in range(p.background_sources)]
-    slow = {band: _ornstein_uhlenbeck(rng, n, p.envelope_noise_tau_s) for band in rhythms}
-    line = np.sin(2 * np.pi * 60 * times) + 0.3 * np.sin(2 * np.pi * 180 * times)
-    line = line.astype(np.float32)
+    slow = {band: _ornstein_uhlenbeck(rng, n, p.envelope_noise_tau_s) for band, *_ in bands}
+    line = np.float32(np.sin(2 * np.pi * 60 * times) + 0.3 * np.sin(2 * np.pi * 180 * times))
     lfp = np.empty((n, len(sites["mixing"])), np.float32)
-    for channel in range(lfp.shape[1]):
-        total = p.mixture * (latents @ sites["mixing"][channel])
+    for channel, mixing in enumerate(sites["mixing"]):
+        total = p.mixture * (latents @ mixing)
         total += np.sqrt(1 - p.background_shared) * _colored_noise(rng, n, background)
         for weight, source in zip(sites["shared"][channel], sources, strict=True):
             total += np.sqrt(p.background_shared) * weight * source
         total *= p.background_uv
-        for band, (rhythm, uv) in rhythms.items():
+        for band, spectrum, uv in rhythms:
             envelope = p.envelope_gain * (latents @ sites[band][channel])
-            envelope += np.float32(p.envelope_noise) * slow[band]
-            total += uv * np.exp(envelope) * _colored_noise(rng, n, rhythm)
+            envelope += p.envelope_noise * slow[band]
+            total += uv * np.exp(envelope) * _colored_noise(rng, n, spectrum)
         total += sites["line_uv"][channel] * line
         total += p.sensor_uv * rng.standard_normal(n, dtype=np.float32)
         lfp[:, channel] = total
@@ -252,8 +248,7 @@ def _lfp(
 
 def _colored_noise(rng: np.random.Generator, n: int, amplitude: np.ndarray) -> np.ndarray:
     """(n,) float32 Gaussian noise of SD 1 whose spectrum has that amplitude, but no mean."""
-    shape = amplitude.copy()
-    shape[0] = 0.0
+    shape = np.append(0.0, amplitude[1:])
     white = rng.standard_normal(2 * shape.size, dtype=np.float32).view(np.complex64)
     n_fast = fft.next_fast_len(n, real=True)
     noise = np.asarray(fft.irfft(white * shape.astype(np.float32), n_fast))[:n]
@@ -266,11 +261,6 @@ def _ornstein_uhlenbeck(rng: np.random.Generator, n: int, tau_s: float) -> np.nd
     steps = rng.standard_normal(n) * np.sqrt(1 - decay**2)
     steps[0] = rng.standard_normal()
     return np.asarray(signal.lfilter([1.0], [1.0, -decay], steps)).astype(np.float32)
-
-
-def _by_latent(levels: tuple[float, float, float, float, float]) -> np.ndarray:
-    """(Z,) one level a latent from levels of velocity, speed, position, target, internal."""
-    return np.repeat(levels, (2, 1, 2, 2, 3))
 
 
 def _rng(*key: int) -> np.random.Generator:

@@ -5,8 +5,8 @@ cortex electrophysiology*, Zenodo, https://doi.org/10.5281/zenodo.3854034 (CC BY
 (37 of indy, 10 of loco) with spikes and kinematics; 30 of indy have a broadband recording too,
 each in a record of its own (1 to 30 GB).
 
-The layouts were followed from their public descriptions and from published code, and tested on
-small files made so. A file that departs from them is refused.
+The layouts follow public descriptions and published code, and were tested on small files made so.
+A file that departs from them is refused.
 
 - ``*.mat``: MATLAB 7.3. ``t`` (s, 250 Hz), ``cursor_pos`` and ``target_pos`` (mm), ``finger_pos``
   (cm; z, -x, -y and, in some, three angles), ``chan_names``, ``spikes``: a cell of channels by
@@ -23,21 +23,17 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from spikelfp_lab.cohorts import _published as published
-from spikelfp_lab.cohorts import paper_protocol
-from spikelfp_lab.cohorts._published import refuse_if
+from spikelfp_lab.cohorts import _published, paper_protocol
 from spikelfp_lab.cohorts.download import RemoteFile, fetch, record_files
 from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.io import _matlab
-from spikelfp_lab.io.prepare import cache_folder
-from spikelfp_lab.sessions import refractory_coords
-from spikelfp_lab.sessions.align import build_session, session_clock
-from spikelfp_lab.sessions.schema import drop_bad_channels
-from spikelfp_lab.signal.broadband import broadband_to_lfp
-from spikelfp_lab.signal.spikes import bin_spikes
+from spikelfp_lab.io import _matlab, cache_folder
+from spikelfp_lab.sessions import build_session, drop_bad_channels, refractory_coords, session_clock
+from spikelfp_lab.signal import bin_spikes, broadband_to_lfp
 
 RECORD = 3854034
 """The Zenodo record of the 47 ``.mat`` files."""
+
+_DOI = f"10.5281/zenodo.{RECORD}"
 
 _DAYS = (
     "20160407_02 20160411_01 20160411_02 20160418_01 20160419_01 20160420_01 20160426_01 "
@@ -48,9 +44,7 @@ _DAYS = (
     "20170127_03 20170131_02 20170210_03 20170213_02 20170214_02 20170215_02 20170216_02 "
     "20170217_02 20170227_04 20170228_02 20170301_05 20170302_02"
 )
-SESSIONS: tuple[str, ...] = tuple(
-    f"{'indy' if day < '20170201' else 'loco'}_{day}" for day in _DAYS.split()
-)
+SESSIONS = tuple(f"{'indy' if day < '20170201' else 'loco'}_{day}" for day in _DAYS.split())
 """All sessions, monkey by monkey in order of time."""
 
 BROADBAND_SESSIONS = SESSIONS[7:37]
@@ -59,7 +53,7 @@ BROADBAND_SESSIONS = SESSIONS[7:37]
 HELD_OUT = tuple(BROADBAND_SESSIONS[index] for index in (0, 3, 4, 15, 27))
 """Sessions that no model of the paper was pre-trained on."""
 
-BROADBAND_RECORDS: tuple[int, ...] = (
+BROADBAND_RECORDS = (
     *(1488440, 1486147, 1484824, 1473703, 1467953, 1467050, 1451793, 1433942, 1432818, 1421880),
     *(1421310, 1419774, 1419172, 1413592, 1412635, 1412094, 1411978, 1411882, 1411474, 1410423),
     *(1321264, 1321256, 1303720, 1302866, 1302832, 1301045, 1167965, 1163026, 1161225, 854733),
@@ -79,8 +73,7 @@ def cohort(
 ) -> xr.DataTree:  # fmt: skip
     """Open sessions as a cohort; what is not in the cache folder is downloaded and prepared.
 
-    The space that is needed is checked before the first download; interrupted ones go on. Where
-    a prepared session is kept, the original files are not needed.
+    Interrupted downloads go on; where a prepared session is kept, the files are not needed.
 
     ``sessions`` are names of ``SESSIONS``; None is all of them, or with ``protocol="paper"`` those
     with broadband: with ``broadband=True`` that is hundreds of GB, so name a few. ``broadband`` is
@@ -97,24 +90,24 @@ def cohort(
         ...
     spikelfp_lab.errors.ConfigError: No units 'best' in makin. There are: sorted, threshold.
     """
-    published.check_option("units", units, ("sorted", "threshold"), of="makin")
-    published.check_option("protocol", protocol, (None, "paper"), of="makin")
+    _published.check_option("units", units, ("sorted", "threshold"), of="makin")
+    _published.check_option("protocol", protocol, (None, "paper"), of="makin")
     if not 0.002 <= bin_size_s <= 1:
         raise ConfigError(f"bin_size_s is {bin_size_s}: give seconds, from 0.002 to 1.")
     if sessions is None:
         sessions = BROADBAND_SESSIONS if protocol == "paper" else SESSIONS
-    published.check_names("session", sessions, SESSIONS, of="makin")
-    folder, jobs, missing = cache_folder("makin"), [], []
+    _published.check_names("session", sessions, SESSIONS, of="makin")
+    jobs, missing = [], []
     for name in sessions:
-        lfp = broadband and name in BROADBAND_SESSIONS
+        base, lfp = cache_folder("makin") / name, broadband and name in BROADBAND_SESSIONS
         parts = (name, units, "cursor", "lfp" if lfp else "spikes", protocol or "ours")
-        kept = published.kept_at("makin", *parts, f"{bin_size_s * 1000:g}ms")
-        files = [folder / f"{name}{end}" for end in (".mat", ".nwb")[: 1 + lfp]]
+        kept = _published.kept_at("makin", *parts, f"{bin_size_s * 1000:g}ms")
+        files = [base.with_suffix(end) for end in (".mat", ".nwb")[: 1 + lfp]]
         missing += [file for file in files if not file.exists() and not kept.exists()]
-        options = lfp, protocol == "paper", units, float(bin_size_s)
-        jobs.append((kept, _build, folder / name, *options, progress and len(sessions) == 1))
+        options = lfp, protocol, units, float(bin_size_s), progress and len(sessions) == 1
+        jobs.append((kept, _build, base, *options))
     fetch([_remote(file) for file in missing], progress=progress)
-    return published.kept_cohort("makin", jobs, n_jobs=n_jobs, progress=progress)
+    return _published.kept_cohort("makin", jobs, n_jobs=n_jobs, progress=progress)
 
 
 def session(name: str, **options: Any) -> xr.Dataset:
@@ -123,13 +116,8 @@ def session(name: str, **options: Any) -> xr.Dataset:
     ``behavior`` is the velocity of the cursor (``vx``, ``vy``) in mm/s: the displacement over a bin
     by its length. Coordinates ``target_x`` and ``target_y`` (time) in mm. LFP in uV, common average
     reference; NaN where the broadband recording does not reach.
-
-    >>> session("indy_20160622_01", bin_size_s=0)
-    Traceback (most recent call last):
-        ...
-    spikelfp_lab.errors.ConfigError: bin_size_s is 0: give seconds, from 0.002 to 1.
     """
-    return cohort(sessions=[name], **options)[name.replace("_", "/", 1)].to_dataset()
+    return cohort(sessions=[name], **options).leaves[0].to_dataset()
 
 
 def _remote(file: Path) -> RemoteFile:
@@ -139,20 +127,19 @@ def _remote(file: Path) -> RemoteFile:
         # sessions and records seem to be in one order, so that one is likely; its list decides
         likely = BROADBAND_RECORDS[BROADBAND_SESSIONS.index(file.stem)]
         records = [likely, *BROADBAND_RECORDS]
-    listed = (found for record in records for found in record_files(record, file.parent))
-    for found in listed:
-        if found.path.name == file.name:
-            return found
-    numbers = ", ".join(map(str, sorted(set(records))))
-    what = f"{file.name} is in none of the Zenodo records {numbers}"
+    for record in records:
+        for found in record_files(record, file.parent):
+            if found.path.name == file.name:
+                return found
+    what = f"{file.name} is in none of the Zenodo records {sorted(set(records))}"
     raise DataError(f"{what}. Put it into {file.parent} by other means.")
 
 
 def _build(
-    place: Path, broadband: bool, paper: bool, units: str, bin_size_s: float, progress: bool
+    base: Path, broadband: bool, protocol: str | None, units: str, bin_size_s: float, progress: bool
 ) -> xr.Dataset:
-    """The session of the original files, whose names begin as the place."""
-    path, raw = place.with_suffix(".mat"), place.with_suffix(".nwb")
+    """The session of the original files, whose names begin as the base."""
+    path, raw = base.with_suffix(".mat"), base.with_suffix(".nwb")
     with _matlab.open_hdf5(path) as file:
         t = _matlab.matrix(file, "t", columns=(1,))[:, 0]
         position = _matlab.matrix(file, "cursor_pos", columns=(2,))
@@ -161,38 +148,32 @@ def _build(
         shown = np.nan_to_num(target, nan=np.inf)  # a target that is not shown stays the same
         changes = np.flatnonzero((shown[1:] != shown[:-1]).any(axis=1)) + 1
         what = f"'target_pos' changes {changes.size} times, so it does not say when the task ran"
-        refuse_if(changes.size < 2, path, what)
+        _published.refuse_if(changes.size < 2, path, what)
         clock = session_clock(*t[changes[[0, -1]]].tolist(), bin_size_s=bin_size_s)
-        unit_names, times = _spike_times(file, units)
-    if paper:
+        unit_names, times = zip(*_spike_times(file, units), strict=True)
+    edges = np.stack([clock - bin_size_s / 2, clock + bin_size_s / 2])
+    velocity = _displacement(position, t, edges) / bin_size_s, clock
+    if protocol:
         velocity = paper_protocol.makin_velocity(position, t, bin_size_s=bin_size_s)
-    else:
-        velocity = _mean_velocity(position, t, clock, bin_size_s=bin_size_s), clock
-    target = target[np.searchsorted(t, clock, side="right") - 1].astype(np.float32)
-    doi, protocol = f"10.5281/zenodo.{RECORD}", "paper" if paper else "ours"
-    history, lfp, channels = f"{path.name} of https://doi.org/{doi}", None, None
+    history, lfp, channels = f"{path.name} of https://doi.org/{_DOI}", None, None
     if broadband:
-        lfp, channels = _lfp(raw, clock, bin_size_s, paper=paper, progress=progress)
-        history += f"\nLFP of {raw.name}, {'paper' if paper else 'our'} filters"
+        lfp, channels = _lfp(raw, clock, bin_size_s, paper=bool(protocol), progress=progress)
+        history += f"\nLFP of {raw.name}, {protocol or 'our'} filters"
     subject, day = path.stem.split("_", 1)
     built = build_session(
-        clock,
-        bin_size_s=bin_size_s, subject=subject, session=day, source="makin", history=history,
+        clock, bin_size_s=bin_size_s, max_gap_s=_MAX_GAP_S,
+        subject=subject, session=day, source="makin", history=history,
         spikes=bin_spikes(times, clock, bin_size_s=bin_size_s), unit_names=unit_names,
         lfp=lfp, channel_names=channels, behavior=velocity, behavior_names=("vx", "vy"),
-        max_gap_s=_MAX_GAP_S,
-        attrs={"license": "CC BY 4.0", "doi": doi, "protocol": protocol},
-        variable_attrs={
-            "spikes": {"kind": units},
-            "lfp": {"kind": "LFP", "units": "uV"},
-            "behavior": {"kind": "cursor velocity", "units": "mm/s"},
-        },
+        attrs={"license": "CC BY 4.0", "doi": _DOI, "protocol": protocol or "ours"},
+        variable_attrs={"spikes": {"kind": units}, "lfp": {"kind": "LFP", "units": "uV"},
+                        "behavior": {"kind": "cursor velocity", "units": "mm/s"}},
     )  # fmt: skip
+    target = target[np.searchsorted(t, clock, side="right") - 1].astype(np.float32)
     coords: dict = {"target_x": ("time", target[:, 0], {"units": "mm"})}
     coords["target_y"] = ("time", target[:, 1], {"units": "mm"})
-    built = built.assign_coords(coords | refractory_coords(times, clock))
-    built = drop_bad_channels(built)
-    return paper_protocol.z_scored(paper_protocol.drop_slow_units(built)) if paper else built
+    built = drop_bad_channels(built.assign_coords(coords | refractory_coords(times, clock)))
+    return paper_protocol.z_scored(paper_protocol.drop_slow_units(built)) if protocol else built
 
 
 def _check_samples(path: Path, t: np.ndarray, **positions: np.ndarray) -> None:
@@ -201,40 +182,36 @@ def _check_samples(path: Path, t: np.ndarray, **positions: np.ndarray) -> None:
     right = (np.diff(t) > 0).all() and abs(step_s * _RATE_HZ - 1) < 0.01
     right = right and span_s < _LONGEST_PAUSES * t.size / _RATE_HZ
     what = f"'t' has {t.size} samples from {t[0]:g} to {t[-1]:g} s, {step_s:g} s apart"
-    refuse_if(not right, path, f"{what}; they must increase, by {1 / _RATE_HZ:g} s")
+    _published.refuse_if(not right, path, f"{what}; they must increase, by {1 / _RATE_HZ:g} s")
     for name, values in positions.items():
         far = np.fmax.reduce(np.abs(values), axis=None, initial=0.0)  # infinite in float32
         what = f"{name!r} has {len(values)} positions, up to {far:g}, for {t.size} samples of 't'"
-        refuse_if(len(values) != t.size or far > _FARTHEST, path, what)
+        _published.refuse_if(len(values) != t.size or far > _FARTHEST, path, what)
 
 
-def _mean_velocity(
-    position: np.ndarray, t: np.ndarray, clock: np.ndarray, *, bin_size_s: float
-) -> np.ndarray:
-    """(T, axes) displacement over each bin by its length; NaN where ``t`` has a gap."""
-    edges = np.stack([clock - bin_size_s / 2, clock + bin_size_s / 2])
+def _displacement(position: np.ndarray, t: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """(T, axes) from one edge (2, T) of each bin to the other; NaN where ``t`` has a gap."""
     at_edges = np.stack([np.interp(edges, t, axis) for axis in position.T], axis=-1)
-    velocity = (at_edges[1] - at_edges[0]) / bin_size_s
     before = np.clip(np.searchsorted(t, edges, side="right") - 1, 0, t.size - 2)
-    velocity[(np.diff(t)[before] > _MAX_GAP_S).any(axis=0)] = np.nan
-    return velocity
+    at_edges[:, (np.diff(t)[before] > _MAX_GAP_S).any(axis=0)] = np.nan
+    return at_edges[1] - at_edges[0]
 
 
-def _spike_times(file: h5py.File, units: str) -> tuple[list[str], list[np.ndarray]]:
-    """Names of the units and their spike times; an empty cell is no unit."""
+def _spike_times(file: h5py.File, units: str) -> list[tuple[str, np.ndarray]]:
+    """Units by name with their spike times; an empty cell is no unit."""
     named: list[tuple[str, np.ndarray]] = []
     names, cells = _matlab.cell(file, "chan_names").ravel(), _matlab.cell(file, "spikes")
     for number, (name, row) in enumerate(zip(names, cells, strict=True), 1):
         channel = _matlab.text_behind(file, name, what=f"chan_names {number}")
         what = f"spikes of {channel}"
         found = [_matlab.numbers_behind(file, reference, what=what) for reference in row]
-        if units == "threshold":
-            named.append((channel, np.concatenate(found)))
-        else:  # the first column is the unsorted one
-            named += [(f"{channel}{chr(97 + unit)}", one) for unit, one in enumerate(found[1:])]
-    named = [(name, times) for name, times in named if times.size]
-    refuse_if(not named, file.filename, f"no cell of 'spikes' has a spike (units={units!r})")
-    return [name for name, _ in named], [times for _, times in named]
+        # the first column is the unsorted one
+        own = {f"{channel}{chr(97 + unit)}": times for unit, times in enumerate(found[1:])}
+        own = {channel: np.concatenate(found)} if units == "threshold" else own
+        named += [(name, times) for name, times in own.items() if times.size]
+    what = f"no cell of 'spikes' has a spike (units={units!r})"
+    _published.refuse_if(not named, file.filename, what)
+    return named
 
 
 def _lfp(
@@ -248,10 +225,10 @@ def _lfp(
         )
         names = [str(name).strip(" \0") for name in np.asarray(stored.asstr()[()])]
         what = f"'data' of the broadband has the shape {data.shape}, and {len(names)} electrodes"
-        refuse_if(data.shape[1:] != (len(names),), path, what)
-        volts = np.asarray(data.attrs["conversion"], float).item()
+        _published.refuse_if(data.shape[1:] != (len(names),), path, what)
         chain: dict[str, Any] = {"timestamps": timestamps, "rate_hz": _BROADBAND_RATE_HZ}
-        chain |= {"scale": 1e6 * volts, "progress": progress}
+        scale = 1e6 * np.asarray(data.attrs["conversion"], float).item()
+        chain |= {"scale": scale, "progress": progress}
         if not paper:
             return broadband_to_lfp(data, clock=clock, **chain), names
         # a decimation by 32, as wide as that allows, and without the offset: the chain's high-pass

@@ -9,11 +9,9 @@ import xarray as xr
 
 from spikelfp_lab._files import settle
 from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.io import prepare_sessions
 from spikelfp_lab.io.open import is_nwb, open_session
-from spikelfp_lab.io.prepare import prepare_sessions
-from spikelfp_lab.sessions.quality import warn_quality
-from spikelfp_lab.sessions.schema import session_name
-from spikelfp_lab.sessions.tree import cohort_from_sessions
+from spikelfp_lab.sessions import cohort_from_sessions, session_name, warn_quality
 
 DATASETS = ("simulated", "cao2021", "makin", "flint")
 
@@ -55,9 +53,8 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
         return cohort
     folder = Path(name_or_folder)
     if not folder.is_dir():
-        known = ", ".join(map(repr, DATASETS))
-        what = f"Unknown cohort {str(name_or_folder)!r}: it is neither a folder nor one of {known}"
-        raise DataError(f"{what}. Check the spelling or the path.")
+        what = f"Unknown cohort {str(name_or_folder)!r}: it is neither a folder nor one of "
+        raise DataError(f"{what}{str(DATASETS)[1:-1]}. Check the spelling or the path.")
     if folder.suffix == ".zarr":
         raise DataError(f"{folder} is a single session. Open it with open_session.")
     paths = _visible(folder, ".zarr") + _visible(folder, ".nwb")
@@ -71,8 +68,8 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
     sessions = prepare_sessions(_open, jobs, n_jobs=n_jobs, label=label, progress=progress)
     first: dict[str, Path] = {}
     for path, name in zip(paths, map(session_name, sessions), strict=True):
-        if (other := first.setdefault(name, path)) is not path:
-            what = f"{other} and {path} hold sessions of the same name, {name}"
+        if first.setdefault(name, path) is not path:
+            what = f"{first[name]} and {path} hold sessions of the same name, {name}"
             raise DataError(f"{what}. Move one away, or give each its own subject and session.")
     return cohort_from_sessions(sessions)
 
@@ -86,10 +83,5 @@ def _visible(folder: Path, suffix: str) -> list[Path]:
     for left in [*folder.glob(f".*{suffix}.*.tmp"), *folder.glob(f"*/.*{suffix}.*.tmp")]:
         # it may hold the session that it was about to replace
         settle(left.with_name(left.name.removeprefix(".").rsplit(".", 2)[0]))
-    return sorted(
-        path
-        for path in [*folder.glob("*"), *folder.glob("*/*")]
-        if path.suffix.lower() == suffix
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.parent.suffix != ".zarr"
-    )
+    there = sorted([*folder.glob("[!.]*"), *folder.glob("[!.]*/[!.]*")])
+    return [p for p in there if p.suffix.lower() == suffix and p.parent.suffix != ".zarr"]

@@ -10,8 +10,7 @@ import xarray as xr
 from scipy import signal
 
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.sessions.schema import add_history
-from spikelfp_lab.sessions.windows import bins_in, channel_statistics
+from spikelfp_lab.sessions import add_history, bins_in, channel_statistics
 from spikelfp_lab.signal.lfp import bridge, flat_channels, referenced
 
 LINE_HZ, LOW_HZ, HIGH_HZ, ORDER = 60.0, 0.05, 50.0, 2
@@ -28,17 +27,17 @@ def makin_lfp(raw: np.ndarray, *, rate_hz: float, to_rate_hz: float) -> np.ndarr
     """
     lines = np.arange(LINE_HZ, rate_hz / 2, LINE_HZ)
     filters = [signal.tf2sos(*signal.iirnotch(line, 30, fs=rate_hz)) for line in lines]
-    filters.append(signal.butter(ORDER, LOW_HZ, "highpass", fs=rate_hz, output="sos"))
-    filters.append(signal.butter(ORDER, HIGH_HZ, "lowpass", fs=rate_hz, output="sos"))
-    filtered = _average_referenced(_filtered(_bridged(raw), filters))
-    return _resampled(filtered, ~np.isfinite(raw), rate_hz=rate_hz, to_rate_hz=to_rate_hz)
+    for kind, edge_hz in (("highpass", LOW_HZ), ("lowpass", HIGH_HZ)):
+        filters.append(signal.butter(ORDER, edge_hz, kind, fs=rate_hz, output="sos"))
+    lfp = _average_referenced(_filtered(_bridged(raw), filters))
+    return _resampled(lfp, ~np.isfinite(raw), round(len(raw) * to_rate_hz / rate_hz))
 
 
 def flint_lfp(raw: np.ndarray, *, rate_hz: float, to_rate_hz: float) -> np.ndarray:
     """Common average reference, 50 Hz low-pass, FFT resampling; as :func:`makin_lfp` else."""
     low_pass = signal.butter(ORDER, HIGH_HZ, "lowpass", fs=rate_hz, output="sos")
-    filtered = _filtered(_average_referenced(_bridged(raw)), [low_pass])
-    return _resampled(filtered, ~np.isfinite(raw), rate_hz=rate_hz, to_rate_hz=to_rate_hz)
+    lfp = _filtered(_average_referenced(_bridged(raw)), [low_pass])
+    return _resampled(lfp, ~np.isfinite(raw), round(len(raw) * to_rate_hz / rate_hz))
 
 
 def makin_velocity(
@@ -48,19 +47,18 @@ def makin_velocity(
     if not np.isfinite(position).all() or np.diff(times).max() > 1.5 * np.median(np.diff(times)):
         what = "The position has gaps, which the paper's resampling would spread over the session"
         raise DataError(f"{what}. {_WITHOUT}")
-    period_s = (times[-1] - times[0]) / (times.size - 1)  # of all samples: single times are rounded
-    velocity = np.gradient(position, period_s, axis=0)
-    count = int((times[-1] - times[0]) / bin_size_s)
-    step_s = period_s * times.size / count
-    return np.asarray(signal.resample(velocity, count)), times[0] + np.arange(count) * step_s
+    length_s = times[-1] - times[0]
+    period_s, count = length_s / (times.size - 1), int(length_s / bin_size_s)
+    velocity = signal.resample(np.gradient(position, period_s, axis=0), count)
+    return np.asarray(velocity), times[0] + np.arange(count) * (period_s * times.size / count)
 
 
 def z_scored(session: xr.Dataset) -> xr.Dataset:
     """LFP and behavior in standard deviations of the whole session, test windows included."""
-    everything = np.ones(session.sizes["time"], dtype=bool)
-    for name in [each for each in ("lfp", "behavior") if each in session]:
-        mean, std = channel_statistics(session[name].values, everything)
-        scored = session[name].copy(data=(session[name].values - mean) / std)
+    for name in session.data_vars.keys() & {"lfp", "behavior"}:
+        values = session[name].values
+        mean, std = channel_statistics(values, np.ones(len(values), bool))
+        scored = session[name].copy(data=(values - mean) / std)
         session = session.assign({name: scored.assign_attrs(units="z")})
     return add_history(session, "z-scored over the whole session (protocol of the paper)")
 
@@ -72,7 +70,7 @@ def drop_slow_units(session: xr.Dataset) -> xr.Dataset:
     if not keep.any():
         what = f"All {keep.size} units of session {session.attrs['session']} fire below 1 Hz"
         raise DataError(f"{what}, and the paper's protocol leaves those out. {_WITHOUT}")
-    note = f"{int((~keep).sum())} units under {MIN_UNIT_RATE_HZ:g} Hz left out"
+    note = f"{np.sum(~keep)} units under {MIN_UNIT_RATE_HZ:g} Hz left out"
     return add_history(session.isel(unit=np.flatnonzero(keep)), note)
 
 
@@ -91,9 +89,7 @@ def within_fences(session: xr.Dataset) -> xr.Dataset:
     spread = np.nanstd(windows.astype(np.float64), axis=1, ddof=1)
     low, high = np.percentile(spread, [25, 75])
     keep = spread <= high + 1.5 * (high - low)
-    note = (
-        f"{int((~keep).sum())} of {count} windows of {WINDOW_S:g} s beyond Tukey's fence left out"
-    )
+    note = f"{np.sum(~keep)} of {count} windows of {WINDOW_S:g} s beyond Tukey's fence left out"
     return add_history(session.isel(time=np.flatnonzero(np.repeat(keep, length))), note)
 
 
@@ -115,17 +111,11 @@ def _average_referenced(values: np.ndarray) -> np.ndarray:
     return referenced(values, "car")
 
 
-def _resampled(
-    values: np.ndarray, missing: np.ndarray, *, rate_hz: float, to_rate_hz: float
-) -> np.ndarray:
+def _resampled(values: np.ndarray, missing: np.ndarray, count: int) -> np.ndarray:
     """By FFT, one channel at a time; NaN where the nearest sample before was missing."""
-    total = values.shape[0]
-    count = round(total * to_rate_hz / rate_hz)
-    result = np.empty((count, values.shape[1]), np.float32)
-    for channel in range(values.shape[1]):
-        result[:, channel] = np.asarray(signal.resample(values[:, channel], count))
-    nearest = np.minimum(np.round(np.arange(count) * total / count).astype(int), total - 1)
-    result[missing[nearest]] = np.nan
+    result = np.stack([np.asarray(signal.resample(one, count)) for one in values.T], 1)
+    nearest = np.round(np.arange(count) * len(values) / count).astype(int)
+    result[missing[np.minimum(nearest, len(values) - 1)]] = np.nan
     return result
 
 

@@ -16,8 +16,7 @@ from tqdm.auto import tqdm
 from spikelfp_lab.cohorts import generative
 from spikelfp_lab.cohorts.generative import BIN_SIZE_S, DEFAULT_PARAMETERS, SimulationParameters
 from spikelfp_lab.errors import ConfigError
-from spikelfp_lab.sessions.align import build_session, session_clock
-from spikelfp_lab.sessions.tree import cohort_from_sessions
+from spikelfp_lab.sessions import build_session, cohort_from_sessions, session_clock
 from spikelfp_lab.signal import bin_spikes, lfp_to_rate
 
 
@@ -51,47 +50,30 @@ def session(
 
     Parameters
     ----------
-    index, subject : int, str
-        1 for s01, 2 for s02, ...; whose electrode sites record.
-    duration_s : float
-        Length in seconds; learning needs 8 minutes or more.
-    seed : int
-        Of everything random. The same arguments give the same session, bit for bit.
-    n_channels, n_units : int or None
-        LFP channels, up to 96, None for 32; units, None to draw 40 to 90.
-    drift : float
-        Fraction of the electrodes' mixing renewed from a session to the next, 0 to 1.
-    parameters : SimulationParameters
-        Every level of the generative model.
+    index, subject : 1 for s01, 2 for s02, ...; whose electrode sites record.
+    duration_s : length in seconds; learning needs 8 minutes or more.
+    seed : of everything random; the same arguments give the same session, bit for bit.
+    n_channels, n_units : LFP channels, up to 96, None for 32; units, None to draw 40 to 90.
+    drift : fraction of the electrodes' mixing renewed from a session to the next, 0 to 1.
+    parameters : every level of the generative model.
 
-    Returns
-    -------
-    xr.Dataset
-        ``behavior`` is hand velocity ("vx", "vy") in cm/s. The truth is kept: as coordinates
-        ``latent_truth`` (time, latent_truth_dim), the latents that neural activity expresses in
-        that bin, i.e. behavior's of 100 ms later; ``spike_tuning`` (unit, .), ``mean_rate_hz``
-        (unit); ``lfp_mixing``, ``beta_weight`` and ``gamma_weight`` (channel, .); and in
-        ``attrs["generative_parameters"]``, a JSON text, everything else.
+    ``behavior`` is hand velocity ("vx", "vy") in cm/s. The truth is kept: as coordinates
+    ``latent_truth`` (time, latent_truth_dim), the latents that neural activity expresses in that
+    bin, i.e. behavior's of 100 ms later; ``spike_tuning`` (unit, .), ``mean_rate_hz`` (unit);
+    ``lfp_mixing``, ``beta_weight`` and ``gamma_weight`` (channel, .); and everything else in
+    ``attrs["generative_parameters"]``, a JSON text. A ConfigError if an option is out of its range.
 
-    Raises
-    ------
-    ConfigError
-        If an option is out of its range.
-
-    Examples
-    --------
     >>> one = session(duration_s=10, n_units=5, n_channels=4)
     >>> one["spikes"].shape, one["behavior"].behavior_dim.values.tolist()
     ((1000, 5), ['vx', 'vy'])
     """
-    raw = generative.recording(
-        index, subject, duration_s, seed, n_channels, n_units, drift, parameters
-    )
+    given = index, subject, duration_s, seed, n_channels, n_units, drift, parameters
+    raw = generative.recording(*given)
     clock, rate_hz = session_clock(0.0, duration_s, bin_size_s=BIN_SIZE_S), 1 / BIN_SIZE_S
     lfp = lfp_to_rate(raw.lfp, rate_hz=generative.LFP_RATE_HZ, to_rate_hz=rate_hz)
     options = {"index": index, "duration_s": duration_s, "seed": seed, "drift": drift}
     options |= {"n_channels": raw.lfp.shape[1], "n_units": len(raw.spike_times)}
-    options |= {"parameters": dataclasses.asdict(parameters)}
+    options["parameters"] = dataclasses.asdict(parameters)
     kind = "standardized latents that neural activity expresses in the bin"
     aligned = build_session(
         clock,
@@ -102,11 +84,9 @@ def session(
         subject=subject, session=f"s{index:02d}", source="simulated", bin_size_s=BIN_SIZE_S,
         history=f"simulated with seed {seed}, LFP filtered and resampled to {rate_hz:g} Hz",
         attrs={"generative_parameters": json.dumps(options)},
-        variable_attrs={
-            "lfp": {"kind": "LFP", "units": "uV"},
-            "behavior": {"kind": "hand velocity", "units": "cm/s"},
-            "latent_truth": {"kind": kind, "lead_s": parameters.lead_s},
-        },
+        variable_attrs={"lfp": {"kind": "LFP", "units": "uV"},
+                        "behavior": {"kind": "hand velocity", "units": "cm/s"},
+                        "latent_truth": {"kind": kind, "lead_s": parameters.lead_s}},
     )  # fmt: skip
     return aligned.assign_coords(
         mean_rate_hz=("unit", raw.mean_rate_hz),
