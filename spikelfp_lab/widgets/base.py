@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ipywidgets
@@ -144,25 +145,25 @@ class Job(ipywidgets.HBox):
 
 
 class Panel(ipywidgets.VBox):
-    """A view of a state: ``controls``, by the trait that each sets, and a ``message``."""
+    """A view of a state: ``controls``, by the trait that each sets, and a ``message``.
 
-    def __init__(self, state: Any):
-        self.state, self.message = state, Message()
+    ``table`` has a row a control: trait, kind of control, label, tooltip, width.
+    """
+
+    def __init__(self, state: Any, table: Iterable[tuple[str, Any, str, str, str]]):
+        self.state, self.message, self._following = state, Message(), False
         self.controls: dict[str, Any] = {}
-        self._following = False
+        for trait, kind, label, tooltip, width in table:
+            self.controls[trait] = made = control(kind, label, tooltip, layout={"width": width})
+            made.observe(partial(self._set, trait), "value")
         super().__init__()
 
-    def add_control(self, trait: str, kind: Any, label: str, tooltip: str, **options: Any) -> None:
-        """Add a control of a trait; a value that the state refuses is explained and set back."""
-
-        def set_trait(change: Any) -> None:
-            if not self._following:
-                with self.message.errors():
-                    setattr(self.state, trait, change["new"])
-                self.follow()
-
-        self.controls[trait] = control(kind, label, tooltip, **options)
-        self.controls[trait].observe(set_trait, "value")
+    def _set(self, trait: str, change: Any) -> None:
+        """Take a control's value; one that the state refuses is explained and set back."""
+        if not self._following:
+            with self.message.errors():
+                setattr(self.state, trait, change["new"])
+            self.follow()
 
     def follow(self) -> None:
         """Let the controls show what the state has."""
@@ -170,20 +171,18 @@ class Panel(ipywidgets.VBox):
 
     def show_values(self, begin: float, end: float, **choices: tuple) -> None:
         """Put values, choices and the slider's limits into the controls; none is sent back."""
-        self._following = True
-        for trait in self.controls.keys() & self.state.trait_names():
-            widget, value = self.controls[trait], getattr(self.state, trait)
-            if trait == "start_s":
-                with widget.hold_trait_notifications():
-                    widget.min, widget.max = begin, end
-                    # a rounding would come in the way of a hand on the slider
-                    if abs(widget.value - value) > 1e-5:
-                        widget.value = value
-                continue
-            if trait in choices and tuple(widget.options) != choices[trait]:
-                widget.options = choices[trait]
-            if choices.get(trait) != ():
-                widget.value = value
+        self._following, slider = True, self.controls["start_s"]
+        with slider.hold_trait_notifications():
+            slider.min, slider.max = begin, end
+            for trait in self.controls.keys() & self.state.trait_names():
+                widget, value = self.controls[trait], getattr(self.state, trait)
+                options = choices.get(trait)
+                if options is not None and tuple(widget.options) != options:
+                    widget.options = options
+                # a rounding would come in the way of a hand on the slider
+                rounded = isinstance(value, float) and abs(widget.value - value) < 1e-5
+                if options != () and not rounded:
+                    widget.value = value
         self._following = False
 
 

@@ -29,6 +29,20 @@ from spikelfp_lab.widgets.compare_state import COLORS, CompareState
 # Matplotlib's style is set for the whole process: one figure is drawn at a time.
 _drawing = threading.RLock()
 
+_MENU, _SEVERAL = ipywidgets.Dropdown, ipywidgets.SelectMultiple
+_NUMBER, _SLIDER = ipywidgets.BoundedFloatText, ipywidgets.FloatSlider
+_CONTROLS = (
+    ("models", _SEVERAL, "Models", "Models shown; Ctrl or Shift for several", "auto"),
+    ("sessions", _SEVERAL, "Sessions", "Those of the scores; Ctrl or Shift for several", "auto"),
+    ("session", _MENU, "In focus", "The session of panels that show only one", "auto"),
+    ("reference", _MENU, "Reference", "The model that others are compared with", "auto"),
+    ("readout", _MENU, "Read-out", "Lagged sees 0.1 s on either side of a bin", "auto"),
+    ("split", _MENU, "Split", "Only test tells how well a model does", "auto"),
+    ("color_by", _MENU, "Color by", "What the color of a latent shows", "auto"),
+    ("span_s", _NUMBER, "Span (s)", "Length of the stretch of time shown, seconds", "auto"),
+    ("window_s", _NUMBER, "Windows (s)", "Windows of error and alignment, seconds", "auto"),
+    ("start_s", _SLIDER, "Start (s)", "Where the stretch of time begins, seconds", "100%"),
+)
 Drawn = dict[str, tuple[Figure | None, pd.DataFrame]]  # name of the file -> figure, its numbers
 
 
@@ -39,7 +53,7 @@ class Comparison(Panel):
     """
 
     def __init__(self, state: CompareState):
-        super().__init__(state)
+        super().__init__(state, _CONTROLS)
         tooltip = "Encode and decode what is shown and not computed yet"
         self.job = Job("Compute", tooltip, state.compute)
         self._keys, self._errors = {}, {}  # of what is shown, by tab
@@ -55,8 +69,7 @@ class Comparison(Panel):
         traits = [*state.class_own_traits()]
         state.observe(lambda _: self.follow(), traits)
         state.observe(self._redraw, traits)
-        self.job.observe(self._when_done, "running")
-        self.follow()
+        self.job.observe(self._redraw, "running")
         self._redraw()
 
     def close(self) -> None:
@@ -90,38 +103,24 @@ class Comparison(Panel):
 
     def _choices(self) -> list[ipywidgets.Widget]:
         """The controls of what is shown, in rows."""
-        labels, names, width = self.state.labels, self.state.names, {"width": "auto"}
-        for trait, label, tooltip, choices in (
-            ("models", "Models", "Models shown; Ctrl or Shift for several", labels),
-            ("sessions", "Sessions", "Those of the scores; Ctrl or Shift for several", names),
-            ("session", "In focus", "The session of panels that show only one", names),
-            ("reference", "Reference", "The model that others are compared with", labels),
-            ("readout", "Read-out", "Lagged sees 0.1 s on either side of a bin", READOUTS[::-1]),
-            ("split", "Split", "Only test tells how well a model does", [*SPLITS][::-1]),
-            ("color_by", "Color by", "What the color of a latent shows", COLORS),
-        ):
-            several = trait in ("models", "sessions")
-            kind = ipywidgets.SelectMultiple if several else ipywidgets.Dropdown
-            self.add_control(trait, kind, label, tooltip, options=choices, layout=width)
-        for trait, label, tooltip, most in (
-            ("span_s", "Span (s)", "Length of the stretch of time shown, seconds", 120.0),
-            ("window_s", "Windows (s)", "Windows of error and alignment, seconds", 60.0),
-        ):
-            limits: Any = {"min": 0.1, "max": most, "step": 0.5, "layout": width}
-            self.add_control(trait, ipywidgets.BoundedFloatText, label, tooltip, **limits)
-        models, sessions, *others = self.controls.values()
-        for each in (models, sessions):
-            each.rows = max(2, min(6, len(each.options)))
+        self.follow()  # before there are limits: what they cut off would be sent to the state
+        c = self.controls
+        c["models"].rows = max(2, min(6, len(self.state.labels)))
+        c["sessions"].rows = max(2, min(6, len(self.state.names)))
+        for trait, most in (("span_s", 120.0), ("window_s", 60.0)):
+            c[trait].min, c[trait].max, c[trait].step = 0.1, most, 0.5
+        c["start_s"].continuous_update, c["start_s"].step = False, 0.5
+        models, sessions, *others, start = c.values()
         columns = {"grid_template_columns": "repeat(2, minmax(14em, 1fr))", "grid_gap": "2px 12px"}
         grid = ipywidgets.GridBox(others, layout=columns)
-        look = {"continuous_update": False, "step": 0.5, "layout": {"width": "100%"}}
-        tooltip = "Where the stretch of time begins, seconds"
-        self.add_control("start_s", ipywidgets.FloatSlider, "Start (s)", tooltip, **look)
-        lists = ipywidgets.Box([models, sessions, grid], layout=WRAP)
-        return [lists, self.controls["start_s"]]
+        return [ipywidgets.Box([models, sessions, grid], layout=WRAP), start]
 
     def follow(self) -> None:
-        self.show_values(*self.state.extent())
+        """Let the controls show what the state has."""
+        state, choices = self.state, {"split": (*SPLITS,)[::-1], "readout": READOUTS[::-1]}
+        choices |= {"models": state.labels, "reference": state.labels, "color_by": COLORS}
+        choices |= {"sessions": state.names, "session": state.names}
+        self.show_values(*state.extent(), **choices)
 
     def _export_row(self) -> ipywidgets.Box:
         text, box = ipywidgets.Text, ipywidgets.Checkbox
@@ -140,12 +139,6 @@ class Comparison(Panel):
     def _tab(self) -> str:
         return [*TABS][self.tabs.selected_index or 0]
 
-    def _when_done(self, change: Any) -> None:
-        """Draw anew what is computed: older pictures are out of date."""
-        if not change["new"]:
-            self._keys.clear()
-        self._redraw()
-
     def _redraw(self, _: Any = None) -> None:
         """Draw the visible tab, unless its picture is up to date, and say what is shown."""
         tab, state = self._tab, self.state
@@ -155,7 +148,8 @@ class Comparison(Panel):
             notes = "".join(f"<li>{html.escape(note)}</li>" for note in state.notes())
             self._notes.value = f"Not shown:<ul>{notes}</ul>" if notes else ""
             draw, traits = TABS[tab]
-            key = [getattr(state, name) for name in traits.split()]
+            todo = [key for key in state.to_make() if len(key) == 2 or tab == "Alignment"]
+            key = [todo, *(getattr(state, name) for name in traits.split())]
             if self._keys.get(tab) != key:
                 self._keys[tab], self._errors[tab], drawn = key, "", {}
                 try:
@@ -167,21 +161,16 @@ class Comparison(Panel):
                     picture.show(figure) if figure else picture.clear()
                 tables = [table.round(3) for figure, table in drawn.values() if not figure]
                 self.tables[tab].value = "".join(t.to_html(index=False) for t in tables)
-            self._say(self._errors[tab])
-
-    def _say(self, error: str) -> None:
-        state, todo = self.state, self.state.to_make()
-        todo = [key for key in todo if len(key) == 2 or self._tab == "Alignment"]
-        if todo:
-            models, sessions = (", ".join(sorted({key[i] for key in todo})) for i in (0, 1))
-            what = "latents" if len(todo[0]) == 2 else "layers"
-            press = "Computing" if self.job.running else "Press Compute"
-            self.message.say(f"{press}: {what} of {models} on {sessions} are not there yet.")
-        elif error:
-            self.message.fail(error)
-        else:
-            shown = ", ".join(state.readable()) or "no model"
-            self.message.say(f"{self._tab}: {shown} on {state.session}, {state.split} split.")
+            if todo:
+                models, sessions = (", ".join(sorted({key[i] for key in todo})) for i in (0, 1))
+                what = "latents" if len(todo[0]) == 2 else "layers"
+                press = "Computing" if self.job.running else "Press Compute"
+                self.message.say(f"{press}: {what} of {models} on {sessions} are not there yet.")
+            elif self._errors[tab]:
+                self.message.fail(self._errors[tab])
+            else:
+                shown = ", ".join(state.readable()) or "no model"
+                self.message.say(f"{tab}: {shown} on {state.session}, {state.split} split.")
 
 
 def _scores(state: CompareState) -> Drawn:

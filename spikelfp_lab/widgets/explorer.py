@@ -24,16 +24,16 @@ _ROWS = (
 )
 _MENU, _SEVERAL = ipywidgets.Dropdown, ipywidgets.SelectMultiple
 _SLIDER = ipywidgets.FloatSlider
-_CONTROLS: tuple[tuple[str, Any, str, str, int], ...] = (  # the last is a width
-    ("subject", _MENU, "Subject", "Whose sessions to choose from", 13),
-    ("session", _MENU, "Session", "The session that is shown", 13),
-    ("unit_order", _MENU, "Units", "Order of the units in the raster", 16),
-    ("lfp_view", ipywidgets.ToggleButtons, "LFP", "Traces, or power of the first channel", 22),
-    ("start_s", _SLIDER, "Start (s)", "Where the stretch begins; arrow keys move it", 36),
-    ("span_s", ipywidgets.FloatText, "Span (s)", "How much is shown at once, in seconds", 9),
-    ("first_channel", _MENU, "First channel", "First channel shown; the spectrogram's", 15),
-    ("n_channels", ipywidgets.IntText, "Channels", "How many LFP channels are shown", 9),
-    ("axes", _SEVERAL, "Behavior", "Axes that are shown; Ctrl or Shift takes several", 13),
+_CONTROLS = (
+    ("subject", _MENU, "Subject", "Whose sessions to choose from", "13em"),
+    ("session", _MENU, "Session", "The session that is shown", "13em"),
+    ("unit_order", _MENU, "Units", "Order of the units in the raster", "16em"),
+    ("lfp_view", ipywidgets.ToggleButtons, "LFP", "Traces, or power of the first channel", "22em"),
+    ("start_s", _SLIDER, "Start (s)", "Where the stretch begins; arrow keys move it", "36em"),
+    ("span_s", ipywidgets.FloatText, "Span (s)", "How much is shown at once, in seconds", "9em"),
+    ("first_channel", _MENU, "First channel", "First channel shown; the spectrogram's", "15em"),
+    ("n_channels", ipywidgets.IntText, "Channels", "How many LFP channels are shown", "9em"),
+    ("axes", _SEVERAL, "Behavior", "Axes that are shown; Ctrl or Shift takes several", "13em"),
 )
 
 
@@ -76,11 +76,9 @@ class Explorer(Panel):
 
     def __init__(self, state: ExplorerState):
         self._drawing: SessionPicture | None = SessionPicture()
-        super().__init__(state)
+        super().__init__(state, _CONTROLS)
         self.picture = Picture()
         self._in_tab: dict[int, str] = {}  # tab -> session it was made for
-        for trait, kind, label, tooltip, width in _CONTROLS:
-            self.add_control(trait, kind, label, tooltip, layout={"width": f"{width}em"})
         c = self.controls
         c["lfp_view"].style.button_width, c["axes"].rows = "8em", 3
         c["start_s"].readout_format, c["span_s"].step = ".1f", 1
@@ -101,7 +99,6 @@ class Explorer(Panel):
         if getattr(self, "_drawing", None) is not None:  # not closed before, and really made
             self._drawing = None
             self.state.unobserve(self._refresh, "revision")
-            self.tabs.unobserve_all()
             close_within(self)
         super().close()
 

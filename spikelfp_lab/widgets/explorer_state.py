@@ -170,11 +170,11 @@ class ExplorerState(traitlets.HasTraits):
         elif trait == "start_s":
             begin, end = self.limits_s  # NaN is in no session
             good, cure = begin - 1e-6 <= value < end, f"a start from {begin:g} to {end:g} s"
-            value = round(max(begin, min(value, end - self.span_s)), 6) if good else value
+            value = round(max(begin, min(value, end - self.span_s)), 6)
         elif trait == "span_s":
             least, whole = 2 * float(self.dataset.attrs["bin_size_s"]), np.ptp(self.limits_s)
             good, cure = least <= value < math.inf, f"at least two bins ({least:g} s)"
-            value = round(min(value, float(whole)), 6) if good else value
+            value = round(min(value, float(whole)), 6)
         elif trait == "axes":
             there = self.labels("behavior_dim")
             good, cure = set(value) <= set(there), f"one or more of {', '.join(there)}"
