@@ -116,7 +116,6 @@ class Comparison(Panel):
         return [ipywidgets.Box([models, sessions, grid], layout=WRAP), start]
 
     def follow(self) -> None:
-        """Let the controls show what the state has."""
         state, choices = self.state, {"split": (*SPLITS,)[::-1], "readout": READOUTS[::-1]}
         choices |= {"models": state.labels, "reference": state.labels, "color_by": COLORS}
         choices |= {"sessions": state.names, "session": state.names}

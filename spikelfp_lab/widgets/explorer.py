@@ -8,7 +8,6 @@ from typing import Any
 import ipywidgets
 from matplotlib.figure import Figure
 
-from spikelfp_lab.errors import SpikeLFPError
 from spikelfp_lab.plots.session import SessionPicture
 from spikelfp_lab.plots.spectral import draw_spectra
 from spikelfp_lab.plots.theme import style
@@ -103,22 +102,17 @@ class Explorer(Panel):
         super().close()
 
     def follow(self) -> None:
-        """Let the controls show what the state has; gray is what the session has not."""
+        """Gray is what the session has not."""
         state, c = self.state, self.controls
         begin, end = state.limits_s
         latest, bin_size_s = round(end - state.span_s, 6), float(state.dataset.attrs["bin_size_s"])
         channels, axes = state.labels("channel"), tuple(state.labels("behavior_dim"))
         c["start_s"].step = max(bin_size_s, round(state.span_s / 20, 3))
-        self.show_values(
-            begin,
-            max(latest, begin + bin_size_s),  # a slider cannot be of no length
-            subject=state.subjects,
-            session=state.sessions,
-            unit_order=state.orders,
-            lfp_view=LFP_VIEWS,
-            first_channel=tuple((str(name), i) for i, name in enumerate(channels)),
-            axes=axes,
-        )
+        choices = {"subject": state.subjects, "session": state.sessions, "lfp_view": LFP_VIEWS}
+        choices |= {"unit_order": state.orders, "axes": axes}
+        choices["first_channel"] = tuple((str(name), i) for i, name in enumerate(channels))
+        # a slider cannot be of no length
+        self.show_values(begin, max(latest, begin + bin_size_s), **choices)
         c["previous"].disabled, c["next"].disabled = state.start_s <= begin, state.start_s >= latest
         c["start_s"].disabled, c["axes"].disabled = latest <= begin, not axes
         c["lfp_view"].disabled = c["first_channel"].disabled = not channels
@@ -129,14 +123,12 @@ class Explorer(Panel):
         if self._drawing is None:
             return
         self.follow()
-        try:
+        with self.message.errors(), style():
             self._drawing.draw(self.state.dataset, self.state.view)
-            with style():
-                self.picture.show(self._drawing.figure, dpi=_DPI)
+            self.picture.show(self._drawing.figure, dpi=_DPI)
             self.message.say(self.state.status)
-        except SpikeLFPError as error:
+        if self.message.failed:
             self.picture.clear()
-            self.message.fail(error)
         self._refresh_tab()
 
     def _refresh_tab(self, _: Any = None) -> None:
