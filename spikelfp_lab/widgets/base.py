@@ -1,12 +1,13 @@
-"""What all widgets are made of: pictures, messages, slow jobs behind a button, labeled controls."""
+"""What all widgets are made of: pictures, messages, slow jobs, panels of labeled controls."""
 
 from __future__ import annotations
 
 import html
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ipywidgets
@@ -82,30 +83,33 @@ class Cancelled(Exception):
     """Raised inside a job at its next report once it has been cancelled."""
 
 
-class Job(traitlets.HasTraits):
-    """Slow work in a thread: one at a time, with progress, and an end when asked for.
+class Job(ipywidgets.HBox):
+    """Slow work in a thread: a button that starts it, its progress, a button that cancels it.
 
-    The work is a function of ``report(share, text)``, which it calls often: there it is cancelled.
-    ``text`` is what it is doing, ``share`` how far (0 to 1), ``error`` why the last work failed.
+    ``work`` is a function of ``report(share, text)``, which it calls often: there it is cancelled.
+    ``error`` is why the last work failed.
     """
 
     running = traitlets.Bool(False)
-    share = traitlets.Float(0.0)
-    text = traitlets.Unicode("")
-    error = traitlets.Unicode("")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._cancel = threading.Event()
-        self._thread: threading.Thread | None = None
+    def __init__(self, label: str, tooltip: str, work: Callable[[Report], Any]):
+        self.work, self.error = work, ""
+        self._cancel, self._thread = threading.Event(), threading.Thread()
+        self.begin = button(label, tooltip, self.start)
+        self.end = button("Cancel", "Stop what is running; what is finished stays", self.cancel)
+        self.progress = ipywidgets.FloatProgress(max=1.0, tooltip="Share of the work that is done")
+        self.text = ipywidgets.Label()
+        super().__init__([self.begin, self.end, self.progress, self.text])
+        self._gray()
 
-    def start(self, work: Callable[[Report], Any]) -> None:
-        """Begin, unless something is running already."""
+    def start(self) -> None:
+        """Begin, unless it is running already."""
         if self.running:
             return
         self._cancel.clear()
-        self.error, self.share, self.text, self.running = "", 0.0, "", True
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._report(0.0, "")
+        self.error, self.running = "", True
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def cancel(self) -> None:
@@ -114,41 +118,72 @@ class Job(traitlets.HasTraits):
 
     def wait(self) -> None:
         """Wait for the end; for tests and scripts."""
-        if self._thread is not None:
+        if self._thread.ident:
             self._thread.join()
+
+    @traitlets.observe("running")
+    def _gray(self, _: Any = None) -> None:
+        self.begin.disabled, self.end.disabled = self.running, not self.running
+        self.progress.bar_style = "danger" if self.error else "info" if self.running else ""
 
     def _report(self, share: float, text: str) -> None:
         if self._cancel.is_set():
             raise Cancelled
-        self.share, self.text = float(share), text
+        self.progress.value, self.text.value = float(share), text
 
-    def _run(self, work: Callable[[Report], Any]) -> None:
+    def _run(self) -> None:
         try:
-            work(self._report)
-            self.share = 1.0
+            self.work(self._report)
+            self.progress.value = 1.0
         except Cancelled:
-            self.text = "cancelled"
+            self.text.value = "cancelled"
         except Exception as error:  # any failure of a thread is to be seen in the widget
             self.error = str(error) or type(error).__name__
+            self.text.value = f"Error: {self.error}"
         finally:
             self.running = False
 
 
-def job_bar(job: Job, label: str, tooltip: str, start: Callable[[], None]) -> ipywidgets.Box:
-    """A button that calls ``start()``, the job's progress, and a button that cancels it."""
-    begin = button(label, tooltip, start)
-    end = button("Cancel", "Stop what is running; what is finished stays", job.cancel)
-    progress = ipywidgets.FloatProgress(max=1.0, tooltip="Share of the work that is done")
-    text = ipywidgets.Label()
+class Panel(ipywidgets.VBox):
+    """A view of a state: ``controls``, by the trait that each sets, and a ``message``.
 
-    def show(_: Any = None) -> None:
-        begin.disabled, end.disabled, progress.value = job.running, not job.running, job.share
-        progress.bar_style = "danger" if job.error else "info" if job.running else ""
-        text.value = f"Error: {job.error}" if job.error else job.text
+    ``table`` has a row a control: trait, kind of control, label, tooltip, width.
+    """
 
-    job.observe(show, ["running", "share", "text", "error"])
-    show()
-    return ipywidgets.HBox([begin, end, progress, text])
+    def __init__(self, state: Any, table: Iterable[tuple[str, Any, str, str, str]]):
+        self.state, self.message, self._following = state, Message(), False
+        self.controls: dict[str, Any] = {}
+        for trait, kind, label, tooltip, width in table:
+            self.controls[trait] = made = control(kind, label, tooltip, layout={"width": width})
+            made.observe(partial(self._set, trait), "value")
+        super().__init__()
+
+    def _set(self, trait: str, change: Any) -> None:
+        """Take a control's value; one that the state refuses is explained and set back."""
+        if not self._following:
+            with self.message.errors():
+                setattr(self.state, trait, change["new"])
+            self.follow()
+
+    def follow(self) -> None:
+        """Let the controls show what the state has."""
+        raise NotImplementedError
+
+    def show_values(self, begin: float, end: float, **choices: tuple) -> None:
+        """Put values, choices and the slider's limits into the controls; none is sent back."""
+        self._following, slider = True, self.controls["start_s"]
+        with slider.hold_trait_notifications():
+            slider.min, slider.max = begin, end
+            for trait in self.controls.keys() & self.state.trait_names():
+                widget, value = self.controls[trait], getattr(self.state, trait)
+                options = choices.get(trait)
+                if options is not None and tuple(widget.options) != options:
+                    widget.options = options
+                # a rounding would come in the way of a hand on the slider
+                rounded = isinstance(value, float) and abs(widget.value - value) < 1e-5
+                if options != () and not rounded:
+                    widget.value = value
+        self._following = False
 
 
 def button(label: str, tooltip: str, click: Callable[[], Any]) -> ipywidgets.Button:
@@ -158,24 +193,16 @@ def button(label: str, tooltip: str, click: Callable[[], Any]) -> ipywidgets.But
     return made
 
 
-def control(kind: type[ipywidgets.DOMWidget], label: str, tooltip: str, **options: Any) -> Any:
+def control(kind: Any, label: str, tooltip: str, **options: Any) -> Any:
     """A control of ``kind`` with its label and tooltip, both of which every control has."""
     style = {"description_width": "initial"}
     return kind(description=label, tooltip=tooltip, style=style, **options)
 
 
-def link(state: traitlets.HasTraits, trait: str, widget: Any, message: Message) -> None:
-    """Keep a trait and a control alike; a value the state refuses is explained and set back."""
-
-    def to_state(change: Any) -> None:
-        with message.errors():
-            setattr(state, trait, change["new"])
-        if widget.value != (value := getattr(state, trait)):
-            widget.value = value
-
-    def to_widget(_: Any = None) -> None:
-        widget.value = getattr(state, trait)
-
-    to_widget()
-    widget.observe(to_state, "value")
-    state.observe(to_widget, trait)
+def close_within(widget: ipywidgets.Widget) -> None:
+    """Close all within a widget, and what it and these are styled with."""
+    parts = [getattr(widget, name, None) for name in ("layout", "style")]
+    for part in [*getattr(widget, "children", ()), *parts]:
+        if isinstance(part, ipywidgets.Widget):
+            close_within(part)
+            part.close()

@@ -56,7 +56,7 @@ def session_html(session: xr.Dataset | xr.DataTree) -> str:
     facts |= {name: _variable(data, name.lower()) for name in ("Spikes", "LFP", "Behavior")}
     if "trial" in data.coords:
         facts["Trials"] = f"{len(np.unique(data['trial']))}"
-    kind = ", ".join(["session", *filter(None, [str(data.attrs.get("source", ""))])])
+    kind = ", ".join(filter(None, ["session", str(data.attrs.get("source", ""))]))
     title = f"{data.attrs['subject']}/{data.attrs['session']}"
     return _card(title, kind, facts, ("As an xarray Dataset", data._repr_html_()))
 
@@ -124,9 +124,8 @@ def scores_html(scores: pd.DataFrame) -> str:
     # a gray that is seen on white and on dark pages, and does not hide the number on it
     look = {"vmin": 0, "vmax": 1, "color": "rgba(128, 128, 128, 0.4)"}
     shown = shown.hide(axis="index").bar(subset=["mean R²"], **look)
-    attrs = scores.attrs
+    attrs, origin = scores.attrs, scores.attrs.get("split_from")
     if taken := [f"{k} {attrs[k]}" for k in ("scheme", "window_s", "seed") if k in attrs]:
-        origin = scores.attrs.get("split_from")
         kind += f" ({', '.join(taken)}{f'; from {origin}' if origin else ''})"
     own = scores._repr_html_() or f"<pre>{escape(repr(scores))}</pre>"  # type: ignore[operator]
     return _card("Scores", kind, shown.to_html(), (f"Table, {len(scores)} rows", own))

@@ -23,51 +23,65 @@ from spikelfp_lab.plots.save import save_figure, save_table
 from spikelfp_lab.plots.tables import plot_layers
 from spikelfp_lab.plots.theme import break_at_gaps, model_color, new_figure, number, style
 from spikelfp_lab.sessions import TEST
-from spikelfp_lab.widgets.base import WRAP, Job, Message, Picture, button, control, job_bar, link
+from spikelfp_lab.widgets.base import WRAP, Job, Panel, Picture, button, control
 from spikelfp_lab.widgets.compare_state import COLORS, CompareState
 
 # Matplotlib's style is set for the whole process: one figure is drawn at a time.
 _drawing = threading.RLock()
 
+_MENU, _SEVERAL = ipywidgets.Dropdown, ipywidgets.SelectMultiple
+_NUMBER, _SLIDER = ipywidgets.BoundedFloatText, ipywidgets.FloatSlider
+_CONTROLS = (
+    ("models", _SEVERAL, "Models", "Models shown; Ctrl or Shift for several", "auto"),
+    ("sessions", _SEVERAL, "Sessions", "Those of the scores; Ctrl or Shift for several", "auto"),
+    ("session", _MENU, "In focus", "The session of panels that show only one", "auto"),
+    ("reference", _MENU, "Reference", "The model that others are compared with", "auto"),
+    ("readout", _MENU, "Read-out", "Lagged sees 0.1 s on either side of a bin", "auto"),
+    ("split", _MENU, "Split", "Only test tells how well a model does", "auto"),
+    ("color_by", _MENU, "Color by", "What the color of a latent shows", "auto"),
+    ("span_s", _NUMBER, "Span (s)", "Length of the stretch of time shown, seconds", "auto"),
+    ("window_s", _NUMBER, "Windows (s)", "Windows of error and alignment, seconds", "auto"),
+    ("start_s", _SLIDER, "Start (s)", "Where the stretch of time begins, seconds", "100%"),
+)
 Drawn = dict[str, tuple[Figure | None, pd.DataFrame]]  # name of the file -> figure, its numbers
 
 
-class Comparison(ipywidgets.VBox):
+class Comparison(Panel):
     """Models side by side; made by :func:`compare`.
 
     The tables of ``state`` are the numbers of every panel; ``job`` is what "Compute" runs.
     """
 
     def __init__(self, state: CompareState):
-        self.state, self.job, self.message = state, Job(), Message()
-        self._computed, self._closed = 0, False  # ends of jobs: older pictures are out of date
-        self._keys, self._errors = {}, {}  # of the pictures shown, by tab
-        self.pictures = {name: [Picture(), Picture()] for name in TABS}
-        self._tests, self._notes = ipywidgets.HTML(), ipywidgets.HTML()
-        boxes: Any = {name: [p.widget for p in pair] for name, pair in self.pictures.items()}
-        boxes["Scores"].append(self._tests)
-        self.tabs = ipywidgets.Tab([ipywidgets.VBox(box) for box in boxes.values()], titles=[*TABS])
+        super().__init__(state, _CONTROLS)
         tooltip = "Encode and decode what is shown and not computed yet"
-        bar = job_bar(self.job, "Compute", tooltip, self.compute)
-        rows = [self._choices(), bar, self._notes, self.tabs, self.message.widget]
-        super().__init__([*rows, self._export_row()])
+        self.job = Job("Compute", tooltip, state.compute)
+        self._keys, self._errors = {}, {}  # of what is shown, by tab
+        self.pictures = {name: [Picture(), Picture()] for name in TABS}
+        self.tables = {name: ipywidgets.HTML() for name in TABS}
+        boxes = [[*(p.widget for p in self.pictures[name]), self.tables[name]] for name in TABS]
+        self.tabs = ipywidgets.Tab([*map(ipywidgets.VBox, boxes)], titles=[*TABS])
+        self._notes = ipywidgets.HTML()
+        rows = [*self._choices(), self.job, self._notes, self.tabs, self.message.widget]
+        self.children = [*rows, self._export_row()]
         self.add_class("spikelfp-compare")
         self.tabs.observe(self._redraw, "selected_index")
-        state.observe(self._redraw, [*state.class_own_traits()])
-        self.job.observe(self._when_done, "running")
+        traits = [*state.class_own_traits()]
+        state.observe(lambda _: self.follow(), traits)
+        state.observe(self._redraw, traits)
+        self.job.observe(self._redraw, "running")
         self._redraw()
 
     def close(self) -> None:
         """End the computation, free the latents and take the widget out of the page."""
         self.job.cancel()
         with _drawing:  # not under the hands of a picture that is being drawn
-            self._closed = True
             self.state.clear()
         super().close()
 
     def compute(self) -> None:
         """Start what the button "Compute" does; ``job.wait()`` waits for its end."""
-        self.job.start(self.state.compute)
+        self.job.start()
 
     def export(self) -> list[Path]:
         """Write the visible tab as PNG, SVG and CSV into the folder of the control.
@@ -87,49 +101,25 @@ class Comparison(ipywidgets.VBox):
                     made += save_figure(figure, folder, path.stem).values()
         return made
 
-    def _choices(self) -> ipywidgets.Box:
-        state, made = self.state, {}
-        options: Any
-        for trait, label, tooltip, options in (
-            ("models", "Models", "Models shown; Ctrl or Shift for several", state.labels),
-            ("sessions", "Sessions", "Those of the scores; Ctrl or Shift for several", state.names),
-            ("session", "In focus", "The session of panels that show only one", state.names),
-            ("reference", "Reference", "The model that others are compared with", state.labels),
-            ("readout", "Read-out", "Lagged sees 0.1 s on either side of a bin", READOUTS[::-1]),
-            ("split", "Split", "Only test tells how well a model does", [*SPLITS][::-1]),
-            ("color_by", "Color by", "What the color of a latent shows", COLORS),
-            ("span_s", "Span (s)", "Length of the stretch of time shown, seconds", 120.0),
-            ("window_s", "Windows (s)", "Windows of error and alignment, seconds", 60.0),
-        ):
-            kind: Any = ipywidgets.Dropdown
-            more: dict[str, Any] = {"options": options}
-            if isinstance(options, float):
-                kind, more = ipywidgets.BoundedFloatText, {"min": 0.1, "max": options, "step": 0.5}
-            elif trait in ("models", "sessions"):
-                kind, more = (
-                    ipywidgets.SelectMultiple,
-                    more | {"rows": max(2, min(6, len(options)))},
-                )
-            made[trait] = control(kind, label, tooltip, layout={"width": "auto"}, **more)
-            link(state, trait, made[trait], self.message)
-        self._start = control(
-            ipywidgets.FloatSlider, "Start (s)", "Where the stretch of time begins, seconds",
-            continuous_update=False, step=0.5, layout={"width": "100%"},
-        )  # fmt: skip
-        self._fit_start()
-        state.observe(self._fit_start, ["start_s", "session"])
-        self._start.observe(lambda change: setattr(state, "start_s", change["new"]), "value")
+    def _choices(self) -> list[ipywidgets.Widget]:
+        """The controls of what is shown, in rows."""
+        self.follow()  # before there are limits: what they cut off would be sent to the state
+        c = self.controls
+        c["models"].rows = max(2, min(6, len(self.state.labels)))
+        c["sessions"].rows = max(2, min(6, len(self.state.names)))
+        for trait, most in (("span_s", 120.0), ("window_s", 60.0)):
+            c[trait].min, c[trait].max, c[trait].step = 0.1, most, 0.5
+        c["start_s"].continuous_update, c["start_s"].step = False, 0.5
+        models, sessions, *others, start = c.values()
         columns = {"grid_template_columns": "repeat(2, minmax(14em, 1fr))", "grid_gap": "2px 12px"}
-        grid = ipywidgets.GridBox([*made.values()][2:], layout=columns)
-        lists = ipywidgets.Box([made["models"], made["sessions"], grid], layout=WRAP)
-        return ipywidgets.VBox([lists, self._start])
+        grid = ipywidgets.GridBox(others, layout=columns)
+        return [ipywidgets.Box([models, sessions, grid], layout=WRAP), start]
 
-    def _fit_start(self, _: Any = None) -> None:
-        """Limits of the slider are those of the session in focus."""
-        first, last = self.state.extent()
-        with self._start.hold_trait_notifications():
-            self._start.min, self._start.max = min(first, self._start.min), last
-            self._start.min, self._start.value = first, self.state.start_s
+    def follow(self) -> None:
+        state, choices = self.state, {"split": (*SPLITS,)[::-1], "readout": READOUTS[::-1]}
+        choices |= {"models": state.labels, "reference": state.labels, "color_by": COLORS}
+        choices |= {"sessions": state.names, "session": state.names}
+        self.show_values(*state.extent(), **choices)
 
     def _export_row(self) -> ipywidgets.Box:
         text, box = ipywidgets.Text, ipywidgets.Checkbox
@@ -148,51 +138,38 @@ class Comparison(ipywidgets.VBox):
     def _tab(self) -> str:
         return [*TABS][self.tabs.selected_index or 0]
 
-    def _when_done(self, change: Any) -> None:
-        self._computed += not change["new"]
-        self._redraw()
-
     def _redraw(self, _: Any = None) -> None:
         """Draw the visible tab, unless its picture is up to date, and say what is shown."""
+        tab, state = self._tab, self.state
         with _drawing:
-            if self._closed:
+            if state.closed:
                 return
-            notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.state.notes())
+            notes = "".join(f"<li>{html.escape(note)}</li>" for note in state.notes())
             self._notes.value = f"Not shown:<ul>{notes}</ul>" if notes else ""
-            traits = (getattr(self.state, name) for name in TABS[self._tab][1].split())
-            key = (self._computed, *traits)
-            if self._keys.get(self._tab) != key:
-                self._keys[self._tab] = key
-                self._draw(self._tab)
-            self._say(self._errors[self._tab])
-
-    def _draw(self, tab: str) -> None:
-        drawn: Drawn = {}
-        self._errors[tab] = ""
-        try:
-            drawn = TABS[tab][0](self.state)
-        except SpikeLFPError as error:
-            self._errors[tab] = str(error)
-        figures = [figure for figure, _ in drawn.values() if figure is not None]
-        for picture, figure in zip_longest(self.pictures[tab], figures):
-            picture.clear() if figure is None else picture.show(figure)
-        if tab == "Scores":
-            tests = drawn.get("paired-tests", (None, pd.DataFrame()))[1]
-            self._tests.value = "" if tests.empty else tests.round(3).to_html(index=False)
-
-    def _say(self, error: str) -> None:
-        state, todo = self.state, self.state.to_make()
-        todo = [key for key in todo if key[0] != "layers" or self._tab == "Alignment"]
-        if todo:
-            models, sessions = (", ".join(sorted({key[i] for key in todo})) for i in (1, 2))
-            what = "layers" if todo[0][0] == "layers" else "latents"
-            press = "Computing" if self.job.running else "Press Compute"
-            self.message.say(f"{press}: {what} of {models} on {sessions} are not there yet.")
-        elif error:
-            self.message.fail(error)
-        else:
-            shown = ", ".join(state.readable()) or "no model"
-            self.message.say(f"{self._tab}: {shown} on {state.session}, {state.split} split.")
+            draw, traits = TABS[tab]
+            todo = [key for key in state.to_make() if len(key) == 2 or tab == "Alignment"]
+            key = [todo, *(getattr(state, name) for name in traits.split())]
+            if self._keys.get(tab) != key:
+                self._keys[tab], self._errors[tab], drawn = key, "", {}
+                try:
+                    drawn = draw(state)
+                except SpikeLFPError as error:
+                    self._errors[tab] = str(error)
+                figures = [figure for figure, _ in drawn.values() if figure]
+                for picture, figure in zip_longest(self.pictures[tab], figures):
+                    picture.show(figure) if figure else picture.clear()
+                tables = [table.round(3) for figure, table in drawn.values() if not figure]
+                self.tables[tab].value = "".join(t.to_html(index=False) for t in tables)
+            if todo:
+                models, sessions = (", ".join(sorted({key[i] for key in todo})) for i in (0, 1))
+                what = "latents" if len(todo[0]) == 2 else "layers"
+                press = "Computing" if self.job.running else "Press Compute"
+                self.message.say(f"{press}: {what} of {models} on {sessions} are not there yet.")
+            elif self._errors[tab]:
+                self.message.fail(self._errors[tab])
+            else:
+                shown = ", ".join(state.readable()) or "no model"
+                self.message.say(f"{tab}: {shown} on {state.session}, {state.split} split.")
 
 
 def _scores(state: CompareState) -> Drawn:
@@ -216,11 +193,8 @@ def _decoded(state: CompareState) -> Drawn:
     title = f"{state.session}, {about}; R² over all of the split"
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     part = slice(state.start_s, state.start_s + state.span_s)
-    tables = [
-        v.sel(time=part).to_series().rename("value").reset_index().assign(model=m)
-        for m, v in {"True": true, **made}.items()
-    ]
-    table: Any = pd.concat(tables, ignore_index=True)
+    tables: Any = {m: v.sel(time=part).to_series() for m, v in {"True": true, **made}.items()}
+    table: Any = pd.concat(tables, names=["model"]).rename("value").reset_index()
     return {"decoded": (figure, table[["time", "behavior_dim", "model", "value"]])}
 
 
@@ -229,11 +203,9 @@ def _latents(state: CompareState) -> Drawn:
     align_to = state.reference if state.reference in made else None
     title = f"{state.session}, {state.split}: latents turned onto {state.reference}'s components"
     figure = plot_latents(made, color, align_to=align_to, title=title)
-    tables = [
-        pd.DataFrame({"model": m, "time": v["time"], "pc1": v.values[:, 0], "pc2": v.values[:, 1]})
-        for m, v in made.items()
-    ]
-    return {"latents": (figure, pd.concat(tables, ignore_index=True))}
+    tables: Any = {m: v.to_pandas() for m, v in made.items()}
+    table = pd.concat(tables, names=["model"])
+    return {"latents": (figure, table.reset_index())}
 
 
 def _alignment(state: CompareState) -> Drawn:
@@ -265,20 +237,23 @@ def _alignment(state: CompareState) -> Drawn:
 def _why(state: CompareState) -> Drawn:
     table: Any = state.errors_by_window()
     about = f"windows of {state.window_s:g} s, {state.split}; color: {state.session}"
-    title, count = f"{about}; gray: others; diamonds: means; ρ: Spearman", table["model"].nunique()
+    title = f"{about}; gray: others; diamonds: means; ρ: Spearman"
     with style():
-        figure = new_figure(max(4.6, min(9.6, 0.8 + 2.3 * count)), 3.2, title)
-        grid = figure.subplots(1, count, sharex=True, sharey=True, squeeze=False)[0]
-        for axes, (m, panel) in zip(grid, table.groupby("model", sort=False), strict=True):
-            for name, own in panel.groupby("session", sort=False):
-                focus = name == state.session
-                look: Any = {"color": model_color(str(m)) if focus else "#bbbbbb"}
-                x, y = own["alignment"], own["error"]
-                axes.scatter(x, y, s=14 if focus else 8, zorder=1 + focus, linewidth=0, **look)
-                look |= {"marker": "D", "edgecolor": "#222222", "zorder": 4}
-                axes.scatter(x.mean(), y.mean(), **look)
-                if focus:
-                    axes.set_title(f"{m}: ρ = {number(own['rho'].iloc[0])}, n = {len(own)}")
+        models = table.groupby("model", sort=False)
+        width = max(4.6, min(9.6, 0.8 + 2.3 * len(models)))
+        figure = new_figure(width, 3.2, title)
+        grid = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, (m, panel) in zip(grid, models, strict=True):
+            focus = panel["session"] == state.session
+            for shown, color, size in ((~focus, "#bbbbbb", 8), (focus, model_color(str(m)), 14)):
+                own = panel[shown]
+                axes.scatter(own["alignment"], own["error"], s=size, color=color, linewidth=0)
+                means = own.groupby("session")[["alignment", "error"]].mean()
+                look = {"color": color, "marker": "D", "edgecolor": "#222222", "zorder": 4}
+                axes.scatter(means["alignment"], means["error"], **look)
+            if focus.any():
+                rho = number(panel.loc[focus, "rho"].iloc[0])
+                axes.set_title(f"{m}: ρ = {rho}, n = {focus.sum()}")
             axes.set_xlabel(f"Alignment with {state.reference}")
         grid[0].set(ylabel="Error (RMS / SD of behavior)", ylim=(0, None))
     return {"why-worse": (figure, table)}

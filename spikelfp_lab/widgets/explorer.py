@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
 from matplotlib.figure import Figure
 
-from spikelfp_lab.errors import SpikeLFPError
 from spikelfp_lab.plots.session import SessionPicture
 from spikelfp_lab.plots.spectral import draw_spectra
 from spikelfp_lab.plots.theme import style
-from spikelfp_lab.widgets.base import WRAP, Message, Picture, button, control
+from spikelfp_lab.widgets.base import WRAP, Message, Panel, Picture, button, close_within
 from spikelfp_lab.widgets.cards import session_html
 from spikelfp_lab.widgets.explorer_state import LFP_VIEWS, Cohort, ExplorerState
 
@@ -21,6 +20,19 @@ _ROWS = (
     ("subject", "session", "unit_order", "lfp_view"),
     ("start_s", "previous", "next", "span_s"),
     ("first_channel", "n_channels", "axes"),
+)
+_MENU, _SEVERAL = ipywidgets.Dropdown, ipywidgets.SelectMultiple
+_SLIDER = ipywidgets.FloatSlider
+_CONTROLS = (
+    ("subject", _MENU, "Subject", "Whose sessions to choose from", "13em"),
+    ("session", _MENU, "Session", "The session that is shown", "13em"),
+    ("unit_order", _MENU, "Units", "Order of the units in the raster", "16em"),
+    ("lfp_view", ipywidgets.ToggleButtons, "LFP", "Traces, or power of the first channel", "22em"),
+    ("start_s", _SLIDER, "Start (s)", "Where the stretch begins; arrow keys move it", "36em"),
+    ("span_s", ipywidgets.FloatText, "Span (s)", "How much is shown at once, in seconds", "9em"),
+    ("first_channel", _MENU, "First channel", "First channel shown; the spectrogram's", "15em"),
+    ("n_channels", ipywidgets.IntText, "Channels", "How many LFP channels are shown", "9em"),
+    ("axes", _SEVERAL, "Behavior", "Axes that are shown; Ctrl or Shift takes several", "13em"),
 )
 
 
@@ -54,7 +66,7 @@ def explore(cohort: Cohort, *, start_s: float | None = None, span_s: float = 10.
     return Explorer(ExplorerState(cohort, start_s=start_s, span_s=span_s))
 
 
-class Explorer(ipywidgets.VBox):
+class Explorer(Panel):
     """The view over a ``state``. It draws once a change, and only what is in sight.
 
     ``controls`` are by the trait they set ("previous" and "next" are buttons), ``picture`` is of
@@ -62,95 +74,67 @@ class Explorer(ipywidgets.VBox):
     """
 
     def __init__(self, state: ExplorerState):
-        self.state, self.message, self.picture = state, Message(), Picture()
         self._drawing: SessionPicture | None = SessionPicture()
-        self._refreshing = False
+        super().__init__(state, _CONTROLS)
+        self.picture = Picture()
         self._in_tab: dict[int, str] = {}  # tab -> session it was made for
-        self.controls = _controls(state)
+        c = self.controls
+        c["lfp_view"].style.button_width, c["axes"].rows = "8em", 3
+        c["start_s"].readout_format, c["span_s"].step = ".1f", 1
+        c["previous"] = button("◀ Previous", "One page back", lambda: state.turn(-1))
+        c["next"] = button("Next ▶", "One page on", lambda: state.turn(1))
         self.pages = [(Message(), ipywidgets.HTML(), Picture()) for _ in _TABS]
         boxes = [ipywidgets.VBox([text.widget, table, p.widget]) for text, table, p in self.pages]
         self.tabs = ipywidgets.Tab(boxes, titles=[*_TABS])
-        rows = [[self.controls[name] for name in names] for names in _ROWS]
-        rows = [ipywidgets.HBox(row, layout=WRAP) for row in rows]
-        super().__init__([*rows, self.message.widget, self.picture.widget, self.tabs])
+        rows = [ipywidgets.HBox([c[name] for name in row], layout=WRAP) for row in _ROWS]
+        self.children = [*rows, self.message.widget, self.picture.widget, self.tabs]
         self.add_class("spikelfp-explorer")
-        for trait, widget in self.controls.items():
-            if trait not in ("previous", "next"):
-                widget.observe(lambda change, trait=trait: self._set(trait, change["new"]), "value")
-        self.state.observe(self._refresh, "revision")
+        state.observe(self._refresh, "revision")
         self.tabs.observe(self._refresh_tab, "selected_index")
         self._refresh()
 
     def close(self) -> None:
         """Free the widgets and the figure. The state can still be used."""
-        if getattr(self, "_drawing", None) is None:
-            return  # closed before, or never made
-        self._drawing = None
-        self.state.unobserve(self._refresh, "revision")
-        self.tabs.unobserve_all()
-        for widget in [*_family(self)][1:]:
-            widget.close()
-        layout = self.layout
+        if getattr(self, "_drawing", None) is not None:  # not closed before, and really made
+            self._drawing = None
+            self.state.unobserve(self._refresh, "revision")
+            close_within(self)
         super().close()
-        layout.close()
 
-    def _set(self, trait: str, value: Any) -> None:
-        """Take a control's value into the state; one that it refuses is explained and set back."""
-        if self._refreshing:
-            return
-        with self.message.errors():
-            setattr(self.state, trait, value)
-        self._refresh_controls()
+    def follow(self) -> None:
+        """Gray is what the session has not."""
+        state, c = self.state, self.controls
+        begin, end = state.limits_s
+        latest, bin_size_s = round(end - state.span_s, 6), float(state.dataset.attrs["bin_size_s"])
+        channels, axes = state.labels("channel"), tuple(state.labels("behavior_dim"))
+        c["start_s"].step = max(bin_size_s, round(state.span_s / 20, 3))
+        choices = {"subject": state.subjects, "session": state.sessions, "lfp_view": LFP_VIEWS}
+        choices |= {"unit_order": state.orders, "axes": axes}
+        choices["first_channel"] = tuple((str(name), i) for i, name in enumerate(channels))
+        # a slider cannot be of no length
+        self.show_values(begin, max(latest, begin + bin_size_s), **choices)
+        c["previous"].disabled, c["next"].disabled = state.start_s <= begin, state.start_s >= latest
+        c["start_s"].disabled, c["axes"].disabled = latest <= begin, not axes
+        c["lfp_view"].disabled = c["first_channel"].disabled = not channels
+        c["n_channels"].disabled = not channels or state.lfp_view != "traces"
+        c["unit_order"].disabled = "spikes" in state.missing
 
     def _refresh(self, _: Any = None) -> None:
         if self._drawing is None:
             return
-        self._refresh_controls()
-        try:
+        self.follow()
+        with self.message.errors(), style():
             self._drawing.draw(self.state.dataset, self.state.view)
-            with style():
-                self.picture.show(self._drawing.figure, dpi=_DPI)
+            self.picture.show(self._drawing.figure, dpi=_DPI)
             self.message.say(self.state.status)
-        except SpikeLFPError as error:
+        if self.message.failed:
             self.picture.clear()
-            self.message.fail(error)
         self._refresh_tab()
-
-    def _refresh_controls(self) -> None:
-        """Choices, limits and values that follow from the state, none of them sent back."""
-        state, c, outer = self.state, self.controls, self._refreshing
-        self._refreshing = True
-        begin, end = state.limits_s
-        latest, bin_size_s = round(end - state.span_s, 6), float(state.dataset.attrs["bin_size_s"])
-        channels, axes = state.labels("channel"), state.labels("behavior_dim")
-        choices = {"subject": state.subjects, "session": state.sessions, "axes": tuple(axes)}
-        choices |= {"unit_order": state.orders, "lfp_view": LFP_VIEWS}
-        choices["first_channel"] = tuple((str(name), i) for i, name in enumerate(channels))
-        for trait, options in choices.items():
-            if tuple(c[trait].options) != options:
-                c[trait].options = options
-            if options and c[trait].value != getattr(state, trait):
-                c[trait].value = getattr(state, trait)
-        slider = c["start_s"]
-        with slider.hold_trait_notifications():
-            # A slider cannot be of no length: where all is shown it is grey.
-            slider.min, slider.max = begin, max(latest, begin + bin_size_s)
-            slider.step = max(bin_size_s, round(state.span_s / 20, 3))
-            # A rounding is not sent back: it would come in the way of a hand on the slider.
-            if abs(slider.value - state.start_s) > 1e-5:
-                slider.value = state.start_s
-        c["span_s"].value, c["n_channels"].value = state.span_s, state.n_channels
-        slider.disabled, c["axes"].disabled = latest <= begin, not axes
-        c["previous"].disabled, c["next"].disabled = state.start_s <= begin, state.start_s >= latest
-        c["lfp_view"].disabled = c["first_channel"].disabled = not channels
-        c["n_channels"].disabled = not channels or state.lfp_view != "traces"
-        c["unit_order"].disabled = "spikes" in state.missing
-        self._refreshing = outer
 
     def _refresh_tab(self, _: Any = None) -> None:
         """Make the open tab, unless it shows this session already: they take their time."""
         index, state = self.tabs.selected_index, self.state
-        if self._drawing is None or index is None or self._in_tab.get(index) == state.name:
+        if index is None or self._in_tab.get(index) == state.name:
             return
         self._in_tab[index] = state.name
         message, table, picture = self.pages[index]
@@ -164,42 +148,6 @@ class Explorer(ipywidgets.VBox):
             else:
                 table.value = content
             message.say(f"{state.name}{text}")
-
-
-def _controls(state: ExplorerState) -> dict[str, Any]:
-    """Controls with labels and tooltips, by trait."""
-    menu, many = ipywidgets.Dropdown, ipywidgets.SelectMultiple
-    slider, number = ipywidgets.FloatSlider, ipywidgets.FloatText
-    kinds: tuple[tuple[str, Any, str, str, int], ...] = (
-        ("subject", menu, "Subject", "Whose sessions to choose from", 13),
-        ("session", menu, "Session", "The session that is shown", 13),
-        ("unit_order", menu, "Units", "Order of the units in the raster", 16),
-        ("lfp_view", ipywidgets.ToggleButtons, "LFP", "Traces, or power of the first channel", 22),
-        ("start_s", slider, "Start (s)", "Where the stretch begins; arrow keys move it", 36),
-        ("span_s", number, "Span (s)", "How much is shown at once, in seconds", 9),
-        ("first_channel", menu, "First channel", "First channel shown; the spectrogram's", 15),
-        ("n_channels", ipywidgets.IntText, "Channels", "How many LFP channels are shown", 9),
-        ("axes", many, "Behavior", "Axes that are shown; Ctrl or Shift takes several", 13),
-    )
-    made = {
-        name: control(kind, label, tooltip, layout={"width": f"{width}em"})
-        for name, kind, label, tooltip, width in kinds
-    }
-    made["lfp_view"].style.button_width, made["axes"].rows = "8em", 3
-    made["start_s"].readout_format, made["span_s"].step = ".1f", 1
-    made["previous"] = button("◀ Previous", "One page back", lambda: state.turn(-1))
-    made["next"] = button("Next ▶", "One page on", lambda: state.turn(1))
-    return made
-
-
-def _family(widget: Any) -> Iterator[ipywidgets.Widget]:
-    """A widget, all within it, and what these are styled with."""
-    yield widget
-    for child in getattr(widget, "children", ()):
-        yield from _family(child)
-        yield child.layout
-        if isinstance(getattr(child, "style", None), ipywidgets.Widget):
-            yield child.style
 
 
 def _quality(state: ExplorerState) -> tuple[str, str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -64,17 +63,16 @@ class ExplorerState(traitlets.HasTraits):
             own = self._menu.setdefault(subject := dataset.attrs["subject"], {})
             label = name.removeprefix(f"{subject}/")
             own[name if label in self._sessions else label] = name
-        self._depth, self.notice = 0, ""
+        self._settling, self.notice = False, ""
         self._loaded: tuple[str, xr.Dataset] | None = None
         self._quality: dict[str, pd.DataFrame] = {}
-        with self._one_change():
-            self.subjects = tuple(self._menu)
-            self.subject = self.subjects[0]
-            try:
-                self.span_s = span_s
-                self.start_s = self.start_s if start_s is None else start_s
-            except traitlets.TraitError as error:
-                raise ConfigError(str(error)) from None
+        self.subjects = tuple(self._menu)
+        self.subject = self.subjects[0]
+        try:
+            self.span_s = span_s
+            self.start_s = self.start_s if start_s is None else start_s
+        except traitlets.TraitError as error:
+            raise ConfigError(str(error)) from None
 
     @property
     def name(self) -> str:
@@ -172,11 +170,11 @@ class ExplorerState(traitlets.HasTraits):
         elif trait == "start_s":
             begin, end = self.limits_s  # NaN is in no session
             good, cure = begin - 1e-6 <= value < end, f"a start from {begin:g} to {end:g} s"
-            value = round(max(begin, min(value, end - self.span_s)), 6) if good else value
+            value = round(max(begin, min(value, end - self.span_s)), 6)
         elif trait == "span_s":
             least, whole = 2 * float(self.dataset.attrs["bin_size_s"]), np.ptp(self.limits_s)
             good, cure = least <= value < math.inf, f"at least two bins ({least:g} s)"
-            value = round(min(value, float(whole)), 6) if good else value
+            value = round(min(value, float(whole)), 6)
         elif trait == "axes":
             there = self.labels("behavior_dim")
             good, cure = set(value) <= set(there), f"one or more of {', '.join(there)}"
@@ -191,37 +189,29 @@ class ExplorerState(traitlets.HasTraits):
             raise traitlets.TraitError(f"{refused}: choose {cure}.")
         return value
 
-    @contextmanager
-    def _one_change(self) -> Iterator[None]:
-        """However much follows from a change, ``revision`` tells of it once, at its end."""
-        self._depth += 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            if not self._depth:
-                self.revision += 1
-
     @traitlets.observe(*_SHOWN)
     def _settle(self, change: Any) -> None:
-        with self._one_change():
+        """Let all follow from a change; ``revision`` tells of it once, at its end."""
+        if self._settling:
+            return
+        self._settling = True
+        try:
             if change["name"] == "subject":
-                wanted = self.session
                 self.sessions = tuple(self._menu[self.subject])
-                self.session = wanted if wanted in self.sessions else self.sessions[0]
-                if self.session == wanted:  # the same label, another subject's session
-                    self._enter_session()
-            elif change["name"] == "session":
+                self.session = self.session if self.session in self.sessions else self.sessions[0]
+            if change["name"] in ("subject", "session"):
                 self._enter_session()
             elif change["name"] == "span_s":
                 self.turn(0)
+        finally:
+            self._settling = False
+            self.revision += 1
 
     def _enter_session(self) -> None:
         """Keep of the view what the new session has; say what it has not."""
         begin, end = self.limits_s
-        self.start_s = self.start_s if begin <= self.start_s < end else begin
         self.span_s = max(self.span_s, 2 * float(self.dataset.attrs["bin_size_s"]))
-        self.span_s = min(self.span_s, end - begin)
+        self.start_s = self.start_s if begin <= self.start_s < end else begin
         channels = len(self.labels("channel")) or 10**9
         self.first_channel = min(self.first_channel, channels - 1)
         self.n_channels = min(self.n_channels, channels)

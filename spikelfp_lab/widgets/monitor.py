@@ -18,7 +18,7 @@ from spikelfp_lab.analysis import decode
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.plots.curves import plot_history
 from spikelfp_lab.sessions import as_dataset
-from spikelfp_lab.widgets.base import Picture, button
+from spikelfp_lab.widgets.base import Message, Picture, button
 
 RECENT = 5  # validations that the speed is taken from: a machine that slows down is noticed
 REDRAW_S = 1.0  # the picture is drawn at most so often
@@ -100,11 +100,10 @@ class Monitor:
         self.state, self.picture = MonitorState(), Picture()
         self._shown, self._model = False, None
         self._bar = ipywidgets.IntProgress(max=1, tooltip="Steps that are done")
-        self._text = ipywidgets.HTML()
-        self._text.add_class("spikelfp-message")
+        self._text = Message()
         tooltip = "End training at its next validation and keep the weights of the best one so far"
         self.button = button("Stop early", tooltip, self.state.stop)
-        row = ipywidgets.HBox([self.button, self._bar, self._text])
+        row = ipywidgets.HBox([self.button, self._bar, self._text.widget])
         self.widget = ipywidgets.VBox([self.picture.widget, row])
         self.widget.add_class("spikelfp-monitor")
         self.state.observe(self._show)
@@ -179,7 +178,7 @@ class Monitor:
         self._bar.max, self._bar.value = max(1, state.steps), state.step
         good = state.ending in ("finished", "stopped")
         self._bar.bar_style = "success" if good else "danger" if state.ending else "info"
-        self._text.value = f'<span role="status">{state.text}</span>'
+        self._text.say(state.text)
         self.button.disabled = bool(state.ending) or state.stop_requested
 
 

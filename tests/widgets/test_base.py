@@ -9,11 +9,11 @@ from matplotlib.colors import to_rgb
 
 from spikelfp_lab import widgets
 from spikelfp_lab.errors import DataError
-from spikelfp_lab.widgets.base import Job, Message, job_bar
+from spikelfp_lab.widgets.base import Job, Message
 
 
 def test_a_cancelled_job_ends_at_its_next_report_and_starts_again():
-    job, begun, go, after = Job(), threading.Event(), threading.Event(), []
+    begun, go, after = threading.Event(), threading.Event(), []
 
     def work(report):
         report(0.1, "first")
@@ -22,28 +22,30 @@ def test_a_cancelled_job_ends_at_its_next_report_and_starts_again():
         report(0.2, "second")
         after.append("never")
 
-    job.start(work)
+    job = Job("Compute", "Encode", work)
+    job.start()
     assert begun.wait(10)
-    job.start(lambda report: after.append("one at a time"))
+    job.work = lambda report: after.append("one at a time")
+    job.start()
     job.cancel()
     go.set()
     job.wait()
-    assert (job.text, after, job.share, job.error) == ("cancelled", [], 0.1, "")
-    job.start(lambda report: report(0.5, "half"))
+    assert (job.text.value, after, job.progress.value, job.error) == ("cancelled", [], 0.1, "")
+    job.work = lambda report: report(0.5, "half")
+    job.start()
     job.wait()
-    assert job.share == 1.0 and job.text == "half"
+    assert job.progress.value == 1.0 and job.text.value == "half"
 
 
 def test_a_failed_job_says_why():
     def work(report):
         raise DataError("No LFP in I/s01: choose another session.")
 
-    job = Job()
-    bar = job_bar(job, "Compute", "Encode", lambda: job.start(work))
-    bar.children[0].click()
+    job = Job("Compute", "Encode", work)
+    job.begin.click()
     job.wait()
-    assert job.error.startswith("No LFP") and "No LFP" in bar.children[3].value
-    assert not bar.children[0].disabled and bar.children[1].disabled
+    assert job.error.startswith("No LFP") and "No LFP" in job.text.value
+    assert not job.begin.disabled and job.end.disabled
 
 
 def test_messages_are_escaped_and_an_error_goes_when_all_is_well():

@@ -184,7 +184,7 @@ def test_panels_are_drawn_once_computed_when_visible_and_out_of_date(widget):
     assert "Press Compute: latents of Distilled, MS" in widget.message.widget.value
     computed(widget)
     assert [drawn(widget, name) for name in TABS] == [1, 0, 0, 0, 0]
-    assert "<table" in widget._tests.value
+    assert "<table" in widget.tables["Scores"].value
     for name in each_tab(widget):
         assert drawn(widget, name) == (2 if name == "Alignment" else 1), widget.message.widget.value
     before = {name: widget.pictures[name][0].widget.value for name in TABS}
@@ -212,8 +212,9 @@ def test_controls_follow_the_state_also_to_another_clock(models, sessions):
     for name in ("I/s02", "I/s01", "I/s02"):
         find(widget, "In focus").value = name
         assert widget.state.session == name
-        assert widget._start.min <= widget._start.value == widget.state.start_s
-        assert (widget._start.min, widget._start.max) == widget.state.extent()
+        slider = widget.controls["start_s"]
+        assert slider.min <= slider.value == widget.state.start_s
+        assert (slider.min, slider.max) == widget.state.extent()
     widget.close()
 
 

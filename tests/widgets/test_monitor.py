@@ -65,7 +65,7 @@ def test_it_changes_no_weight_and_shows_itself_once_and_only_in_a_notebook(shown
     assert with_it.history.equals(without.history)
     assert bytes(watched.picture.widget.value[:4]) == b"\x89PNG" and watched.button.disabled
     kept = f"finished at step 20 of 20; weights of step {watched.state.best_step} kept"
-    assert kept in watched._text.value and watched._model is None
+    assert kept in watched._text.widget.value and watched._model is None
     monkeypatch.setattr(module, "in_notebook", lambda: False)
     train(hidden)
     assert shown == [watched.widget] and hidden.state.history is None
