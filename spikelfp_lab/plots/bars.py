@@ -217,7 +217,8 @@ def _draw_bars(axes: Axes, points: pd.DataFrame, value: str) -> None:
     color: theme.Look = {"palette": {m: theme.model_color(m) for m in places}, "saturation": 1}
     color |= {"hue": "model", "hue_order": places, "dodge": False, "width": 0.72, "linewidth": 0}
     whisker = {"color": theme.INK, "linewidth": 1.3, "zorder": 5, "path_effects": [theme.RIM]}
-    sns.barplot(by_session, errorbar=bootstrap_interval, err_kws=whisker, **color, **look)
+    color |= {"errorbar": bootstrap_interval, "err_kws": whisker}
+    sns.barplot(by_session, **color, **look)
     line: Any
     for line in axes.lines:  # at the edge of the bar, where no point hides them
         line.set_xdata(line.get_xdata() - 0.36)

@@ -115,18 +115,19 @@ class Grid:
 
     def lines(self, values: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
         """Time and values (T, C) that look like the data: all, or the extremes of each column."""
-        most = min(_POINTS, _ALL_POINTS // max(values.shape[1], 1))
-        whole = view.span_s <= (most + 1e-6) * self.bin_size_s
-        parts, there, edges = self.columns(values, view, most if whole else most // 2)
+        points = min(_POINTS, _ALL_POINTS // max(values.shape[1], 1))
+        whole = view.span_s <= (points + 1e-6) * self.bin_size_s
+        parts, there, edges = self.columns(values, view, points if whole else points // 2)
         middle, quarter = (edges[1:] + edges[:-1]) / 2, (edges[1] - edges[0]) / 4
         lines = np.full((middle.size, 1 if whole else 2, values.shape[1]), np.nan, np.float32)
-        for column, part in zip(there, parts, strict=True):
-            if whole:
-                lines[column] = part[0]
-                continue
-            extremes = np.stack([np.fmin.reduce(part), np.fmax.reduce(part)])
+        if parts and whole:
+            lines[there, 0] = [part[0] for part in parts]
+        elif parts:
+            least, most = ([pick.reduce(part) for part in parts] for pick in (np.fmin, np.fmax))
             # in the order that suits the course: a falling line must not become a staircase
-            lines[column] = np.where(part[0] > part[-1], extremes[::-1], extremes)
+            falls = [part[0] > part[-1] for part in parts]
+            lines[there, 0] = np.where(falls, most, least)
+            lines[there, 1] = np.where(falls, least, most)
         time = middle if whole else (middle[:, None] + [-quarter, quarter]).ravel()
         return time, lines.reshape(-1, values.shape[1])
 
