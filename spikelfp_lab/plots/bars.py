@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spikelfp_lab.analysis import bootstrap_interval
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import theme, tidy
 
@@ -49,11 +50,7 @@ def plot_scores(
     >>> plot_scores(scores, cohort="simulated", readouts=["lagged"]).get_suptitle()
     'simulated: 1 session, 1 seed'
     """
-    by = ["readout", rows] if rows else ["readout"]
-    points = tidy.select(scores, readouts, [*tidy.KEYS, *by], split)
-    if rows:
-        tidy.check(points, [], [rows])
-        points = pd.concat([part for _, part in points.groupby(rows, sort=False)])
+    points, by = tidy.select(scores, readouts, split=split, rows=rows)
     title, label = tidy.counted(points, cohort), tidy.r2_label(scores, split)
     return _bar_figure(points, "r2", by, title, label, most=len(readouts))[0]
 
@@ -138,7 +135,7 @@ def plot_ablations(
         For the title; side by side in each panel, as markers of their own.
     """
     keys = ["question", "variant", "own", "session", "seed"]
-    points = tidy.select(scores, readouts, keys).astype({"variant": str, "own": bool})
+    points = tidy.select(scores, readouts, keys)[0].astype({"variant": str, "own": bool})
     low, high = (max(point, tidy.LOWEST_R2) for point in (points["r2"].min(), points["r2"].max()))
     margin = 0.06 * (high - low) or 0.02
     width = 0.34 * int(points.groupby("question")["variant"].nunique().max()) + 0.3
@@ -172,7 +169,7 @@ def _marks(axes: Axes, points: pd.DataFrame, readouts: list[str]) -> None:
     by_session = tidy.means(points, "r2", by=["variant", "readout", "session"])
     large: theme.Look = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
     large |= {"linestyle": "none", "markers": list("osD^")[:n], "err_kws": {"linewidth": 1.2}}
-    large |= {"dodge": shift * (n - 1) or False, "errorbar": tidy.interval}
+    large |= {"dodge": shift * (n - 1) or False, "errorbar": bootstrap_interval}
     sns.pointplot(by_session, **large, **look)
     axes.get_legend().remove()  # type: ignore[union-attr]
     turned = {"rotation": 40, "ha": "right"} if max(map(len, variants)) > 4 else {}
@@ -220,7 +217,8 @@ def _draw_bars(axes: Axes, points: pd.DataFrame, value: str) -> None:
     color: theme.Look = {"palette": {m: theme.model_color(m) for m in places}, "saturation": 1}
     color |= {"hue": "model", "hue_order": places, "dodge": False, "width": 0.72, "linewidth": 0}
     whisker = {"color": theme.INK, "linewidth": 1.3, "zorder": 5, "path_effects": [theme.RIM]}
-    sns.barplot(by_session, errorbar=tidy.interval, err_kws=whisker, **color, **look)
+    color |= {"errorbar": bootstrap_interval, "err_kws": whisker}
+    sns.barplot(by_session, **color, **look)
     line: Any
     for line in axes.lines:  # at the edge of the bar, where no point hides them
         line.set_xdata(line.get_xdata() - 0.36)
@@ -237,7 +235,7 @@ def _draw_bars(axes: Axes, points: pd.DataFrame, value: str) -> None:
         x, every = places.index(str(model)), points.loc[points["model"] == model, value]
         if every.min() < (floor := axes.get_ylim()[0]):
             _write_below(axes, x, floor, f"lowest\n{theme.number(every.min())}")
-        top = np.nanmax([own.mean(), every.max(), tidy.interval(own)[1], 0])
+        top = np.nanmax([own.mean(), every.max(), bootstrap_interval(own)[1], 0])
         _write_above(axes, x, top, theme.number(own.mean()))
     axes.set_xlabel("")
     axes.set_xticks(range(len(places)), places, rotation=40, ha="right")

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
+from spikelfp_lab.analysis import bootstrap_interval
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import theme, tidy
 
@@ -41,7 +42,7 @@ def plot_curves(
     log : bool
         Whether the x axis is logarithmic.
     """
-    points = tidy.select(scores, readouts, [*tidy.KEYS, x])
+    points, by = tidy.select(scores, readouts, [*tidy.KEYS, x])
     by_session = tidy.means(points, "r2", by=["readout", "model", "session", x])
     models = theme.in_order(points["model"])
     look: theme.Look = {
@@ -49,11 +50,11 @@ def plot_curves(
         "style": "model", "style_order": models, "markersize": 3.5, "markeredgewidth": 0,
         "markers": {m: _MARKERS[i % len(_MARKERS)] for i, m in enumerate(models)},
         "dashes": {m: _DASHES[i % 3] if m in theme.CONTROLS else "" for i, m in enumerate(models)},
-        "err_kws": {"alpha": 0.15, "linewidth": 0}, "errorbar": tidy.interval,
+        "err_kws": {"alpha": 0.15, "linewidth": 0}, "errorbar": bootstrap_interval,
     }  # fmt: skip
     title, label = tidy.counted(points, cohort), tidy.r2_label(scores, width=40)
     with theme.style():
-        figure, cells = theme.panels(by_session, ["readout"], (2.6, 2.4), title, label=label)
+        figure, cells = theme.panels(by_session, by, (2.6, 2.4), title, label=label)
         for axes, panel in cells:
             sns.lineplot(panel, x=x, y="r2", ax=axes, **look)
             axes.axhline(0, color=theme.INK, linewidth=0.6)
@@ -93,9 +94,7 @@ def plot_pairs(
     ----------
     Fig. 5 of Erturk et al., NeurIPS 2025, arXiv 2512.12461.
     """
-    by = ["readout", rows] if rows else ["readout"]
-    points = tidy.select(scores, readouts, [*tidy.KEYS, *pair, *by])
-    points = points.sort_values(rows, kind="stable") if rows else points
+    points, by = tidy.select(scores, readouts, [*tidy.KEYS, *pair], rows=rows)
     if unknown := [model for model in models if model not in set(points["model"])]:
         raise DataError(f"No scores of {', '.join(unknown)}; there are {set(points['model'])}.")
     title, label = tidy.counted(points, cohort), tidy.r2_label(scores, width=40)
@@ -155,7 +154,7 @@ def plot_cost(table: pd.DataFrame, *, cohort: str = "") -> Figure:
                 x, y, size = own[numbers].mean()
                 color = theme.model_color(model)
                 look: theme.Look = {"color": color, "zorder": 3, "linewidth": 0.6}
-                axes.vlines(x, *tidy.interval(own["r2"]), **look)
+                axes.vlines(x, *bootstrap_interval(own["r2"]), **look)
                 look |= {"marker": "D" if model in theme.CONTROLS else "o", "edgecolor": theme.INK}
                 axes.scatter(x, y, s=area(size), label=model, **look)
             axes.set(xscale="log", xlabel="Operations for a second of recording (millions)")

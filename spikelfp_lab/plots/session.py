@@ -1,10 +1,12 @@
 """A stretch of a session: raster, LFP and behavior, fast enough to scrub through."""
 
+import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -51,9 +53,8 @@ def plot_session(
     ['Unit (4)', 'LFP\\n(3 of 3 channels)']
     """
     dataset = as_dataset(session)
-    time = dataset["time"].values
-    start_s = _clock(dataset)[1] if start_s is None else start_s
-    shown = [name for name in HEIGHTS if name in dataset]
+    time, shown = dataset["time"].values, [name for name in HEIGHTS if name in dataset]
+    start_s = Grid(dataset).begin_s if start_s is None else start_s
     if not ((time >= start_s) & (time < start_s + span_s)).any() or not shown:
         raise DataError(
             f"Nothing to draw from {start_s:g} to {start_s + span_s:g} s: the session has "
@@ -82,6 +83,58 @@ class View:
     spectrogram: bool = False  # of the first channel, in place of traces
 
 
+class Grid:
+    """The bins of a session counted from its begin, and what of them a picture can show."""
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        time, self.bin_size_s = dataset["time"].values, float(dataset.attrs["bin_size_s"])
+        self.begin_s = float(time[0]) - self.bin_size_s / 2
+        # a hair more, so that after a gap of half bins all go the same way
+        self.clock = np.floor((time - self.begin_s) / self.bin_size_s + 1e-6).astype(int)
+
+    def bins(self, view: View) -> tuple[float, float]:
+        """Begin and end of a stretch in bins."""
+        low = (view.start_s - self.begin_s) / self.bin_size_s
+        return low, low + view.span_s / self.bin_size_s
+
+    def columns(
+        self, values: np.ndarray, view: View, most: int
+    ) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Values of each column of time that has any, which of all, and the edges in seconds.
+
+        Columns are whole bins, counted from the session's begin: nothing flickers while it moves.
+        """
+        low, high = self.bins(view)
+        width = max(1, math.ceil((high - low - 1e-6) / most))
+        first, last = math.floor((low + 1e-6) / width), math.ceil((high - 1e-6) / width)
+        edges = np.arange(first, last + 1) * width
+        ends = np.searchsorted(self.clock, edges)
+        there = np.flatnonzero(np.diff(ends))
+        if (np.diff(ends) == width).all():  # no gap: one array of all, which is faster
+            parts = values[ends[0] : ends[-1]].reshape(-1, width, *values.shape[1:])
+        else:
+            parts = [values[ends[i] : ends[i + 1]] for i in there]
+        return parts, there, self.begin_s + edges * self.bin_size_s
+
+    def lines(self, values: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
+        """Time and values (T, C) that look like the data: all, or the extremes of each column."""
+        points = min(_POINTS, _ALL_POINTS // max(values.shape[1], 1))
+        whole = view.span_s <= (points + 1e-6) * self.bin_size_s
+        parts, there, edges = self.columns(values, view, points if whole else points // 2)
+        middle, quarter = (edges[1:] + edges[:-1]) / 2, (edges[1] - edges[0]) / 4
+        lines = np.full((middle.size, 1 if whole else 2, values.shape[1]), np.nan, np.float32)
+        if there.size and whole:
+            lines[there, 0] = [part[0] for part in parts]
+        elif there.size:
+            least, most = _reduce(np.fmin, parts), _reduce(np.fmax, parts)
+            # in the order that suits the course: a falling line must not become a staircase
+            falls = [part[0] > part[-1] for part in parts]
+            lines[there, 0] = np.where(falls, most, least)
+            lines[there, 1] = np.where(falls, least, most)
+        time = middle if whole else (middle[:, None] + [-quarter, quarter]).ravel()
+        return time, lines.reshape(-1, values.shape[1])
+
+
 Move = Callable[[View], None]  # shows another stretch in a panel that is there
 
 
@@ -100,7 +153,9 @@ class SessionPicture:
         with theme.style():
             if self._made[0] is not dataset or self._made[1:] != fixed:
                 self._made = (None,)  # a failure is not taken for a finished picture
-                self._make(dataset, view)
+                # names from a file are text, whatever dollars are in them
+                with matplotlib.rc_context({"text.parse_math": False}):
+                    self._make(dataset, view)
                 self._made = dataset, *fixed
             for axes, move in self._panels:
                 axes.set_xlim(view.start_s, view.start_s + view.span_s)
@@ -111,35 +166,32 @@ class SessionPicture:
         self.figure.clear()
         self._panels, shown = [], [name for name in HEIGHTS if name in dataset]
         lfp = _spectrogram if view.spectrogram else _traces
-        make = {"spikes": _raster, "lfp": lfp, "behavior": _behavior}
+        make, grid = {"spikes": _raster, "lfp": lfp, "behavior": _behavior}, Grid(dataset)
         height = 0.72 + sum(HEIGHTS[name] + 0.13 for name in shown)
         self.figure.set_size_inches(7.0, height)
         top = height - 0.3
         for name in shown:
             top -= HEIGHTS[name]
-            place = (0.105, top / height, 0.785, HEIGHTS[name] / height)
-            axes = self.figure.add_axes(place)
+            axes = self.figure.add_axes((0.105, top / height, 0.785, HEIGHTS[name] / height))
             axes.tick_params(labelbottom=name == shown[-1])
             axes.set_xlabel("Time (s)" if name == shown[-1] else "")
-            self._panels.append((axes, make[name](axes, dataset, view)))
-            top -= 0.13
-            legend = axes.get_legend()
-            # names from a file are text, whatever dollars are in them
-            for text in [axes.yaxis.label, *axes.texts, *(legend.get_texts() if legend else ())]:
-                text.set_parse_math(False)
+            self._panels.append((axes, make[name](axes, dataset, view, grid)))
             axes.yaxis.set_label_coords(-0.085, 0.5)
+            top -= 0.13
 
 
-def _raster(axes: Axes, dataset: xr.Dataset, view: View) -> Move:
+def _raster(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
     image, units = _image(axes, "Greys", 0, 1), dataset["unit"].values.astype(str)
     axes.set_ylim(units.size - 0.5, -0.5)
 
     def move(view: View) -> None:
-        part, column, edges = columns(dataset, view, _COLUMNS)
-        counts = sum_columns(dataset["spikes"].values[part], column, len(edges) - 1).T
         order = np.arange(units.size) if view.order is None else np.array(view.order, int)
         _name_ends(axes, np.arange(order.size), units[order])
         axes.set_ylabel("\n".join(filter(None, [f"Unit ({order.size})", view.order_name])))
+        parts, there, edges = grid.columns(dataset["spikes"].values, view, _COLUMNS)
+        counts = np.full((units.size, len(edges) - 1), np.nan, np.float32)
+        if there.size:
+            counts[:, there] = _reduce(np.add, parts).T
         counts = counts[order]
         spiking = counts[counts > 0]  # NaN is not
         most = max(float(np.percentile(spiking, 99.5)), 1.0) if spiking.size else 1.0
@@ -152,8 +204,9 @@ def _raster(axes: Axes, dataset: xr.Dataset, view: View) -> Move:
     return move
 
 
-def _traces(axes: Axes, dataset: xr.Dataset, view: View) -> Move:
+def _traces(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
     lfp, chosen = dataset["lfp"], list(view.channels)
+    values = _choose(lfp.values, chosen)
     mean, sd = _scale(lfp.values)
     known = sd[np.isfinite(sd) & (sd > 0)]
     step = 5 * float(np.median(known)) if known.size else 1.0
@@ -173,123 +226,69 @@ def _traces(axes: Axes, dataset: xr.Dataset, view: View) -> Move:
     axes.text(1.022, low + length / 2, text, va="center", fontsize=7, **place)
 
     def move(view: View) -> None:
-        time, values = _lines(dataset, view, "lfp", view.channels)
-        stacked = np.full((values.shape[1], len(time) + 1), np.nan)
-        stacked[:, :-1] = values.T - shift[:, None]
-        line.set_data(np.tile(np.append(time, np.nan), len(stacked)), stacked.ravel())
+        time, shown = grid.lines(values, view)
+        stacked = np.full((len(chosen), len(time) + 1), np.nan)
+        stacked[:, :-1] = shown.T - shift[:, None]
+        line.set_data(np.tile(np.append(time, np.nan), len(chosen)), stacked.ravel())
 
     return move
 
 
-def _spectrogram(axes: Axes, dataset: xr.Dataset, view: View) -> Move:
-    clock, begin, bin_size_s = _clock(dataset)
-    values, end = dataset["lfp"].values[:, view.channels[0]], float(clock[-1] + 1)
+def _spectrogram(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
+    values, end = dataset["lfp"].values[:, view.channels[0]], float(grid.clock[-1] + 1)
 
     def power(low: float, high: float) -> tuple[np.ndarray, ...]:
-        return spectrogram(values, clock, low, high, rate=1 / bin_size_s, most=_COLUMNS // 2)
+        rate, most = 1 / grid.bin_size_s, _COLUMNS // 2
+        return spectrogram(values, grid.clock, low, high, rate=rate, most=most)
 
     whole = power(0, end)[2]
     known = whole[np.isfinite(whole)]
     limits = np.percentile(known, [5, 99.5]) if known.size else (0.0, 1.0)
     image = _image(axes, "viridis", *limits)
-    axes.set_ylim(0, 0.5 / bin_size_s)
+    axes.set_ylim(0, 0.5 / grid.bin_size_s)
     axes.set_ylabel(f"Frequency (Hz)\nof {dataset['channel'].values[view.channels[0]]}")
     bar = axes.inset_axes((1.015, 0.1, 0.018, 0.8))
-    axes.figure.colorbar(image, cax=bar)
     units = theme.pretty_units(dataset["lfp"].attrs.get("units", ""))
-    bar.set_ylabel(f"Power (dB re 1 {units}²/Hz)" if units else "Power (dB)", parse_math=False)
+    label = f"Power (dB re 1 {units}²/Hz)" if units else "Power (dB)"
+    axes.figure.colorbar(image, cax=bar, label=label)
 
     def move(view: View) -> None:
-        low = max(0.0, (view.start_s - begin) / bin_size_s)
-        high = min(end, (view.start_s + view.span_s - begin) / bin_size_s)
-        frequency, time, shown = power(low, high)
+        low, high = grid.bins(view)
+        frequency, time, shown = power(max(0.0, low), min(end, high))
         half = float(np.diff(time[:2]).sum()) / 2 or view.span_s / 2
         image.set_data(np.ma.masked_invalid(shown))
         ends = frequency[[0, -1]] + [-frequency[0] / 2, frequency[0] / 2]
-        image.set_extent((begin + time[0] - half, begin + time[-1] + half, *ends))
+        image.set_extent((*(grid.begin_s + time[[0, -1]] + [-half, half]), *ends))
 
     return move
 
 
-def _behavior(axes: Axes, dataset: xr.Dataset, view: View) -> Move:
-    behavior, bin_size_s = dataset["behavior"], float(dataset.attrs["bin_size_s"])
+def _behavior(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
+    behavior = dataset["behavior"]
     names = behavior["behavior_dim"].values.astype(str)
     chosen = list(range(len(names)) if view.axes is None else view.axes)
+    values = _choose(behavior.values, chosen)
     lines = [axes.plot([], [], color=_COLORS[i % 4], label=names[i])[0] for i in chosen]
-    mean, sd = (part[chosen] for part in _scale(behavior.values))
+    mean, sd = _scale(values)
     limits = np.concatenate([mean - 3 * sd, mean + 3 * sd])
     axes.set_ylabel(textwrap.fill(theme.label_with_units("behavior", behavior.attrs), 18))
     corner: theme.Look = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.06)}
     axes.legend(**corner, handlelength=1.2, borderpad=0, labelspacing=0.3)
 
     def move(view: View) -> None:
-        time, values = _lines(dataset, view, "behavior", chosen)
+        time, shown = grid.lines(values, view)
         # thinner where it is a band of extremes, which is also drawn twice as fast
-        width = 1.2 if view.span_s <= _POINTS * bin_size_s else 0.7
-        for line, own in zip(lines, values.T, strict=True):
+        width = 1.2 if view.span_s <= _POINTS * grid.bin_size_s else 0.7
+        for line, own in zip(lines, shown.T, strict=True):
             line.set(data=(time, own), linewidth=width)
         # the same limits throughout the session, but for what goes beyond them
-        bounds = np.append(limits, values)
+        bounds = np.append(limits, shown)
         bounds = bounds[np.isfinite(bounds)]
         if bounds.size:
             margin = 0.04 * float(np.ptp(bounds)) or 1.0
             axes.set_ylim(bounds.min() - margin, bounds.max() + margin)
 
     return move
-
-
-def _lines(
-    dataset: xr.Dataset, view: View, name: str, chosen: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Time and values (T, C) of columns of a variable: all, or the extremes that can be seen."""
-    most = min(_POINTS, _ALL_POINTS // max(len(chosen), 1))
-    part, column, edges = columns(dataset, view, most)
-    whole = edges[1] - edges[0] < 1.5 * float(dataset.attrs["bin_size_s"])
-    if not whole:
-        part, column, edges = columns(dataset, view, most // 2)  # two points a column
-    values, index = dataset[name].values[part], slice(chosen[0], chosen[-1] + 1)
-    if list(chosen) == list(range(index.start, index.stop)):
-        return envelope(values[:, index], column, edges, whole=whole)  # a view, no copy
-    return envelope(values[:, list(chosen)], column, edges, whole=whole)
-
-
-def sum_columns(counts: np.ndarray, column: np.ndarray, n_columns: int) -> np.ndarray:
-    """Sums (n_columns, U) of counts (T, U) over bins of one column; NaN where there is none."""
-    summed = np.full((n_columns, counts.shape[1]), np.nan, np.float32)
-    starts = np.flatnonzero(np.diff(column, prepend=-1))
-    if starts.size:
-        summed[column[starts]] = np.add.reduceat(counts, starts, axis=0, dtype=np.uint32)
-    return summed
-
-
-def envelope(
-    values: np.ndarray, column: np.ndarray, edges: np.ndarray, *, whole: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lines that look like the data (T, C): extremes of each column, or its one bin if whole."""
-    starts, middle = np.flatnonzero(np.diff(column, prepend=-1)), (edges[1:] + edges[:-1]) / 2
-    lines = np.full((middle.size, 1 if whole else 2, values.shape[1]), np.nan, np.float32)
-    if whole:
-        lines[column, 0] = values
-        return middle, lines[:, 0]
-    if starts.size:
-        least, most = _reduce(np.fmin, values, starts), _reduce(np.fmax, values, starts)
-        # in the order that suits the course: a falling line must not become a staircase
-        falls = values[starts] > values[np.append(starts[1:], len(values)) - 1]
-        lines[column[starts], 0] = np.where(falls, most, least)
-        lines[column[starts], 1] = np.where(falls, least, most)
-    quarter = (edges[1] - edges[0]) / 4
-    return (middle[:, None] + [-quarter, quarter]).ravel(), lines.reshape(-1, values.shape[1])
-
-
-def _reduce(ufunc: np.ufunc, values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """``ufunc.reduceat(values, starts)``, six times as fast where inner columns have one width."""
-    widths = np.diff(starts)
-    if starts.size < 4 or (widths[1:] != widths[1]).any():
-        return ufunc.reduceat(values, starts, axis=0)
-    first, last = starts[1], starts[-1]
-    inner = values[first:last].reshape(-1, widths[1], values.shape[1])
-    outer = [ufunc.reduce(part, axis=0)[None] for part in (values[:first], values[last:])]
-    return np.concatenate([outer[0], ufunc.reduce(inner, axis=1), outer[1]])
 
 
 def round_number(value: float) -> float:
@@ -299,26 +298,16 @@ def round_number(value: float) -> float:
     return float(power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9)))
 
 
-def _clock(dataset: xr.Dataset) -> tuple[np.ndarray, float, float]:
-    """(T,) whole bins since the session's begin, which jump at gaps; begin and bin in seconds."""
-    time, bin_size_s = dataset["time"].values, float(dataset.attrs["bin_size_s"])
-    clock = np.rint((time - time[0]) / bin_size_s).astype(int)
-    return clock, float(time[0]) - bin_size_s / 2, bin_size_s
+def _choose(values: np.ndarray, chosen: list[int]) -> np.ndarray:
+    """Columns of an array (T, C), without a copy where they are all."""
+    return values if chosen == [*range(values.shape[1])] else values[:, chosen]
 
 
-def columns(dataset: xr.Dataset, view: View, most: int) -> tuple[slice, np.ndarray, np.ndarray]:
-    """Bins of the stretch, the column of each, and the edges in seconds of ``most`` columns.
-
-    Columns are counted from the session's begin: the picture must not flicker while it moves.
-    """
-    clock, begin, bin_size_s = _clock(dataset)
-    low = (view.start_s - begin) / bin_size_s
-    high = low + view.span_s / bin_size_s
-    width = max(1, int(np.ceil((high - low - 1e-6) / most)))
-    shown = np.arange(np.floor((low + 1e-6) / width), np.ceil((high - 1e-6) / width), dtype=int)
-    part = slice(*np.searchsorted(clock, [np.ceil(low - 0.5 - 1e-6), np.ceil(high - 0.5 - 1e-6)]))
-    column = np.clip(clock[part] // width - shown[0], 0, shown.size - 1)
-    return part, column, begin + np.append(shown, shown[-1] + 1) * width * bin_size_s
+def _reduce(ufunc: np.ufunc, parts: Any) -> np.ndarray:
+    """(columns, C) of what :meth:`Grid.columns` gave, each reduced over its bins."""
+    if isinstance(parts, np.ndarray):
+        return ufunc.reduce(parts, axis=1)
+    return np.array([ufunc.reduce(part) for part in parts])
 
 
 def _scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

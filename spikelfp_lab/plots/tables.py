@@ -55,13 +55,13 @@ def plot_recovery(scores: pd.DataFrame, *, cohort: str = "", readout: str = "lag
     cohort, readout : str
         For the title; which of the read-outs is shown.
     """
-    points = tidy.select(scores, [readout], [*tidy.KEYS, "axis"])
+    points, by = tidy.select(scores, [readout], [*tidy.KEYS, "axis"])
     models, latents = theme.in_order(points["model"]), list(points["axis"].unique())
     by_session = tidy.means(points, "r2", by=["model", "axis", "session"])
     cells = by_session.pivot_table(index="model", columns="axis", values="r2").loc[models, latents]
     size = max(1.7 + 0.34 * len(latents), 2.7), max(0.8 + 0.22 * len(models), 1.8)
     with theme.style():
-        figure, [(axes, _)] = theme.panels(points, ["readout"], size, tidy.counted(points, cohort))
+        figure, [(axes, _)] = theme.panels(points, by, size, tidy.counted(points, cohort))
         _draw_cells(axes, cells)
         first = sum(model not in theme.CONTROLS for model in models)
         if 0 < first < len(models):

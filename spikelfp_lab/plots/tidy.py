@@ -4,10 +4,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from spikelfp_lab.analysis import bootstrap_interval
 from spikelfp_lab.errors import DataError
 
 KEYS = ("model", "session", "seed")
@@ -29,16 +27,19 @@ def check(table: Any, columns: Sequence[str], filled: Sequence[str] = ()) -> Non
 
 
 def select(
-    scores: Any, readouts: Sequence[str], keys: Sequence[str] = KEYS, split: str = "test"
-) -> Any:
-    """R² of one split and some read-outs in their order, mean over what is not among the keys."""
-    check(scores, [*dict.fromkeys([*keys, "readout", "split", "axis"])])
+    scores: Any, readouts: Sequence[str], keys: Sequence[str] = KEYS,
+    *, split: str = "test", rows: str | None = None,
+) -> tuple[Any, list[str]]:  # fmt: skip
+    """R² of one split, mean over what is not among the keys, and what its panels are made by."""
+    by = ["readout", rows] if rows else ["readout"]
+    check(scores, [*dict.fromkeys([*keys, *by, "split", "axis"])])
     own = scores.loc[scores["split"] == split]
     if absent := [readout for readout in readouts if readout not in set(own["readout"])]:
         raise DataError(f"No scores of the read-out {absent[0]!r} in the split {split!r}.")
-    shown = pd.concat([own.loc[own["readout"] == readout] for readout in readouts])
-    check(shown, [], ["r2"])
-    return means(shown, "r2", by=["readout", *keys])
+    parts = [part for _, part in own.groupby(rows, sort=False, dropna=False)] if rows else [own]
+    shown = pd.concat([p.loc[p["readout"] == readout] for p in parts for readout in readouts])
+    check(shown, [], ["r2", *by])
+    return means(shown, "r2", by=[*by, *keys]), by
 
 
 def means(table: Any, values: str | list[str], *, by: Sequence[str]) -> Any:
@@ -58,8 +59,3 @@ def r2_label(scores: pd.DataFrame, split: str = "test", width: int = 44) -> str:
     """Label of an axis of R², with the split and the axes of behavior it is a mean of."""
     names = ", ".join(dict.fromkeys(map(str, scores["axis"])))
     return textwrap.fill(f"Decoding R² ({split}; mean of {names})", width)
-
-
-def interval(values: Any) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean over sessions; NaN of one session."""
-    return bootstrap_interval(np.asarray(values, dtype=float))

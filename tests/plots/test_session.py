@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import plot_session, plot_spectra, spectra
-from spikelfp_lab.plots.session import View, columns, sum_columns
+from spikelfp_lab.plots.session import Grid, View
 from spikelfp_lab.plots.spectral import spectrogram
 from tests.factories import make_session
 
@@ -43,20 +43,21 @@ def test_a_long_stretch_keeps_counts_and_extremes_and_breaks_at_gaps(gaps):
     assert np.nanmax(moved) == pytest.approx(float(session["behavior"][:, 0].max()), rel=1e-6)
     empty = np.ma.getmaskarray(axes[0].images[0].get_array()).all(axis=0)
     assert empty.any() == bool(gaps) or empty[-1]
-    part, column, edges = columns(session, View(0.0, 1000.0), 700)
-    counts = sum_columns(session["spikes"].values[part], column, len(edges) - 1)
-    assert np.nansum(counts) == session["spikes"].values.sum()
+    parts, _, _ = Grid(session).columns(session["spikes"].values, View(0.0, 1000.0), 700)
+    assert sum(part.sum() for part in parts) == session["spikes"].values.sum()
 
 
 @settings(max_examples=50, deadline=None)
 @given(start=st.floats(0, 11.9), span=st.floats(0.04, 50), most=st.integers(1, 900))
 def test_every_bin_has_its_column(start, span, most):
     session = make_session(units=1, channels=0, behavior=())
-    part, column, edges = columns(session, View(start, span), most)
-    time = session["time"].values[part]
-    middle = (edges[column] + edges[column + 1]) / 2
+    time = session["time"].values
+    parts, there, edges = Grid(session).columns(time, View(start, span), most)
     assert len(edges) - 2 <= most and (np.diff(edges) > 0).all()
-    assert (np.abs(time - middle) <= (edges[1] - edges[0]) / 2 + 1e-6).all()
+    for part, column in zip(parts, there, strict=True):
+        assert edges[column] - 1e-6 <= part.min() <= part.max() <= edges[column + 1] + 1e-6
+    shown = time[(time >= start) & (time < start + span)]
+    assert np.isin(shown, np.concatenate(parts)).all() if shown.size else True
 
 
 def test_empty_stretch_is_an_error():
