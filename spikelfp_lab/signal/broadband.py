@@ -218,8 +218,8 @@ def _filter(
 def _decimated(rows: np.ndarray, taps: np.ndarray, factor: int) -> np.ndarray:
     """Inner samples (k, C) of rows: a few share one matrix product, nine times faster than one by
     one with ``signal.upfirdn``."""
-    after = range(0, _OUTPUTS_AT_ONCE * factor, factor)
-    shared = np.stack([np.pad(taps, (at, after[-1] - at)) for at in after])
+    starts = range(0, _OUTPUTS_AT_ONCE * factor, factor)
+    shared = np.stack([np.pad(taps, (at, starts[-1] - at)) for at in starts])
     count = (len(rows) - taps.size) // factor + 1
     n_shared = count // _OUTPUTS_AT_ONCE * _OUTPUTS_AT_ONCE
     inner = np.empty((count, rows.shape[1]), np.float32)

@@ -61,9 +61,10 @@ def band_power(
         raise DataError(f"No band lies below {rate_hz / 2:g} Hz, half the rate of this LFP.")
     values, smooth = lfp.values, max(1, round(smooth_s * rate_hz))
     power = np.full((*lfp.shape, len(fitting)), np.nan, np.float32)
-    # channels that are missing at the same times are filtered together
-    _, group = np.unique(np.isfinite(values), axis=1, return_inverse=True)
-    for channels in (np.flatnonzero(group == each) for each in range(group.max() + 1)):
+    groups: dict[bytes, list[int]] = {}  # of channels that are missing at the same times
+    for channel, there in enumerate(np.isfinite(values).T):
+        groups.setdefault(there.tobytes(), []).append(channel)
+    for channels in groups.values():
         part = xr.Dataset({"lfp": lfp[:, channels]}, attrs={"bin_size_s": step_s})
         for start, stop in usable_runs(part, variables=["lfp"]).tolist():
             for which, band in enumerate(fitting.values()):
