@@ -10,6 +10,8 @@ from spikelfp_lab import __version__
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.sessions.schema import SCHEMA_VERSION, validate_session
 
+__all__ = ["build_session", "session_clock"]
+
 
 def session_clock(start_s: float, stop_s: float, *, bin_size_s: float) -> np.ndarray:
     """Bin centers (T,) float64 of a uniform clock; a DataError when not one bin fits.
@@ -25,10 +27,9 @@ def session_clock(start_s: float, stop_s: float, *, bin_size_s: float) -> np.nda
         rounding = 4 * np.spacing(max(abs(start_s), abs(stop_s))) / bin_size_s
         count = int(np.floor((stop_s - start_s) / bin_size_s + 1e-6 + rounding))
     if count < 1:
-        raise DataError(
-            f"No bin of {bin_size_s:g} s fits between {start_s:g} s and {stop_s:g} s. "
-            "Check the start and stop (the streams may not overlap), or take smaller bins."
-        )
+        what = f"No bin of {bin_size_s:g} s fits between {start_s:g} s and {stop_s:g} s"
+        cure = "Check the start and stop (the streams may not overlap), or take smaller bins."
+        raise DataError(f"{what}. {cure}")
     return start_s + (np.arange(count) + 0.5) * bin_size_s
 
 
@@ -111,9 +112,8 @@ def build_session(
     try:
         dataset = xr.Dataset(data, coords, attrs)
     except ValueError as error:
-        raise DataError(
-            f"Clock, streams and names (unit_names, ...) differ in length: {error}."
-        ) from error
+        what = "Clock, streams and names (unit_names, ...) differ in length"
+        raise DataError(f"{what}: {error}.") from error
     validate_session(dataset)
     return dataset
 
@@ -132,21 +132,18 @@ def _onto_clock(stream: Any, clock: np.ndarray, *, max_gap_s: float, what: str) 
     values, times = np.asarray(stream[0]), np.asarray(stream[1], dtype=np.float64)
     steps = np.diff(times) if times.shape == values.shape[:1] else np.zeros(1)
     if values.ndim != 2 or not steps.size or not ((steps > 0) & np.isfinite(steps)).all():
-        raise DataError(
-            f"{what} has values of shape {values.shape} and timestamps of shape {times.shape}: "
-            "give (n, columns) and (n,), n at least 2, the timestamps sorted, none twice or NaN."
-        )
+        both = f"values of shape {values.shape} and timestamps of shape {times.shape}"
+        cure = "(n, columns) and (n,), n at least 2, the timestamps sorted, none twice or NaN."
+        raise DataError(f"{what} has {both}: give {cure}")
     if times[-1] < clock[0] or times[0] > clock[-1]:
-        raise DataError(
-            f"The clocks do not overlap: {what} runs from {times[0]:g} s to {times[-1]:g} s, "
-            f"the session from {clock[0]:g} s to {clock[-1]:g} s. Are all times in seconds?"
-        )
+        own = f"{what} runs from {times[0]:g} s to {times[-1]:g} s"
+        other = f"the session from {clock[0]:g} s to {clock[-1]:g} s"
+        raise DataError(f"The clocks do not overlap: {own}, {other}. Are all times in seconds?")
     if (step := float(np.median(steps))) > max_gap_s:
         cure = f" If they are, pass a max_gap_s above {step:g}." if step < 5 else ""
-        raise DataError(
-            f"The samples of {what} are {step:g} s apart, so every bin would be NaN. Are their "
-            f"times in seconds, not milliseconds or sample numbers?{cure}"
-        )
+        what = f"The samples of {what} are {step:g} s apart, so every bin would be NaN"
+        cure = f"Are their times in seconds, not milliseconds or sample numbers?{cure}"
+        raise DataError(f"{what}. {cure}")
     out = np.full((clock.size, values.shape[1]), np.nan, dtype=np.float32)
     finite = np.isfinite(values)
     whole = finite.all(axis=0)  # these share their neighbors and weights
@@ -162,7 +159,7 @@ def _interpolate(
     values: np.ndarray, times: np.ndarray, clock: np.ndarray, max_gap_s: float
 ) -> np.ndarray:
     """Linear interpolation of finite (n, C) values; NaN outside and in gaps."""
-    right = np.minimum(np.maximum(np.searchsorted(times, clock), 1), times.size - 1)
+    right = np.clip(np.searchsorted(times, clock), 1, times.size - 1)  # 0 of a single one
     left = np.maximum(right - 1, 0)
     span = times[right] - times[left]
     weight = np.divide(clock - times[left], span, out=np.zeros_like(clock), where=span > 0)

@@ -12,7 +12,10 @@ import xarray as xr
 from scipy import fft
 
 from spikelfp_lab.errors import SpikeLFPWarning
-from spikelfp_lab.sessions.schema import GAP_BINS, as_dataset, label, observed_mask
+from spikelfp_lab.sessions.schema import GAP_BINS, as_dataset, label, observed_mask, varies
+
+__all__ = ["add_finding", "add_mains", "check_quality", "clipped_share", "refractory_coords"]
+__all__ += ["warn_quality"]
 
 CLIPPED = 0.001  # of a channel's samples at its extremes: 0.6 s in ten minutes; artifacts are fewer
 DEAD = 0.05  # SD over the median channel's; those of one array differ by a factor of 2 or 3
@@ -63,14 +66,12 @@ def check_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     >>> check_quality(session)[["check", "name", "limit"]].values.tolist()
     [['duplicated', 'c = a', 0.9999]]
     """
-    dataset = as_dataset(session)
-    rows: list[tuple] = []
-    # of values too large to be a potential, and of channels that are NaN throughout
-    with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        for check, needed in _CHECKS.items():
-            if dataset.sizes.get("time", 0) >= _LEAST_ROWS and needed <= set(dataset.variables):
-                rows += check(dataset)
+    dataset, rows = as_dataset(session), []
+    if dataset.sizes.get("time", 0) >= _LEAST_ROWS:
+        # of values too large to be a potential, and of channels that are NaN throughout
+        with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            rows += _rows(dataset)
     for each in json.loads(dataset.attrs.get("findings", "[]")):
         noted = each["what"], "session", each["where"], each["value"], each["limit"]
         rows.append((*noted, "", each["message"]))
@@ -186,44 +187,41 @@ def refractory_coords(
         violations = (np.diff(times) < REFRACTORY_S - 1e-9).sum()
         expected = (far - near).sum() * REFRACTORY_S / _FLANK_S
         shares[:, unit] = np.array([violations, expected]) / max(times.size - 1, 1)
-    return {
-        "refractory_violations": ("unit", shares[0]),
-        "refractory_chance": ("unit", shares[1]),
-    }
+    names = "refractory_violations", "refractory_chance"
+    return {name: ("unit", share) for name, share in zip(names, shares, strict=True)}
 
 
-def _found(check, variable, names, hits, values, limits, unit, meaning) -> Iterator[tuple]:
-    """A row for each of the names that is hit."""
-    values, limits = (np.broadcast_to(each, len(names)) for each in (values, limits))
-    for index in np.flatnonzero(hits):
-        yield check, variable, names[index], values[index], limits[index], unit, meaning
+def _rows(dataset: xr.Dataset) -> Iterator[tuple]:
+    """What the checks find, a row for each name that is hit."""
+    for check, (variable, *more) in _CHECKS.items():
+        if not {variable, *more} <= set(dataset.variables):
+            continue
+        dim = str(dataset[variable].dims[1])
+        names, cure = dataset[dim].values, f"Leave it out with drop_sel({dim}=[...])."
+        for what, where, hits, *numbers, unit, why in check(dataset, names, cure):
+            values, limits = (np.broadcast_to(each, len(where)) for each in numbers)
+            for at in np.flatnonzero(hits):
+                yield what, variable, str(where[at]), values[at], limits[at], unit, why
 
 
-def _names(dataset: xr.Dataset, dim: str) -> tuple[list[str], str]:
-    """Labels, and the cure for most that is found."""
-    return [str(name) for name in dataset[dim].values], f"Leave it out with drop_sel({dim}=[...])."
-
-
-def _lfp(dataset: xr.Dataset) -> Iterator[tuple]:
-    lfp, (names, leave) = dataset["lfp"], _names(dataset, "channel")
+def _lfp(dataset: xr.Dataset, names: np.ndarray, cure: str) -> Iterator[tuple]:
+    lfp = dataset["lfp"]
     potential = lfp.attrs.get("kind", "LFP") == "LFP"  # features differ in size and may end at 0
     part = lfp.values[:: -(-lfp.shape[0] // _LFP_ROWS)]
     share = 100 * (clipped_share(part) if potential else np.zeros(len(names)))
     if "clipped_share" in dataset.coords:  # before filters, when the session was made
         share = np.fmax(share, 100 * dataset["clipped_share"].values)
-    why, limit = "It stays at its extremes: the amplifier was saturated. " + leave, 100 * CLIPPED
-    yield from _found("clipped", "lfp", names, share >= limit, share, limit, "% of samples", why)
+    why, limit = f"It stays at its extremes: the amplifier was saturated. {cure}", 100 * CLIPPED
+    yield "clipped", names, share >= limit, share, limit, "% of samples", why
 
     scaled, deviation = _standardized(part)
     moving = scaled.any(axis=0)
     usual = float(np.median(deviation[moving])) if moving.any() else 0.0
     limit = DEAD * usual if potential and len(names) >= 4 else 0.0
     # constant where it was looked at is not yet constant everywhere
-    constant = ~(np.fmin.reduce(lfp.values) < np.fmax.reduce(lfp.values))
-    dead = np.where(moving, deviation < limit, constant)
-    why = f"It has no signal (the median SD is {usual:.3g}): drop_bad_channels(session). {leave}"
-    unit = f"{lfp.attrs.get('units', '')} SD".strip()
-    yield from _found("dead", "lfp", names, dead, deviation, limit, unit, why)
+    dead = np.where(moving, deviation < limit, ~varies(lfp.values))
+    why = f"It has no signal (the median SD is {usual:.3g}): drop_bad_channels(session). {cure}"
+    yield "dead", names, dead, deviation, limit, f"{lfp.attrs.get('units', '')} SD".strip(), why
 
     known = np.isfinite(part)
     missing, flat = 1 - known[known.any(axis=1)].mean(axis=0), np.zeros(len(names))
@@ -232,16 +230,14 @@ def _lfp(dataset: xr.Dataset) -> Iterator[tuple]:
         low = ~(level >= DEAD * np.nanmedian(level, axis=0))
         low[low.mean(axis=1) > 0.5] = False
         flat = np.where(low.sum(axis=0) >= 2, low.mean(axis=0), 0)
-    hits = ~dead & ((missing > MISSING) | (flat > missing))
-    share, limit, unit = 100 * np.fmax(missing, flat), 100 * MISSING, "% NaN or flat"
-    why = f"It is there for a part of the session only, and no window goes over NaN. {leave}"
-    yield from _found("partial", "lfp", names, hits, share, limit, unit, why)
-    yield from _twins("lfp", names, scaled, SAME_CHANNEL, leave, anti=True)
+    hits, share = ~dead & ((missing > MISSING) | (flat > missing)), 100 * np.fmax(missing, flat)
+    why = f"It is there for a part of the session only, and no window goes over NaN. {cure}"
+    yield "partial", names, hits, share, 100 * MISSING, "% NaN or flat", why
+    yield _twins(names, scaled, SAME_CHANNEL, cure, anti=True)
 
 
-def _spikes(dataset: xr.Dataset) -> Iterator[tuple]:
-    counts, (names, leave) = dataset["spikes"].values, _names(dataset, "unit")
-    observed = observed_mask(dataset)
+def _spikes(dataset: xr.Dataset, names: np.ndarray, cure: str) -> Iterator[tuple]:
+    counts, observed = dataset["spikes"].values, observed_mask(dataset)
     away, silent, fired = np.zeros((3, len(names)))
     for unit, column in enumerate(counts.T):
         seen = column if observed is None else column[observed[:, unit]]
@@ -251,15 +247,15 @@ def _spikes(dataset: xr.Dataset) -> Iterator[tuple]:
         if at.size >= _LEAST_SPIKES and gaps[-1] > 10 * gaps[-2]:
             silent[unit] = gaps[-1] / seen.size
     why = "It has not a single spike: drop_bad_channels(session)."
-    yield from _found("dead", "spikes", names, fired == 0, 0.0, 0.0, "spikes", why)
+    yield "dead", names, fired == 0, 0.0, 0.0, "spikes", why
+    why = f"It is there for a part of the session only. {cure}"
     for share, limit, unit in ((away, MISSING, "% not observed"), (silent, SILENT, "% silent")):
         hits = (share > limit) & (fired > 0)
-        why = f"It is there for a part of the session only. {leave}"
-        yield from _found("partial", "spikes", names, hits, 100 * share, 100 * limit, unit, why)
+        yield "partial", names, hits, 100 * share, 100 * limit, unit, why
     part = counts[:: -(-len(counts) // _UNIT_ROWS)]
     scaled, _ = _standardized(np.sqrt(part, dtype=np.float32))
     scaled[:, part.sum(axis=0, dtype=np.int64) < _LEAST_SPIKES] = 0
-    yield from _twins("spikes", names, scaled, SAME_UNIT, leave)
+    yield _twins(names, scaled, SAME_UNIT, cure)
 
 
 def _standardized(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -270,40 +266,39 @@ def _standardized(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.nan_to_num((values - mean) / scale).astype(np.float32), np.nan_to_num(deviation)
 
 
-def _twins(variable, names, scaled, limit, leave, *, anti=False) -> Iterator[tuple]:
+def _twins(names: np.ndarray, scaled: np.ndarray, limit: float, cure: str, *, anti=False) -> tuple:
     """The first column before each that is the same, or with ``anti`` its mirror image."""
     correlation = np.clip(scaled.T @ scaled / len(scaled), -1, 1)
     alike = np.tril((np.abs(correlation) if anti else correlation) > limit, k=-1)
     first, hits = alike.argmax(axis=1), alike.any(axis=1)
-    pairs = [f"{name} = {names[other]}" for name, other in zip(names, first, strict=True)]
+    pairs = [f"{name} = {other}" for name, other in zip(names, names[first], strict=True)]
     value = correlation[np.arange(len(names)), first]
-    why = f"One is stored, or sorted, twice, or a bridge joins both. {leave}"
-    yield from _found("duplicated", variable, pairs, hits, value, limit, "correlation", why)
+    why = f"One is stored, or sorted, twice, or a bridge joins both. {cure}"
+    return "duplicated", pairs, hits, value, limit, "correlation", why
 
 
-def _refractory(dataset: xr.Dataset) -> Iterator[tuple]:
+def _refractory(dataset: xr.Dataset, names: np.ndarray, cure: str) -> Iterator[tuple]:
     share, chance = (dataset[f"refractory_{name}"].values for name in ("violations", "chance"))
-    count, (names, leave) = dataset["spikes"].values.sum(axis=0), _names(dataset, "unit")
+    count = dataset["spikes"].values.sum(axis=0)
     telling = chance * count >= 2
     is_sorted = telling.any() and np.median(share[telling] / chance[telling]) < _SORTED
     limit = np.maximum(REFRACTORY, (_SORTED if is_sorted else _MULTI_UNIT) * chance)
     # five standard deviations of a count: with a hundred units, chance would be seen at three
     beyond = share * count > limit * count + 5 * np.sqrt(limit * count)
-    hits, share, limit = beyond & (share * count >= _LEAST), 100 * share, 100 * limit
+    hits = beyond & (share * count >= _LEAST)
     others = ", or of several neurons" if is_sorted else ""
-    why = f"So many intervals below 1.5 ms are of spikes detected twice{others}. {leave}"
-    yield from _found("refractory", "spikes", names, hits, share, limit, "% of intervals", why)
+    why = f"So many intervals below 1.5 ms are of spikes detected twice{others}. {cure}"
+    yield "refractory", names, hits, 100 * share, 100 * limit, "% of intervals", why
 
 
-def _constant(dataset: xr.Dataset) -> Iterator[tuple]:
-    names, leave = _names(dataset, "behavior_dim")
+def _constant(dataset: xr.Dataset, names: np.ndarray, cure: str) -> Iterator[tuple]:
+    why = f"There is nothing to decode while it stays the same, or is NaN. {cure}"
     for name, column in zip(names, dataset["behavior"].values.T, strict=True):
         values, counts = np.unique(column[np.isfinite(column)], return_counts=True)
         share = 100 * counts.max(initial=0) / max(counts.sum(), 1)
-        if share >= 100 * CONSTANT or not counts.size:
-            unit = f"% of bins at {values[counts.argmax()]:g}" if counts.size else "% of bins known"
-            why = f"There is nothing to decode while it stays the same, or is NaN. {leave}"
-            yield "constant behavior", "behavior", name, share, 100 * CONSTANT, unit, why
+        unit = f"% of bins at {values[counts.argmax()]:g}" if counts.size else "% of bins known"
+        hits = share >= 100 * CONSTANT or not counts.size
+        yield "constant behavior", [name], hits, share, 100 * CONSTANT, unit, why
 
 
 _WINDOW_S = 8.0  # of which a cross-spectrum is made: lags of seconds fit, and so do slow rhythms
@@ -314,7 +309,7 @@ _PEAK_S = 0.6  # what lies further from a peak than this is background
 _COMPONENTS = 24  # of the units and of the channels: more take longer and see no more
 
 
-def _drift(dataset: xr.Dataset) -> Iterator[tuple]:
+def _drift(dataset: xr.Dataset, _names: np.ndarray, _cure: str) -> Iterator[tuple]:
     """How far the LFP falls behind the spikes from the first bin to the last.
 
     In the cross-correlations of all units with all channels, at whatever lags and signs they are
@@ -333,9 +328,8 @@ def _drift(dataset: xr.Dataset) -> Iterator[tuple]:
     frequency = fft.rfftfreq(width, size * bin_size_s)
     band = (frequency >= _BAND_HZ[0]) & (frequency <= min(_BAND_HZ[1], frequency[-1] * 0.9))
     windows = first[:, None] + np.arange(width)
-    spikes, lfp = (
-        _spectra(dataset[name].values, size, windows, band) for name in ("spikes", "lfp")
-    )
+    both = (dataset[name].values for name in ("spikes", "lfp"))
+    spikes, lfp = (_spectra(values, size, windows, band) for values in both)
     place = (when[first] - time[0]) / np.ptp(time)
     parts = []  # of the session: its place, and (frequency, unit * channel)
     for part in np.array_split(np.arange(len(first)), _PARTS):
@@ -351,11 +345,11 @@ def _drift(dataset: xr.Dataset) -> Iterator[tuple]:
     agreement, far = ((each - far.mean()) / max(far.std(), 1e-300) for each in (agreement, far))
     peak, as_is = agreement.max(), agreement[_DRIFTS.size // 2]
     # a peak that stands out, and clearly higher than without a drift
-    if peak > max(4.0, 2 * far.max()) and as_is < 0.92 * peak and abs(best) > DRIFT_S:
-        how = "falls behind" if best > 0 else "runs ahead of"
-        ppm = abs(1e6 * best / np.ptp(time))
-        why = f"The LFP {how} the spikes, by {ppm:.0f} parts in a million: mend its sampling rate."
-        yield "drift", "lfp", "lfp against spikes", best, DRIFT_S, "s over the session", why
+    hits = peak > max(4.0, 2 * far.max()) and as_is < 0.92 * peak and abs(best) > DRIFT_S
+    how = "falls behind" if best > 0 else "runs ahead of"
+    ppm = abs(1e6 * best / np.ptp(time))
+    why = f"The LFP {how} the spikes, by {ppm:.0f} parts in a million: mend its sampling rate."
+    yield "drift", ["lfp against spikes"], hits, best, DRIFT_S, "s over the session", why
 
 
 def _spectra(values: np.ndarray, size: int, windows: np.ndarray, band: np.ndarray) -> np.ndarray:
@@ -374,10 +368,10 @@ def _spectra(values: np.ndarray, size: int, windows: np.ndarray, band: np.ndarra
     return whitened.reshape(spectra.shape).swapaxes(0, 1)
 
 
-_CHECKS = {
-    _lfp: {"lfp"},
-    _spikes: {"spikes"},
-    _refractory: {"spikes", "refractory_violations", "refractory_chance"},
-    _drift: {"spikes", "lfp"},
-    _constant: {"behavior"},
+_CHECKS = {  # what is checked, and what else is needed for it
+    _lfp: ("lfp",),
+    _spikes: ("spikes",),
+    _refractory: ("spikes", "refractory_violations", "refractory_chance"),
+    _drift: ("lfp", "spikes"),
+    _constant: ("behavior",),
 }

@@ -14,12 +14,15 @@ Coordinates: ``time`` (s, bin center), ``unit``, ``channel``, ``behavior_dim``, 
 import re
 import warnings
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
 from spikelfp_lab.errors import DataError, SchemaError, SpikeLFPWarning
+
+__all__ = ["GAP_BINS", "SCHEMA_VERSION", "add_history", "as_dataset", "drop_bad_channels"]
+__all__ += ["observed_mask", "same_clock", "session_name", "validate_session"]
 
 SCHEMA_VERSION = 1
 
@@ -47,10 +50,9 @@ def as_dataset(session: xr.Dataset | xr.DataTree) -> xr.Dataset:
     if isinstance(session, xr.DataTree) and not session.children:
         return session.to_dataset()
     leaves = [leaf.path.strip("/") for leaf in getattr(session, "leaves", ())]
-    raise SchemaError(
-        "A single session is needed, an xarray Dataset as open_session gives it, not a "
-        f"{type(session).__name__}. Of a cohort pick a leaf, as in cohort{leaves[:1] or ['I/s01']}."
-    )
+    what = f"an xarray Dataset as open_session gives it, not a {type(session).__name__}"
+    cure = f"Of a cohort pick a leaf, as in cohort{leaves[:1] or ['I/s01']}."
+    raise SchemaError(f"A single session is needed, {what}. {cure}")
 
 
 def session_name(session: xr.Dataset | xr.DataTree) -> str:
@@ -62,10 +64,8 @@ def session_name(session: xr.Dataset | xr.DataTree) -> str:
     attrs = as_dataset(session).attrs
     for key in ("subject", "session"):
         if not re.fullmatch(_SAFE_NAME, str(attrs.get(key, ""))):
-            raise SchemaError(
-                f"attrs[{key!r}] is {attrs.get(key)!r}, no usable name: set it to letters, digits, "
-                "'_', '-' and '.', not beginning with '.' or '-'."
-            )
+            cure = "set it to letters, digits, '_', '-' and '.', not beginning with '.' or '-'."
+            raise SchemaError(f"attrs[{key!r}] is {attrs.get(key)!r}, no usable name: {cure}")
     return f"{attrs['subject']}/{attrs['session']}"
 
 
@@ -113,26 +113,25 @@ def drop_bad_channels(session: xr.Dataset | xr.DataTree) -> xr.Dataset:
         ("lfp", "channel", "constant or NaN throughout"),
         ("spikes", "unit", "without a single spike"),
     ):
-        if name not in dataset:
-            continue
-        values = dataset[name].values
-        # fmin and fmax skip NaN; an all-NaN channel compares as False
-        good = np.fmin.reduce(values, axis=0) < np.fmax.reduce(values, axis=0)
-        good = values.any(axis=0) if name == "spikes" else good
+        values = dataset[name].values if name in dataset else np.ones((1, 0))
+        good = varies(values) if name == "lfp" else values.any(axis=0)
         if good.all():
             continue
         labels = ", ".join(map(str, dataset[dim].values[~good]))
         if not good.any():
-            raise DataError(
-                f"Every {dim} of {name} is {why} ({labels}), so nothing would be left. "
-                f"Check the recording, or leave {name} out of the session."
-            )
+            what = f"Every {dim} of {name} is {why} ({labels}), so nothing would be left"
+            raise DataError(f"{what}. Check the recording, or leave {name} out of the session.")
         notes.append(f"dropped {dim} {labels}: {why}")
         dataset = add_history(dataset.isel({dim: np.flatnonzero(good)}), notes[-1])
     if notes:
         text = f"Session {label(dataset)}: {'; '.join(notes)}."
         warnings.warn(text, SpikeLFPWarning, stacklevel=2)
     return dataset
+
+
+def varies(values: np.ndarray) -> np.ndarray:
+    """(C,) bool: which columns (T, C) are neither constant nor NaN throughout."""
+    return np.fmin.reduce(values, axis=0) < np.fmax.reduce(values, axis=0)
 
 
 def label(dataset: xr.Dataset) -> str:
@@ -150,60 +149,58 @@ def validate_session(session: xr.Dataset | xr.DataTree) -> None:
     True True
     """
     dataset = as_dataset(session)
-    attrs, breaches = dataset.attrs, []
+    if breaches := [*_breaches(dataset)]:
+        listed = "\n".join(f"  {number}. {text}" for number, text in enumerate(breaches, 1))
+        what = f"Session {label(dataset)} breaches the session schema ({len(breaches)})"
+        raise SchemaError(f"{what}:\n{listed}")
+
+
+def _breaches(dataset: xr.Dataset) -> Iterator[str]:
+    """Of attributes, of time, and of variables."""
+    attrs, time = dataset.attrs, dataset.coords.get("time")
     try:
         session_name(dataset)
     except SchemaError as error:
-        breaches.append(str(error))
+        yield str(error)
+    size = attrs.get("bin_size_s")
+    known = isinstance(size, (int, float, np.number)) and 0 < size < np.inf
     for key, fits, cure in (
         ("history", isinstance(attrs.get("history"), str), "text, a step a line"),
-        ("bin_size_s", _is_duration(attrs.get("bin_size_s")), "a number of seconds above 0"),
+        ("bin_size_s", known, "a number of seconds above 0"),
         ("schema_version", attrs.get("schema_version") == SCHEMA_VERSION,
          f"{SCHEMA_VERSION}, or install a newer spikelfp_lab if it is of one"),
     ):  # fmt: skip
         if not fits:
-            breaches.append(f"attrs[{key!r}] is {attrs.get(key)!r}; set it to {cure}.")
-    breaches += [*_time_breaches(dataset), *_variable_breaches(dataset)]
-    if breaches:
-        listed = "\n".join(f"  {number}. {text}" for number, text in enumerate(breaches, 1))
-        raise SchemaError(
-            f"Session {label(dataset)} breaches the session schema ({len(breaches)}):\n{listed}"
-        )
-
-
-def _is_duration(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and bool(0 < value < np.inf)
-
-
-def _time_breaches(dataset: xr.Dataset) -> list[str]:
-    time, size = dataset.coords.get("time"), dataset.attrs.get("bin_size_s")
+            yield f"attrs[{key!r}] is {attrs.get(key)!r}; set it to {cure}."
     if time is None or time.dims != ("time",) or time.dtype != np.float64 or time.size < 2:
-        return ["'time' is missing, or not at least 2 bin centers in float64 seconds; add them."]
-    steps = np.diff(time)
-    if not ((steps > 0) & (steps < np.inf)).all():
-        return ["time does not increase at each bin; sort it, and drop what is double or NaN."]
-    steps = steps / (size if _is_duration(size) else steps.max())
-    off = np.flatnonzero((np.abs(steps - 1) > _STEP_TOLERANCE) & (steps <= GAP_BINS))
-    return [
-        f"time is no uniform clock of {size:g} s: {off.size} steps differ from it (first "
-        f"{steps[first]:.6g} bins after bin {first}) and are no gap (longer than {GAP_BINS} bins); "
-        "put the data on one clock with build_session."
-        for first in off[: _is_duration(size)]
-    ]
+        yield "'time' is missing, or not at least 2 bin centers in float64 seconds; add them."
+    elif not (((steps := np.diff(time)) > 0) & (steps < np.inf)).all():
+        yield "time does not increase at each bin; sort it, and drop what is double or NaN."
+    elif known:
+        bins = steps / size
+        off = np.flatnonzero((np.abs(bins - 1) > _STEP_TOLERANCE) & (bins <= GAP_BINS))
+        if off.size:
+            yield (
+                f"time is no uniform clock of {size:g} s: {off.size} steps differ from it (first "
+                f"{bins[off[0]]:.6g} bins after bin {off[0]}) and are no gap (longer than "
+                f"{GAP_BINS} bins); put the data on one clock with build_session."
+            )
+    if "spikes" not in dataset and "lfp" not in dataset:
+        yield "neither 'spikes' nor 'lfp' is there; add at least one of them."
+    yield from _variable_breaches(dataset)
 
 
-def _variable_breaches(dataset: xr.Dataset) -> list[str]:
-    none = "neither 'spikes' nor 'lfp' is there; add at least one of them."
-    breaches = [] if "spikes" in dataset or "lfp" in dataset else [none]
+def _variable_breaches(dataset: xr.Dataset) -> Iterator[str]:
+    """Of variables, of labels, and of whatever else is in the session."""
     for name, (dims, dtypes) in _VARIABLES.items():
         if name not in dataset:
             continue
         each = dataset[name]
         if each.dims != dims or not str(each.dtype).startswith(dtypes):
             what = f"{each.dtype} over {each.dims}; make it {' or '.join(dtypes)} over {dims}"
-            breaches.append(f"{name} is {what}, with astype and transpose or rename.")
+            yield f"{name} is {what}, with astype and transpose or rename."
         elif name in ("lfp", "behavior") and np.isinf(each.values).any():
-            breaches.append(f"{name} has infinite values; make them NaN.")
+            yield f"{name} has infinite values; make them NaN."
     for dim in dataset.sizes.keys() & {"unit", "channel", "behavior_dim"}:
         labels = dataset[dim].values.tolist() if dim in dataset.coords else []
         kinds = {str} if dim == "behavior_dim" else {str, int}
@@ -211,16 +208,14 @@ def _variable_breaches(dataset: xr.Dataset) -> list[str]:
         twice = [name for name, count in Counter(names).items() if count > 1]
         if not labels or len(names) < len(labels):
             types = " or ".join(kind.__name__ for kind in kinds)
-            breaches.append(f"{dim!r} has no labels of type {types}: {labels[:5]}; name each.")
+            yield f"{dim!r} has no labels of type {types}: {labels[:5]}; name each."
         elif twice:
-            breaches.append(f"{dim!r} has labels more than once: {twice[:5]}; name each its own.")
+            yield f"{dim!r} has labels more than once: {twice[:5]}; name each its own."
     for name, each in dataset.variables.items():
         if not re.fullmatch(_STORABLE_NAME, str(name)):
-            breaches.append(
-                f"{str(name)[:100]!r} is a name of a variable that no folder of a store can have; "
-                "rename it to one of at most 128 characters without '/', '\\' and a leading '.'."
-            )
+            cure = "rename it to one of at most 128 characters without '/', '\\' and a leading '.'."
+            what = "is a name of a variable that no folder of a store can have"
+            yield f"{str(name)[:100]!r} {what}; {cure}"
         # the store keeps numbers and text; an object array could only be pickled
         if each.dtype.kind not in "biufU" and {type(one) for one in each.values.flat} - {str}:
-            breaches.append(f"{name} has dtype {each.dtype}; make it numbers or text.")
-    return breaches
+            yield f"{name} has dtype {each.dtype}; make it numbers or text."

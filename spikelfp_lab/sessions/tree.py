@@ -7,6 +7,8 @@ import xarray as xr
 from spikelfp_lab.errors import DataError, SchemaError
 from spikelfp_lab.sessions.schema import as_dataset, session_name, validate_session
 
+__all__ = ["cohort_from_sessions", "iterate_sessions"]
+
 
 def cohort_from_sessions(sessions: Iterable[xr.Dataset | xr.DataTree]) -> xr.DataTree:
     """Make a cohort: leaves ``subject/session`` in the given order, parents that hold nothing.
@@ -17,16 +19,20 @@ def cohort_from_sessions(sessions: Iterable[xr.Dataset | xr.DataTree]) -> xr.Dat
     >>> [leaf.path for leaf in cohort_from_sessions(sessions).leaves]
     ['/I/s01', '/I/s02']
     """
+    if not (named := _named(sessions)):
+        raise DataError("A cohort needs at least one session, but none was given.")
+    return xr.DataTree.from_dict(named)
+
+
+def _named(sessions: Iterable[xr.Dataset | xr.DataTree]) -> dict[str, xr.Dataset]:
+    """Sessions by their names, of which none may be there twice."""
     named: dict[str, xr.Dataset] = {}
     for dataset in map(as_dataset, sessions):
         if (name := session_name(dataset)) in named:
-            raise DataError(
-                f"Two sessions are named {name}. Give each its own attrs 'subject' and 'session'."
-            )
+            cure = "Give each its own attrs 'subject' and 'session'."
+            raise DataError(f"Two sessions are named {name}. {cure}")
         named[name] = dataset
-    if not named:
-        raise DataError("A cohort needs at least one session, but none was given.")
-    return xr.DataTree.from_dict(named)
+    return named
 
 
 def iterate_sessions(
@@ -39,18 +45,13 @@ def iterate_sessions(
     not valid; a DataError when there are none, or two share a name.
     """
     # a Dataset is itself a Mapping, so it comes first
-    if isinstance(sessions, xr.Dataset):
-        named = {session_name(sessions): sessions}
-    elif isinstance(sessions, xr.DataTree):
-        leaves = cohort_from_sessions(sessions.leaves).leaves
-        named = {session_name(leaf): leaf.to_dataset() for leaf in leaves}
+    if isinstance(sessions, xr.Dataset | xr.DataTree):
+        named = _named(getattr(sessions, "leaves", [sessions]))
     elif isinstance(sessions, Mapping):
         named = {str(name): as_dataset(session) for name, session in sessions.items()}
     else:
-        raise SchemaError(
-            f"A {type(sessions).__name__} is no session, cohort, or dict of name -> session. "
-            "For a list, use cohort_from_sessions first."
-        )
+        what = f"A {type(sessions).__name__} is no session, cohort, or dict of name -> session"
+        raise SchemaError(f"{what}. For a list, use cohort_from_sessions first.")
     if not named:
         raise DataError("No sessions were given: the dict or cohort is empty.")
     for dataset in named.values():

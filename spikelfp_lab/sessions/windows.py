@@ -9,6 +9,9 @@ import xarray as xr
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
 from spikelfp_lab.sessions.schema import GAP_BINS, as_dataset, same_clock
 
+__all__ = ["GUARD", "TEST", "TRAIN", "VAL", "bins_in", "channel_statistics", "split_session"]
+__all__ += ["usable_runs", "warn_trained", "window_starts"]
+
 TRAIN, VAL, TEST, GUARD = 0, 1, 2, -1
 _PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
 
@@ -20,10 +23,13 @@ _BLOCKS = (TRAIN, TRAIN, TEST, TRAIN, TRAIN, VAL, TRAIN, TRAIN, TEST, TRAIN)
 _PAPER_WINDOW_S, _PAPER_SEED = 10.0, 42
 
 
-def usable_runs(session: xr.Dataset | xr.DataTree, *, variables: Sequence[str]) -> np.ndarray:
+def usable_runs(
+    session: xr.Dataset | xr.DataTree, *, variables: Sequence[str], within: np.ndarray | None = None
+) -> np.ndarray:
     """Maximal stretches without a gap in time, a change of trial, or a NaN in the ``variables``.
 
-    Gives (n, 2) int64 bins, start and stop (exclusive); a DataError when a variable is missing.
+    Only bins ``within`` (T,) bool, all by default. Gives (n, 2) int64 bins, start and stop
+    (exclusive); a DataError when a variable is missing.
 
     >>> session = xr.Dataset(
     ...     {"lfp": (("time", "channel"), [[1.0], [2.0], [3.0], [np.nan]])},
@@ -32,7 +38,18 @@ def usable_runs(session: xr.Dataset | xr.DataTree, *, variables: Sequence[str]) 
     [[0, 2], [2, 3]]
     """
     dataset = as_dataset(session)
-    return _runs(dataset, _usable(dataset, variables))
+    if missing := [name for name in variables if name not in dataset.data_vars]:
+        there = ", ".join(map(str, dataset.data_vars))
+        raise DataError(f"The session has no {missing[0]!r}, it has {there}: ask for one of these.")
+    usable = np.full(dataset.sizes["time"], True) if within is None else within
+    for name in variables:
+        usable = usable & np.isfinite(dataset[name].values).all(axis=1)
+    edge = np.diff(dataset["time"].values) > GAP_BINS * dataset.attrs["bin_size_s"]
+    if "trial" in dataset.coords:
+        edge |= np.diff(dataset["trial"].values) != 0
+    first = usable & np.append(True, edge | ~usable[:-1])
+    last = usable & np.append(edge | ~usable[1:], True)
+    return np.stack([np.flatnonzero(first), np.flatnonzero(last) + 1], axis=1)
 
 
 def split_session(
@@ -60,10 +77,13 @@ def split_session(
     """
     dataset = as_dataset(session)
     length = bins_in(window_s, bin_size_s=dataset.attrs["bin_size_s"])
-    if scheme not in (ways := {"blocks": _blocks, "trials": _trials, "paper": _paper}):
+    if scheme not in ("blocks", "trials", "paper"):
         raise ConfigError(f"Unknown split scheme {scheme!r}; use 'blocks', 'trials' or 'paper'.")
     seed = _PAPER_SEED if scheme == "paper" else int(seed)
-    codes = ways[scheme](dataset, length, seed).astype(np.int8)
+    if scheme == "blocks":
+        codes = _blocks(dataset.sizes["time"], length, seed)
+    else:
+        codes = _shuffled(dataset, scheme, seed)
     attrs = {"scheme": scheme, "seed": seed, "window_s": float(window_s)}
     return xr.DataArray(codes, {"time": dataset["time"]}, "time", name="split", attrs=attrs)
 
@@ -93,15 +113,16 @@ def window_starts(
     if min(length, stride) < 1 or part not in (*_PARTS, "all"):
         cure = "use 'train', 'val', 'test' or 'all', and at least 1 bin."
         raise ConfigError(f"Part {part!r}, windows of {length} bins, {stride} apart: {cure}")
-    usable, bin_size_s = _usable(dataset, variables), dataset.attrs["bin_size_s"]
+    bin_size_s, within = dataset.attrs["bin_size_s"], None
     if part != "all":
         if split is None or not same_clock(split["time"], dataset["time"], bin_size_s=bin_size_s):
             raise DataError("The split does not belong to this session: make it with split_session")
-        usable &= split.values == _PARTS[part]
-    runs = _runs(dataset, usable)
+        within = split.values == _PARTS[part]
+    runs = usable_runs(dataset, variables=variables, within=within)
     counts = np.maximum((runs[:, 1] - runs[:, 0] - length) // stride + 1, 0)
     if not counts.sum():
-        free = _runs(dataset.drop_vars("trial", errors="ignore"), usable)
+        free = dataset.drop_vars("trial", errors="ignore")
+        free = usable_runs(free, variables=variables, within=within)
         longest, free = (int(np.diff(each).max(initial=0)) for each in (runs, free))
         cause, cure = "The session is too short for a window", "a longer session"
         if free >= length:
@@ -176,29 +197,8 @@ def warn_trained(split: xr.DataArray, trained: xr.DataArray) -> float:
     return leaked / count
 
 
-def _usable(dataset: xr.Dataset, variables: Sequence[str]) -> np.ndarray:
-    """(T,) bool: every one of the variables is finite in the bin."""
-    if missing := [name for name in variables if name not in dataset.data_vars]:
-        there = ", ".join(map(str, dataset.data_vars))
-        raise DataError(f"The session has no {missing[0]!r}, it has {there}: ask for one of these.")
-    usable = np.ones(dataset.sizes["time"], dtype=bool)
-    for name in variables:
-        usable &= np.isfinite(dataset[name].values).all(axis=1)
-    return usable
-
-
-def _runs(dataset: xr.Dataset, usable: np.ndarray) -> np.ndarray:
-    """Maximal runs (n, 2) of usable bins without a gap or a change of trial inside."""
-    edge = np.diff(dataset["time"].values) > GAP_BINS * dataset.attrs["bin_size_s"]
-    if "trial" in dataset.coords:
-        edge |= np.diff(dataset["trial"].values) != 0
-    first = usable & np.append(True, edge | ~usable[:-1])
-    last = usable & np.append(edge | ~usable[1:], True)
-    return np.stack([np.flatnonzero(first), np.flatnonzero(last) + 1], axis=1)
-
-
-def _blocks(dataset: xr.Dataset, length: int, seed: int) -> np.ndarray:
-    total = dataset.sizes["time"]
+def _blocks(total: int, length: int, seed: int) -> np.ndarray:
+    """Codes of ten blocks of ``total`` bins, with guards of ``length`` bins."""
     kinds = np.roll(_BLOCKS, seed % len(_BLOCKS))
     bounds = np.linspace(0, total, len(kinds) + 1).astype(int)
     starts, stops = bounds[:-1].copy(), bounds[1:].copy()
@@ -215,37 +215,32 @@ def _blocks(dataset: xr.Dataset, length: int, seed: int) -> np.ndarray:
             f"bins, the whole session {total}, and about {-(-50 * length // 3)} (17 windows) are "
             "needed. Take shorter windows or a longer session."
         )
-    codes = np.full(total, GUARD)
+    codes = np.full(total, GUARD, np.int8)
     for kind, start, stop in zip(kinds, starts, stops, strict=True):
         codes[start:stop] = kind
     return codes
 
 
-def _trials(dataset: xr.Dataset, _length: int, seed: int) -> np.ndarray:
-    if "trial" not in dataset.coords:
+def _shuffled(dataset: xr.Dataset, scheme: str, seed: int) -> np.ndarray:
+    """Codes of whole trials, or of the paper's windows, in random order."""
+    if scheme == "paper":
+        block = bins_in(_PAPER_WINDOW_S, bin_size_s=dataset.attrs["bin_size_s"])
+        number = np.arange(dataset.sizes["time"]) // block
+        guard, test_share, what = number == number.size // block, 0.1, "windows of 10 s"
+    elif "trial" in dataset.coords:
+        trial = dataset["trial"].values
+        number = np.cumsum((trial >= 0) & np.append(True, np.diff(trial) != 0)) - 1
+        guard, test_share, what = trial < 0, 0.2, "trials"
+    else:
         cure = "add it with assign_coords(trial=('time', numbers)), or use scheme 'blocks'."
         raise DataError(f"scheme 'trials' needs the coordinate 'trial': {cure}")
-    trial = dataset["trial"].values
-    number = np.cumsum((trial >= 0) & np.append(True, np.diff(trial) != 0)) - 1
-    parts = _shuffled_parts(int(number[-1]) + 1, 0.2, seed, "trials")
-    return np.where(trial >= 0, parts[number], GUARD)
-
-
-def _paper(dataset: xr.Dataset, _length: int, seed: int) -> np.ndarray:
-    block = bins_in(_PAPER_WINDOW_S, bin_size_s=dataset.attrs["bin_size_s"])
-    number = np.arange(dataset.sizes["time"]) // block
-    parts = _shuffled_parts(number.size // block, 0.1, seed, "windows of 10 s")
-    return np.append(parts, GUARD)[np.minimum(number, parts.size)]
-
-
-def _shuffled_parts(count: int, test_share: float, seed: int, what: str) -> np.ndarray:
-    """(count,) codes in random order, a tenth of them VAL; at least one of each part."""
+    count = int(number[~guard].max(initial=-1)) + 1
     n_val, n_test = (max(round(share * count), 1) for share in (0.1, test_share))
     if count < n_val + n_test + 1:
         cure = "at least 3 are needed. Take a longer session, or scheme 'blocks'."
         raise DataError(f"The session is too short to split: it has {count} {what}, and {cure}")
-    codes = np.full(count, TRAIN)
+    parts = np.full(count + 1, TRAIN, np.int8)
     order = np.random.default_rng(seed).permutation(count)
-    codes[order[:n_val]] = VAL
-    codes[order[n_val : n_val + n_test]] = TEST
-    return codes
+    parts[order[:n_val]] = VAL
+    parts[order[n_val : n_val + n_test]] = TEST
+    return np.where(guard, np.int8(GUARD), parts[number])

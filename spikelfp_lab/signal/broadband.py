@@ -35,45 +35,33 @@ def broadband_to_lfp(
     For recordings of any length, on disk or in memory; memory does not grow with it. In order: FIR
     low-pass and decimation, band low-pass with notches at the times of the clock, high-pass
     (Butterworth, order 2, both ways), scale, reference. The phase is zero. With the default band
-    the gain is within 0.5 dB from 0.5 to 45 Hz, and 60 dB are lost above 55 Hz.
+    the gain is within 0.5 dB from 0.5 to 45 Hz, and 60 dB are lost above 55 Hz. A DataError or
+    ConfigError for data, rates, times or options that cannot be used; gaps of timestamps are a
+    SpikeLFPWarning.
 
     Parameters
     ----------
-    data : (n, C) HDF5 dataset, memory map or array
-        Samples by channels. NaN where missing: bridged while filtering, NaN in the result.
-    rate_hz : float, optional
-        Samples a second. With ``timestamps`` it is only checked against them.
-    timestamps : (n,) array or HDF5 dataset, optional
-        Seconds of every sample; see :func:`spikelfp_lab.signal.timeline.timeline_from_timestamps`.
-    start_s : float
-        Time of the first sample in seconds, where there are no timestamps.
-    clock : (m,) float64, optional
-        Times of the result in seconds, such as a session's bin centers; may have gaps.
-    to_rate_hz : float, optional
-        In place of a clock: samples a second, from the first raw sample on. 100 by default.
-    band_hz : (float, float)
-        Edges in Hz; the upper one is lowered to half of the new rate.
-    line_hz : float or None
-        Mains: notched, with harmonics, where the low-pass would let them through.
-    reference : "car", "none" or "bipolar"
-        "car" subtracts the mean over channels; "bipolar" gives differences of successive ones.
-    scale : float or (C,) array
-        Unit of the result a count of ``data``; one for each channel of ``data``.
-    channels : sequence of int, slice or mask, optional
-        Columns of ``data`` to use, in this order.
-    progress : bool
-        Whether to show a progress bar.
+    data : (n, C) HDF5 dataset, memory map or array; NaN where missing: bridged while filtering,
+        NaN in the result.
+    rate_hz : samples a second. With ``timestamps`` it is only checked against them.
+    timestamps : (n,) array or HDF5 dataset, seconds of every sample; see
+        :func:`spikelfp_lab.signal.timeline.timeline_from_timestamps`.
+    start_s : time of the first sample in seconds, where there are no timestamps.
+    clock : (m,) float64, times of the result in seconds, such as bin centers; may have gaps.
+    to_rate_hz : in place of a clock, samples a second from the first raw sample on; 100 by default.
+    band_hz : edges in Hz; the upper one is lowered to half of the new rate.
+    line_hz : mains (or None): notched, with harmonics, where the low-pass would let them through.
+    reference : "car" subtracts the mean over channels; "bipolar" gives differences of successive
+        ones; "none".
+    scale : unit of the result a count of ``data``, or (C,), one for each channel of ``data``.
+    channels : columns of ``data`` to use, in this order: numbers, a slice or a mask.
+    progress : whether to show a progress bar.
 
     Returns
     -------
-    lfp : (m, C) float32 array, or (m, C - 1) when bipolar
-        NaN where samples are missing and where the clock goes beyond the recording.
-    times_s : (m,) float64 array, seconds
-
-    Raises
-    ------
-    DataError, ConfigError
-        If data, rates, times or options cannot be used. Gaps of timestamps are a SpikeLFPWarning.
+    lfp : (m, C) float32, or (m, C - 1) when bipolar; NaN where samples are missing and where the
+        clock goes beyond the recording.
+    times_s : (m,) float64, seconds.
 
     Examples
     --------
@@ -99,11 +87,10 @@ def broadband_to_lfp(
         timeline = uniform_timeline(data.shape[0], rate_hz=rate_hz, start_s=start_s)
     else:
         raise ConfigError("Give rate_hz or timestamps: when the samples were taken is not known.")
-    if len(timeline.gaps_s):
-        gaps, lost = timeline.gaps_s, float(np.diff(timeline.gaps_s, axis=1).sum())
-        text = f"The timestamps have {len(gaps)} gap(s), {lost:.3f} s in all, the first after "
-        text += f"{gaps[0, 0]:.3f} s: the LFP is missing there (NaN; in a session, a straight line "
-        text += "over gaps of at most its max_gap_s)."
+    if len(gaps := timeline.gaps_s):
+        text = f"The timestamps have {len(gaps)} gap(s), {np.diff(gaps).sum():.3f} s in all, the "
+        text += f"first after {gaps[0, 0]:.3f} s: the LFP is missing there (NaN; in a session, a "
+        text += "straight line over gaps of at most its max_gap_s)."
         warnings.warn(text, SpikeLFPWarning, stacklevel=2)
     raw_hz, (first_s, last_s) = 1.0 / timeline.period_s, timeline.knot_times_s[[0, -1]]
     times, wanted = np.empty(0), np.ones(0, bool)
@@ -112,8 +99,7 @@ def broadband_to_lfp(
     if clock is not None:
         times, to_rate_hz, wanted = _without_gaps(np.asarray(clock, np.float64))
     to_rate_hz = 100.0 if to_rate_hz is None else to_rate_hz
-    rates = {"rate_hz": raw_hz, "to_rate_hz": to_rate_hz}
-    low, high = slow.checked_band(band_hz, line_hz, reference, **rates)
+    low, high = slow.checked_band(band_hz, line_hz, reference, raw_hz, to_rate_hz)
     if clock is None:
         count = int(np.ceil((last_s - first_s + timeline.period_s) * to_rate_hz - 1e-9))
         times, wanted = first_s + np.arange(count) / to_rate_hz, np.ones(count, bool)
@@ -128,12 +114,18 @@ def broadband_to_lfp(
         what = f"The clock, {times[0]:g} to {times[-1]:g} s, does not overlap the recording"
         raise DataError(f"{what}, {first_s:g} to {last_s:g} s. Check units (seconds) and offset.")
     lfp = np.full((times.size, columns.size), np.nan, np.float32)
-    part = lfp[inside[0] : inside[-1] + 1]
-    positions = np.clip(rows[inside[0] : inside[-1] + 1], 0, timeline.n_rows - 1)
+    inside = slice(inside[0], inside[-1] + 1)
+    part, rows = lfp[inside], np.clip(rows[inside], 0, timeline.n_rows - 1)
     reader, step = _Reader(data, columns, timeline, reach), raw_hz / to_rate_hz
-    missing = _filter(part, positions, reader, factor, taps, kernel, step, progress)
-    _high_pass_in_place(part, missing, rate_hz=to_rate_hz, low=low)
-    part[missing] = np.nan
+    missing = _filter(part, rows, reader, factor, taps, kernel, step, progress)
+    # a recording too short for the transients of the edges is mirrored until it is long enough
+    extra = max(0, int(2 * to_rate_hz / low) - len(part) + 1)
+    for channel, holes in zip(part.T, missing.T, strict=True):  # one by one, to save memory
+        block = channel[None].copy()
+        slow.bridge(block, holes[None])
+        block = np.pad(block, ((0, 0), (extra, extra)), mode="reflect")
+        channel[:] = slow.high_pass(block, to_rate_hz, low)[0, extra : extra + len(part)]
+        channel[holes] = np.nan
     if not wanted.all():
         lfp, times = lfp[wanted], times[wanted]
     lfp *= scale[columns]
@@ -167,10 +159,10 @@ def _design(
     taps = np.ones(1)
     if factor > 1:  # down by 80 dB where it would alias below 1.15 of the edge
         count, beta = signal.kaiserord(80.0, (inner_hz - 2.3 * high) / (rate_hz / 2))
-        size = int(count) | 1
+        size = count | 1
         taps = np.sinc((np.arange(size) - size // 2) / factor) * np.kaiser(size, beta)
     count, beta = signal.kaiserord(72.0, 0.2 * high / (inner_hz / 2))
-    half = int(np.ceil(count / 2))
+    half = -(-count // 2)
     time = np.arange(-half * _PHASES, half * _PHASES + 1) / _PHASES
     cycles = 2 * high / inner_hz  # twice the cut-off, a sample
     kernel = cycles * np.sinc(cycles * time) * np.kaiser(time.size, beta)
@@ -202,16 +194,14 @@ def _filter(
     missing = np.zeros(result.shape, bool)
     chunk = max(1, int(max(_CHUNK_S / reader.timeline.period_s, 16 * reach) / step))
     offset = None  # the first row, taken from all, so that 32 bits suffice
-    starts = range(0, rows.size, chunk)
-    for begin in tqdm(starts, desc="Broadband to LFP", unit="chunk", disable=not progress):
+    bar = {"desc": "Broadband to LFP", "unit": "chunk", "disable": not progress}
+    for begin in tqdm(range(0, rows.size, chunk), **bar):
         part = slice(begin, min(begin + chunk, rows.size))
         low = int(first[begin])
         start, count = anchor + low * factor, int(first[part.stop - 1]) + 2 * half - low
         raw, lost = reader.whole(start, start + (count - 1) * factor + taps.size)
         offset = raw[0].astype(reader.exact) if offset is None else offset
-        block = np.empty(raw.shape, np.float32)
-        np.subtract(raw, offset, out=block, casting="same_kind")
-        inner = _decimated(block, taps, factor)
+        inner = _decimated((raw - offset).astype(np.float32, copy=False), taps, factor)
         away = np.abs(inner_at[part, None] - first[part, None] - np.arange(2 * half))
         weights = np.interp(away, grid, kernel).astype(np.float32)
         for index, weight in enumerate(weights, begin):
@@ -219,7 +209,7 @@ def _filter(
             np.dot(weight, inner[at : at + 2 * half], out=result[index])
         if lost is not None:
             before = np.cumsum(np.pad(lost, ((1, 0), (0, 0))), axis=0)
-            near = (np.ceil(rows[part] - step / 2), np.floor(rows[part] + step / 2) + 1)
+            near = np.ceil(rows[part] - step / 2), np.floor(rows[part] + step / 2) + 1
             left, right = (np.clip(each.astype(int) - start, 0, len(lost)) for each in near)
             missing[part] = before[right] > before[left]
     return missing
@@ -228,9 +218,8 @@ def _filter(
 def _decimated(rows: np.ndarray, taps: np.ndarray, factor: int) -> np.ndarray:
     """Inner samples (k, C) of rows: a few share one matrix product, nine times faster than one by
     one with ``signal.upfirdn``."""
-    shared = np.zeros((_OUTPUTS_AT_ONCE, (_OUTPUTS_AT_ONCE - 1) * factor + taps.size), np.float32)
-    for output, row in enumerate(shared):
-        row[output * factor : output * factor + taps.size] = taps
+    starts = range(0, _OUTPUTS_AT_ONCE * factor, factor)
+    shared = np.stack([np.pad(taps, (at, starts[-1] - at)) for at in starts])
     count = (len(rows) - taps.size) // factor + 1
     n_shared = count // _OUTPUTS_AT_ONCE * _OUTPUTS_AT_ONCE
     inner = np.empty((count, rows.shape[1]), np.float32)
@@ -248,11 +237,10 @@ class _Reader:
     """Rows of the timeline out of the recording."""
 
     def __init__(self, data: Any, columns: np.ndarray, timeline: Timeline, reach: int):
-        self.data, self.timeline, self.reach, self.size = data, timeline, reach, columns.size
-        whole = np.array_equal(columns, np.arange(data.shape[1]))
-        self._columns = slice(None) if whole else columns
-        as_32 = np.result_type(data.dtype, np.float32) == np.float32
-        self.exact = np.float32 if as_32 else np.float64
+        self.data, self.timeline, self.reach = data, timeline, reach
+        everything = np.array_equal(columns, np.arange(data.shape[1]))
+        self._columns, self._size = slice(None) if everything else columns, columns.size
+        self.exact = np.result_type(data.dtype, np.float32)
 
     def whole(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Rows without holes, mirrored beyond the recording, and where the holes were, if any.
@@ -267,46 +255,27 @@ class _Reader:
         with np.errstate(all="ignore"):
             if rows.dtype.kind != "f" or np.isfinite(rows.sum()):  # NaN survives a sum
                 return (rows if len(rows) == index.size else rows[index - low]), None
-        first = max(0, low - 2 * reach)
-        rows = self._read(first, min(last + 1, high + 2 * reach)).astype(self.exact)
+        low = max(0, low - 2 * reach)
+        rows = self._read(low, min(last + 1, high + 2 * reach)).astype(self.exact)
         missing = ~np.isfinite(rows)
-        for channel in np.flatnonzero(missing.any(axis=0)):
-            values, there = rows[:, channel], np.flatnonzero(~missing[:, channel])
-            known = values[there]
-            after = np.flatnonzero(np.diff(there) > 2 * reach + 1) + 1
-            change = there[after, None] - reach + np.array([-1, 0])
-            held = known[after[:, None] + np.array([-1, 0])]
-            knots = np.insert(there, np.repeat(after, 2), change.ravel())
-            heights = np.insert(known, np.repeat(after, 2), held.ravel())
-            holes = np.flatnonzero(missing[:, channel])
-            values[holes] = np.interp(holes, knots, heights) if knots.size else 0
-        return rows[index - first], missing[index - first]
+        for values, holes in zip(rows.T, missing.T, strict=True):
+            there = np.flatnonzero(~holes)
+            long = np.flatnonzero(np.diff(there) > 2 * reach + 1)
+            for before, after in zip(there[long], there[long + 1], strict=True):
+                values[before + 1 : after - reach] = values[before]
+                values[after - reach : after] = values[after]
+        slow.bridge(rows.T, ~np.isfinite(rows.T))
+        return rows[index - low], missing[index - low]
 
     def _read(self, first: int, stop: int) -> np.ndarray:
         """Rows as they are, NaN where no sample was taken."""
         spans = self.timeline.spans
-        touched = spans[(spans[:, 0] < stop) & (spans[:, 0] + spans[:, 2] > first)].tolist()
-        rows = np.empty((0, 0))
-        for row, sample, count in touched:
+        if len(spans) == 1:
+            return np.asarray(self.data[first:stop])[:, self._columns]
+        rows = np.full((stop - first, self._size), np.nan, self.exact)
+        touched = (spans[:, 0] < stop) & (spans[:, 0] + spans[:, 2] > first)
+        for row, sample, count in spans[touched].tolist():
             begin, end = max(first, row), min(stop, row + count)
-            samples = self.data[sample + begin - row : sample + end - row]
-            samples = np.asarray(samples)[:, self._columns]
-            if len(samples) == stop - first:
-                return samples
-            if not rows.size:
-                rows = np.full((stop - first, self.size), np.nan, self.exact)
-            rows[begin - first : end - first] = samples
-        return rows if rows.size else np.full((stop - first, self.size), np.nan, self.exact)
-
-
-def _high_pass_in_place(
-    lfp: np.ndarray, missing: np.ndarray, *, rate_hz: float, low: float
-) -> None:
-    """One channel at a time, so that memory beside the result does not grow with it."""
-    # a recording too short for the transients of the edges is mirrored until it is long enough
-    extra = max(0, int(2 * rate_hz / low) - len(lfp) + 1)
-    for channel, holes in zip(lfp.T, missing.T, strict=True):
-        block = channel[None].copy()
-        slow.bridge(block, holes[None])
-        block = np.pad(block, ((0, 0), (extra, extra)), mode="reflect")
-        channel[:] = slow.high_pass(block, rate_hz=rate_hz, low=low)[0, extra : extra + len(lfp)]
+            samples = np.asarray(self.data[sample + begin - row : sample + end - row])
+            rows[begin - first : end - first] = samples[:, self._columns]
+        return rows

@@ -31,18 +31,16 @@ def lfp_to_rate(
 
     Parameters
     ----------
-    raw : (n, C) float array, in any unit (the unit is kept)
-        Samples on a uniform clock. NaN where missing: bridged while filtering, NaN in the result.
-    rate_hz, to_rate_hz : float
-        Samples a second of ``raw`` and of the result, which has no more.
-    band_hz, line_hz, reference
-        As for :func:`spikelfp_lab.signal.broadband_to_lfp`; no reference by default.
+    raw : (n, C) float, in any unit (which is kept), on a uniform clock. NaN where missing: bridged
+        while filtering, NaN in the result.
+    rate_hz, to_rate_hz : samples a second of ``raw`` and of the result, which has no more.
+    band_hz, line_hz, reference : as for :func:`spikelfp_lab.signal.broadband_to_lfp`; no reference
+        by default.
 
     Returns
     -------
-    (m, C) float32 array
-        m = ceil(n * to_rate_hz / rate_hz). Sample i lies at ``t0 + i / to_rate_hz``, where t0 is
-        the time of ``raw[0]``. Choose t0 so that these fall on the bin centers of the clock.
+    (m, C) float32, m = ceil(n * to_rate_hz / rate_hz). Sample i lies at ``t0 + i / to_rate_hz``,
+        where t0 is the time of ``raw[0]``: choose it so that these fall on the clock's bin centers.
 
     Raises
     ------
@@ -59,8 +57,7 @@ def lfp_to_rate(
     raw = np.asarray(raw)
     if raw.ndim != 2 or 0 in raw.shape:
         raise DataError(f"Give samples by channels, (n, C), not an array of shape {raw.shape}.")
-    rates = {"rate_hz": rate_hz, "to_rate_hz": to_rate_hz}
-    low, high = checked_band(band_hz, line_hz, reference or "none", **rates)
+    low, high = checked_band(band_hz, line_hz, reference or "none", rate_hz, to_rate_hz)
     if len(raw) < (least := 20 * rate_hz / to_rate_hz):
         raise DataError(f"{len(raw)} samples are too short a stretch to filter: give {least:.0f}.")
     # Filtering costs by the sample: first come down to 4 to 8 times the rate that is asked for.
@@ -73,8 +70,7 @@ def lfp_to_rate(
         edges = 0.93 * high, 1.12 * high
         parts.append(signal.iirdesign(*edges, 0.05, 30, ftype="ellip", output="sos", fs=inner_hz))
     sections = np.concatenate([np.empty((0, 6)), *parts])
-    ratio = Fraction(to_rate_hz / inner_hz).limit_denominator(100_000)
-    up, down = ratio.numerator, ratio.denominator
+    up, down = Fraction(to_rate_hz / inner_hz).limit_denominator(100_000).as_integer_ratio()
     # a low-pass at the new Nyquist frequency, four times as steep as resample_poly's own
     phase = np.arange(-40 * max(up, down), 40 * max(up, down) + 1) / max(up, down)
     window = np.sinc(phase) * np.kaiser(phase.size, 5.0)
@@ -88,18 +84,16 @@ def lfp_to_rate(
         missing = ~np.isfinite(block)
         bridge(block, missing)
         block -= block.mean(axis=1, keepdims=True)
-        if factor > 1:
-            block = signal.resample_poly(block, 1, factor, axis=1, padtype="line")
+        block = signal.resample_poly(block, 1, factor, axis=1, padtype="line")
         if sections.size:
             # Mirrored, not odd: an odd extension is offset by twice the last sample, a step that
             # the high-pass would answer with seconds of drift.
             pad = min(block.shape[1] - 1, int(inner_hz))
             block = signal.sosfiltfilt(sections, block, axis=1, padtype="even", padlen=pad)
             block = block.astype(np.float32)
-        if ratio != 1:
-            block = signal.resample_poly(block, up, down, axis=1, window=window, padtype="line")
+        block = signal.resample_poly(block, up, down, axis=1, window=window, padtype="line")
         # Last, where samples are few.
-        result[:, columns] = high_pass(block, rate_hz=to_rate_hz, low=low)[:, :n_out].T
+        result[:, columns] = high_pass(block, to_rate_hz, low)[:, :n_out].T
         for channel, holes in enumerate(missing, first):
             nearest = np.round(np.flatnonzero(holes) * (to_rate_hz / rate_hz)).astype(int)
             result[nearest[nearest < n_out], channel] = np.nan
@@ -109,8 +103,8 @@ def lfp_to_rate(
 
 
 def checked_band(
-    band_hz: tuple[float, float], line_hz: float | None, reference: str,
-    *, rate_hz: float, to_rate_hz: float,
+    band_hz: tuple[float, float], line_hz: float | None, reference: str, rate_hz: float,
+    to_rate_hz: float,
 ) -> tuple[float, float]:  # fmt: skip
     """The band with its upper edge at most half of the new rate, or an error with the cure."""
     if reference not in ("car", "none", "bipolar"):
@@ -118,17 +112,15 @@ def checked_band(
     if line_hz is not None and not (np.isfinite(line_hz) and line_hz > 1):
         raise DataError(f"line_hz is {line_hz}: give the mains frequency, 50 or 60, or None.")
     if not (np.isfinite([rate_hz, to_rate_hz]).all() and 0 < to_rate_hz <= rate_hz):
-        what = (
-            f"LFP cannot go from {rate_hz:g} Hz to {to_rate_hz:g} Hz, only to a lower rate above 0"
-        )
-        raise DataError(f"{what}. Lower to_rate_hz, or check rate_hz.")
+        what = f"LFP cannot go from {rate_hz:g} Hz to {to_rate_hz:g} Hz, only to a lower rate above"
+        raise DataError(f"{what} 0. Lower to_rate_hz, or check rate_hz.")
     if np.shape(band_hz) != (2,) or not 0 < band_hz[0] < min(band_hz[1], to_rate_hz / 2):
         what = f"band_hz {band_hz} is no pass band at {to_rate_hz:g} Hz"
         raise DataError(f"{what}: give 0 < lower < upper edge, and lower < {to_rate_hz / 2:g} Hz.")
     return band_hz[0], min(band_hz[1], to_rate_hz / 2)
 
 
-def high_pass(values: np.ndarray, *, rate_hz: float, low: float) -> np.ndarray:
+def high_pass(values: np.ndarray, rate_hz: float, low: float) -> np.ndarray:
     """Butterworth high-pass (order 2, forward and backward) of values (channel, n), float64.
 
     Meant for low rates, where the padding is long enough to outlast its slow transients.

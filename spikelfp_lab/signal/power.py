@@ -1,7 +1,6 @@
 """LFP -> log band power: what a linear read-out of rhythms needs, since power is not linear."""
 
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -10,6 +9,7 @@ import xarray as xr
 from scipy import fft, ndimage, signal
 
 from spikelfp_lab.errors import DataError
+from spikelfp_lab.sessions.windows import usable_runs
 from spikelfp_lab.signal.lfp import Reference, referenced
 
 DEFAULT_BANDS_HZ: Mapping[str, tuple[float, float]] = MappingProxyType(
@@ -31,22 +31,17 @@ def band_power(
 
     Parameters
     ----------
-    lfp : DataArray (time, channel), e.g. in uV
-        With a ``time`` coordinate in seconds, and optionally a ``trial`` coordinate along it.
-    bands_hz : mapping of name -> (lower, upper) edge in Hz
-        Bands that reach to half of the sampling rate or above are left out.
-    smooth_s : float
-        Seconds, as above.
+    lfp : DataArray (time, channel), e.g. in uV, with a ``time`` coordinate in seconds, and
+        optionally a ``trial`` coordinate along it.
+    bands_hz : name -> (lower, upper) edge in Hz; bands that reach to half of the sampling rate or
+        above are left out.
+    smooth_s : seconds, as above.
 
     Returns
     -------
-    DataArray (time, feature) float32
-        log of (unit of ``lfp``) squared; features are named "ch03_beta", channel after channel.
-
-    Raises
-    ------
-    DataError
-        If ``lfp`` has other dimensions or no time coordinate, or no band fits its rate.
+    DataArray (time, feature) float32, log of (unit of ``lfp``) squared; features are named
+        "ch03_beta", channel after channel. A DataError if ``lfp`` has other dimensions or no time
+        coordinate, or no band fits its rate.
 
     Examples
     --------
@@ -59,25 +54,30 @@ def band_power(
     """
     if lfp.dims != ("time", "channel") or "time" not in lfp.coords or lfp.sizes["time"] < 2:
         raise DataError(f"Give an LFP of dims (time, channel) with its times, not {lfp.dims}.")
-    rate_hz = 1.0 / float(np.median(np.diff(lfp["time"].values)))
+    step_s = float(np.median(np.diff(lfp["time"].values)))
+    rate_hz = 1.0 / step_s
     fitting = {name: band for name, band in bands_hz.items() if 0 < band[0] < band[1] < rate_hz / 2}
     if not fitting:
         raise DataError(f"No band lies below {rate_hz / 2:g} Hz, half the rate of this LFP.")
     values, smooth = lfp.values, max(1, round(smooth_s * rate_hz))
     power = np.full((*lfp.shape, len(fitting)), np.nan, np.float32)
-    for start, stop, channels in _stretches(lfp, values):
-        for which, band in enumerate(fitting.values()):
-            if stop - start >= round(min(3 / band[0], 1.0) * rate_hz):
-                stretch = values[start:stop, channels]
-                power[start:stop, channels, which] = _log_power(stretch, band, rate_hz, smooth)
-    names = [f"{_label(channel)}_{band}" for channel in lfp["channel"].values for band in fitting]
+    groups: dict[bytes, list[int]] = {}  # of channels that are missing at the same times
+    for channel, there in enumerate(np.isfinite(values).T):
+        groups.setdefault(there.tobytes(), []).append(channel)
+    for channels in groups.values():
+        part = xr.Dataset({"lfp": lfp[:, channels]}, attrs={"bin_size_s": step_s})
+        for start, stop in usable_runs(part, variables=["lfp"]).tolist():
+            for which, band in enumerate(fitting.values()):
+                if stop - start >= round(min(3 / band[0], 1.0) * rate_hz):
+                    stretch = values[start:stop, channels]
+                    power[start:stop, channels, which] = _log_power(stretch, band, rate_hz, smooth)
+    labels = [one if isinstance(one, str) else f"ch{one:02}" for one in lfp["channel"].values]
+    names = [f"{label}_{band}" for label in labels for band in fitting]
     kept = {name: each for name, each in lfp.coords.items() if each.dims in (("time",), ())}
-    attrs = {
-        "kind": "log band power",
-        "units": f"log({lfp.attrs.get('units', 'unit of the LFP')}^2)",
-        "bands_hz": [f"{name} {low:g}-{high:g}" for name, (low, high) in fitting.items()],
-        "smooth_s": smooth / rate_hz,
-    }
+    units = f"log({lfp.attrs.get('units', 'unit of the LFP')}^2)"
+    bands = [f"{name} {low:g}-{high:g}" for name, (low, high) in fitting.items()]
+    attrs = {"kind": "log band power", "units": units, "bands_hz": bands}
+    attrs["smooth_s"] = smooth / rate_hz
     flat, dims = power.reshape(lfp.sizes["time"], -1), ("time", "feature")
     return xr.DataArray(flat, {**kept, "feature": names}, dims, name="band_power", attrs=attrs)
 
@@ -87,37 +87,13 @@ def _log_power(
 ) -> np.ndarray:
     """(n, C) log of the smoothed squared envelope of one stretch."""
     sections = np.asarray(signal.butter(3, band, "bandpass", fs=rate_hz, output="sos"))
-    pad = min(values.shape[0] - 1, round(2 * rate_hz / band[0]))
-    values = values.T.astype(np.float64)
-    passed = signal.sosfiltfilt(sections, values, axis=1, padtype="even", padlen=pad)
+    size, values = len(values), values.T.astype(np.float64)
+    pad = min(size - 1, round(2 * rate_hz / band[0]))
+    passed = signal.sosfiltfilt(sections, values, padtype="even", padlen=pad)
     # Hilbert of a fast length: a prime number of samples would take a hundred times as long.
-    size = passed.shape[1]
-    envelope = np.asarray(signal.hilbert(passed, N=fft.next_fast_len(size), axis=1))[:, :size]
-    mean = ndimage.uniform_filter1d(np.abs(envelope) ** 2, smooth, axis=1, mode="nearest")
+    envelope = np.asarray(signal.hilbert(passed, N=fft.next_fast_len(size)))[:, :size]
+    mean = ndimage.uniform_filter1d(np.abs(envelope) ** 2, smooth, mode="nearest")
     return np.log(np.maximum(mean, np.finfo(np.float32).tiny)).T
-
-
-def _stretches(lfp: xr.DataArray, values: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield (start, stop, channels) with neither gap, change of trial nor NaN inside."""
-    step = np.diff(lfp["time"].values)
-    cut = step > 1.5 * np.median(step)
-    if "trial" in lfp.coords:
-        cut |= lfp["trial"].values[1:] != lfp["trial"].values[:-1]
-    edges = np.concatenate([[0], np.flatnonzero(cut) + 1, [len(values)]]).tolist()
-    finite = np.isfinite(values)
-    for start, stop in pairwise(edges):
-        whole = finite[start:stop].all(axis=0)
-        if whole.any():
-            yield start, stop, np.flatnonzero(whole)
-        for channel in np.flatnonzero(~whole):
-            change = np.diff(finite[start:stop, channel], prepend=False, append=False)
-            for first, last in (start + np.flatnonzero(change)).reshape(-1, 2).tolist():
-                yield first, last, np.array([channel])
-
-
-def _label(channel: object) -> str:
-    """A channel named by a number becomes "ch03"; any other name stays."""
-    return f"ch{int(channel):02d}" if isinstance(channel, (int, np.integer)) else str(channel)
 
 
 def mains_left(

@@ -18,21 +18,14 @@ def bin_spikes(
 
     Parameters
     ----------
-    spike_times : sequence of U arrays (n_u,), seconds
-        One array a unit; need not be sorted.
-    clock : (T,) float64, seconds
-        Bin centers, increasing; may have gaps.
-    bin_size_s : float
-        Seconds a bin.
+    spike_times : U arrays (n_u,) of seconds, one a unit; need not be sorted.
+    clock : (T,) float64, bin centers in seconds, increasing; may have gaps.
+    bin_size_s : seconds a bin.
 
     Returns
     -------
-    (T, U) uint8 array, or uint16 where a count is above 255
-
-    Raises
-    ------
-    DataError
-        If bins overlap, a spike time is not finite, or a count does not fit 16 bits.
+    (T, U) uint8 array, or uint16 where a count is above 255. A DataError if bins overlap, a spike
+        time is not finite, or a count does not fit 16 bits.
 
     Examples
     --------
@@ -46,10 +39,10 @@ def bin_spikes(
     if clock.ndim != 1 or not clock.size or not bin_size_s > 0:
         what = f"not a clock of shape {clock.shape} and bin_size_s {bin_size_s}"
         raise DataError(f"Give bin centers (T,) and a bin_size_s above 0, {what}.")
-    if not (step > bin_size_s - tolerance).all():
-        first = int(np.argmin(step > bin_size_s - tolerance))
-        what = f"{clock[first]} s is followed by {clock[first + 1]} s with bins of {bin_size_s} s"
-        raise DataError(f"The clock's bins overlap or run backward at bin {first}: {what}.")
+    if not (apart := step > bin_size_s - tolerance).all():
+        at = int(np.argmin(apart))
+        what = f"{clock[at]} s is followed by {clock[at + 1]} s with bins of {bin_size_s} s"
+        raise DataError(f"The clock's bins overlap or run backward at bin {at}: {what}.")
     left, right = clock - bin_size_s / 2, clock + bin_size_s / 2
     touching = np.flatnonzero(step < bin_size_s + tolerance)
     right[touching] = left[touching + 1]
@@ -64,8 +57,8 @@ def bin_spikes(
         slack = rounding[0] + (rounding[1] if given.dtype == np.float32 else 0.0)
         first, stop = np.searchsorted(times, left - slack), np.searchsorted(times, right - slack)
         counts[:, unit] = stop - first
-    highest = int(counts.max(initial=0))
-    if highest > np.iinfo(np.uint16).max:
+    dtype = np.min_scalar_type(highest := int(counts.max(initial=0)))
+    if dtype.itemsize > 2:
         what = f"A bin of {bin_size_s} s holds {highest} spikes of one unit"
         raise DataError(f"{what}. Are the spike times in seconds?")
-    return counts.astype(np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16)
+    return counts.astype(dtype)

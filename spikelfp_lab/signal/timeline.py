@@ -26,16 +26,14 @@ class Timeline:
 
     Samples that were never taken have rows too. Between knots time is linear in the row.
 
-    Examples
-    --------
     >>> line = uniform_timeline(1000, rate_hz=500.0, start_s=3.0)
     >>> line.n_rows, line.times_at(np.array([0, 500])).tolist()
     (1000, [3.0, 4.0])
     """
 
     spans: np.ndarray  # (k, 3) of each stretch without a gap: first row, first sample, length
-    knot_rows: np.ndarray  # (n,) increasing
-    knot_times_s: np.ndarray  # (n,) s, increasing
+    knot_rows: np.ndarray  # (n,), increasing
+    knot_times_s: np.ndarray  # (n,), increasing
     period_s: float  # s a sample, on average
     gaps_s: np.ndarray  # (k - 1, 2) s, the last sample before and the first one after each gap
 
@@ -62,9 +60,8 @@ class Timeline:
 def uniform_timeline(n_samples: int, *, rate_hz: float, start_s: float = 0.0) -> Timeline:
     """The timeline of samples taken at an exact rate, from ``start_s`` on."""
     if not (np.isfinite([rate_hz, start_s]).all() and rate_hz > 0):
-        raise DataError(
-            f"rate_hz is {rate_hz}, start_s {start_s}: give a rate above 0 and seconds."
-        )
+        what = f"rate_hz is {rate_hz}, start_s {start_s}"
+        raise DataError(f"{what}: give a rate above 0 and seconds.")
     rows, spans = np.array([0.0, max(n_samples - 1, 1)]), np.array([[0, 0, n_samples]])
     return Timeline(spans, rows, start_s + rows / rate_hz, 1.0 / rate_hz, np.empty((0, 2)))
 
@@ -82,8 +79,6 @@ def timeline_from_timestamps(
     Raises a DataError where stamps (n,), in seconds, are not one for each sample, are NaN, run
     backward, stand still, change their rate by more than 5 %, or are off from ``rate_hz`` by 1 %.
 
-    Examples
-    --------
     >>> times = np.concatenate([np.arange(500), np.arange(700, 1000)]) / 100
     >>> line = timeline_from_timestamps(times, 800)
     >>> line.n_rows, line.gaps_s.tolist(), float(line.rows_at(np.array([8.0])).round(6)[0])
@@ -92,39 +87,40 @@ def timeline_from_timestamps(
     if np.shape(timestamps) != (n_samples,) or n_samples < 2:
         what = f"timestamps has shape {np.shape(timestamps)} for {n_samples} samples"
         raise DataError(f"{what}: give one timestamp for each, (n,), n at least 2, or rate_hz.")
-    period = usual_period(read_times(timestamps, 0, min(_BLOCK, n_samples)))
-    spans: list[list[int]] = []
-    knots, gaps = [], []
-    shift, steps, recorded_s = 0, 0, 0.0  # shift: rows that gaps have added so far
+    period = usual_period(read_times(timestamps, 0, _BLOCK))
+    spans, knots, gaps = [(0, 0)], [], []
+    shift, recorded_s = 0, 0.0  # shift: rows that gaps have added so far
     for start in range(0, n_samples, _BLOCK):
         stop, first = min(start + _BLOCK, n_samples), max(0, start - _MARGIN)
-        times = read_times(timestamps, first, min(stop + _MARGIN, n_samples))
+        times = read_times(timestamps, first, stop + _MARGIN)
         middles, stamps, firsts = _ticks(times)
         cuts = firsts[_gaps(middles, stamps, firsts, period, first)]
         cuts = cuts[(cuts >= start - first) & (cuts < stop - first)].tolist()
         for begin, end in pairwise(sorted({start - first, *cuts, stop - first})):
             if begin in cuts:
-                gaps.append((float(times[begin - 1]), float(times[begin])))
-                missing = max(1, round((gaps[-1][1] - gaps[-1][0]) / period) - 1)
-                shift += min(missing, max(1, round(_LONGEST_GAP_S / period)))
-            if begin in cuts or not spans:
-                spans.append([first + begin + shift, first + begin, 0])
-            spans[-1][2] += end - begin
+                gaps.append(times[begin - 1 : begin + 1])
+                missing = round((times[begin] - times[begin - 1]) / period) - 1
+                shift += min(max(1, missing), max(1, round(_LONGEST_GAP_S / period)))
+                spans.append((first + begin + shift, first + begin))
             part = slice(*np.searchsorted(middles, [begin, end]))
-            fitted = _fit(middles[part], stamps[part], begin, end, times, period, first)
-            knots.append(fitted + np.array([first + shift, 0.0]))
+            ends = np.unique([begin, end - 1])
+            lines = np.column_stack([ends, times[ends]])
+            if part.stop - part.start > 1:
+                lines = _fit(middles[part], stamps[part], begin, end, period, first)
+            knots.append(lines + np.array([first + shift, 0.0]))
             recorded_s += float(times[end - 1] - times[begin])
-            steps += end - begin - 1
     if recorded_s <= 0:
         what = f"The timestamps stand still at {times[0]} s or have a gap after every sample"
         raise DataError(f"{what}: they are no clock. Give rate_hz instead.")
-    period = recorded_s / steps
+    period = recorded_s / (n_samples - len(knots))
     if rate_hz is not None and not 0.99 < period * rate_hz < 1.01:
         what = f"The timestamps tell {1 / period:g} samples a second, rate_hz says {rate_hz:g}"
         raise DataError(f"{what}. Are the timestamps in seconds? Leave out the one that is wrong.")
     rows, seconds = np.concatenate(knots).T
     seconds = np.maximum.accumulate(seconds) + 1e-9 * period * np.arange(seconds.size)
-    return Timeline(np.array(spans), rows, seconds, period, np.array(gaps).reshape(-1, 2))
+    lengths = np.diff([sample for _, sample in spans], append=n_samples)
+    spans = np.column_stack([spans, lengths])
+    return Timeline(spans, rows, seconds, period, np.reshape(gaps, (-1, 2)))
 
 
 def usual_period(times: np.ndarray) -> float:
@@ -133,7 +129,8 @@ def usual_period(times: np.ndarray) -> float:
     if len(stamps) < 2:
         return np.inf
     counts, seconds = np.diff(middles), np.diff(stamps)
-    steps, middle = seconds / counts, np.median(seconds / counts)
+    steps = seconds / counts
+    middle = np.median(steps)
     near = np.abs(steps - middle) <= 1e-3 * middle
     # but for gaps or a break
     exact = near.mean() > 0.5 and np.diff(near).sum() < max(12, 0.02 * near.size)
@@ -175,8 +172,8 @@ def _gaps(
     jitter = _jitter(late)
     width = int(np.clip(np.ceil(150 * (jitter / period) ** 2), 1, 32))
     # of more jitter than 32 stamps average out, the stamps are no independent samples either
-    limit = max(0.5 * period, 5 * jitter * (np.sqrt(2 / width) if width < 32 else 1.0))
-    limit = max(limit, 1.05 * _rounded_to_s(stamps))
+    noise = 5 * jitter * (np.sqrt(2 / width) if width < 32 else 1.0)
+    limit = max(0.5 * period, noise, 1.05 * _rounded_to_s(stamps))
     index, total = np.arange(1, late.size), np.concatenate([[0.0], np.cumsum(late)])
     first, stop = np.maximum(index - width, 0), np.minimum(index + width, late.size)
     after = (total[stop] - total[index]) / (stop - index)
@@ -193,9 +190,7 @@ def _gaps(
     dense = cuts[:-15][cuts[15:] - cuts[:-15] <= 32 * width]
     if dense.size:
         at = int(dense[0])
-        raise _another_rate(
-            offset + int(firsts[at]), float(stamps[at]), period, stamps[at : at + 64]
-        )
+        raise _another_rate(offset + firsts[at], stamps[at : at + 64], period)
     return cuts
 
 
@@ -211,35 +206,30 @@ def _jitter(values: np.ndarray) -> float:
     return 1.2 * float(np.median(np.abs(bends))) if bends.size else 0.0
 
 
-def _another_rate(sample: int, time_s: float, period: float, stamps: np.ndarray) -> DataError:
+def _another_rate(sample: int, stamps: np.ndarray, period: float) -> DataError:
     apart = f"{np.median(np.diff(stamps)):.4g} s apart there, and {period:.4g} s elsewhere"
-    what = f"The clock breaks at sample {sample} ({time_s:.6f} s): samples are {apart}"
+    what = f"The clock breaks at sample {sample} ({stamps[0]:.6f} s): samples are {apart}"
     return DataError(f"{what}. {_CURE}")
 
 
 def _fit(
-    middles: np.ndarray, stamps: np.ndarray, begin: int, end: int, times: np.ndarray,
-    period: float, offset: int,
-) -> np.ndarray:  # fmt: skip
+    middles: np.ndarray, stamps: np.ndarray, begin: int, end: int, period: float, offset: int
+) -> np.ndarray:
     """(n, 2) knots (sample, time) of samples begin to end: lines that keep to their stamps."""
-    if len(stamps) < 2 or end - begin < 2:
-        own = [(begin, times[begin]), (end - 1, times[end - 1])]
-        return np.array(own[: min(2, end - begin)], float)
     x, y = middles - middles.mean(), stamps - stamps.mean()
     slope = float(x @ y / (x @ x))
     off = y - slope * x
-    promise = max(1e-3, 0.5 * period)
-    width = min(_SMOOTH, len(off))
+    promise, width = max(1e-3, 0.5 * period), min(_SMOOTH, len(off))
     worst = float(np.abs(uniform_filter1d(off, width, mode="nearest")).max())
     bent = worst > min(max(0.25 * period, 6 * _jitter(off) / np.sqrt(width)), promise)
     if bent and len(stamps) >= 2 * _PIECE:
         half = len(stamps) // 2
         middle = int(np.ceil(middles[half] - 0.5 * (middles[half] - middles[half - 1])))
-        one = _fit(middles[:half], stamps[:half], begin, middle, times, period, offset)
-        two = _fit(middles[half:], stamps[half:], middle, end, times, period, offset)
+        one = _fit(middles[:half], stamps[:half], begin, middle, period, offset)
+        two = _fit(middles[half:], stamps[half:], middle, end, period, offset)
         return np.concatenate([one, two])
     steady = abs(slope / period - 1) <= max(_STEADY, 4 * promise / (period * (end - begin)))
     if (bent and worst > 4 * promise) or not steady:
-        raise _another_rate(offset + begin, stamps[0], period, stamps)
-    ends = np.array([begin, end - 1], float)
+        raise _another_rate(offset + begin, stamps, period)
+    ends = np.array([begin, end - 1])
     return np.column_stack([ends, stamps.mean() + slope * (ends - middles.mean())])
