@@ -10,8 +10,6 @@ from spikelfp_lab import __version__
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.sessions.schema import SCHEMA_VERSION, validate_session
 
-__all__ = ["build_session", "session_clock"]
-
 
 def session_clock(start_s: float, stop_s: float, *, bin_size_s: float) -> np.ndarray:
     """Bin centers (T,) float64 of a uniform clock; a DataError when not one bin fits.

@@ -14,9 +14,6 @@ from scipy import fft
 from spikelfp_lab.errors import SpikeLFPWarning
 from spikelfp_lab.sessions.schema import GAP_BINS, as_dataset, label, observed_mask, varies
 
-__all__ = ["add_finding", "add_mains", "check_quality", "clipped_share", "refractory_coords"]
-__all__ += ["warn_quality"]
-
 CLIPPED = 0.001  # of a channel's samples at its extremes: 0.6 s in ten minutes; artifacts are fewer
 DEAD = 0.05  # SD over the median channel's; those of one array differ by a factor of 2 or 3
 # Neighboring contacts reached 0.9998 in real recordings (theta of the mouse hippocampus).

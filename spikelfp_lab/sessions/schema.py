@@ -21,9 +21,6 @@ import xarray as xr
 
 from spikelfp_lab.errors import DataError, SchemaError, SpikeLFPWarning
 
-__all__ = ["GAP_BINS", "SCHEMA_VERSION", "add_history", "as_dataset", "drop_bad_channels"]
-__all__ += ["observed_mask", "same_clock", "session_name", "validate_session"]
-
 SCHEMA_VERSION = 1
 
 GAP_BINS = 1.5

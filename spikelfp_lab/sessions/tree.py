@@ -7,8 +7,6 @@ import xarray as xr
 from spikelfp_lab.errors import DataError, SchemaError
 from spikelfp_lab.sessions.schema import as_dataset, session_name, validate_session
 
-__all__ = ["cohort_from_sessions", "iterate_sessions"]
-
 
 def cohort_from_sessions(sessions: Iterable[xr.Dataset | xr.DataTree]) -> xr.DataTree:
     """Make a cohort: leaves ``subject/session`` in the given order, parents that hold nothing.

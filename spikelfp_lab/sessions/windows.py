@@ -9,9 +9,6 @@ import xarray as xr
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
 from spikelfp_lab.sessions.schema import GAP_BINS, as_dataset, same_clock
 
-__all__ = ["GUARD", "TEST", "TRAIN", "VAL", "bins_in", "channel_statistics", "split_session"]
-__all__ += ["usable_runs", "warn_trained", "window_starts"]
-
 TRAIN, VAL, TEST, GUARD = 0, 1, 2, -1
 _PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
 
