@@ -154,8 +154,8 @@ class SessionPicture:
             if self._made[0] is not dataset or self._made[1:] != fixed:
                 self._made = (None,)  # a failure is not taken for a finished picture
                 # names from a file are text, whatever dollars are in them
-                with matplotlib.rc_context({"text.parse_math": False}):
-                    self._make(dataset, view)
+                matplotlib.rcParams["text.parse_math"] = False
+                self._make(dataset, view)
                 self._made = dataset, *fixed
             for axes, move in self._panels:
                 axes.set_xlim(view.start_s, view.start_s + view.span_s)
