@@ -39,7 +39,7 @@ OFFENSES = re.compile(
     |\b(extractall|(?<!str\.)extract|unpack_archive|Unzip|Untar|Decompress)\(
     |\btorch\.load\((?!.*weights_only=True)|\b(np|numpy)\.load\((?!.*allow_pickle=False)
     |\b(shell=True|verify=False|trust_remote_code=True|allow_pickle=True)
-    |import_module\((?!'PSID'|f'spikelfp_lab\.cohorts\.{name_or_folder}')""",  # of DATASETS
+    |import_module\((?!f'spikelfp_lab\.cohorts\.{name_or_folder}')""",  # of DATASETS
     re.VERBOSE | re.MULTILINE,
 )
 

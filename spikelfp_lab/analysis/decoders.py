@@ -10,7 +10,6 @@ DataError: no behavior, another clock, too few training bins.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,12 +21,9 @@ from spikelfp_lab.analysis._inputs import Inputs, Session, check_enough, inputs_
 from spikelfp_lab.analysis._kalman_filter import filtered, fit_system
 from spikelfp_lab.analysis.readout import fit_inputs
 from spikelfp_lab.configs import TrainConfig
-from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.sessions import TRAIN, usable_runs
 
-# Numbers of principal components and of latent states that training folds choose among.
-COMPONENTS, STATES = (5, 10, 20, 40, 80, 160), (2, 4, 8, 16)
-PSID_COMPONENTS, PSID_HORIZON = 30, 10
+COMPONENTS = 5, 10, 20, 40, 80, 160  # principal ones, how many: training folds choose
 Run = Callable[[int, np.ndarray, np.ndarray], np.ndarray]  # size, bins to fit to, bins to predict
 
 
@@ -64,7 +60,7 @@ def kalman(
     goes on from one split to the next, by inputs alone (Wu et al. 2006).
     """
     data, known, train = _prepare(inputs, session, split, "kalman")
-    seen, behavior = _components(data, train, COMPONENTS[-1]), data.behavior
+    seen, behavior = _components(data, train), data.behavior
     speed = np.diff(behavior, axis=0, prepend=np.nan) / float(data.session.attrs["bin_size_s"])
 
     def run(size: int, train: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -119,45 +115,6 @@ def gru(
     return data.predicted(predicted, readout="gru", **attrs)
 
 
-def psid(
-    inputs: xr.DataArray, session: Session, *, split: xr.DataArray | None = None
-) -> xr.DataArray:
-    """Preferential subspace identification: linear latent states of the inputs, behavior's first.
-
-    The authors' package (``pip install "spikelfp_lab[psid]"``; for research and education)
-    identifies a linear model of the inputs' 30 leading principal components, whose states (the best
-    number of 2, 4, 8 and 16 over five folds) are all relevant to behavior, by ten bins of past and
-    of future (Sani et al. 2021).
-    """
-    try:
-        identify = importlib.import_module("PSID").PSID
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            'psid needs the package PSID, which is not installed: pip install "spikelfp_lab[psid]".'
-        ) from error
-    data, known, train = _prepare(inputs, session, split, "psid")
-    seen, behavior = _components(data, train, PSID_COMPONENTS), data.behavior
-
-    def run(size: int, train: np.ndarray, where: np.ndarray) -> np.ndarray:
-        least = 2 * PSID_HORIZON
-        parts = [slice(*ends) for ends in _stretches(data, train) if np.ptp(ends) >= least]
-        if not parts:
-            raise DataError(f"No stretch of training time has {least} bins: give longer trials.")
-        pairs = [seen[part] for part in parts], [behavior[part] for part in parts]
-        system = identify(*pairs, size, size, PSID_HORIZON)
-        predicted = np.full(behavior.shape, np.nan)
-        for start, stop in _stretches(data, where):
-            predicted[start:stop] = system.predict(seen[start:stop], useXFilt=True)[0]
-        return predicted
-
-    most = PSID_HORIZON * min(behavior.shape[1], seen.shape[1])
-    size = _best([n for n in STATES if n <= most], run, train, behavior)
-    predicted = run(size, train, known)
-    if not np.isfinite(predicted[known]).all():
-        raise DataError(f"PSID found no stable model, the best of {size} states: take more data.")
-    return data.predicted(predicted, readout="psid", states=size, components=seen.shape[1])
-
-
 def _prepare(
     inputs: xr.DataArray, session: Session, split: xr.DataArray | None, readout: str
 ) -> tuple[Inputs, np.ndarray, np.ndarray]:
@@ -178,14 +135,14 @@ def _stretches(data: Inputs, use: np.ndarray) -> np.ndarray:
     return usable_runs(data.session.assign(marks=marks), variables=("marks",))
 
 
-def _components(data: Inputs, train: np.ndarray, most: int) -> np.ndarray:
+def _components(data: Inputs, train: np.ndarray) -> np.ndarray:
     """(time, component) projections on the directions of most variance over training bins."""
     from sklearn.decomposition import PCA  # takes a second to import
 
     pca = PCA(svd_solver="covariance_eigh").fit(data.values[train])
     variance = np.asarray(pca.explained_variance_)
     rank = max(1, np.count_nonzero(variance > 1e-10 * variance[0]))
-    return data.values @ np.asarray(pca.components_)[: min(most, rank)].T
+    return data.values @ np.asarray(pca.components_)[: min(COMPONENTS[-1], rank)].T
 
 
 def _best(sizes: list[int], run: Run, train: np.ndarray, behavior: np.ndarray) -> int:

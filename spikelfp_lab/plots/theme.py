@@ -37,7 +37,7 @@ _CONTROLS = {
     "Untrained": "#f2e2b8", "Shuffled teacher": "#f0a58f",
     "Other subject's teacher": "#d1f5dd", "Random teacher": "#6b8b5f",
     "Raw LFP ridge": "#858585", "Band power ridge": "#bebebe", "Spikes ridge": "#363636",
-    "Wiener": "#c869bd", "Kalman": "#7c0a77", "GRU": "#a63e87", "PSID": "#8c4269",
+    "Wiener": "#c869bd", "Kalman": "#7c0a77", "GRU": "#a63e87",
     "Linear bound": "#141313", "Time in trial": "#66541f",
 }  # fmt: skip
 MODEL_COLORS = _MODELS | _CONTROLS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import xarray as xr
 
-from spikelfp_lab.analysis import decode, gru, kalman, psid, score_predicted, wiener
+from spikelfp_lab.analysis import decode, gru, kalman, score_predicted, wiener
 from spikelfp_lab.signal import band_power
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.specs import Setting
@@ -80,8 +79,6 @@ def reference_one(study: Study, seed: int, name: str) -> pd.DataFrame:
     size = sum(weights.numel() for weights in student.parameters())
     own = {"parameters": size, "bidirectional": True, "device": study.device, "progress": False}
     decoders = {"Wiener": wiener, "Kalman": kalman, "GRU": partial(gru, **own)}
-    if importlib.util.find_spec("PSID"):
-        decoders["PSID"] = psid
     split = study.split(name, seed)
     predicted = {m: fit(session["lfp"], session, split=split) for m, fit in decoders.items()}
     tables = [

@@ -138,7 +138,7 @@ class Study(Setup):
         return tabulate(self, score_one, jobs, "decode")
 
     def reference_scores(self) -> pd.DataFrame:
-        """Scores of supervised decoders of the LFP (Wiener, Kalman, GRU, PSID), as of `scores`."""
+        """Scores of supervised decoders of the LFP (Wiener, Kalman, GRU), as of `scores`."""
         return tabulate(self, reference_one, self.side_runs, "references")
 
 
