@@ -18,7 +18,14 @@ def behavior_on_clock(stream: Stream, clock: np.ndarray, options: Options) -> tu
     """Values (n, D) and times, the names and unit of the columns, and what is odd about them."""
     derive, smooth_s, names, units = options.derive, options.smooth_s, stream.names, stream.units
     values, times = stream.near(clock, options.bin_size_s)
-    turn, odd = _turn(values, stream)
+    if (lost := _lost(values, stream.offset)).any():
+        values[lost] = np.nan
+        text = f"{lost.sum()} of {len(values)} samples are 0 in all columns, with jumps before and "
+        odd = [("tracking", f"{text}after, as where tracking is lost: they are taken for missing.")]
+    else:
+        odd = []
+    turn, text = _turn(values, stream)
+    odd += [("direction", text)] if text else []
     wanted = derive is None or (derive in ("velocity", "speed") and 0 < smooth_s < np.inf)
     if not wanted or (derive and turn):
         what = f"derive={derive!r} with smooth_s={smooth_s} of {stream.what}"
@@ -43,6 +50,18 @@ def behavior_on_clock(stream: Stream, clock: np.ndarray, options: Options) -> tu
         if width % 2 == 0:  # the mean of samples i - width / 2 to i + width / 2 - 1
             times = times - 0.5 / stream.rate_hz
     return np.concatenate(pieces).astype(np.float32), times, names, units, odd
+
+
+def _lost(values: np.ndarray, zero: float) -> np.ndarray:
+    """(n,) rows at exactly 0 to which positions of two axes or more jump, and from which."""
+    at, lost = (values == zero).all(axis=1), np.zeros(len(values), bool)
+    steps = np.linalg.norm(np.diff(values, axis=0), axis=1)
+    usual = steps[np.isfinite(steps) & ~at[1:] & ~at[:-1]]
+    if values.shape[1] > 1 and usual.size and (far := 5 * np.percentile(usual, 99)) > 0:
+        jumps = np.r_[True, ~(steps <= far), True]  # before each sample, and after the last
+        for start, stop in np.flatnonzero(np.diff(np.r_[0, at, 0])).reshape(-1, 2):
+            lost[start:stop] = jumps[start] and jumps[stop] and stop - start < len(at)
+    return lost
 
 
 def _turn(values: np.ndarray, stream: Stream) -> tuple[float, str]:

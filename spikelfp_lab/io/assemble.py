@@ -77,8 +77,8 @@ class Recording:
             if options.derive:
                 text = f"{options.derive} of smoothed positions, SD {options.smooth_s:g} s"
                 self.attrs["history"] += f"\n{text}"
-            if odd:
-                self.note("direction", behavior.what, odd)
+            for what, text in odd:
+                self.note(what, behavior.what, text)
         names = {key: self.attrs[key] for key in ("subject", "session", "source", "history")}
         built = build_session(
             clock, bin_size_s=size, max_gap_s=max_gap_s, attrs=self.attrs, **names, **streams,

@@ -16,7 +16,7 @@ from spikelfp_lab._files import check_writable
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError, SpikeLFPWarning
 from spikelfp_lab.io.store import read_session, save_session
 
-LOADER_VERSION = 3
+LOADER_VERSION = 4
 """Part of the name of every kept session; raise it when loaders make other numbers."""
 
 

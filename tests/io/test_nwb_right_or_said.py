@@ -140,11 +140,12 @@ def test_directions_are_refused_circular_or_said_by_their_values(tmp_path, unit,
 def test_velocity_is_true_up_to_where_tracking_was_lost(tmp_path, rate_hz):
     times = np.arange(0, 10, 1 / rate_hz)
     missing, x = (times % 2) > 1.4, np.outer(times, [20, -15]) + 300.0
-    holes, there = np.where(missing[:, None], np.nan, x), ~missing
-    for data, stamps in ((holes, times), (x[there], times[there])):
+    (holes, zeros), there = (np.where(missing[:, None], x_, x) for x_ in (np.nan, 0.0)), ~missing
+    for data, stamps in ((holes, times), (x[there], times[there]), (zeros, times)):
         nwbfile = nwb.with_units()
         nwb.add_position(nwbfile, data, timestamps=stamps)
         session = opened(nwbfile, tmp_path, derive="velocity")
+        assert ("tracking" in findings(session)) == (data is zeros)
         assert session["behavior"].attrs == {"kind": "velocity", "units": "cm/s"}
         known = np.isfinite(session["behavior"].values).all(axis=1)
         assert 0.65 < known.mean() < 0.75
@@ -152,6 +153,19 @@ def test_velocity_is_true_up_to_where_tracking_was_lost(tmp_path, rate_hz):
         assert np.abs(velocity - [20, -15]).max() < 0.1
         speed = open_nwb(tmp_path / "a.nwb", derive="speed", progress=False)["behavior"]
         np.testing.assert_allclose(speed.values[known, 0], 25, atol=0.1)
+
+
+def test_zeros_that_positions_move_to_or_from_are_positions(tmp_path):
+    times = np.arange(0, 20, 0.02)
+    cursor = np.outer(np.clip(times % 4 - 1, 0, 2), [8.0, -3.0])  # put back to the center at once
+    touched = np.random.default_rng(0).integers(0, 2, (len(times), 2)).astype(float)
+    walk = np.outer(np.abs(times - 10), [5.0, 5.0])
+    for data in (cursor, touched, walk, 0 * walk, walk[:, :1] * (times[:, None] % 2 > 1)):
+        nwbfile = nwb.with_units()
+        nwb.add_position(nwbfile, data, timestamps=times)
+        session = opened(nwbfile, tmp_path)
+        assert "tracking" not in findings(session)
+        assert np.isfinite(session["behavior"].values).all()
 
 
 def test_a_camera_that_says_one_time_twice_and_events_at_any_time(tmp_path):
