@@ -17,7 +17,7 @@ _load, __dir__, __all__ = _lazy.attach(
         *("sessions", "signal", "study", "training", "widgets"),
     ],
     submod_attrs={
-        "analysis": ["ReadOut", "decode", "fit_readout"],
+        "analysis": ["Anchor", "ReadOut", "anchor", "decode", "fit_readout"],
         "cohorts.open": ["open_cohort"],
         "configs": ["DistillConfig", "MaskConfig", "ModelConfig", "TrainConfig"],
         "errors": [

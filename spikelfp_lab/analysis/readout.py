@@ -64,7 +64,7 @@ class ReadOut:
         NaN where a lag would reach over a gap, a trial's edge, a NaN, or the edge of a ``split``
         (time,), which becomes a coordinate. DataError: other labels, model, or size of bins.
         """
-        values = self._matched(latents)
+        values = matched(self, latents, "read-out", "fit_readout")
         clock = xr.Dataset(coords=latents.coords, attrs={"bin_size_s": self.bin_size_s})
         codes, time, axes = np.zeros(len(values)), latents["time"].variable, list(self.behavior_dim)
         coords: dict[str, Any] = {"time": time, "behavior_dim": axes}
@@ -100,30 +100,6 @@ class ReadOut:
             lists = {n: about[n] and tuple(about[n]) for n in ("behavior_dim", "labels")}
             del about["format"]
             return cls(**about | lists)
-
-    def _matched(self, latents: xr.DataArray) -> np.ndarray:
-        """Values in the read-out's order of columns, the mean where not observed; or a refusal."""
-        values, observed = features_of(latents)
-        labels, wanted = _labels_of(latents) or (), self.labels or ()
-        lost = [label for label in wanted if label not in labels]
-        more = [label for label in labels if wanted and label not in wanted]
-        digest, size = latents.attrs.get("digest"), self.bin_size_s
-        step = float(np.median(np.diff(latents["time"]))) if len(values) > 1 else size
-        other = (digest or self.digest) != (self.digest or digest) or abs(step / size - 1) > 0.01
-        if other or lost or more or values.shape[1] != len(self.ridge.mean):
-            raise DataError(
-                f"The read-out was fitted to {len(self.ridge.mean)} {self.dim}s of the model "
-                f"{self.digest} in bins of {size:g} s, these are {values.shape[1]} of {digest} in "
-                f"bins of {step:g} s, which lack {lost[:5]} and have besides {more[:5]}. Give the "
-                "same ones, labeled alike, or fit another (fit_readout)."
-            )
-        if self.digest and not digest:
-            message = "The latents have lost their attrs and are matched by their labels alone."
-            warnings.warn(message, SpikeLFPWarning, stacklevel=3)
-        if wanted and labels != wanted:
-            order = [labels.index(label) for label in wanted]
-            values, observed = values[:, order], observed[:, order]
-        return np.where(observed, values, self.ridge.mean)
 
 
 def fit_readout(
@@ -167,15 +143,16 @@ def fit_inputs(data: Inputs, kind: str, lag_s: float, protocol: str | None = Non
     train = (data.split.values == TRAIN) & np.isfinite(data.behavior.sum(axis=1))
     rows = rows[train[rows]]
     check_enough(len(rows), 2 * FOLDS, "train", kind)
-    latents, penalty = data.latents, 0.0 if protocol == "paper" else None
+    penalty = 0.0 if protocol == "paper" else None
+    dim, labels, digest = source_of(data.latents)
     return ReadOut(
         kind=kind,
         lag_s=float(lag_s),
         bin_size_s=bin_size_s,
         behavior_dim=tuple(data.axes),
-        dim=next(str(dim) for dim in latents.dims if dim != "time"),
-        labels=_labels_of(latents),
-        digest=latents.attrs.get("digest"),
+        dim=dim,
+        labels=labels,
+        digest=digest,
         session=data.name,
         split={key: data.split.attrs[key] for key in DEFAULT_SPLIT if key in data.split.attrs},
         ridge=fit_ridge(data.filled(rows), data.behavior, rows, lags=lags, penalty=penalty),
@@ -298,10 +275,38 @@ def r2_by_axis(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return 1 - ((true - predicted) ** 2).sum(axis=0) / spread
 
 
-def _labels_of(latents: xr.DataArray) -> tuple[Any, ...] | None:
-    """Labels of the dim that is not time, None if there are none."""
+def source_of(latents: xr.DataArray) -> tuple[str, tuple[Any, ...] | None, str | None]:
+    """The dim that is not time, its labels where there are any, and the digest of the model."""
     dim = next(dim for dim in latents.dims if dim != "time")
-    return tuple(latents[dim].values.tolist()) if dim in latents.coords else None
+    labels = tuple(latents[dim].values.tolist()) if dim in latents.coords else None
+    return str(dim), labels, latents.attrs.get("digest")
+
+
+def matched(fitted: Any, latents: xr.DataArray, what: str, cure: str) -> np.ndarray:
+    """Values in the order of columns of a :class:`ReadOut` or ``Anchor``, the mean where not
+    observed; or a refusal.
+    """
+    values, observed = features_of(latents)
+    _, labels, digest = source_of(latents)
+    labels, wanted, size = labels or (), fitted.labels or (), fitted.bin_size_s
+    lost = [label for label in wanted if label not in labels]
+    more = [label for label in labels if wanted and label not in wanted]
+    step = float(np.median(np.diff(latents["time"]))) if len(values) > 1 else size
+    other = (digest or fitted.digest) != (fitted.digest or digest) or abs(step / size - 1) > 0.01
+    if other or lost or more or values.shape[1] != len(fitted.ridge.mean):
+        raise DataError(
+            f"The {what} was fitted to {len(fitted.ridge.mean)} {fitted.dim}s of the model "
+            f"{fitted.digest} in bins of {size:g} s, these are {values.shape[1]} of {digest} in "
+            f"bins of {step:g} s, which lack {lost[:5]} and have besides {more[:5]}. Give the "
+            f"same ones, labeled alike, or fit another ({cure})."
+        )
+    if fitted.digest and not digest:
+        message = "The latents have lost their attrs and are matched by their labels alone."
+        warnings.warn(message, SpikeLFPWarning, stacklevel=3)
+    if wanted and labels != wanted:
+        order = [labels.index(label) for label in wanted]
+        values, observed = values[:, order], observed[:, order]
+    return np.where(observed, values, fitted.ridge.mean)
 
 
 def _whole_rows(

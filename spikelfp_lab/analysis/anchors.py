@@ -1,0 +1,122 @@
+"""LFP as the anchor of spikes: spike latents of every day in one space, without labels.
+
+A teacher's latents of different sessions share no space, those of one student do. On each session
+a linear map from the former to the latter, fitted to the moments that both have, brings the spikes
+of all days to where one read-out fits all of them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from spikelfp_lab._ridge import Ridge, fit_ridge
+from spikelfp_lab.analysis._inputs import DEFAULT_SPLIT, check_clock, features_of
+from spikelfp_lab.analysis.readout import matched, source_of
+from spikelfp_lab.errors import DataError
+from spikelfp_lab.sessions import TRAIN, split_session
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A linear map of one session from its spike latents to its student's, by :func:`anchor`."""
+
+    bin_size_s: float
+    dim: str
+    labels: tuple[Any, ...] | None = field(repr=False)
+    digest: str | None  # of the teacher
+    session: str | None
+    student: dict[str, Any]  # attrs and labels of its latents
+    split: dict[str, Any]  # whose training time it was fitted to; empty: all time
+    ridge: Ridge = field(compare=False, repr=False)
+
+    def apply(self, latents: xr.DataArray) -> xr.DataArray:
+        """Spike latents (time, latent) of the anchor's session in the student's space.
+
+        They carry the student's digest and labels, and ``anchored_from``, the teacher's digest.
+        A DataError for those of another session, model, width, size of bins, or labels.
+        """
+        session = latents.attrs.get("session", self.session)
+        if session != (self.session or session):
+            raise DataError(
+                f"This anchor is of session {self.session}, the latents are of {session}, whose "
+                "space is another: fit an anchor on that session."
+            )
+        values = matched(self, latents, "anchor", "anchor(teacher_latents, student_latents)")
+        rows = np.flatnonzero(np.isfinite(values).all(axis=1))
+        moved = np.full((len(values), len(self.ridge.intercept)), np.nan, np.float32)
+        moved[rows] = self.ridge.predict(values, rows)
+        attrs = latents.attrs | self.student["attrs"] | {"anchored_from": self.digest or "unknown"}
+        coords = {"time": latents["time"], "latent": self.student["labels"]}
+        return xr.DataArray(moved, coords, ("time", "latent"), "latents", attrs)
+
+
+def anchor(
+    teacher_latents: xr.DataArray,
+    student_latents: xr.DataArray,
+    *,
+    split: xr.DataArray | None = None,
+) -> Anchor:
+    """Fit the map of a session from spike latents to its student's space; behavior is not needed.
+
+    Parameters
+    ----------
+    teacher_latents, student_latents : xr.DataArray
+        (time, latent) of one session, as :func:`~spikelfp_lab.encode` gives them.
+    split : xr.DataArray, optional
+        (time,) of :func:`~spikelfp_lab.split_session`; its training time is used. By default the
+        split that the latents' attrs name; without attrs, all time, and ``Anchor.split`` is empty.
+
+    Raises
+    ------
+    DataError
+        Other clocks, sessions or splits on the two sides, or too few moments that both have.
+
+    Examples
+    --------
+    >>> rng, time = np.random.default_rng(0), {"time": np.arange(500) / 50}
+    >>> spikes = xr.DataArray(rng.normal(size=(500, 4)), time, ("time", "latent"))
+    >>> lfp = xr.DataArray(spikes.values @ rng.normal(size=(4, 4)), time, ("time", "latent"))
+    >>> bool(abs(anchor(spikes, lfp).apply(spikes) - lfp).max() < 0.01)
+    True
+    """
+    (x, observed), (y, _) = features_of(teacher_latents), features_of(student_latents)
+    time = teacher_latents["time"]
+    size = float(np.median(np.diff(time))) if time.size > 1 else 1.0
+    clock = xr.Dataset(coords={"time": time}, attrs={"bin_size_s": size})
+    check_clock(student_latents, clock)
+    sides = [teacher_latents.attrs, student_latents.attrs]
+    for key in ("session", *(DEFAULT_SPLIT if split is None else ())):
+        ours, theirs = (side.get(key) for side in sides)
+        if None not in (ours, theirs) and ours != theirs and key != "window_s":
+            raise DataError(
+                f"The teacher's latents have {key} {ours!r}, the student's {theirs!r}: give both "
+                "of one session and one split of its time."
+            )
+    own = {key: sides[1].get(key, sides[0].get(key)) for key in DEFAULT_SPLIT}
+    if split is None and None not in own.values():
+        split = split_session(clock, **own)
+    use = np.isfinite(x).all(axis=1) & observed.all(axis=1) & np.isfinite(y).all(axis=1)
+    if split is not None:
+        check_clock(split, clock)
+        use &= split.to_numpy() == TRAIN
+    least = 2 * x.shape[1]
+    if use.sum() < least:
+        raise DataError(
+            f"An anchor of {x.shape[1]} latents needs {least} moments without NaN on both sides in "
+            f"training time, and has {use.sum()}: give a longer session."
+        )
+    dim, labels, digest = source_of(teacher_latents)
+    _, known, student = source_of(student_latents)
+    attrs = {"digest": student} if student else {}
+    return Anchor(
+        bin_size_s=size,
+        dim=dim,
+        labels=labels,
+        digest=digest,
+        session=sides[0].get("session", sides[1].get("session")),
+        student={"attrs": attrs, "labels": list(known or range(y.shape[1]))},
+        split={} if split is None else {key: split.attrs.get(key) for key in DEFAULT_SPLIT},
+        ridge=fit_ridge(x, y, np.flatnonzero(use)),
+    )
