@@ -94,7 +94,7 @@ def anchor(
                 f"The teacher's latents have {key} {ours!r}, the student's {theirs!r}: give both "
                 "of one session and one split of its time."
             )
-    own = {key: sides[1].get(key, sides[0].get(key)) for key in DEFAULT_SPLIT}
+    own: dict[str, Any] = {k: sides[1].get(k, sides[0].get(k)) for k in DEFAULT_SPLIT}
     if split is None and None not in own.values():
         split = split_session(clock, **own)
     use = np.isfinite(x).all(axis=1) & observed.all(axis=1) & np.isfinite(y).all(axis=1)

@@ -1,4 +1,4 @@
-"""Anchors: the map between two spaces is found, and what they carry fits one read-out of all days."""
+"""Anchors: the map between two spaces is found, and one read-out fits all days that it carries."""
 
 import numpy as np
 import pytest
