@@ -27,7 +27,8 @@ class Anchor:
     labels: tuple[Any, ...] | None = field(repr=False)
     digest: str | None  # of the teacher
     session: str | None
-    student: dict[str, Any]  # attrs and labels of its latents
+    student: str | None  # its digest
+    student_labels: tuple[Any, ...] = field(repr=False)
     split: dict[str, Any]  # whose training time it was fitted to; empty: all time
     ridge: Ridge = field(compare=False, repr=False)
 
@@ -47,8 +48,10 @@ class Anchor:
         rows = np.flatnonzero(np.isfinite(values).all(axis=1))
         moved = np.full((len(values), len(self.ridge.intercept)), np.nan, np.float32)
         moved[rows] = self.ridge.predict(values, rows)
-        attrs = latents.attrs | self.student["attrs"] | {"anchored_from": self.digest or "unknown"}
-        coords = {"time": latents["time"], "latent": self.student["labels"]}
+        attrs = {key: value for key, value in latents.attrs.items() if key != "digest"}
+        attrs |= {"digest": self.student} if self.student else {}
+        attrs["anchored_from"] = self.digest or "unknown"
+        coords = {"time": latents["time"], "latent": list(self.student_labels)}
         return xr.DataArray(moved, coords, ("time", "latent"), "latents", attrs)
 
 
@@ -94,13 +97,17 @@ def anchor(
                 f"The teacher's latents have {key} {ours!r}, the student's {theirs!r}: give both "
                 "of one session and one split of its time."
             )
-    own: dict[str, Any] = {k: sides[1].get(k, sides[0].get(k)) for k in DEFAULT_SPLIT}
-    if split is None and None not in own.values():
-        split = split_session(clock, **own)
+    splits = [] if split is None else [split]
+    for side in sides if split is None else ():
+        own: dict[str, Any] = {key: side[key] for key in DEFAULT_SPLIT if key in side}
+        if own.get("scheme") == "trials":
+            cure = "give split=split_session(session, ...)"
+            raise DataError(f"Time was split by trials, which latents do not know: {cure}.")
+        splits += [split_session(clock, **own)] if len(own) == len(DEFAULT_SPLIT) else []
     use = np.isfinite(x).all(axis=1) & observed.all(axis=1) & np.isfinite(y).all(axis=1)
-    if split is not None:
-        check_clock(split, clock)
-        use &= split.to_numpy() == TRAIN
+    for each in splits:  # windows, and with them guards, may be of other lengths
+        check_clock(each, clock)
+        use &= each.to_numpy() == TRAIN
     least = 2 * x.shape[1]
     if use.sum() < least:
         raise DataError(
@@ -109,14 +116,14 @@ def anchor(
         )
     dim, labels, digest = source_of(teacher_latents)
     _, known, student = source_of(student_latents)
-    attrs = {"digest": student} if student else {}
     return Anchor(
         bin_size_s=size,
         dim=dim,
         labels=labels,
         digest=digest,
         session=sides[0].get("session", sides[1].get("session")),
-        student={"attrs": attrs, "labels": list(known or range(y.shape[1]))},
-        split={} if split is None else {key: split.attrs.get(key) for key in DEFAULT_SPLIT},
+        student=student,
+        student_labels=known or tuple(range(y.shape[1])),
+        split={key: splits[-1].attrs.get(key) for key in DEFAULT_SPLIT} if splits else {},
         ridge=fit_ridge(x, y, np.flatnonzero(use)),
     )

@@ -18,14 +18,15 @@ def behavior_on_clock(stream: Stream, clock: np.ndarray, options: Options) -> tu
     """Values (n, D) and times, the names and unit of the columns, and what is odd about them."""
     derive, smooth_s, names, units = options.derive, options.smooth_s, stream.names, stream.units
     values, times = stream.near(clock, options.bin_size_s)
-    if (lost := _lost(values, stream.offset)).any():
+    lost, odd = _lost(values, stream.offset), []
+    if lost.any():
         values[lost] = np.nan
         text = f"{lost.sum()} of {len(values)} samples are 0 in all columns, with jumps before and "
-        odd = [("tracking", f"{text}after, as where tracking is lost: they are taken for missing.")]
-    else:
-        odd = []
+        text += "after, as where tracking is lost: they are taken for missing."
+        odd.append(("tracking", text))
     turn, text = _turn(values, stream)
-    odd += [("direction", text)] if text else []
+    if text:
+        odd.append(("direction", text))
     wanted = derive is None or (derive in ("velocity", "speed") and 0 < smooth_s < np.inf)
     if not wanted or (derive and turn):
         what = f"derive={derive!r} with smooth_s={smooth_s} of {stream.what}"

@@ -55,6 +55,7 @@ def test_it_is_fitted_to_training_moments_and_keeps_nan():
     assert abs(clean - lfp).mean() < 0.3  # noise of 0.1 in six latents; the wrong ones are 100
     assert np.isnan(clean[5]).all() and np.isfinite(np.delete(clean.values, 5, axis=0)).all()
     plain = [x.drop_attrs() for x in (spikes, lfp)]
+    assert "digest" not in sl.anchor(spikes, plain[1]).apply(spikes).attrs  # it is the teacher's
     assert sl.anchor(*plain).split == {} and sl.anchor(*plain, split=part).split == SPLIT
 
 
@@ -66,6 +67,7 @@ def test_what_does_not_belong_together_is_refused():
         (lambda: sl.anchor(spikes, lfp_2), "not on the session's clock"),
         (lambda: sl.anchor(spikes, lfp.assign_attrs(session="I/s9")), "session 'I/s1'.*'I/s9'"),
         (lambda: sl.anchor(spikes, lfp.assign_attrs(seed=1)), "seed 0.*1"),
+        (lambda: sl.anchor(*(x.assign_attrs(scheme="trials") for x in (spikes, lfp))), "split="),
         (lambda: sl.anchor(spikes[:40], lfp[:40].assign_attrs(SPLIT)), "needs 12 moments|short"),
         (lambda: sl.anchor(spikes.where(spikes.time < 5.1), lfp), "needs 12 moments.* has [0-9]:"),
         (lambda: fitted.apply(spikes_2), "of session I/s1, the latents are of I/s2"),
