@@ -95,6 +95,7 @@ def plot_pairs(
     Fig. 5 of Erturk et al., NeurIPS 2025, arXiv 2512.12461.
     """
     points, by = tidy.select(scores, readouts, [*tidy.KEYS, *pair], rows=rows)
+    points = points.sort_values(rows, kind="stable") if rows else points
     if unknown := [model for model in models if model not in set(points["model"])]:
         raise DataError(f"No scores of {', '.join(unknown)}; there are {set(points['model'])}.")
     title, label = tidy.counted(points, cohort), tidy.r2_label(scores, width=40)
