@@ -42,7 +42,7 @@ def alignment(study: Study) -> pd.DataFrame:
     fitted on training bins. Columns ``measure``, ``value``, ``chance`` (of retrieval: one in 50
     moments at least 100 ms apart; NaN otherwise), as Table 1 of arXiv 2512.12461.
     """
-    return tabulate(study, _align, study.runs_of_all, "align")
+    return tabulate(study, _align, study.side_runs, "align")
 
 
 def _align(study: Study, seed: int, name: str) -> pd.DataFrame:

@@ -96,8 +96,8 @@ def of_session(setup: Setup, label: str, name: str, seed: int, **own: Any) -> Mo
 def model_specs(setup: Setup, setting: Setting, name: str, seed: int = 0) -> dict[str, ModelSpec]:
     """Label -> spec of the models of a setting for one held-out session.
 
-    Further models of the unsupervised setting, and all of the supervised one and of the ablations,
-    are side questions: of ``Setup.side_runs`` only.
+    All but the comparison are side questions: studies ask them of ``Setup.side_runs`` only, all
+    models of a setting, so that what stands side by side is of the same sessions.
     """
     if setting == "ablations":
         asked = ablations(setup, name, seed).items()
@@ -113,7 +113,7 @@ def model_specs(setup: Setup, setting: Setting, name: str, seed: int = 0) -> dic
         **(mixed if supervised else {"Untrained": one("untrained")}),
         "Shuffled teacher": one("shuffled_teacher", control="shuffled"),
     }
-    if setting != "unsupervised" or (seed, name) not in setup.side_runs:
+    if setting != "unsupervised":
         return compared
     teacher, random = pretrained(setup, "spikes", seed), one("random_teacher")
     # several sessions, each read by the teacher that was trained on it

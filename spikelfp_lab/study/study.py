@@ -117,7 +117,7 @@ class Study(Setup):
         return {verb: [spec for spec in longest if spec.verb == verb] for verb in get_args(Verb)}
 
     def _runs_of(self, part: Setting) -> list[tuple[int, str]]:
-        return self.side_runs if part in ("supervised", "ablations") else self.runs_of_all
+        return self.runs_of_all if part == "comparison" else self.side_runs
 
     def train(self, *parts: Setting) -> None:
         """Train what the notebooks of :meth:`stages` need and that is not there yet.

@@ -35,6 +35,12 @@ def test_all_that_a_model_needs_is_trained_in_an_earlier_stage(full):
             assert all(done[spec.folder] == spec for spec in wanted)
 
 
+def test_side_questions_ask_all_their_models_of_the_same_sessions():
+    for part in ("unsupervised", "supervised", "ablations"):
+        made = [spec for specs in demo().stages(part).values() for spec in specs]
+        assert {name for spec in made for name in spec.sessions} & {"I/s06", "I/s07"} == set()
+
+
 def test_each_session_is_read_by_the_teacher_that_was_trained_on_it():
     """The fine-tuned teacher may have forgotten the sessions of its pre-training."""
     spec = model_specs(demo(), "unsupervised", "I/s05")["MS-Distilled"]
