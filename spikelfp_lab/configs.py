@@ -59,6 +59,9 @@ class ModelConfig(Config):
     max_count: Count = 5  # larger counts are clamped in the tokenizer's input
     kernel: Count = 5  # taps of the LFP tokenizer's causal convolution
     dilation: Count = 2  # time steps between taps
+    # Bands (lower, upper edge in Hz) whose log power an LFP model reads, and reconstructs, beside
+    # each channel's potential: information in envelopes is beyond its first, linear layer.
+    bands_hz: tuple[tuple[float, float], ...] = ()
     affine_space: bool = False  # a learned map a session and patch; the paper has a row alone
     predictor_layers: Annotated[int, "[0, inf)"] = 1  # 0: a linear read-out, as students have
     predictor_width: Count = 64
@@ -66,11 +69,19 @@ class ModelConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "bands_hz", tuple((low, high) for low, high in self.bands_hz))
+        fits = all(0 < low < high for low, high in self.bands_hz)
+        self._require(fits, f"bands_hz is {self.bands_hz}: a lower and a higher edge each, in Hz")
         two = 2 * self.heads
         fits = self.width % two == 0 and self.width % self.spike_patch == 0
         self._require(fits, "width must be a multiple of 2 * heads, and of spike_patch")
         fits = not self.predictor_layers or self.predictor_width % two == 0
         self._require(fits, "predictor_width must be a multiple of 2 * heads")
+
+    @property
+    def per_channel(self) -> int:
+        """Numbers that an LFP model reads of a channel in each bin: its potential, then powers."""
+        return 1 + len(self.bands_hz)
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,7 @@ class TrainConfig(Config):
     # Groups that sessions are dealt into; a step takes batch / shards windows of one session of
     # each. As many processes can share the work (training/shards.py).
     shards: Count = 1
+    tables_only: bool = False  # fine-tuning: shared weights, and other sessions, stay as they are
     compile: bool = False  # torch.compile the blocks: on a GPU; takes a minute at the first step
 
     def __post_init__(self) -> None:
@@ -126,9 +138,14 @@ class DistillConfig(Config):
     target: Literal["reconstruct", "behavior"] = "reconstruct"  # squared error of LFP or behavior
     layers: Literal["last", "all"] = "last"  # aligned: the last (the paper), or each with its own
     mask_ratio: Share = 0.0  # share of time steps dropped from the input in training; paper: 0
+    # A linear map a session from the student's latents, one space for all sessions, to those of its
+    # teacher, whose sessions share none. The paper: none, the two are the same space.
+    maps: bool = False
     frozen: bool = True  # False: the teacher's weights follow the alignment too
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        fits = self.frozen or (self.layers == "last" and self.center == "none")
-        self._require(fits, "a teacher that is not frozen takes layers='last' and center='none'")
+        fits = self.frozen or (self.layers == "last" and self.center == "none" and not self.maps)
+        cure = "a teacher that is not frozen takes layers='last', center='none' and no maps"
+        self._require(fits, cure)
+        self._require(not (self.maps and self.layers == "all"), "maps are of the last layer alone")

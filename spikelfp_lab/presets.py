@@ -24,15 +24,16 @@ class Preset:
 
 
 def _preset(
-    model: ModelConfig, mask: MaskConfig, finetune_steps: int, **trains: TrainConfig
+    model: ModelConfig, mask: MaskConfig, steps: int, tables_only: bool, **trains: TrainConfig
 ) -> dict[str, Preset]:
     # A student's latents are read out linearly (Eq. 1), and it is to carry over to other sessions.
     linear, made = replace(model, predictor_layers=0, affine_space=False), {}
     for role, train in trains.items():
-        every = min(train.val_every, finetune_steps)
-        finetune = replace(train, steps=finetune_steps, lr=train.lr / 3, val_every=every)
-        own = linear if role == "distill" else model
-        made[role] = Preset(own, train, finetune, mask, DistillConfig())
+        lr, every = train.lr if tables_only else train.lr / 3, min(train.val_every, steps)
+        own = {"lr": lr, "val_every": every, "tables_only": tables_only}
+        finetune = replace(train, steps=steps, **own)
+        shape = linear if role == "distill" else model
+        made[role] = Preset(shape, train, finetune, mask, DistillConfig())
     return made
 
 
@@ -54,6 +55,7 @@ PRESETS = {
         replace(_SMALL, layers=2),
         _HIDE,
         200,
+        True,
         spikes=replace(_QUICK, steps=800, val_every=100),  # enough to have something to teach
         lfp=_QUICK,
         both=_QUICK,
@@ -63,6 +65,7 @@ PRESETS = {
         _SMALL,
         _HIDE,
         400,
+        True,
         spikes=TrainConfig(steps=2800, window_s=1.0),
         lfp=TrainConfig(steps=500, batch=8, window_s=4.0),
         both=TrainConfig(steps=700, batch=16, window_s=2.0),
@@ -72,6 +75,7 @@ PRESETS = {
         _LARGE,
         MaskConfig(),
         10_000,
+        False,
         spikes=replace(_PAPER, steps=100_000),
         lfp=replace(_PAPER, steps=50_000),
         both=replace(_PAPER, steps=50_000),

@@ -9,6 +9,7 @@ S values: log-rates of counts, or potentials.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -49,6 +50,8 @@ class Autoencoder(nn.Module):
         Width of the time bins the model is trained on, seconds.
     n_behavior : int
         Behavior dimensions of a linear read-out that is trained too (supervised setting).
+    teacher_width : int
+        Width of a teacher's latents, where each session has a linear map to those of its teacher.
 
     Attributes
     ----------
@@ -72,6 +75,7 @@ class Autoencoder(nn.Module):
         sessions: Mapping[str, Size],
         bin_size_s: float,
         n_behavior: int = 0,
+        teacher_width: int = 0,
     ):
         super().__init__()
         if modality not in VARIABLES:
@@ -84,6 +88,8 @@ class Autoencoder(nn.Module):
         self.read_out = OutputLayer(config, config.width, patch)
         self.predictor = Predictor(config, patch) if config.predictor_layers else None
         self.behavior_head = nn.Linear(config.width, n_behavior) if n_behavior else None
+        self.teacher_width = teacher_width
+        self.to_teacher = nn.ModuleList()  # one a session, where there are such maps
         self.history = pd.DataFrame()
         self.info: dict = {}
         self.labels: dict[str, dict[str, list[str]]] = {}  # session -> "unit", "channel" -> labels
@@ -137,14 +143,26 @@ class Autoencoder(nn.Module):
         for part in filter(None, (self, self.predictor)):
             part.read_out.add_session(len(self.tokenizer.rows(name)))
         # Z-scoring of the LFP travels with the model; the trainer sets it from training time.
-        columns = size if isinstance(size, int) else sum(size)
-        self.register_buffer(f"mean_{index}", torch.zeros(columns))
-        self.register_buffer(f"std_{index}", torch.ones(columns))
+        widths = {"": sum(self.tokenizer.columns(name))}
+        if self.teacher_width:
+            self.to_teacher.append(nn.Linear(self.config.width, self.teacher_width))
+            widths["teacher_"] = self.teacher_width
+        for what, columns in widths.items():
+            self.register_buffer(f"{what}mean_{index}", torch.zeros(columns))
+            self.register_buffer(f"{what}std_{index}", torch.ones(columns))
 
-    def statistics(self, name: str) -> tuple[Tensor, Tensor]:
-        """Mean and SD (C,) that a session is z-scored by, to be read or set; 0 and 1 for spikes."""
+    def statistics(self, name: str, what: str = "") -> tuple[Tensor, Tensor]:
+        """Mean and SD (C,) that a session is z-scored by, to be read or set; 0 and 1 for spikes.
+
+        With ``what="teacher_"``, those that were taken from its teacher's latents.
+        """
         index = self.tokenizer.index(name)
-        return self.get_buffer(f"mean_{index}"), self.get_buffer(f"std_{index}")
+        return self.get_buffer(f"{what}mean_{index}"), self.get_buffer(f"{what}std_{index}")
+
+    def tables(self, name: str) -> list[nn.Parameter]:
+        """The parameters that belong to a session alone."""
+        own = re.compile(rf"\b(space|maps|own|to_teacher)\.{self.tokenizer.index(name)}\b")
+        return [each for key, each in self.named_parameters() if own.search(key)]
 
     def token_latents(
         self,
@@ -281,6 +299,7 @@ def contents(model: Autoencoder) -> dict[str, bytes]:
         "labels": model.labels,
         "bin_size_s": model.bin_size_s,
         "n_behavior": model.behavior_head.out_features if model.behavior_head else 0,
+        "teacher_width": model.teacher_width,
         "info": model.info,
         "history": model.history.to_dict(orient="list"),
     }
@@ -312,6 +331,7 @@ def load(path: str | Path) -> Autoencoder:
         if shape["layers"] + shape["predictor_layers"] + len(sizes) > len(weights):
             raise ValueError("more layers and sessions are declared than there are weights")
         fields = {key: config[key] for key in ("modality", "bin_size_s", "n_behavior")}
+        fields["teacher_width"] = config.get("teacher_width", 0)  # none in version 0.1.0
         fields["sessions"] = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes}
         model = build(shape, weights, **fields)
         model.history = pd.DataFrame(dict(config["history"]))

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from spikelfp_lab.errors import CheckpointError, ConfigError, SpikeLFPWarning
+from spikelfp_lab.errors import CheckpointError, ConfigError, DataError, SpikeLFPWarning
 from spikelfp_lab.models.autoencoder import DIMS, VARIABLES, Autoencoder
 from spikelfp_lab.models.device import on_device, pick_device
 from spikelfp_lab.models.overlap import cover, overlap_mean, triangle
@@ -24,6 +24,9 @@ from spikelfp_lab.sessions import (
     split_session,
     usable_runs,
 )
+from spikelfp_lab.signal import band_power
+
+Bands = tuple[tuple[float, float], ...]
 
 
 def encode(
@@ -32,6 +35,7 @@ def encode(
     *,
     as_session: str | None = None,
     layer: int | None = None,
+    space: Literal["own", "teacher"] = "own",
     window_s: float | None = None,
     device: str | torch.device = "auto",
     missing: Literal["nan", "silence"] = "nan",
@@ -51,6 +55,9 @@ def encode(
         model does not know is z-scored by its own training time.
     layer : int, optional
         Latents after so many blocks, from 0 (the tokens); by default after the last.
+    space : {"own", "teacher"}
+        A student's own space, which all its sessions share; or that of its teacher's latents in the
+        session it is encoded as, by the session's linear map.
     window_s : float, optional
         Length of a window, seconds; by default what the model was trained on.
     device : {"auto", "cpu", "cuda"}
@@ -63,12 +70,14 @@ def encode(
     -------
     DataArray, (time, latent) float32
         On the session's clock; NaN where there are no data. ``attrs``: ``session``, ``encoded_as``,
-        ``modality``, the model's ``digest``, and ``scheme``, ``window_s``, ``seed`` of its split.
+        ``modality``, the model's ``digest`` (in the teacher's space with the session's name), and
+        ``scheme``, ``window_s``, ``seed`` of its split.
 
     Raises
     ------
-    CheckpointError, ConfigError
-        Unknown session; other units, channels (their order may differ), bins, modality; no layer.
+    CheckpointError, ConfigError, DataError
+        Unknown session; other units, channels (their order may differ), bins, modality; no such
+        layer, no maps to a teacher; LFP that holds no power in the model's bands.
 
     Examples
     --------
@@ -87,6 +96,12 @@ def encode(
     name = own_name if as_session is None else as_session
     if layer is not None and not 0 <= layer <= model.config.layers:
         raise ConfigError(f"layer is {layer}: the model has layers 0 to {model.config.layers}")
+    if space not in ("own", "teacher") or (space == "teacher" and layer is not None):
+        raise ConfigError(f"space is {space!r}; give 'own' or 'teacher', the latter without layer")
+    if space == "teacher" and not model.teacher_width:
+        raise ConfigError(
+            "the model has no maps to a teacher: distill with maps=True, or space='own'"
+        )
     if missing not in ("nan", "silence"):
         raise ConfigError(f"missing is {missing!r}; give 'nan' or 'silence'")
     reads = VARIABLES[model.modality]
@@ -98,7 +113,8 @@ def encode(
         )
     model.check_session(name, session.attrs["bin_size_s"])
     session = in_order_of(model, session, name, own_name)
-    raw = values_of(session, reads, np.atleast_1d(model.sessions[name]))
+    bands = model.config.bands_hz
+    raw = values_of(session, reads, np.atleast_1d(model.sessions[name]), bands_hz=bands)
     modality: Any = model.modality if len(present) == len(reads) else present[0]
     used = {"scheme": "blocks", "window_s": 2.0, "seed": 0}
     split = {key: value for key, value in model.info.get("train", {}).items() if key in used}
@@ -107,7 +123,7 @@ def encode(
     if own_name in model.sessions:
         mean, std = (t.cpu().numpy() for t in model.statistics(own_name))
     else:
-        mean, std = z_scoring(session, raw, channels, **used)
+        mean, std = z_scoring(session, raw, channels * model.config.per_channel, **used)
 
     place = pick_device(device)
     values = torch.as_tensor((raw - mean) / std, dtype=torch.float32, device=place)
@@ -123,9 +139,16 @@ def encode(
     read = partial(model.latents, name=name, layer=layer, modality=modality)
     with on_device(model, place):
         latents = overlap_mean(read, values, bar, triangle, model.config.width)
-    coords = {"time": session["time"], "latent": np.arange(model.config.width)}
+    digest = model.digest()
+    if space == "teacher":
+        digest += f" to {name}"
+        with torch.inference_mode():
+            mean, std = model.statistics(name, "teacher_")
+            mapped = model.to_teacher[model.tokenizer.index(name)](torch.as_tensor(latents))
+            latents = (mapped * std + mean).numpy()
+    coords = {"time": session["time"], "latent": np.arange(latents.shape[1])}
     attrs = {"session": own_name, "encoded_as": name, "modality": modality}
-    attrs |= {"digest": model.digest()} | split
+    attrs |= {"digest": digest} | split
     return xr.DataArray(latents, coords, ("time", "latent"), "latents", attrs)
 
 
@@ -149,18 +172,53 @@ def _warn_missing(session: xr.Dataset, name: str) -> None:
 
 
 def values_of(
-    session: xr.Dataset, variables: Sequence[str], sizes: Sequence[int] | np.ndarray = ()
+    session: xr.Dataset,
+    variables: Sequence[str],
+    sizes: Sequence[int] | np.ndarray = (),
+    *,
+    bands_hz: Bands = (),
 ) -> np.ndarray:
-    """Spikes, LFP or both side by side, (T, C); NaN where not observed, 0 where there is none."""
+    """Spikes, LFP or both side by side, (T, C); NaN where not observed, 0 where there is none.
+
+    Of LFP, each channel's log power in the bands follows its potential.
+    """
     parts, observed = [], observed_mask(session)
     for variable, size in zip_longest(variables, sizes):
         if variable not in session:
+            size = size * (1 + len(bands_hz)) if variable == "lfp" else size
             parts.append(np.zeros((session.sizes["time"], size), np.float32))
+        elif variable == "lfp" and bands_hz:
+            parts.append(_with_power(session, bands_hz))
         elif variable == "spikes" and observed is not None:
             parts.append(np.where(observed, session[variable].to_numpy(), np.float32(np.nan)))
         else:
             parts.append(session[variable].to_numpy())
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def without_power(session: xr.Dataset, bands_hz: Bands) -> str:
+    """Why an LFP holds no power in some band; empty where it does."""
+    kind, bin_size_s = session["lfp"].attrs.get("kind", "LFP"), session.attrs["bin_size_s"]
+    highest = max((high for _, high in bands_hz), default=0.0)
+    if bands_hz and kind != "LFP":
+        return f"its lfp is {kind}, no potential"
+    if highest * bin_size_s >= 0.5:
+        return f"bins of {bin_size_s:g} s hold nothing above {0.5 / bin_size_s:g} Hz"
+    return ""
+
+
+def _with_power(session: xr.Dataset, bands_hz: Bands) -> np.ndarray:
+    """(T, C * (1 + bands)): each channel's potential, then its log power in each band."""
+    if reason := without_power(session, bands_hz):
+        what = f"Session {session_name(session)}: {reason}; the model reads log power in {bands_hz}"
+        raise DataError(f"{what} Hz. Train one without: ModelConfig(bands_hz=()).")
+    potential = session["lfp"].transpose("time", "channel")
+    power = band_power(
+        potential, bands_hz={f"{low:g}-{high:g} Hz": (low, high) for low, high in bands_hz}
+    )
+    each = power.to_numpy().reshape(*potential.shape, -1)
+    both = np.concatenate([potential.to_numpy()[..., None], each], axis=2)
+    return both.reshape(len(both), -1)
 
 
 def z_scoring(

@@ -46,13 +46,14 @@ class Tokenizer(nn.Module):
     def __init__(self, patch: int, width: int, affine: bool):
         super().__init__()
         self.patch, self.width, self.affine = patch, width, affine
+        self.each = 1  # numbers of a unit or channel in a bin
         self.sizes: dict[str, int] = {}  # session -> units or channels, in the order of the tables
         self.space = nn.ParameterList()  # one (P, d) table a session
         self.maps = nn.ParameterList()  # one (P, d, d) table a session, when affine
 
     def add_session(self, name: str, size: int) -> None:
         """Give a new session tables of its own, freshly initialized."""
-        patches = -(-size // self.patch)  # the last one is padded
+        patches = -(-size * self.each // self.patch)  # the last one is padded
         self.sizes[name] = size
         self.space.append(nn.Parameter(0.02 * torch.randn(patches, self.width)))
         if self.affine:
@@ -66,13 +67,17 @@ class Tokenizer(nn.Module):
         """(P, d) space row of each patch of a session."""
         return self.space[self.index(name)]
 
+    def columns(self, name: str) -> list[int]:
+        """How many columns the values of a session have, by variable."""
+        return [self.sizes[name] * self.each]
+
     def unit_patches(self, name: str) -> int:
         """How many patches, the first ones, are of units; the rest are of channels."""
         return len(self.rows(name)) if isinstance(self, SpikeTokenizer) else 0
 
     def patches(self, values: Tensor, name: str) -> Tensor:
         """(B, T, C) values of a session -> (B, T, P, S), the last patch padded with NaN."""
-        padding = -self.sizes[name] % self.patch
+        padding = -sum(self.columns(name)) % self.patch
         return F.pad(values, (0, padding), value=torch.nan).unflatten(2, (-1, self.patch))
 
     def place(self, tokens: Tensor, name: str, keep: Opt) -> Tensor:
@@ -106,11 +111,14 @@ class SpikeTokenizer(Tokenizer):
 class LFPTokenizer(Tokenizer):
     """Z-scored potentials -> tokens: a causal, dilated convolution of all patches, unknown ones 0.
 
-    As in the authors' code it runs along the token axis, patches interleaved: tap k of token n
-    reads token n - k * dilation, with several patches those beside it too."""
+    With ``bands_hz`` each channel's potential is followed by its log power in these bands. As in
+    the authors' code it runs along the token axis, patches interleaved: tap k of token n reads
+    token n - k * dilation, with several patches those beside it too."""
 
     def __init__(self, config: ModelConfig):
-        super().__init__(config.channel_patch, config.width, config.affine_space)
+        patch = config.channel_patch * config.per_channel
+        super().__init__(patch, config.width, config.affine_space)
+        self.each = config.per_channel
         self.past = (config.kernel - 1) * config.dilation
         self.conv = nn.Conv1d(self.patch, config.width, config.kernel, dilation=config.dilation)
 
@@ -135,7 +143,7 @@ class BothTokenizer(nn.Module):
         super().__init__()
         self.spikes, self.lfp = SpikeTokenizer(config), LFPTokenizer(config)
         self.parts = self.spikes, self.lfp
-        self.patch = max(config.spike_patch, config.channel_patch)
+        self.patch = max(part.patch for part in self.parts)
         self.sizes: dict[str, tuple[int, int]] = {}
 
     def add_session(self, name: str, size: tuple[int, int]) -> None:
@@ -149,17 +157,24 @@ class BothTokenizer(nn.Module):
     def rows(self, name: str) -> Tensor:
         return torch.cat([part.rows(name) for part in self.parts])
 
+    def columns(self, name: str) -> list[int]:
+        return [n for part in self.parts for n in part.columns(name)]
+
     def unit_patches(self, name: str) -> int:
         return self.spikes.unit_patches(name)
 
     def patches(self, values: Tensor, name: str) -> Tensor:
-        split = zip(self.parts, values.split(self.sizes[name], dim=2), strict=True)
+        split = zip(self.parts, values.split(self.columns(name), dim=2), strict=True)
         each = [part.patches(own, name) for part, own in split]
         widened = [F.pad(own, (0, self.patch - own.shape[3]), value=torch.nan) for own in each]
         return torch.cat(widened, dim=2)
 
     def forward(self, values: Tensor, name: str, keep: Opt = None) -> Tensor:
-        time, (counts, potentials), seen = values.shape[1], values.split(self.sizes[name], 2), None
+        time, (counts, potentials), seen = (
+            values.shape[1],
+            values.split(self.columns(name), 2),
+            None,
+        )
         if keep is not None:
             seen = places(keep, time, len(self.rows(name)))[:, :, self.unit_patches(name) :]
         tokens = self.spikes(counts, name), self.lfp(potentials, name, seen=seen)

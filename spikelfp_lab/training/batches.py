@@ -12,7 +12,7 @@ from torch import Tensor
 from spikelfp_lab.configs import TrainConfig
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.models.autoencoder import DIMS, VARIABLES, Autoencoder, Modality, Size
-from spikelfp_lab.models.encode import labels_of, values_of, z_scoring
+from spikelfp_lab.models.encode import Bands, labels_of, values_of, z_scoring
 from spikelfp_lab.sessions import TRAIN, bins_in, channel_statistics, split_session, window_starts
 
 VALIDATION_WINDOWS = 24  # a session: enough for a steady loss, few enough to cost little
@@ -35,6 +35,9 @@ class SessionWindows:
     length: int  # bins in a window
     n_train: int  # training windows
     targets: dict[str, Tensor]  # further (time, ...) series
+    per_channel: int = 1  # columns of values that belong to one channel
+    # mean and SD (teacher_latent,) that were taken from the latents to reproduce
+    taught: tuple[np.ndarray, np.ndarray] | None = None
 
     def outline(self) -> Self:
         """The session less its data: what other processes know of it."""
@@ -87,21 +90,24 @@ def prepare(
     device: torch.device,
     finite: tuple[str, ...] = (),
     behavior: bool = False,
+    bands_hz: Bands = (),
 ) -> SessionWindows:
-    """Split a session, z-score its LFP on training time, and find its windows.
+    """Split a session, z-score its LFP (and log power) on training time, and find its windows.
 
     No window lacks (NaN) ``finite`` variables, which become targets; so does ``behavior``, z-scored
     too.
     """
     variables, place = VARIABLES[modality], {"dtype": torch.float32, "device": device}
     check_variables(session, (*variables, *["behavior"] * behavior))
-    raw, sizes = values_of(session, variables), [session.sizes[DIMS[v]] for v in variables]
+    raw = values_of(session, variables, bands_hz=bands_hz)
+    sizes = [session.sizes[DIMS[v]] for v in variables]
     if len(empty := np.flatnonzero(np.isnan(raw).all(axis=0))):
         raise DataError(
             f"session {name}: {modality} is NaN throughout in column(s) {empty.tolist()}. "
             "Leave these out first: session = drop_bad_channels(session)"
         )
-    channels, split = 0 if modality == "spikes" else sizes[-1], split_of(session, train)
+    each, split = 1 + len(bands_hz), split_of(session, train)
+    channels = 0 if modality == "spikes" else sizes[-1] * each
     mean, std = z_scoring(session, raw, channels, **split.attrs)
     starts = windows_of(session, train, (*variables, *finite))
     targets = {key: session[key].to_numpy() for key in finite}
@@ -123,6 +129,7 @@ def prepare(
         length=bins_in(train.window_s, bin_size_s=session.attrs["bin_size_s"]),
         n_train=len(starts),
         targets={key: torch.as_tensor(series, **place) for key, series in targets.items()},
+        per_channel=each,
     )
 
 
@@ -132,18 +139,27 @@ def add_tables(model: Autoencoder, known: SessionWindows) -> None:
         model.add_session(known.name, known.size)
     model.check_session(known.name, known.bin_size_s)
     model.labels[known.name] = known.labels
-    for own, value in zip(model.statistics(known.name), (known.mean, known.std), strict=True):
-        own.copy_(torch.as_tensor(value))
+    known_by = {"": (known.mean, known.std)}
+    if known.taught and model.teacher_width:
+        known_by["teacher_"] = known.taught
+    for what, pair in known_by.items():
+        for own, value in zip(model.statistics(known.name, what), pair, strict=True):
+            own.copy_(torch.as_tensor(value))
 
 
-def augment(values: Tensor, train: TrainConfig, counts: int = 0) -> Tensor:
+def augment(values: Tensor, train: TrainConfig, counts: int = 0, per_channel: int = 1) -> Tensor:
     """Silence random units (channels) of each window of values (B, T, C) and add noise, but not to
     the first ``counts``, as :class:`~spikelfp_lab.TrainConfig` says.
     """
     batch, _, columns = values.shape
     if train.drop_inputs:
         share = train.drop_inputs * torch.rand(batch, 1, 1, device=values.device)
-        values = values * (torch.rand(batch, 1, columns, device=values.device) >= share)
+        units = counts + (columns - counts) // per_channel
+        kept = torch.rand(batch, 1, units, device=values.device) >= share
+        if per_channel > 1:
+            shown = kept[..., counts:].repeat_interleave(per_channel, dim=2)
+            kept = torch.cat([kept[..., :counts], shown], dim=2)
+        values = values * kept
     if train.noise and counts < columns:
         added = train.noise * torch.randn_like(values)
         added[:, :, :counts] = 0.0

@@ -34,13 +34,16 @@ def alignment(student: Tensor, teacher: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1).mean()
 
 
-def center_latents(latents: np.ndarray, use: np.ndarray, how: str) -> np.ndarray:
-    """Latents (time, latent) less their mean in ``use``; "scale": over their SD too."""
-    if how == "none":
-        return latents
-    mean = np.nanmean(latents[use], axis=0)
-    scale = np.nanstd(latents[use], axis=0) + 1e-6 if how == "scale" else 1.0
-    return (latents - mean) / scale
+def moments(latents: np.ndarray, use: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray]:
+    """What is taken from latents (time, latent), (latent,) each: their mean in ``use`` and, with
+    "scale", their SD there; else 0 and 1.
+    """
+    mean, scale = np.zeros(latents.shape[1], np.float32), np.ones(latents.shape[1], np.float32)
+    if how != "none":
+        mean = np.nanmean(latents[use], axis=0)
+    if how == "scale":
+        scale = np.nanstd(latents[use], axis=0) + np.float32(1e-6)
+    return mean, scale
 
 
 def shuffle_latents(latents: np.ndarray, *, window: int, seed: int) -> np.ndarray:
@@ -76,6 +79,8 @@ def distillation(
     latents = tokens.mean(dim=-2)
     trained: Any = None if goal.frozen else model.get_submodule(TEACHER)
     teacher = trained.latents(wanted["spikes"], name) if trained else wanted["teacher"]
+    if model.teacher_width:
+        latents = model.to_teacher[model.tokenizer.index(name)](latents)
     target = wanted["behavior" if goal.target == "behavior" else "values"]
     if steps is not None:
         rows = torch.arange(batch, device=device)[:, None]
@@ -182,11 +187,14 @@ def distill(
             for part in np.unique(split):
                 rows = (split == part) & np.isfinite(latents).all(axis=1)
                 latents[rows] = shuffle_latents(latents[rows], window=window, seed=train.seed)
-        latents = center_latents(latents, split == TRAIN, goal.center)
+        mean, scale = taken = moments(latents, split == TRAIN, goal.center)
+        latents = (latents - mean) / scale
         # As a variable of the session, so that no window is missing any of them.
         taught = session.assign(teacher=(("time", "teacher_latent"), latents))
         options = {"train": train, "device": device, "behavior": behavior}
-        windows = prepare(taught, name, modality="lfp", finite=("teacher",), **options)
+        options |= {"finite": ("teacher",), "bands_hz": shape.bands_hz}
+        windows = prepare(taught, name, modality="lfp", **options)
+        windows.taught = taken
         if not goal.frozen:
             spikes = values_of(session, ("spikes",))
             windows.targets["spikes"] = torch.as_tensor(spikes, dtype=torch.float32, device=device)
@@ -202,9 +210,16 @@ def distill(
     options |= {"overwrite": overwrite, "callbacks": callbacks, "behavior": behavior}
     if not goal.frozen:  # one model, as checked
         options["teacher"] = next(iter(teachers.values()))
+    if goal.maps:
+        options["teacher_width"] = max(map(_width, teachers.values()))
     goals = {"distill": goal, "train": train}
     given = (shape, named, "lfp", distillation, goals, recipe, info)
     return carry_out("distill", *given, ready=ready, **options)
+
+
+def _width(teacher: Teacher) -> int:
+    """How many numbers a latent has."""
+    return teacher.config.width if isinstance(teacher, Autoencoder) else teacher.sizes["latent"]
 
 
 def _digest(teacher: Teacher) -> str:
@@ -233,16 +248,21 @@ def _check(
             cure = "teacher = finetune(teacher, session) first"
             raise CheckpointError(f"the teacher does not know {[name]}, only {known}: {cure}")
         if isinstance(one, Autoencoder):
-            width, split, depth = one.config.width, one.info.get("train", {}), one.config.layers
+            split, depth = one.info.get("train", {}), one.config.layers
             if one.modality != "spikes":
                 wrong = f"this is no teacher of spikes, it reads {one.modality!r}"
             if goal.layers == "all" and depth != model.layers:
                 wrong = f"layers='all' aligns {model.layers} layers with the teacher's {depth}"
         else:
-            width, split, bin_size_s = one.sizes["latent"], one.attrs, session.attrs["bin_size_s"]
+            split, bin_size_s = one.attrs, session.attrs["bin_size_s"]
             if not same_clock(one["time"], session["time"], bin_size_s=bin_size_s):
                 wrong = f"the latents to reproduce are not on the clock of session {name}"
-        if width != model.width:
+        width, widest = _width(one), max(map(_width, teachers.values()))
+        if goal.maps and width != widest:
+            wrong = (
+                f"latents are {width} wide in session {name}, {widest} in another: give one width"
+            )
+        if not goal.maps and width != model.width:
             wrong = f"the student is {model.width} wide: give it the teacher's same width, {width}"
         for key in ("scheme", "seed"):
             if split.get(key, getattr(train, key)) != getattr(train, key):

@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from spikelfp_lab.configs import ModelConfig, TrainConfig
-from spikelfp_lab.errors import CheckpointError, DataError
+from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models.autoencoder import VARIABLES, Autoencoder, Modality
 from spikelfp_lab.models.device import autocast
 from spikelfp_lab.models.transformer import compiled
@@ -76,6 +76,8 @@ def make_optimizer(model: Autoencoder, train: TrainConfig) -> torch.optim.AdamW:
     """AdamW; only matrices decay, not biases, norms, or the tokenizer's tables."""
     groups: list[tuple[float, list[Tensor]]] = [(train.weight_decay, []), (0.0, [])]
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         parts = name.split(".")
         table = parts[0] == "tokenizer" and not {"space", "maps", "table"}.isdisjoint(parts)
         groups[parameter.dim() < 2 or table][1].append(parameter)
@@ -149,7 +151,7 @@ def fit(
             terms.append(defaultdict(float))
             for weight, windows, starts in cohort.turns(state.step):
                 wanted = windows.cut(starts)
-                inputs = augment(wanted["values"], train, windows.n_units)
+                inputs = augment(wanted["values"], train, windows.n_units, windows.per_channel)
                 with autocast(device):
                     found = objective(model, windows.name, inputs, wanted)
                 (weight * found["loss"]).backward()
@@ -223,15 +225,20 @@ def carry_out(
     overwrite: bool,
     ready: Callable[..., SessionWindows] | None = None,
     teacher: Autoencoder | None = None,
+    teacher_width: int = 0,
     **options: Any,
 ) -> Autoencoder:
     """What all verbs do: find the model of this recipe and these data in ``folder``, or make one
     (a copy, where ``start`` is a model), give it the sessions' tables, and train it by its configs,
     ``goals``: what is learned, and "train". ``ready`` makes a session ready, as :func:`prepare`
-    does; ``teacher`` learns with its student.
+    does; ``teacher`` learns with its student, which has maps to latents of a ``teacher_width``.
     """
     processes, (goal, train) = Processes.join(device), goals.values()
-    ready = ready or partial(prepare, modality=modality, train=train, behavior=behavior)
+    if train.tables_only and isinstance(start, ModelConfig):
+        raise ConfigError(f"tables_only is for finetune: {verb} starts from random weights")
+    shape = start if isinstance(start, ModelConfig) else start.config
+    options_of = {"train": train, "behavior": behavior, "bands_hz": shape.bands_hz}
+    ready = ready or partial(prepare, modality=modality, **options_of)
     make = partial(ready, device=processes.device)
     own = {key: config.to_dict() for key, config in goals.items()}
     label = f"{verb} {modality} ({', '.join(named) if len(named) < 4 else len(named)})"
@@ -241,9 +248,11 @@ def carry_out(
         torch.manual_seed(train.seed)
         if isinstance(start, ModelConfig):
             bin_size_s = cohort.sessions[0].bin_size_s
-            model = Autoencoder(start, modality=modality, sessions={}, bin_size_s=bin_size_s)
+            fields = {"bin_size_s": bin_size_s, "teacher_width": teacher_width}
+            model = Autoencoder(start, modality=modality, sessions={}, **fields)
         else:
             model = copy.deepcopy(start)
+        learned_before = model.behavior_head is not None
         if behavior:
             axes = {tuple(map(str, each["behavior_dim"].to_numpy())) for each in named.values()}
             if len(axes) > 1:
@@ -253,10 +262,18 @@ def carry_out(
             model.add_module(TEACHER, copy.deepcopy(teacher))
         for known in cohort.sessions:
             add_tables(model, known)
+        if train.tables_only:
+            model.requires_grad_(False)
+            trained = [each for name in named for each in model.tables(name)]
+            if model.behavior_head and not learned_before:
+                trained += model.behavior_head.parameters()
+            for each in trained:
+                each.requires_grad_()
         model.to(processes.device)
         model.info = {"made_by": verb} | own | info
         learned = partial(objective, goal)
         fit(model, learned, cohort=cohort, label=label, folder=folder, **options)
+        model.requires_grad_()
         if teacher:
             delattr(model, TEACHER)
         return model

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 import spikelfp_lab as sl
 from spikelfp_lab import CheckpointError, ModelConfig, SpikeLFPWarning, TrainConfig
 from spikelfp_lab.models import Autoencoder
+from spikelfp_lab.models.encode import values_of
 from tests.factories import make_session
 
 CONFIG = ModelConfig(width=32, layers=2, spike_patch=16, channel_patch=8)
@@ -40,6 +42,34 @@ def test_a_session_of_one_window_is_one_pass_and_layers_end_with_its_latents():
         whole = model.latents(torch.from_numpy(session["lfp"].to_numpy())[None], "I/s01")[0]
     np.testing.assert_allclose(encode(model, session, layer=2), whole, atol=1e-5)
     assert not np.allclose(encode(model, session, layer=0), whole)
+
+
+def test_a_model_that_reads_band_power_finds_rhythms_and_refuses_what_has_none(tmp_path):
+    """A rhythm whose amplitude alone changes: the first layer of a model of potentials is linear,
+    and so blind to it.
+    """
+    session = make_session(bins=4000, bin_size_s=0.01)
+    noise, envelope = np.random.default_rng(0), session["behavior"].to_numpy()[:, :1]
+    phase = 2 * np.pi * 20 * session["time"].to_numpy()[:, None] + noise.uniform(0, 6, 4)
+    session["lfp"][:] = np.exp(0.5 * envelope) * np.sin(phase)
+    bands = ((13.0, 28.0), (30.0, 48.0))
+    read = values_of(session, ("lfp",), bands_hz=bands)
+    np.testing.assert_array_equal(read[:, ::3], session["lfp"])  # each potential, then its powers
+    of_rhythm = [np.corrcoef(envelope[:, 0], column)[0, 1] for column in read[:, 1::3].T]
+    assert min(of_rhythm) > 0.9 and abs(np.corrcoef(envelope[:, 0], read[:, 0])[0, 1]) < 0.2
+    config = replace(CONFIG, bands_hz=bands)
+    options = {"modality": "lfp", "sessions": {"I/s01": 4}, "bin_size_s": 0.01}
+    model = Autoencoder(config, **options).eval()
+    again = sl.load(model.save(tmp_path / "model"))
+    assert again.config == config and again.digest() == model.digest()
+    swapped = session.isel(channel=[2, 0, 3, 1])
+    model.labels = {"I/s01": {"channel": [*map(str, session["channel"].values)]}}
+    np.testing.assert_allclose(encode(model, swapped), encode(model, session), atol=1e-4)
+    features = session.assign(lfp=session["lfp"].assign_attrs(kind="amplitude"))
+    low = Autoencoder(replace(CONFIG, bands_hz=((13.0, 60.0),)), **options)
+    for one, other, reason in ((model, features, "no potential"), (low, session, "above 50 Hz")):
+        with pytest.raises(sl.DataError, match=reason):
+            encode(one, other)
 
 
 def test_no_seam_where_windows_meet():

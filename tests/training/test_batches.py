@@ -43,6 +43,10 @@ def test_augmentation_silences_whole_channels_of_a_window_and_adds_noise():
     dropped = augment(ones, TrainConfig(drop_inputs=0.6))
     assert ((dropped == 0).all(1) | (dropped == 1).all(1)).all()
     assert abs((dropped == 0).float().mean() - 0.3) < 0.02  # uniform up to 0.6
+    torch.manual_seed(0)
+    in_threes = augment(torch.ones(400, 6, 4 + 18), TrainConfig(drop_inputs=0.6), 4, 3)
+    channels = in_threes[:, 0, 4:].unflatten(1, (6, 3))
+    assert (channels == channels[..., :1]).all() and 0.2 < (channels == 0).float().mean() < 0.4
     noisy = augment(ones, TrainConfig(noise=0.5), counts=4)
     assert abs((noisy - 1)[..., 4:].std() - 0.5) < 0.01
     assert (noisy[..., :4] == 1).all() and augment(ones, TrainConfig()) is ones

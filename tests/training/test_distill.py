@@ -4,6 +4,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,6 +82,37 @@ def test_a_student_s_state_is_not_taken_for_that_of_another_teacher(session, tea
             distill(session, other, folder=folder)
 
 
+def test_one_read_out_fits_all_sessions_of_a_student_with_a_map_for_each():
+    """Two days of one array, whose teachers' latents share nothing: each is the drive, turned and
+    shifted in its own way.
+    """
+    rng, days = np.random.default_rng(0), {"I/s01": 0, "I/s02": 1}
+    mixing, sessions, teachers = rng.normal(size=(2, 4)), {}, {}
+    for name, seed in days.items():
+        session = make_session(bins=3000, session=name[2:], seed=seed)
+        drive = session["behavior"].to_numpy()
+        session["lfp"][:] = drive @ mixing + 0.5 * rng.normal(size=session["lfp"].shape)
+        latents = drive @ rng.normal(size=(2, 6)) + 3 * rng.normal(size=6)
+        clock = {"time": session["time"]}
+        teachers[name] = xr.DataArray(latents.astype("f4"), clock, ("time", "latent"))
+        sessions[name] = session
+    goal = DistillConfig(center="scale", maps=True)
+    train = replace(LONGER, steps=200, val_every=50)
+    student = distill(sessions, teachers, distill=goal, train=train)
+    readout = sl.fit_readout(sl.encode(student, sessions["I/s01"]), sessions["I/s01"])
+    other = sl.decode(sl.encode(student, sessions["I/s02"]), sessions["I/s02"], readout=readout)
+    assert other.query("split == 'test'")["r2"].min() > 0.8
+    # the maps lead to each session's own latents, of the teacher's width, mean and scale
+    for name, session in sessions.items():
+        found = sl.encode(student, session, space="teacher")
+        assert found.shape == (3000, 6) and found.digest != student.digest()
+        assert float(((found - teachers[name]) ** 2).mean() / teachers[name].var()) < 0.3
+    with pytest.raises(DataError, match="read-out was fitted to"):
+        readout.predict(found)
+    with pytest.raises(DataError, match="wide"):
+        distill(sessions, teachers | {"I/s02": found[:, :5]}, distill=goal)
+
+
 def test_behavior_can_take_the_place_of_reconstruction_and_then_ranks(session, teacher):
     student = distill(session, teacher, distill=DistillConfig(target="behavior"), train=LONGER)
     errors = values(student, "behavior", "train")
@@ -112,6 +144,8 @@ def test_what_cannot_be_distilled_is_one_clear_error(session, teacher):
         with pytest.raises(error, match=message):
             distill(sessions, one, **options)
     student = distill(session, teacher)
+    with pytest.raises(ConfigError, match="no maps"):
+        sl.encode(student, session, space="teacher")
     with pytest.raises(CheckpointError, match=r"Add it by distill\(session, teacher\)"):
         sl.encode(student, unknown)
     with pytest.raises(ConfigError, match="no predictor"):

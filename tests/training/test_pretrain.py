@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -45,6 +46,22 @@ def test_finetune_trains_a_copy_with_tables_for_the_new_session():
     assert model.behavior_head is None and tuned.behavior_head.out_features == 2  # added by it
     with pytest.raises(DataError, match="2 axes"):
         finetune(tuned, make_session(session="s03", behavior=("x",)), mask=mask)
+
+
+@pytest.mark.parametrize("modality", ["spikes", "lfp", "both"])
+def test_tuning_tables_alone_leaves_every_earlier_session_as_it_was(modality):
+    first, second = make_session(), make_session(session="s02", units=20, channels=6)
+    shape = replace(MODEL, affine_space=True)
+    model = pretrain(first, modality, model=shape)
+    train = replace(QUICK, steps=40, val_every=10, tables_only=True)
+    tuned = finetune(model, second, train=train)
+    before, after = (sl.encode(each, first) for each in (model, tuned))
+    np.testing.assert_array_equal(before, after)
+    losses = tuned.history.query("split == 'val' and metric == 'loss'")["value"]
+    assert losses.iloc[-1] < losses.iloc[0]
+    assert all(each.requires_grad for each in tuned.parameters())
+    with pytest.raises(ConfigError, match="tables_only is for finetune"):
+        pretrain(first, modality, train=train)
 
 
 def test_what_cannot_be_trained_on_is_one_clear_error():
