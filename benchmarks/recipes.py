@@ -18,11 +18,9 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 import spikelfp_lab as sl
-from benchmarks import RESULTS
 from spikelfp_lab.presets import PRESETS
 
 BANDS = ((8.0, 13.0), (13.0, 28.0), (30.0, 48.0))
-BEFORE = (sl.DistillConfig(), PRESETS["demo"]["distill"])
 HELD_OUT, UNSEEN = ("T/s05", "T/s06"), "T/s07"
 BEST = {"mask_ratio": 0.6, "center": "scale", "maps": True}
 
@@ -30,14 +28,15 @@ BEST = {"mask_ratio": 0.6, "center": "scale", "maps": True}
 def variants() -> dict[str, dict[str, dict[str, Any]]]:
     """Question -> variant -> fields of configs, and "sessions" where it learns of several."""
     alone: dict[str, Any] = {"model.bands_hz": BANDS} | BEST
-    several = alone | {"sessions": 4}
+    several = alone | {"sessions": 4, "train.steps": 1500}
+    less_noise = {"train.drop_inputs": 0.35, "train.noise": 0.25}
     return {
         "nothing changed": {"version 0.1.0": {}},
         "time steps masked": {f"{r:.0%}": {"mask_ratio": r} for r in (0.3, 0.6)},
         "teacher's latents": {"centered": {"center": "mean"}, "scaled": {"center": "scale"}},
         "weight of alignment": {f"{w:g}": {"alignment_weight": w} for w in (1.0, 25.0)},
         "input noised": {
-            "half as much": {"train.drop_inputs": 0.35, "train.noise": 0.25},
+            "half as much": less_noise,
             "no": {"train.drop_inputs": 0.0, "train.noise": 0.0},
         },
         "map a session": {"yes": {"maps": True}},
@@ -47,17 +46,15 @@ def variants() -> dict[str, dict[str, dict[str, Any]]]:
             "masks, band power, scaled": alone | {"maps": False},
             "masks, band power, scaled, map": alone,
             "and weight 25": alone | {"alignment_weight": 25.0},
-            "and input noised half as much": alone | {"train.drop_inputs": 0.35, "train.noise": 0.25},
+            "and input noised half as much": alone | less_noise,
         },
         "five sessions": {
             "500 steps": several | {"train.steps": 500},
-            "1,500 steps": several | {"train.steps": 1500},
-            "1,500 steps, no map": several | {"train.steps": 1500, "maps": False},
-            "1,500 steps, centered": several | {"train.steps": 1500, "center": "mean"},
-            "1,500 steps, input noised half as much": several
-            | {"train.steps": 1500, "train.drop_inputs": 0.35, "train.noise": 0.25},
-            "1,500 steps, potentials alone": several
-            | {"train.steps": 1500, "model.bands_hz": ()},
+            "1,500 steps": several,
+            "1,500 steps, no map": several | {"maps": False},
+            "1,500 steps, centered": several | {"center": "mean"},
+            "1,500 steps, input noised half as much": several | less_noise,
+            "1,500 steps, potentials alone": several | {"model.bands_hz": ()},
         },
     }
 
@@ -79,8 +76,8 @@ def one(folder: Path, name: str, question: str, variant: str, fields: dict[str, 
     sessions = {each: session_of(folder, each) for each in names}
     teacher = sl.load(folder / f"teacher_{name[-3:]}")
     preset = PRESETS["demo"]["distill"]
-    parts = {"distill": sl.DistillConfig(), "train": preset.train, "model": preset.model}
-    parts["train"] = replace(parts["train"], steps=500, batch=8, window_s=4.0)
+    parts: dict[str, Any] = {"distill": sl.DistillConfig(), "train": preset.train}
+    parts["model"] = replace(preset.model, bands_hz=())
     for field, value in fields.items():
         if field != "sessions":
             part, _, key = field.rpartition(".")
@@ -116,7 +113,7 @@ def main() -> None:
         for variant, fields in asked.items()
         for name in HELD_OUT
     ]
-    done, path = [], RESULTS / "recipes.csv"
+    done, path = [], Path(__file__).parent / "results" / "recipes.csv"
     made = Parallel(n_jobs=2, return_as="generator")(delayed(one)(*job) for job in jobs)
     for rows in tqdm(made, total=len(jobs), desc="recipes", unit="student"):
         done += rows

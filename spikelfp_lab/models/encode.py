@@ -1,7 +1,8 @@
 """encode: a model turns a session into latents; values, z-scoring, and identity by label."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from typing import Any, Literal
@@ -9,8 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import xarray as xr
+from scipy.ndimage import maximum_filter1d
 from tqdm.auto import tqdm
 
+from spikelfp_lab.configs import ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError, SpikeLFPWarning
 from spikelfp_lab.models.autoencoder import DIMS, VARIABLES, Autoencoder
 from spikelfp_lab.models.device import on_device, pick_device
@@ -207,18 +210,29 @@ def without_power(session: xr.Dataset, bands_hz: Bands) -> str:
     return ""
 
 
+def suited(model: ModelConfig, sessions: Iterable[xr.Dataset]) -> tuple[ModelConfig, str]:
+    """A preset's model, without band power where the LFP of some session has none; and why."""
+    for session in sessions:
+        if "lfp" in session and (reason := without_power(session, model.bands_hz)):
+            return replace(model, bands_hz=()), f"{session_name(session)}: {reason}"
+    return model, ""
+
+
 def _with_power(session: xr.Dataset, bands_hz: Bands) -> np.ndarray:
-    """(T, C * (1 + bands)): each channel's potential, then its log power in each band."""
+    """(T, C * (1 + bands)): each channel's potential, then its log power in each band, unknown
+    where the potential does not change for half a second: a silent channel has no rhythm.
+    """
     if reason := without_power(session, bands_hz):
         what = f"Session {session_name(session)}: {reason}; the model reads log power in {bands_hz}"
         raise DataError(f"{what} Hz. Train one without: ModelConfig(bands_hz=()).")
-    potential = session["lfp"].transpose("time", "channel")
-    power = band_power(
-        potential, bands_hz={f"{low:g}-{high:g} Hz": (low, high) for low, high in bands_hz}
-    )
-    each = power.to_numpy().reshape(*potential.shape, -1)
-    both = np.concatenate([potential.to_numpy()[..., None], each], axis=2)
-    return both.reshape(len(both), -1)
+    potential, bands = session["lfp"].transpose("time", "channel"), dict(enumerate(bands_hz))
+    power = band_power(potential, bands_hz={str(i): band for i, band in bands.items()})
+    values = potential.to_numpy()[..., None]
+    moves = np.diff(values, axis=0, prepend=0) != 0
+    reach = 1 + round(0.5 / session.attrs["bin_size_s"])
+    silent = maximum_filter1d(moves.view(np.uint8), reach, axis=0) == 0
+    each = np.where(silent, np.nan, power.to_numpy().reshape(*potential.shape, -1))
+    return np.concatenate([values, each], axis=2).reshape(len(values), -1)
 
 
 def z_scoring(

@@ -29,7 +29,7 @@ _MODELS = {
     "SS-LFP": "#7cc0f0", "MS-LFP": "#0928ad",
     "SS-MM (LFP only)": "#f3c6e2", "SS-MM": "#a05fc0",
     "SS-Teacher": "#afdc86", "Teacher": "#127a5c",
-    "Distilled": "#d17f41", "MS-Distilled": "#b9041f", "MS-Distilled, centered": "#e4b908",
+    "Distilled": "#d17f41", "MS-Distilled": "#b9041f",
 }  # fmt: skip
 # Controls are pale or dull kin of what they control for; ridges are gray, the other classical
 # decoders plum, the bound black, the clock alone olive.

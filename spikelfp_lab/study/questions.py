@@ -288,7 +288,7 @@ def linear_bound(study: Study, *, hours: float = 1.0) -> pd.DataFrame:
     Lagged ridge on raw LFP and band power together, over a long simulated session with the
     electrodes and the mixing of the held-out one. Model "Linear bound", seed -1.
     """
-    if study.cohort_name != "simulated":
+    if not study.simulated:
         raise ConfigError("the linear bound is known for the simulated cohort only")
     jobs = [(-1, name, hours) for name in dict.fromkeys(name for _, name in study.side_runs)]
     return tabulate(study, _bound, jobs, "linear bound")

@@ -14,13 +14,17 @@ from spikelfp_lab import __version__
 from spikelfp_lab.cohorts import flint, makin, open_cohort, simulated
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io.prepare import cached_session
+from spikelfp_lab.models.encode import suited
 from spikelfp_lab.presets import PRESETS, Preset, Role, preset_configs
 from spikelfp_lab.sessions import as_dataset, cohort_from_sessions, iterate_sessions
 from spikelfp_lab.training.batches import split_of
 
+# Subjects of the simulated cohort: I, which recipes were tried on in version 0.1.0, T, on whose
+# validation time they are chosen since then, and V, which nothing is ever chosen on.
+SUBJECTS = ("", "-T", "-V")
 # Sessions that no pre-training sees: of the real cohorts those of the paper.
 HELD_OUT = {
-    "simulated": ("I/s05", "I/s06", "I/s07"),
+    **{f"simulated{of}": tuple(f"{of[1:] or 'I'}/s{i:02}" for i in (5, 6, 7)) for of in SUBJECTS},
     "cao2021": ("ratA/s1", "mouse2/s2"),
     "makin": tuple(name.replace("_", "/", 1) for name in makin.HELD_OUT),
     "flint": tuple(f"C/{name}" for name in flint.HELD_OUT),
@@ -45,7 +49,9 @@ class Setup:
     'runs/simulated/smoke'
     """
 
-    cohort_name: str = "simulated"  # or "cao2021", "makin", "flint", or a folder of sessions
+    # "simulated" (of subject I), "simulated-V", "simulated-T", "cao2021", "makin", "flint", or a
+    # folder of sessions
+    cohort_name: str = "simulated"
     preset: str = "demo"  # or "smoke", "paper"
     n_seeds: int = 1  # seeds 0 ... n_seeds - 1; a seed fixes weights, batches and the split
     runs: Path = Path("runs")  # of trained models
@@ -90,12 +96,18 @@ class Setup:
         """Where trained models of this cohort and preset are kept."""
         return self.runs / Path(self.cohort_name).name / self.preset
 
+    @property
+    def simulated(self) -> bool:
+        """Whether sessions are simulated, so that the truth is known."""
+        return self.cohort_name in [f"simulated{of}" for of in SUBJECTS]
+
     @cached_property
     def cohort(self) -> xr.DataTree:
         """The cohort; simulated sessions are made once and kept."""
-        if self.cohort_name == "simulated":
+        if self.simulated:
             n, seconds = (5, 90.0) if self.preset == "smoke" else (7, 480.0)
-            names = [f"I/s{index:02d}" for index in range(1, n + 1)]
+            subject = self.cohort_name.partition("-")[2] or "I"
+            names = [f"{subject}/s{index:02d}" for index in range(1, n + 1)]
             return cohort_from_sessions([self._simulated(name, seconds) for name in names])
         options = {"recordings": _RECORDINGS} if self.cohort_name == "cao2021" else {}
         return open_cohort(self.cohort_name, **options)
@@ -155,7 +167,8 @@ class Setup:
         if supervised and role != "spikes":
             changes |= {key: getattr(student, key) for key in ("drop_inputs", "noise", "patience")}
         train, finetune = (replace(each, **changes) for each in (preset.train, preset.finetune))
-        return replace(preset, train=train, finetune=finetune)
+        model, _ = suited(preset.model, self.sessions.values())
+        return replace(preset, model=model, train=train, finetune=finetune)
 
     @property
     def protocol(self) -> str | None:

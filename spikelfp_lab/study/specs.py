@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from spikelfp_lab.presets import Preset, Role
+from spikelfp_lab.presets import BANDS_HZ, SEVERAL, Preset, Role
 from spikelfp_lab.study.setup import Setup
 
 Verb = Literal["pretrain", "finetune", "distill"]
@@ -35,8 +35,7 @@ class ModelSpec:
     role: Role  # whose configs of the preset it is trained with
     sessions: tuple[str, ...]
     seed: int = 0
-    start: ModelSpec | None = None  # what is fine-tuned, or the teacher of the (last) session
-    pretrained: ModelSpec | None = None  # the teacher of a student's other sessions
+    start: ModelSpec | None = None  # what is fine-tuned, or the teacher
     control: Control = ""  # no training at all, or what is wrong with the teacher
     supervised: bool = False  # behavior is learned too
     minutes: float | None = None  # of LFP, the first of its training time, that a student sees
@@ -45,8 +44,7 @@ class ModelSpec:
     @property
     def needs(self) -> list[ModelSpec]:
         """All models that must be trained before this one."""
-        first = filter(None, (self.start, self.pretrained))
-        return [each for need in first for each in (*need.needs, need)]
+        return [*self.start.needs, self.start] if self.start else []
 
     def configs(self, setup: Setup) -> Preset:
         """The configs it is trained with."""
@@ -115,19 +113,15 @@ def model_specs(setup: Setup, setting: Setting, name: str, seed: int = 0) -> dic
     }
     if setting != "unsupervised":
         return compared
-    teacher, random = pretrained(setup, "spikes", seed), one("random_teacher")
-    # several sessions, each read by the teacher that was trained on it
-    names = (*setup.having("spikes", "lfp"), name)
-    several: dict[str, Any] = {"sessions": names, "pretrained": teacher}
-    centered: dict[str, Any] = several | {"changes": {"distill": {"center": "mean"}}}
+    random, names = one("random_teacher"), (*setup.having("spikes", "lfp"), name)
+    steps = {"train": {"steps": SEVERAL * setup.configs("distill").train.steps}}
     compared |= mixed | {
         "SS-Teacher": one("ss_teacher"),
-        "MS-Distilled": one("ms_distilled", **several),
-        "MS-Distilled, centered": one("ms_distilled_centered", **centered),
+        "MS-Distilled": one("ms_distilled", sessions=names, changes=steps),
         "Random teacher": one("of_random_teacher", control="random", start=random),
     }
     subjects = {each.split("/")[0] for each in setup.having("spikes")}
-    if setup.cohort_name == "simulated":
+    if setup.simulated:
         teacher = of_session(setup, "teacher", OTHER, seed)
     elif subjects <= {name.split("/")[0]}:
         return compared
@@ -139,37 +133,66 @@ def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSp
     """Question -> variant -> student with one thing changed, the study's own among them."""
     one = partial(of_session, setup, name=name, seed=seed)
     own, full = one("distilled"), setup.full
-    layers = own.configs(setup).model.layers
+    configs = own.configs(setup)
+    paper, layers = {"center": "none", "maps": False}, configs.model.layers
+
+    def changed(**parts: dict[str, Any]) -> dict[str, Any]:
+        """Fields of the spec with other configs; none where these are its own."""
+        each = {part: getattr(configs, part) for part in parts}
+        same = all(replace(each[part], **fields) == each[part] for part, fields in parts.items())
+        return {} if same else {"changes": parts}
 
     def some(values: set, more: set) -> list[Any]:
         return sorted(values | more if full else values)
 
-    def changed(part: str = "distill", **fields: Any) -> dict[str, Any]:
-        return {"changes": {part: fields}}
-
     # question -> variant -> fields of the spec: none in the study's own student
     asked: dict[str, dict[str, dict[str, Any]]] = {
+        "Recipe": {
+            "Eq. 1": changed(distill=paper | {"mask_ratio": 0.0}, model={"bands_hz": ()}),
+            "own": {},
+        },
         "Loss terms": {
             "both": {},
-            "alignment": changed(task_weight=0.0),
-            "reconstruction": changed(alignment_weight=0.0),
+            "alignment": changed(distill={"task_weight": 0.0}),
+            "reconstruction": changed(distill={"alignment_weight": 0.0}),
         },
         "Weight of alignment": {
-            f"{w:g}": {} if w == 5 else changed(alignment_weight=w)
+            f"{w:g}": changed(distill={"alignment_weight": w})
             for w in some({1.0, 5.0, 25.0}, {0.2})
         },
-        "Teacher's latents": {"as they are": {}, "centered": changed(center="mean")}
-        | ({"scaled": changed(center="scale")} if full else {}),
-        "Layers aligned": {"last": {}, "all": changed(layers="all")},
-        "Teacher": {"frozen": {}, "trained": changed(frozen=False)},
-        "Time steps masked": {"none": {}}
-        | {f"{r:.0%}": changed(mask_ratio=r) for r in some({0.6}, {0.3})},
-        "Input noised": {"yes": {}, "no": changed("train", drop_inputs=0.0, noise=0.0)},
+        "Input": {
+            "potential": changed(model={"bands_hz": ()}),
+            "and band power": changed(model={"bands_hz": BANDS_HZ}),
+        },
+        "Teacher's latents": {
+            "as they are": changed(distill={"center": "none"}),
+            "centered": changed(distill={"center": "mean"}),
+            "scaled": changed(distill={"center": "scale"}),
+        },
+        "Map to the teacher": {
+            "none": changed(distill={"maps": False}),
+            "one a session": changed(distill={"maps": True}),
+        },
+        "Layers aligned": {
+            "last": changed(distill=paper),
+            "all": changed(distill=paper | {"layers": "all"}),
+        },
+        "Teacher": {
+            "frozen": changed(distill=paper),
+            "trained": changed(distill=paper | {"frozen": False}),
+        },
+        "Time steps masked": {
+            f"{r:.0%}": changed(distill={"mask_ratio": r}) for r in some({0.0, 0.6}, {0.3})
+        },
+        "Input noised": {
+            "yes": {},
+            "no": changed(train={"drop_inputs": 0.0, "noise": 0.0}),
+        },
         "Teacher's sessions": {"this alone": {"start": one("ss_teacher")}, "several": {}},
         "Minutes of LFP": {f"{m:g}": {"minutes": m} for m in some({1.0, 3.0}, {2.0, 4.0})}
         | {"all": {}},
         "Student layers": {
-            str(n): {} if n == layers else changed("model", layers=n)
+            str(n): changed(model={"layers": n})
             for n in some({1, layers}, {max(1, layers // 2), 2 * layers})
         },
     }

@@ -63,9 +63,6 @@ class Study(Setup):
             return finetune(start, data, mask=configs.mask, train=configs.finetune, **options)
         if spec.control == "other subject":
             teacher = {name: self._latents_of_other(spec.start, start, name) for name in data}
-        elif spec.pretrained is not None:  # each session by the teacher that was trained on it
-            before = self.model(spec.pretrained)
-            teacher = dict.fromkeys(spec.sessions, before) | {spec.sessions[-1]: start}
         if spec.minutes is not None:
             known = {n: self.first_minutes(n, spec.seed, spec.minutes) for n in data}
             data = {n: one.assign(lfp=one["lfp"].where(known[n])) for n, one in data.items()}

@@ -1,6 +1,7 @@
 """Batches: the windows of one session, on the device, so that nothing is padded."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -9,10 +10,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from spikelfp_lab.configs import TrainConfig
-from spikelfp_lab.errors import DataError
+from spikelfp_lab.configs import ModelConfig, TrainConfig
+from spikelfp_lab.errors import DataError, SpikeLFPWarning
 from spikelfp_lab.models.autoencoder import DIMS, VARIABLES, Autoencoder, Modality, Size
-from spikelfp_lab.models.encode import Bands, labels_of, values_of, z_scoring
+from spikelfp_lab.models.encode import Bands, labels_of, suited, values_of, z_scoring
 from spikelfp_lab.sessions import TRAIN, bins_in, channel_statistics, split_session, window_starts
 
 VALIDATION_WINDOWS = 24  # a session: enough for a steady loss, few enough to cost little
@@ -71,6 +72,16 @@ def windows_of(
     return window_starts(session, split, part, length=length, stride=stride, variables=variables)
 
 
+def model_for(preset: ModelConfig, sessions: Mapping[str, xr.Dataset]) -> ModelConfig:
+    """The model of a preset; a warning says where band power is left out, and why."""
+    model, reason = suited(preset, sessions.values())
+    if reason:
+        bands = ", ".join(f"{low:g}-{high:g}" for low, high in preset.bands_hz)
+        message = f"session {reason}. The model reads the lfp alone, not its power in {bands} Hz."
+        warnings.warn(message, SpikeLFPWarning, stacklevel=4)
+    return model
+
+
 def check_variables(session: xr.Dataset, variables: Sequence[str]) -> None:
     """Refuse a session that lacks one."""
     if missing := [name for name in variables if name not in session]:
@@ -101,7 +112,8 @@ def prepare(
     check_variables(session, (*variables, *["behavior"] * behavior))
     raw = values_of(session, variables, bands_hz=bands_hz)
     sizes = [session.sizes[DIMS[v]] for v in variables]
-    if len(empty := np.flatnonzero(np.isnan(raw).all(axis=0))):
+    potentials = raw if not bands_hz else values_of(session, variables)
+    if len(empty := np.flatnonzero(np.isnan(potentials).all(axis=0))):
         raise DataError(
             f"session {name}: {modality} is NaN throughout in column(s) {empty.tolist()}. "
             "Leave these out first: session = drop_bad_channels(session)"

@@ -21,7 +21,7 @@ from spikelfp_lab.models.device import own_random_state
 from spikelfp_lab.models.encode import encode, values_of
 from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.sessions import TRAIN, bins_in, iterate_sessions, same_clock
-from spikelfp_lab.training.batches import SessionWindows, prepare, split_of
+from spikelfp_lab.training.batches import SessionWindows, model_for, prepare, split_of
 from spikelfp_lab.training.chance import refuse_chance
 from spikelfp_lab.training.loop import TEACHER, Callback, Sessions, carry_out
 from spikelfp_lab.training.shards import Processes
@@ -162,7 +162,7 @@ def distill(
     'lfp'
     """
     named, configs = iterate_sessions(sessions), preset_configs(preset, "distill")
-    shape, goal = model or configs.model, distill or configs.distill
+    shape, goal = model or model_for(configs.model, named), distill or configs.distill
     train = train or configs.train
     given = dict.fromkeys(named, teacher) if isinstance(teacher, Autoencoder) else dict(teacher)
     _check(named, given, shape, goal, train)

@@ -15,7 +15,7 @@ from spikelfp_lab.models.device import own_random_state
 from spikelfp_lab.models.encode import in_order_of
 from spikelfp_lab.presets import preset_configs
 from spikelfp_lab.sessions import iterate_sessions
-from spikelfp_lab.training.batches import VALIDATION_WINDOWS
+from spikelfp_lab.training.batches import VALIDATION_WINDOWS, model_for
 from spikelfp_lab.training.loop import Callback, Sessions, carry_out
 
 
@@ -95,7 +95,7 @@ def pretrain(
     ['I/s01']
     """
     named, configs = iterate_sessions(sessions), preset_configs(preset, modality)
-    start, mask = model or configs.model, mask or configs.mask
+    start, mask = model or model_for(configs.model, named), mask or configs.mask
     if not start.predictor_layers:
         raise ConfigError("masked autoencoding needs ModelConfig.predictor_layers of at least 1")
     goals = {"mask": mask, "train": train or configs.train}

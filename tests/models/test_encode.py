@@ -65,6 +65,10 @@ def test_a_model_that_reads_band_power_finds_rhythms_and_refuses_what_has_none(t
     swapped = session.isel(channel=[2, 0, 3, 1])
     model.labels = {"I/s01": {"channel": [*map(str, session["channel"].values)]}}
     np.testing.assert_allclose(encode(model, swapped), encode(model, session), atol=1e-4)
+    # a channel that falls silent is at its mean, as in training; it has no power of minus infinity
+    silent = session.copy(deep=True)
+    silent["lfp"][2000:, 0] = 0.0
+    assert np.isnan(values_of(silent, ("lfp",), bands_hz=bands)[2100:, 1:3]).all()
     features = session.assign(lfp=session["lfp"].assign_attrs(kind="amplitude"))
     low = Autoencoder(replace(CONFIG, bands_hz=((13.0, 60.0),)), **options)
     for one, other, reason in ((model, features, "no potential"), (low, session, "above 50 Hz")):

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from spikelfp_lab.study import Study, model_specs
+from tests.factories import make_session
 
 
 def demo(*, full: bool = False) -> Study:
     """A study of the simulated cohort, none of whose sessions are made."""
-    study = Study(n_seeds=2, full=full)
-    study.__dict__["sessions"] = {f"I/s0{i}": {"spikes", "lfp"} for i in range(1, 8)}
+    study, one = Study(n_seeds=2, full=full), make_session(bin_size_s=0.01)
+    study.__dict__["sessions"] = {f"I/s0{i}": one for i in range(1, 8)}
     return study
 
 
@@ -41,13 +42,22 @@ def test_side_questions_ask_all_their_models_of_the_same_sessions():
         assert {name for spec in made for name in spec.sessions} & {"I/s06", "I/s07"} == set()
 
 
-def test_each_session_is_read_by_the_teacher_that_was_trained_on_it():
-    """The fine-tuned teacher may have forgotten the sessions of its pre-training."""
+def test_a_student_of_several_sessions_has_one_teacher_that_still_knows_all_of_them():
+    """Fine-tuning left the tables of the sessions of its pre-training, and what they share."""
     spec = model_specs(demo(), "unsupervised", "I/s05")["MS-Distilled"]
     assert spec.sessions == ("I/s01", "I/s02", "I/s03", "I/s04", "I/s05")
-    assert spec.start.folder == "seed0/I/s05/teacher" and spec.start.sessions == ("I/s05",)
-    assert spec.pretrained.folder == "seed0/teacher"
-    assert set(spec.pretrained.sessions) == set(spec.sessions[:-1])
+    tuned, before = spec.start, spec.start.start
+    assert tuned.sessions == ("I/s05",) and tuned.configs(demo()).finetune.tables_only
+    assert {*before.sessions, *tuned.sessions} == {*spec.sessions}
+
+
+def test_models_read_no_band_power_where_a_cohort_has_none():
+    study = demo()
+    assert study.configs("lfp").model.bands_hz
+    slow = {"I/s01": make_session(bin_size_s=0.1)}
+    study.__dict__["sessions"] = study.sessions | slow
+    assert study.configs("lfp").model.bands_hz == ()
+    assert Study(cohort_name="simulated-V").simulated and not Study(cohort_name="flint").simulated
 
 
 def test_controls_know_nothing_of_the_moment():
