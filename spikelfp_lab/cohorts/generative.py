@@ -19,6 +19,10 @@ r_u. Units, their w_u and r_u are drawn anew in every session.
 
 a_c, b_c, g_c and the weights of the shared background belong to the electrode sites: one draw a
 subject, and from a session to the next ``A <- sqrt(1 - drift^2) A + drift * new draw``.
+
+With a :class:`Drift` the array ages by days instead: the same step each day for the sites, units
+that are lost and replaced (one that stays keeps its label and tuning), electrodes that die, and
+gains that wander. A day is the same whichever other days are simulated.
 """
 
 import zlib
@@ -38,7 +42,7 @@ LATENT_NAMES = ("vx", "vy", "speed", "x", "y", "target_x", "target_y",
 _OF_A_KIND = (2, 1, 2, 2, 3)  # velocity, speed, position, target, internal: each has one level
 
 # Numbers that keep the random streams of a seed apart; never reuse one for another purpose.
-_BEHAVIOR, _SPIKES, _LFP, _SITES, _DRIFT = range(5)
+_BEHAVIOR, _SPIKES, _LFP, _SITES, _DRIFT, _DAYS, _UNITS = range(7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +90,48 @@ decodes velocity in its sessions at R2 .79-.84 from binned spikes, .41-.47 from 
 from log band power and .50-.58 from both."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How an array ages in a day."""
+
+    mixing: float = 0.0  # share of the sites' weights that is renewed, as in the formula above
+    units_lost: float = 0.0  # probability that a unit is lost
+    units_replaced: float = 1.0  # and that another takes its place
+    electrodes_lost: float = 0.0  # probability that an electrode dies: noise alone is left
+    gain: float = 0.0  # SD of the step of an electrode's log gain
+
+
+DRIFTS = {
+    "milekovic": Drift(mixing=0.0273, units_lost=0.01, gain=0.01),
+    "flint": Drift(mixing=0.0146, units_lost=0.005, gain=0.01),
+    "wang": Drift(
+        mixing=0.02, units_lost=0.01, units_replaced=0.2, electrodes_lost=0.0005, gain=0.01
+    ),
+    "perge": Drift(mixing=0.117, units_lost=0.02, gain=0.01),
+}
+"""Arrays of the literature: how much of R² a lagged ridge on raw LFP, fitted on day 0, keeps.
+
+milekovic
+    95 % by day 76, 90 % by day 138: Milekovic et al., J. Neurophysiol. 2018, decoded from LFP for
+    76 and 138 days without recalibration.
+flint
+    80 % after three years: Flint et al., J. Neurosci. 2016, report no such number, but LFP that are
+    significantly more stable than spikes from 3 days to over 3 years.
+wang
+    80 % by day 671, when no unit is left and a quarter of the electrodes are dead: Wang et al., J.
+    Neural Eng. 2014.
+perge
+    40 % by day 60: Perge et al., J. Neural Eng. 2014, "decreases by 60 % over ~2 months".
+
+Calibrated on subject T, two seeds, 400 s: of its own day's R² ridge keeps .99, .95, .90, .82, .65,
+.47 and .10 where the mixing correlates with day 0 at 1, .975, .95, .9, .8, .7 and .5.
+"""
+
+
 class Recording(NamedTuple):
     """One simulated recording as a rig would store it, with the truth behind it."""
 
+    units: list[str]  # labels
     spike_times: list[np.ndarray]  # (n_u,) s, sorted, one a unit
     mean_rate_hz: np.ndarray  # (U,) r
     spike_tuning: np.ndarray  # (U, Z) w
@@ -105,7 +148,7 @@ class Recording(NamedTuple):
 
 def recording(
     index: int = 1, subject: str = "I", duration_s: float = 480.0, seed: int = 0,
-    n_channels: int | None = None, n_units: int | None = None, drift: float = 0.1,
+    n_channels: int | None = None, n_units: int | None = None, drift: float | Drift = 0.1,
     parameters: SimulationParameters = DEFAULT_PARAMETERS,
 ) -> Recording:  # fmt: skip
     """Simulate one recording at its native rates; arguments and errors as in ``simulated.session``.
@@ -114,29 +157,39 @@ def recording(
     >>> raw.lfp.shape, len(raw.spike_times), raw.velocity.shape
     ((5000, 2), 3, (501, 2))
     """
-    p = parameters
+    p, by_days = parameters, isinstance(drift, Drift)
+    share = drift.mixing if isinstance(drift, Drift) else drift
     n_channels = p.n_channels if n_channels is None else n_channels
     limits = (
-        (index >= 1, f"index is {index}: sessions count from 1"),
+        (index >= (not by_days), f"index is {index}: sessions count from 1, days from 0"),
         (duration_s >= 1, f"duration_s is {duration_s}: at least 1 s"),
         (1 <= n_channels <= 96, f"n_channels is {n_channels}: 1 to 96"),
         (n_units is None or n_units >= 1, f"n_units is {n_units}: at least 1, or None to draw"),
-        (0 <= drift <= 1, f"drift is {drift}: 0 (stable) to 1 (all new every session)"),
+        (0 <= share <= 1, f"drift is {drift}: 0 (stable) to 1 (all new every session or day)"),
     )
     if wrong := [text for fits, text in limits if not fits]:
         raise ConfigError(f"Cannot simulate this: {'; '.join(wrong)}.")
     where = (seed, zlib.crc32(subject.encode()))
-    latents, velocity = _behavior(_rng(*where, _BEHAVIOR, index), duration_s, p)
+    own = (_DAYS, index) if by_days else (index,)
+    latents, velocity = _behavior(_rng(*where, _BEHAVIOR, *own), duration_s, p)
     n, lead = round(duration_s * LFP_RATE_HZ), round(p.lead_s * LFP_RATE_HZ)
     half_bin, step = round(BIN_SIZE_S / 2 * LFP_RATE_HZ), LFP_RATE_HZ // BEHAVIOR_RATE_HZ
-    units = _spikes(latents[lead : lead + n], _rng(*where, _SPIKES, index), n_units, p)
+    rng = _rng(*where, _SPIKES, *own)
+    if isinstance(drift, Drift):
+        labels, *units = _units_of_day(where, index, n_units, drift, p)
+    else:
+        units = _draw_units(rng, int(rng.integers(*p.n_units, endpoint=True)), n_units, p)
+        labels = [f"u{unit:03d}" for unit in range(len(units[0]))]
+    spike_times = _spikes(latents[lead : lead + n], rng, *units)
     sites = _sites(where, index, n_channels, drift, p)
     expressed = latents[lead + half_bin : lead + half_bin + n]
     times = (half_bin + np.arange(n)) / LFP_RATE_HZ
-    lfp = _lfp(expressed, times, sites, _rng(*where, _LFP, index), p)
+    lfp = _lfp(expressed, times, sites, _rng(*where, _LFP, *own), p)
     behavior = velocity[: n + 1 : step], np.arange(0, n + 1, step) / LFP_RATE_HZ
     weights = (sites[name] for name in ("mixing", "beta", "gamma"))
-    return Recording(*units, lfp, times, *behavior, expressed, *weights)
+    tuning, mean_rate_hz = (values.astype(np.float32) for values in units)
+    truth = expressed, *weights
+    return Recording(labels, spike_times, mean_rate_hz, tuning, lfp, times, *behavior, *truth)
 
 
 def _behavior(
@@ -173,15 +226,37 @@ def _behavior(
     return latents.astype(np.float32), velocity.astype(np.float32)
 
 
-def _spikes(
-    latents: np.ndarray, rng: np.random.Generator, n_units: int | None, p: SimulationParameters
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Spike times, mean rates (U,) and tuning (U, Z) of fresh units."""
-    drawn = int(rng.integers(*p.n_units, endpoint=True))
+def _draw_units(
+    rng: np.random.Generator, drawn: int, n_units: int | None, p: SimulationParameters
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tuning (U, Z) and mean rates (U,) of fresh units, as many as were drawn or asked for."""
     units = drawn if n_units is None else n_units
     tuning = rng.standard_normal((units, len(LATENT_NAMES))) * np.repeat(p.tuning, _OF_A_KIND)
     low, high = np.log(p.mean_rate_hz)
-    mean_rate_hz = np.exp(rng.uniform(low, high, units))
+    return tuning, np.exp(rng.uniform(low, high, units))
+
+
+def _units_of_day(
+    where: tuple[int, int], day: int, n_units: int | None, drift: Drift, p: SimulationParameters
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Labels, tuning and mean rates of the units that are there on a day."""
+    rng = _rng(*where, _UNITS)
+    tuning, rates = _draw_units(rng, int(rng.integers(*p.n_units, endpoint=True)), n_units, p)
+    n, there, which = len(rates), np.ones(len(rates), bool), np.zeros(len(rates), int)
+    for later in range(1, day + 1):
+        rng = _rng(*where, _UNITS, later)
+        lost, found = rng.random((2, n)) < [[drift.units_lost], [drift.units_replaced]]
+        fresh = _draw_units(rng, n, None, p)
+        tuning[lost], rates[lost] = fresh[0][lost], fresh[1][lost]
+        there, which = np.where(lost, found, there), which + lost
+    labels = [f"u{u:03d}" + f".{which[u]}" * bool(which[u]) for u in np.flatnonzero(there)]
+    return labels, tuning[there], rates[there]
+
+
+def _spikes(
+    latents: np.ndarray, rng: np.random.Generator, tuning: np.ndarray, mean_rate_hz: np.ndarray
+) -> list[np.ndarray]:
+    """Spike times of units with this tuning (U, Z) and these mean rates (U,)."""
     # The rate is held for 5 ms, in which no latent changes much; within them the times are uniform,
     # which makes this an exact Poisson process of that rate.
     hold = LFP_RATE_HZ // 200
@@ -192,13 +267,19 @@ def _spikes(
         counts = rng.poisson(rate * (rate_hz / rate.mean() * hold / LFP_RATE_HZ))
         start = np.repeat(np.arange(len(counts)), counts)
         spike_times.append(np.sort((start + rng.random(start.size)) * hold / LFP_RATE_HZ))
-    return spike_times, mean_rate_hz.astype(np.float32), tuning.astype(np.float32)
+    return spike_times
 
 
 def _sites(
-    where: tuple[int, int], index: int, n_channels: int, drift: float, p: SimulationParameters
+    where: tuple[int, int],
+    index: int,
+    n_channels: int,
+    drift: float | Drift,
+    p: SimulationParameters,
 ) -> dict[str, np.ndarray]:
-    """Weights of the electrode sites in session ``index``: first draw, then one drift a session."""
+    """Weights of the electrode sites in session ``index``, or on that day: a first draw, then one
+    drift a session or day; and each site's gain, 0 where it is dead.
+    """
 
     def draw(rng: np.random.Generator) -> dict[str, np.ndarray]:
         scale, shape = np.repeat(p.site_weight, _OF_A_KIND), (n_channels, len(LATENT_NAMES))
@@ -208,12 +289,20 @@ def _sites(
     rng = _rng(*where, _SITES)
     sites = draw(rng)
     line_uv = rng.uniform(*p.line_uv, n_channels)
-    for later in range(2, index + 1):
-        for name, renewed in draw(_rng(*where, _DRIFT, later)).items():
-            sites[name] = np.sqrt(1 - drift**2) * sites[name] + drift * renewed
+    by_days, log_gain = isinstance(drift, Drift), np.zeros(n_channels)
+    aging, dead = drift if isinstance(drift, Drift) else Drift(mixing=drift), log_gain > 0
+    share = aging.mixing
+    for later in range(1 if by_days else 2, index + 1):
+        rng = _rng(*where, _DAYS if by_days else _DRIFT, later)
+        for name, renewed in draw(rng).items():
+            sites[name] = np.sqrt(1 - share**2) * sites[name] + share * renewed
+        if by_days:
+            log_gain += aging.gain * rng.standard_normal(n_channels)
+            dead |= rng.random(n_channels) < aging.electrodes_lost
     # Rows of unit length: each site has the same share of everything, in a direction of its own.
     sites = {name: w / np.linalg.norm(w, axis=1, keepdims=True) for name, w in sites.items()}
-    return {name: w.astype(np.float32) for name, w in (sites | {"line_uv": line_uv}).items()}
+    more = {"line_uv": line_uv, "gain": np.exp(log_gain) * ~dead}
+    return {name: w.astype(np.float32) for name, w in (sites | more).items()}
 
 
 def _lfp(
@@ -240,6 +329,7 @@ def _lfp(
             envelope = p.envelope_gain * (latents @ sites[band][channel])
             envelope += p.envelope_noise * slow[band]
             total += uv * np.exp(envelope) * _colored_noise(rng, n, spectrum)
+        total *= sites["gain"][channel]
         total += sites["line_uv"][channel] * line
         total += p.sensor_uv * rng.standard_normal(n, dtype=np.float32)
         lfp[:, channel] = total

@@ -87,9 +87,10 @@ class Autoencoder(nn.Module):
         patch = self.tokenizer.patch
         self.read_out = OutputLayer(config, config.width, patch)
         self.predictor = Predictor(config, patch) if config.predictor_layers else None
-        self.behavior_head = nn.Linear(config.width, n_behavior) if n_behavior else None
         self.teacher_width = teacher_width
         self.to_teacher = nn.ModuleList()  # one a session, where there are such maps
+        # last, because it may be added later, and a digest goes by the order of weights
+        self.behavior_head = nn.Linear(config.width, n_behavior) if n_behavior else None
         self.history = pd.DataFrame()
         self.info: dict = {}
         self.labels: dict[str, dict[str, list[str]]] = {}  # session -> "unit", "channel" -> labels

@@ -36,7 +36,8 @@ _MODELS = {
 _CONTROLS = {
     "Untrained": "#f2e2b8", "Shuffled teacher": "#f0a58f",
     "Other subject's teacher": "#d1f5dd", "Random teacher": "#6b8b5f",
-    "Raw LFP ridge": "#858585", "Band power ridge": "#bebebe", "Spikes ridge": "#363636",
+    "Raw LFP ridge": "#858585", "Band power ridge": "#bebebe", "LFP and power ridge": "#505050",
+    "Spikes ridge": "#363636", "Spikes through LFP": "#bda609",
     "Wiener": "#c869bd", "Kalman": "#7c0a77", "GRU": "#a63e87",
     "Linear bound": "#141313", "Time in trial": "#66541f",
 }  # fmt: skip

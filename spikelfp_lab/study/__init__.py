@@ -6,6 +6,7 @@ the folders that their verbs name; with ``CORE=1`` what notebooks 01 to 06 need.
 
 # ruff: noqa: F401 (these names are the public face of the folder)
 
+from spikelfp_lab.study.lasting import DAYS, frozen, lasting
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.questions import (
     ablation_scores,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -35,9 +36,15 @@ def tabulate(
 
 
 def references(session: xr.Dataset) -> Arrays:
-    """What models are compared with: raw LFP, its band power, and counts, for the same ridges."""
-    lfp, spikes = session["lfp"], session["spikes"]
-    return {"Raw LFP ridge": lfp, "Band power ridge": band_power(lfp), "Spikes ridge": spikes}
+    """What models are compared with: raw LFP, its band power, both, and counts, for ridge."""
+    lfp = session["lfp"].transpose("time", "channel")
+    power = band_power(lfp)
+    ridges = {"Raw LFP ridge": lfp, "Band power ridge": power}
+    names = [*map(str, lfp["channel"].to_numpy()), *power["feature"].to_numpy()]
+    coords = {"time": lfp["time"], "feature": names}
+    both = np.hstack([lfp.to_numpy(), power.to_numpy()])
+    ridges["LFP and power ridge"] = xr.DataArray(both, coords, ("time", "feature"))
+    return ridges | ({"Spikes ridge": session["spikes"]} if "spikes" in session else {})
 
 
 def latents_of(study: Study, name: str, seed: int, setting: Setting = "comparison") -> Arrays:

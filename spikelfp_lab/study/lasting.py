@@ -1,0 +1,187 @@
+"""Decoders that last: read-outs fitted on one session and frozen, on sessions that nobody saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from spikelfp_lab import __version__
+from spikelfp_lab.analysis import ReadOut, anchor, decode, fit_readout
+from spikelfp_lab.cohorts import simulated
+from spikelfp_lab.errors import ConfigError
+from spikelfp_lab.io.prepare import cached_session
+from spikelfp_lab.models import Autoencoder
+from spikelfp_lab.sessions import TRAIN, channel_statistics, session_name
+from spikelfp_lab.study.parallel import in_parallel
+from spikelfp_lab.study.scoring import Arrays, references, tabulate
+from spikelfp_lab.study.specs import of_session, pretrained
+from spikelfp_lab.study.study import Study
+from spikelfp_lab.training import finetune
+from spikelfp_lab.training.batches import split_of
+
+CARRIED = ("MS-Distilled", "Distilled", "MS-LFP", "Shuffled teacher", "Other subject's teacher")
+THROUGH = "Spikes through LFP"
+KINDS = ("one_frame", "lagged")
+# Days of a simulated array: from the mixing of day 0 down to a correlation of .2 with it.
+DAYS = {"milekovic": (0, 76, 138), "perge": (0, 15, 30, 60, 120, 240)}
+ReadOuts = dict[tuple[str, str], ReadOut]  # (model, kind)
+
+
+def frozen(study: Study) -> pd.DataFrame:
+    """Read-outs of a held-out session, frozen, on the other sessions with as many channels.
+
+    Nothing is trained or fitted on these: LFP is z-scored by its own training time, and models read
+    it with the tables of the held-out session. :data:`THROUGH` are the latents of each session's
+    own spike teacher, brought to the space of MS-Distilled by :func:`~spikelfp_lab.anchor`, without
+    behavior. Columns ``trained_on``, ``seen`` ("never", "pre-training") and ``fitted``: "frozen",
+    or "same session", the reference in which the read-out is fitted on the session it reads.
+    """
+    readouts = _fitted(
+        study, [(seed, name, study.sessions[name]) for seed, name in study.side_runs]
+    )
+    jobs = [
+        (seed, other, name, session, readouts[seed, name])
+        for seed, name in study.side_runs
+        for other, session in study.sessions.items()
+        if other != name and session.sizes.get("channel") == study.sessions[name].sizes["channel"]
+    ]
+    if not jobs:
+        raise ConfigError("no two sessions have the same number of channels: none can be paired")
+    table = tabulate(study, _carry, jobs, "carry over")
+    never = table["session"].isin(study.held_out)
+    return table.assign(seen=np.where(never, "never", "pre-training"))
+
+
+def lasting(study: Study, drift: str, *, days: Sequence[int] | None = None) -> pd.DataFrame:
+    """The same on later days of a simulated array that ages by one of ``generative.DRIFTS``.
+
+    Read-outs are fitted on the first day and frozen. Further columns: ``day``, ``mixing``, the
+    correlation of the LFP's mixing with the first day's, and ``units``, the share of the first
+    day's that are left. Spike teachers get tables for the first and the last day only.
+    """
+    if not study.simulated:
+        raise ConfigError("days of an array are known for the simulated cohort only")
+    days = sorted(days or DAYS[drift])
+    subject = study.held_out[0].split("/")[0]
+    sessions = {day: _day(study, subject, drift, day) for day in days}
+    first = sessions[days[0]]
+    readouts = _fitted(study, [(seed, name, first) for seed, name in study.side_runs])
+    jobs = [
+        (seed, f"{subject}/d{day:03}", name, sessions[day], readouts[seed, name], day == days[-1])
+        for seed, name in study.side_runs
+        for day in days
+    ]
+    table = tabulate(study, _carry, jobs, f"days of {drift}")
+    rows = [(session_name(one), day, *_left(first, one)) for day, one in sessions.items()]
+    left = pd.DataFrame(rows, columns=["session", "day", "mixing", "units"])
+    return table.merge(left, on="session").assign(drift=drift)
+
+
+def _day(study: Study, subject: str, drift: str, day: int) -> xr.Dataset:
+    """A session of a simulated array on a day, kept under the version that made it."""
+    seconds = 90.0 if study.preset == "smoke" else 240.0
+    make = partial(simulated.session, day, subject=subject, drift=drift, duration_s=seconds)
+    path = study.folder / "sessions" / __version__ / drift / subject / f"d{day:03}.zarr"
+    return cached_session(path, make).load().assign_attrs(drift=drift)
+
+
+def _left(first: xr.Dataset, other: xr.Dataset) -> tuple[float, float]:
+    """Correlation of the mixing, and share of the units of the first that the other has."""
+    names = ("lfp_mixing", "beta_weight", "gamma_weight")
+    own, theirs = ([each[name].to_numpy().ravel() for name in names] for each in (first, other))
+    units = [
+        set(each["unit"].to_numpy().tolist()) if "unit" in each else set()
+        for each in (first, other)
+    ]
+    share = len(units[0] & units[1]) / max(1, len(units[0]))
+    return float(np.corrcoef(np.concatenate(own), np.concatenate(theirs))[0, 1]), share
+
+
+def _fitted(
+    study: Study, jobs: list[tuple[int, str, xr.Dataset]]
+) -> dict[tuple[int, str], ReadOuts]:
+    made = in_parallel(study, _fit, jobs, desc="fit read-outs", unit="session")
+    return {(seed, name): each for (seed, name, _), each in zip(jobs, made, strict=True)}
+
+
+def _fit(study: Study, seed: int, name: str, session: xr.Dataset) -> ReadOuts:
+    """Read-outs of everything, fitted on the training time of one session."""
+    split = split_of(session, study.configs("distill", seed).train)
+    inputs = _inputs(study, seed, name, session, through=True).items()
+    return {
+        (model, kind): fit_readout(values, session, kind=kind, split=split, protocol=study.protocol)
+        for model, values in inputs
+        for kind in KINDS
+    }
+
+
+def _carry(
+    study: Study,
+    seed: int,
+    _: str,
+    name: str,
+    session: xr.Dataset,
+    readouts: ReadOuts,
+    through: bool = True,
+) -> pd.DataFrame:
+    """Scores on a session of what was fitted elsewhere, and of the same fitted anew."""
+    options: dict[str, Any] = {"split": split_of(session, study.configs("distill", seed).train)}
+    options["protocol"] = study.protocol
+    tables = []
+    for model, values in _inputs(study, seed, name, session, through=through).items():
+        for kind in KINDS:
+            readout = readouts[model, kind]
+            kept = _of_units(values, readout) if "unit" in values.dims else values
+            given = {"frozen": {"readout": readout}, "same session": {"readouts": [kind]}}
+            for fitted, how in given.items():
+                read = kept if fitted == "frozen" else values
+                table = decode(read, session, **options, **how)
+                tables.append(table.assign(model=model, fitted=fitted, trained_on=name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _of_units(spikes: xr.DataArray, readout: ReadOut) -> xr.DataArray:
+    """Counts of the units that a read-out knows; those that are gone at their mean."""
+    mean = xr.DataArray(readout.ridge.mean, {"unit": list(readout.labels or ())}, "unit")
+    known = spikes.drop_vars([n for n in spikes.coords if n not in ("time", "unit")])
+    return known.reindex(unit=mean["unit"]).astype(float).fillna(mean)
+
+
+def _inputs(study: Study, seed: int, name: str, session: xr.Dataset, *, through: bool) -> Arrays:
+    """What is read out of a session with the models of ``name``: latents, ridges' inputs z-scored
+    by training time, and, if asked for, spikes through LFP.
+    """
+    models = study.models(name, seed, "unsupervised")
+    carried = [label for label in CARRIED if label in models]
+    found = {label: study.encode(models[label], session, as_session=name) for label in carried}
+    train = split_of(session, study.configs("distill", seed).train).to_numpy() == TRAIN
+    ridges = references(session)
+    for label, values in ridges.items():
+        if label == "Spikes ridge":
+            found[label] = values
+        else:
+            mean, std = channel_statistics(values.to_numpy(), train)
+            found[label] = (values - mean) / std
+    if through and "spikes" in session:
+        teacher = _teacher_of(study, seed, session)
+        spikes = study.encode(teacher, session)
+        found[THROUGH] = anchor(spikes, found["MS-Distilled"]).apply(spikes)
+    return found
+
+
+def _teacher_of(study: Study, seed: int, session: xr.Dataset) -> Autoencoder:
+    """The study's spike teacher with tables for a session."""
+    name, before = session_name(session), study.model(pretrained(study, "spikes", seed))
+    if name in before.sessions:
+        return before
+    if name in study.held_out:
+        return study.model(of_session(study, "teacher", name, seed))
+    configs, drift = study.configs("spikes", seed), session.attrs["drift"]
+    folder = study.folder / f"seed{seed}" / drift / name / "teacher"
+    options = {"folder": folder, "device": study.device, "progress": False}
+    return finetune(before, session, train=configs.finetune, mask=configs.mask, **options)
