@@ -174,10 +174,12 @@ def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSp
             "one a session": changed(distill={"maps": True}),
         },
         "Layers aligned": {
+            "last, mapped": {},
             "last": changed(distill=paper),
             "all": changed(distill=paper | {"layers": "all"}),
         },
         "Teacher": {
+            "frozen, mapped": {},
             "frozen": changed(distill=paper),
             "trained": changed(distill=paper | {"frozen": False}),
         },

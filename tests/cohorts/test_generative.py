@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from spikelfp_lab.cohorts.generative import LFP_RATE_HZ, SimulationParameters, recording
+from spikelfp_lab.cohorts.generative import LFP_RATE_HZ, Drift, SimulationParameters, recording
 from spikelfp_lab.errors import ConfigError
 
 
@@ -68,6 +68,25 @@ def test_mixing_drifts_and_units_are_new():
     np.testing.assert_array_equal(first.beta_weight, made(5, drift=0.0).beta_weight)
 
 
+def test_an_array_ages_by_days():
+    """Sites by the formula, units that stay are the same, electrodes die, gains move."""
+    drift = Drift(mixing=0.1, units_lost=0.01, electrodes_lost=0.01, gain=0.02)
+    first, later = (
+        recording(day, duration_s=5, n_channels=96, n_units=60, drift=drift) for day in (0, 30)
+    )
+    for name in ("mixing", "beta_weight", "gamma_weight"):
+        one, other = (getattr(each, name).ravel() for each in (first, later))
+        assert abs(np.corrcoef(one, other)[0, 1] - (1 - 0.1**2) ** 15) < 0.05
+    left = [unit for unit in first.units if unit in later.units]
+    assert 0.55 < len(left) / 60 < 0.9 and len(later.units) == 60  # 0.99^30 = .74; all replaced
+    of = [[each.units.index(unit) for unit in left] for each in (first, later)]
+    np.testing.assert_array_equal(first.spike_tuning[of[0]], later.spike_tuning[of[1]])
+    dead = later.lfp.std(axis=0) < 25  # uV: line and sensor noise alone
+    assert 0.1 < dead.mean() < 0.45 and not (first.lfp.std(axis=0) < 25).any()  # 1 - 0.99^30 = .26
+    ratio = np.log(later.lfp.std(axis=0) / first.lfp.std(axis=0))[~dead]
+    assert 0.04 < ratio.std() < 0.2
+
+
 def test_reproducible_bit_for_bit_and_out_of_range_options_are_named():
     one, two, other = (recording(3, duration_s=5, n_channels=4, seed=seed) for seed in (8, 8, 9))
     np.testing.assert_array_equal(one.lfp, two.lfp)
@@ -75,3 +94,5 @@ def test_reproducible_bit_for_bit_and_out_of_range_options_are_named():
     assert not np.array_equal(one.lfp, other.lfp)
     with pytest.raises(ConfigError, match=r"index.*duration_s.*n_channels.*n_units.*drift"):
         recording(0, duration_s=0.1, n_channels=200, n_units=0, drift=2.0)
+    with pytest.raises(ConfigError, match=r"days from 0.*drift is"):
+        recording(-1, drift=Drift(mixing=2.0))

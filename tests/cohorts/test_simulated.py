@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from spikelfp_lab.cohorts import simulated
-from spikelfp_lab.cohorts.generative import DEFAULT_PARAMETERS
+from spikelfp_lab.cohorts.generative import DEFAULT_PARAMETERS, Drift
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.sessions import validate_session
 from spikelfp_lab.signal import band_power
@@ -55,6 +55,21 @@ def test_session_is_valid_and_keeps_truth_and_parameters(demo):
     truth = demo["latent_truth"].sel(latent_truth_dim="vx").values
     velocity = demo["behavior"].values[:, 0] / DEFAULT_PARAMETERS.velocity_scale_cm_s
     np.testing.assert_allclose(truth[:-10], velocity[10:], atol=0.05)
+
+
+def test_a_day_is_the_same_whichever_other_days_are_asked_for():
+    options = {"duration_s": 5, "n_channels": 3, "drift": "wang", "progress": False}
+    days, late = (simulated.cohort(days=d, **options) for d in ((0, 671), (671,)))
+    assert list(days["I"]) == ["d000", "d671"]
+    xr.testing.assert_identical(days["I/d671"].to_dataset(), late["I/d671"].to_dataset())
+    assert days["I/d671"].attrs["day"] == 671 and "spikes" in days["I/d000"]
+    gone = simulated.cohort(days=(5,), **options | {"drift": Drift(units_lost=1, units_replaced=0)})
+    assert "spikes" not in gone["I/d005"]  # and it is a session still
+    for wrong in ({"days": (1, 1)}, {"days": (1,), "drift": "rust"}):
+        with pytest.raises(ConfigError, match="milekovic"):
+            simulated.cohort(**options | wrong)
+    with pytest.raises(ConfigError, match="days"):
+        simulated.cohort(days=(1,), progress=False)
 
 
 def test_a_session_does_not_depend_on_what_else_is_asked_for():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from spikelfp_lab import ConfigError, open_cohort
+from spikelfp_lab import ConfigError, decode, open_cohort
 from spikelfp_lab import study as questions
 from spikelfp_lab.study import Study, scores_of, silence
 from tests.factories import make_session
@@ -82,16 +82,16 @@ def test_latents_that_are_the_truth_recover_it(study):
 
 
 def test_every_model_of_every_setting_is_made_and_scored(study):
-    """Eleven models unsupervised, six supervised; what each was made from is in its record."""
+    """Ten models unsupervised, six supervised; what each was made from is in its record."""
     compared, supervised = study.models("I/s03"), study.models("I/s03", 0, "supervised")
     assert set(supervised) == set(compared) - {"Untrained"} | {"SS-MM"}
     assert all(model.behavior_head is not None for model in supervised.values())
     assert all(model.behavior_head is None for model in compared.values())
     models = study.models("I/s03", 0, "unsupervised")
     # the cohort has no other subject
-    further = {"SS-MM", "SS-Teacher", "MS-Distilled", "MS-Distilled, centered", "Random teacher"}
+    further = {"SS-MM", "SS-Teacher", "MS-Distilled", "Random teacher"}
     assert set(models) - set(compared) == further
-    assert models["MS-Distilled, centered"].info["distill"]["center"] == "mean"
+    assert set(models["MS-Distilled"].sessions) == {"I/s01", "I/s02", "I/s03"}
     assert models["Random teacher"].info["teacher"]["train"]["lr"] == 0.0
     table = study.scores("unsupervised")
     assert {"SS-MM", "SS-MM (LFP only)", "Raw LFP ridge"} < set(table["model"])
@@ -118,6 +118,24 @@ def test_alignment_knows_its_teacher(study):
     assert "Teacher" not in set(table["model"])
     assert table["value"].between(0, 1).all()
     assert questions.layers(study).groupby("model").size().nunique() == 1
+
+
+def test_frozen_read_outs_are_scored_where_nothing_was_fitted(study):
+    table = questions.frozen(study)
+    assert set(table["session"]) == {"I/s01", "I/s02"} and set(table["seen"]) == {"pre-training"}
+    sizes = table.groupby(["model", "fitted"]).size()
+    assert sizes.nunique() == 1 and set(table["fitted"]) == {"frozen", "same session"}
+    assert {"MS-Distilled", "Spikes through LFP", "LFP and power ridge"} <= set(table["model"])
+    anew = table[table["fitted"] == "same session"].query("model == 'Raw LFP ridge'")
+    own = study.sessions["I/s01"]["lfp"]
+    split = study.split("I/s01")
+    scaled = (own - own.mean("time")) / own.std("time")
+    again = decode(scaled, study.sessions["I/s01"], split=split)
+    keys = ["readout", "split", "axis"]
+    both = anew[anew["session"] == "I/s01"].merge(again, on=keys, suffixes=("", "_again"))
+    np.testing.assert_allclose(both["r2"], both["r2_again"], atol=0.01)
+    with pytest.raises(ConfigError, match="simulated"):
+        questions.lasting(study, "perge")
 
 
 def test_published_points_are_those_of_the_paper():

@@ -124,6 +124,7 @@ def test_behavior_can_take_the_place_of_reconstruction_and_then_ranks(session, t
 
 def test_what_cannot_be_distilled_is_one_clear_error(session, teacher):
     lfp, wide = pretrain(session, modality="lfp"), {"model": replace(STUDENT, width=64)}
+    wide["distill"] = DistillConfig()
     latents, unknown = sl.encode(teacher, session), make_session(session="s09")
     late = {"I/s01": latents.assign_coords(time=latents["time"] + 1)}
     free, seed = {"distill": DistillConfig(frozen=False)}, {"train": replace(QUICK, seed=3)}
