@@ -13,7 +13,7 @@ from spikelfp_lab.io import prepare_sessions
 from spikelfp_lab.io.open import is_nwb, open_session
 from spikelfp_lab.sessions import cohort_from_sessions, session_name, warn_quality
 
-DATASETS = ("simulated", "cao2021", "makin", "flint")
+DATASETS = ("simulated", "cao2021", "v1_gamma", "makin", "flint")
 
 
 def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTree:
@@ -22,8 +22,9 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
     Parameters
     ----------
     name_or_folder : str or path
-        ``"simulated"``, ``"cao2021"``, ``"makin"``, ``"flint"``, or a folder with ``.zarr`` or
-        ``.nwb`` sessions in it or one level down. A folder of that very name: ``"./simulated"``.
+        ``"simulated"``, ``"cao2021"``, ``"v1_gamma"``, ``"makin"``, ``"flint"``, or a folder with
+        ``.zarr`` or ``.nwb`` sessions in it or one level down. A folder of that very name:
+        ``"./simulated"``.
     **options
         Passed to the data set's ``cohort`` function. A folder takes ``n_jobs`` (processes that
         read, see :func:`prepare_sessions`), ``progress``, and for its ``.nwb`` files what

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import io
 
-from spikelfp_lab.cohorts import cao2021, flint, makin
+from spikelfp_lab.cohorts import cao2021, flint, makin, v1_gamma
 from spikelfp_lab.errors import ConfigError, SpikeLFPError
 
 DAY, OLD_DAY = "indy_20160622_01", "indy_20160407_02"  # with and without broadband
@@ -21,6 +21,9 @@ DAY, OLD_DAY = "indy_20160622_01", "indy_20160407_02"  # with and without broadb
         (flint, {"bin_size_s": 0.015}),
         (makin, {"sessions": ["indy/20160622_01"]}),
         (makin, {"sessions": [DAY], "units": "best"}),
+        (v1_gamma, {"recordings": ["alpa/faces"]}),
+        (v1_gamma, {"lfp": "beta"}),
+        (v1_gamma, {"bin_size_s": 0.1}),
     ],
 )
 def test_bad_options_are_one_clear_error(data_set, options):
