@@ -144,7 +144,7 @@ def test_what_cannot_be_distilled_is_one_clear_error(session, teacher):
     ):
         with pytest.raises(error, match=message):
             distill(sessions, one, **options)
-    student = distill(session, teacher)
+    student = distill(session, teacher, distill=DistillConfig())
     with pytest.raises(ConfigError, match="no maps"):
         sl.encode(student, session, space="teacher")
     with pytest.raises(CheckpointError, match=r"Add it by distill\(session, teacher\)"):
