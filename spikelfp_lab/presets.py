@@ -34,6 +34,7 @@ def _preset(
         own = {"lr": lr, "val_every": every, "tables_only": tables_only}
         finetune = replace(train, steps=steps, **own)
         shape = linear if role == "distill" else model
+        shape = replace(shape, bands_hz=()) if role == "spikes" else shape
         made[role] = Preset(shape, train, finetune, mask, goal)
     return made
 
