@@ -1,7 +1,8 @@
 """distill: a student learns to give, from LFP, the latents that a frozen teacher gives from spikes.
 
 The loss is Eq. 1 of arXiv 2512.12461, ``squared error(LFP, linear(z_lfp)) + 5 * (1 - mean
-cos(z_lfp[t], z_spike[t]))``, or Eq. 3, where behavior takes the place of the LFP."""
+cos(z_lfp[t], z_spike[t]))``, or Eq. 3, where behavior takes the place of the LFP. With maps,
+``linear_of_session(z_lfp)`` stands for z_lfp in the cosine."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -119,6 +120,10 @@ def distill(
     callbacks: Sequence[Callback] = (),
 ) -> Autoencoder:
     """Train an LFP student, from random weights, to reproduce the latents of a spike teacher.
+
+    With ``DistillConfig.maps``, as in the presets smoke and demo, a student of several sessions has
+    one space for all of them, in which one read-out fits all, and a linear map from it to each
+    session's teacher.
 
     Parameters
     ----------

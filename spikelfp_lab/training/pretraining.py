@@ -122,6 +122,8 @@ def finetune(
 ) -> Autoencoder:
     """Go on training a copy of ``model`` on sessions, which get tables where they are new.
 
+    With ``TrainConfig.tables_only``, as in the presets smoke and demo, these tables alone are
+    trained: every other session's latents stay as they are, bit for bit.
     With ``mask.behavior`` above 0 the copy learns behavior too, whether or not ``model`` did.
     Parameters, errors and result are those of :func:`pretrain`.
 
