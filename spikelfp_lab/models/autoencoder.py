@@ -147,8 +147,9 @@ class Autoencoder(nn.Module):
         widths = {"": sum(self.tokenizer.columns(name))}
         if self.teacher_width:
             self.to_teacher.append(nn.Linear(self.config.width, self.teacher_width))
-            nn.init.eye_(self.to_teacher[-1].weight)  # the map does not do the student's work
-            nn.init.zeros_(self.to_teacher[-1].bias)
+            if not index:  # the shared space begins as that of the first session's teacher
+                nn.init.eye_(self.to_teacher[0].weight)
+                nn.init.zeros_(self.to_teacher[0].bias)
             widths["teacher_"] = self.teacher_width
         for what, columns in widths.items():
             self.register_buffer(f"{what}mean_{index}", torch.zeros(columns))
