@@ -145,10 +145,11 @@ def encode(
     digest = model.digest()
     if space == "teacher":
         digest += f" to {name}"
+        center, scale = model.statistics(name, "teacher_")
         with torch.inference_mode():
-            mean, std = model.statistics(name, "teacher_")
-            mapped = model.to_teacher[model.tokenizer.index(name)](torch.as_tensor(latents))
-            latents = (mapped * std + mean).numpy()
+            own = torch.as_tensor(latents, device=center.device)
+            mapped = model.to_teacher[model.tokenizer.index(name)](own)
+            latents = (mapped * scale + center).cpu().numpy()
     coords = {"time": session["time"], "latent": np.arange(latents.shape[1])}
     attrs = {"session": own_name, "encoded_as": name, "modality": modality}
     attrs |= {"digest": digest} | split
