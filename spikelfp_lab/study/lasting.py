@@ -146,9 +146,12 @@ def _carry(
 
 
 def _of_units(spikes: xr.DataArray, readout: ReadOut) -> xr.DataArray:
-    """Counts of the units that a read-out knows; those that are gone at their mean."""
+    """Counts of the units that a read-out knows; at their mean where they are gone, or were not
+    observed.
+    """
     mean = xr.DataArray(readout.ridge.mean, {"unit": list(readout.labels or ())}, "unit")
-    known = spikes.drop_vars([n for n in spikes.coords if n not in ("time", "unit")])
+    known = spikes.where(spikes.coords["observed"]) if "observed" in spikes.coords else spikes
+    known = known.drop_vars([n for n in spikes.coords if n not in ("time", "unit")])
     return known.reindex(unit=mean["unit"]).astype(float).fillna(mean)
 
 
