@@ -19,7 +19,7 @@ from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import TRAIN, channel_statistics, session_name
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.scoring import Arrays, references, tabulate
-from spikelfp_lab.study.specs import of_session, pretrained
+from spikelfp_lab.study.specs import model_specs, of_session, pretrained
 from spikelfp_lab.study.study import Study
 from spikelfp_lab.training import finetune
 from spikelfp_lab.training.batches import split_of
@@ -159,9 +159,9 @@ def _inputs(study: Study, seed: int, name: str, session: xr.Dataset, *, through:
     """What is read out of a session with the models of ``name``: latents, ridges' inputs z-scored
     by training time, and, if asked for, spikes through LFP.
     """
-    models = study.models(name, seed, "unsupervised")
-    carried = [label for label in CARRIED if label in models]
-    found = {label: study.encode(models[label], session, as_session=name) for label in carried}
+    specs = model_specs(study, "unsupervised", name, seed)
+    models = {label: study.model(specs[label]) for label in CARRIED if label in specs}
+    found = {m: study.encode(model, session, as_session=name) for m, model in models.items()}
     train = split_of(session, study.configs("distill", seed).train).to_numpy() == TRAIN
     ridges = references(session)
     for label, values in ridges.items():
