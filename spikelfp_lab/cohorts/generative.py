@@ -123,8 +123,8 @@ wang
     .25 on day 671, .76 where it is fitted anew, with no unit left. LFP then still gave some
     kinematics (Wang et al., J. Neural Eng. 2014; a quarter is assumed).
 perge
-    .40 on day 60 (twelve seeds). A fixed decoder lost 60 % in about two months (Perge et al., J. Neural Eng. 2014,
-    Fig. 5, of directions).
+    .40 on day 60 (twelve seeds). A fixed decoder lost 60 % in about two months (Perge et al., J.
+    Neural Eng. 2014, Fig. 5, of directions).
 
 All other rates are assumed. Seeds differ: .75 to 1.12 for milekovic, .02 to .77 for perge.
 """
