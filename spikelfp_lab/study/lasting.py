@@ -15,25 +15,27 @@ from spikelfp_lab.analysis import ReadOut, anchor, decode, fit_readout
 from spikelfp_lab.cohorts import simulated
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io.prepare import cached_session
-from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import TRAIN, channel_statistics, session_name
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.scoring import Arrays, references, tabulate
 from spikelfp_lab.study.specs import model_specs, of_session, pretrained
 from spikelfp_lab.study.study import Study
-from spikelfp_lab.training import finetune
 from spikelfp_lab.training.batches import split_of
 
 CARRIED = ("MS-Distilled", "Distilled", "MS-LFP", "Shuffled teacher", "Other subject's teacher")
 THROUGH = "Spikes through LFP"
+RIDGES = ("Raw LFP ridge", "LFP and power ridge", "Spikes ridge")
+ANEW = ("MS-Distilled", THROUGH, *RIDGES)  # fitted on the session that is read too
+OF_DAYS = ("MS-Distilled", "Spikes ridge")  # and on a day
 KINDS = ("one_frame", "lagged")
 # Days of a simulated array: from the mixing of day 0 down to a correlation of .2 with it.
-DAYS = {"milekovic": (0, 76, 138), "perge": (0, 15, 30, 60, 120, 240)}
+DAYS = {"milekovic": (0, 138), "perge": (0, 30, 60, 120, 240)}
 ReadOuts = dict[tuple[str, str], ReadOut]  # (model, kind)
 
 
 def frozen(study: Study) -> pd.DataFrame:
-    """Read-outs of a held-out session, frozen, on the other sessions with as many channels.
+    """Read-outs of a held-out session, frozen, on the other held-out sessions with as many channels
+    (with ``Setup.full`` on those of the pre-training too).
 
     Nothing is trained or fitted on these: LFP is z-scored by its own training time, and models read
     it with the tables of the held-out session. :data:`THROUGH` are the latents of each session's
@@ -48,7 +50,8 @@ def frozen(study: Study) -> pd.DataFrame:
         (seed, other, name, session, readouts[seed, name])
         for seed, name in study.side_runs
         for other, session in study.sessions.items()
-        if other != name and session.sizes.get("channel") == study.sessions[name].sizes["channel"]
+        if other != name and (study.full or len(study.held_out) < 2 or other in study.held_out)
+        if session.sizes.get("channel") == study.sessions[name].sizes["channel"]
     ]
     if not jobs:
         raise ConfigError("no two sessions have the same number of channels: none can be paired")
@@ -62,7 +65,7 @@ def lasting(study: Study, drift: str, *, days: Sequence[int] | None = None) -> p
 
     Read-outs are fitted on the first day and frozen. Further columns: ``day``, ``mixing``, the
     correlation of the LFP's mixing with the first day's, and ``units``, the share of the first
-    day's that are left. Spike teachers get tables for the first and the last day only.
+    day's that are left. :data:`THROUGH` is not there: the teacher has no tables for these days.
     """
     if not study.simulated:
         raise ConfigError("days of an array are known for the simulated cohort only")
@@ -72,7 +75,7 @@ def lasting(study: Study, drift: str, *, days: Sequence[int] | None = None) -> p
     first = sessions[days[0]]
     readouts = _fitted(study, [(seed, name, first) for seed, name in study.side_runs])
     jobs = [
-        (seed, f"{subject}/d{day:03}", name, sessions[day], readouts[seed, name], day == days[-1])
+        (seed, f"{subject}/d{day:03}", name, sessions[day], readouts[seed, name], OF_DAYS)
         for seed, name in study.side_runs
         for day in days
     ]
@@ -112,10 +115,9 @@ def _fitted(
 def _fit(study: Study, seed: int, name: str, session: xr.Dataset) -> ReadOuts:
     """Read-outs of everything, fitted on the training time of one session."""
     split = split_of(session, study.configs("distill", seed).train)
-    inputs = _inputs(study, seed, name, session, through=True).items()
     return {
         (model, kind): fit_readout(values, session, kind=kind, split=split, protocol=study.protocol)
-        for model, values in inputs
+        for model, values in _inputs(study, seed, name, session).items()
         for kind in KINDS
     }
 
@@ -127,22 +129,21 @@ def _carry(
     name: str,
     session: xr.Dataset,
     readouts: ReadOuts,
-    through: bool = True,
+    anew: tuple[str, ...] = ANEW,
 ) -> pd.DataFrame:
-    """Scores on a session of what was fitted elsewhere, and of the same fitted anew."""
+    """Scores on a session of what was fitted elsewhere, and of some of it fitted anew."""
     options: dict[str, Any] = {"split": split_of(session, study.configs("distill", seed).train)}
     options["protocol"] = study.protocol
     tables = []
-    for model, values in _inputs(study, seed, name, session, through=through).items():
+    for model, values in _inputs(study, seed, name, session).items():
         for kind in KINDS:
             readout = readouts[model, kind]
             kept = _of_units(values, readout) if "unit" in values.dims else values
-            given = {"frozen": {"readout": readout}, "same session": {"readouts": [kind]}}
-            for fitted, how in given.items():
-                read = kept if fitted == "frozen" else values
-                table = decode(read, session, **options, **how)
-                tables.append(table.assign(model=model, fitted=fitted, trained_on=name))
-    return pd.concat(tables, ignore_index=True)
+            made = {"frozen": decode(kept, session, readout=readout, **options)}
+            if model in anew:
+                made["same session"] = decode(values, session, readouts=[kind], **options)
+            tables += [table.assign(model=model, fitted=how) for how, table in made.items()]
+    return pd.concat(tables, ignore_index=True).assign(trained_on=name)
 
 
 def _of_units(spikes: xr.DataArray, readout: ReadOut) -> xr.DataArray:
@@ -155,36 +156,22 @@ def _of_units(spikes: xr.DataArray, readout: ReadOut) -> xr.DataArray:
     return known.reindex(unit=mean["unit"]).astype(float).fillna(mean)
 
 
-def _inputs(study: Study, seed: int, name: str, session: xr.Dataset, *, through: bool) -> Arrays:
+def _inputs(study: Study, seed: int, name: str, session: xr.Dataset) -> Arrays:
     """What is read out of a session with the models of ``name``: latents, ridges' inputs z-scored
-    by training time, and, if asked for, spikes through LFP.
+    by training time, and, of a session of the cohort, spikes through LFP.
     """
     specs = model_specs(study, "unsupervised", name, seed)
     models = {label: study.model(specs[label]) for label in CARRIED if label in specs}
     found = {m: study.encode(model, session, as_session=name) for m, model in models.items()}
     train = split_of(session, study.configs("distill", seed).train).to_numpy() == TRAIN
-    ridges = references(session)
-    for label, values in ridges.items():
-        if label == "Spikes ridge":
-            found[label] = values
-        else:
+    ridges, own = references(session), session_name(session)
+    for label in RIDGES[: 2 + ("spikes" in session)]:
+        found[label] = values = ridges[label]
+        if label != "Spikes ridge":
             mean, std = channel_statistics(values.to_numpy(), train)
             found[label] = (values - mean) / std
-    if through and "spikes" in session:
-        teacher = _teacher_of(study, seed, session)
-        spikes = study.encode(teacher, session)
+    if own in study.sessions and "spikes" in session:
+        known = of_session(study, "teacher", own, seed), pretrained(study, "spikes", seed)
+        spikes = study.encode(study.model(known[own not in study.held_out]), session)
         found[THROUGH] = anchor(spikes, found["MS-Distilled"]).apply(spikes)
     return found
-
-
-def _teacher_of(study: Study, seed: int, session: xr.Dataset) -> Autoencoder:
-    """The study's spike teacher with tables for a session."""
-    name, before = session_name(session), study.model(pretrained(study, "spikes", seed))
-    if name in before.sessions:
-        return before
-    if name in study.held_out:
-        return study.model(of_session(study, "teacher", name, seed))
-    configs, drift = study.configs("spikes", seed), session.attrs["drift"]
-    folder = study.folder / f"seed{seed}" / drift / name / "teacher"
-    options = {"folder": folder, "device": study.device, "progress": False}
-    return finetune(before, session, train=configs.finetune, mask=configs.mask, **options)

@@ -123,8 +123,9 @@ def test_alignment_knows_its_teacher(study):
 def test_frozen_read_outs_are_scored_where_nothing_was_fitted(study):
     table = questions.frozen(study)
     assert set(table["session"]) == {"I/s01", "I/s02"} and set(table["seen"]) == {"pre-training"}
-    sizes = table.groupby(["model", "fitted"]).size()
-    assert sizes.nunique() == 1 and set(table["fitted"]) == {"frozen", "same session"}
+    sizes = table.groupby(["model", "fitted"]).size().unstack()
+    assert sizes["frozen"].nunique() == 1 and sizes.loc["MS-LFP"].isna()["same session"]
+    assert (sizes["same session"].dropna() == sizes["frozen"].iloc[0]).all()
     assert {"MS-Distilled", "Spikes through LFP", "LFP and power ridge"} <= set(table["model"])
     anew = table[table["fitted"] == "same session"].query("model == 'Raw LFP ridge'")
     own = study.sessions["I/s01"]["lfp"]
