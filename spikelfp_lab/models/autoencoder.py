@@ -146,10 +146,11 @@ class Autoencoder(nn.Module):
         # Z-scoring of the LFP travels with the model; the trainer sets it from training time.
         widths = {"": sum(self.tokenizer.columns(name))}
         if self.teacher_width:
-            self.to_teacher.append(nn.Linear(self.config.width, self.teacher_width))
+            own = nn.Linear(self.config.width, self.teacher_width)
             if not index:  # the shared space begins as that of the first session's teacher
-                nn.init.eye_(self.to_teacher[0].weight)
-                nn.init.zeros_(self.to_teacher[0].bias)
+                nn.init.eye_(own.weight)
+                nn.init.zeros_(own.bias)
+            self.to_teacher.append(own)
             widths["teacher_"] = self.teacher_width
         for what, columns in widths.items():
             self.register_buffer(f"{what}mean_{index}", torch.zeros(columns))
