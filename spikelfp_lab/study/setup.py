@@ -162,8 +162,10 @@ class Setup:
         if self.cohort_name == "cao2021":
             changes |= {"window_s": _CAO2021_WINDOW_S}
             changes |= _CAO2021_DEMO if self.preset == "demo" else {}
-        if supervised:
-            preset = replace(preset, mask=replace(preset.mask, behavior=BEHAVIOR_WEIGHT))
+        if supervised:  # behavior asks for more than tables
+            finetune = replace(preset.finetune, tables_only=False, lr=preset.train.lr / 3)
+            mask = replace(preset.mask, behavior=BEHAVIOR_WEIGHT)
+            preset = replace(preset, mask=mask, finetune=finetune)
         if supervised and role != "spikes":
             changes |= {key: getattr(student, key) for key in ("drop_inputs", "noise", "patience")}
         train, finetune = (replace(each, **changes) for each in (preset.train, preset.finetune))
