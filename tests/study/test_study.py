@@ -43,7 +43,7 @@ def test_models_are_found_again_and_none_is_trained_twice(study):
 def test_scores_are_tidy_and_complete(study):
     scores = study.scores()
     assert list(scores.columns) == ["session", "seed", "model", "readout", "split", "axis", "r2"]
-    ridges = {"Raw LFP ridge", "Band power ridge", "Spikes ridge"}
+    ridges = {"Raw LFP ridge", "Band power ridge", "LFP and power ridge", "Spikes ridge"}
     assert set(scores["model"]) == set(model_specs(study, "comparison", "I/s03")) | ridges
     assert (scores.groupby("model").size() == 2 * 3 * 2).all()  # read-outs x splits x axes
     assert scores["r2"].notna().all()
