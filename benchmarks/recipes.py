@@ -18,16 +18,15 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 import spikelfp_lab as sl
-from spikelfp_lab.presets import PRESETS
+from spikelfp_lab.presets import BANDS_HZ, PRESETS
 
-BANDS = ((8.0, 13.0), (13.0, 28.0), (30.0, 48.0))
 HELD_OUT, UNSEEN = ("T/s05", "T/s06"), "T/s07"
 BEST = {"mask_ratio": 0.6, "center": "scale", "maps": True}
 
 
 def variants() -> dict[str, dict[str, dict[str, Any]]]:
     """Question -> variant -> fields of configs, and "sessions" where it learns of several."""
-    alone: dict[str, Any] = {"model.bands_hz": BANDS} | BEST
+    alone: dict[str, Any] = {"model.bands_hz": BANDS_HZ} | BEST
     several = alone | {"sessions": 4, "train.steps": 1500}
     less_noise = {"train.drop_inputs": 0.35, "train.noise": 0.25}
     return {
@@ -40,9 +39,9 @@ def variants() -> dict[str, dict[str, dict[str, Any]]]:
             "no": {"train.drop_inputs": 0.0, "train.noise": 0.0},
         },
         "map a session": {"yes": {"maps": True}},
-        "front end": {"band power": {"model.bands_hz": BANDS}},
+        "front end": {"band power": {"model.bands_hz": BANDS_HZ}},
         "together": {
-            "masks, band power": {"model.bands_hz": BANDS, "mask_ratio": 0.6},
+            "masks, band power": {"model.bands_hz": BANDS_HZ, "mask_ratio": 0.6},
             "masks, band power, scaled": alone | {"maps": False},
             "masks, band power, scaled, map": alone,
             "and weight 25": alone | {"alignment_weight": 25.0},

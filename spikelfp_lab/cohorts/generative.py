@@ -126,7 +126,8 @@ perge
     .40 on day 60 (twelve seeds). A fixed decoder lost 60 % in about two months (Perge et al., J.
     Neural Eng. 2014, Fig. 5, of directions).
 
-All other rates are assumed. Seeds differ: .75 to 1.12 for milekovic, .02 to .77 for perge.
+The sites' walk is this one, the random streams were others. All other rates are assumed. Seeds
+differ: .75 to 1.12 for milekovic, .02 to .77 for perge.
 """
 
 

@@ -28,7 +28,7 @@ RIDGES = ("Raw LFP ridge", "LFP and power ridge", "Spikes ridge")
 ANEW = ("MS-Distilled", THROUGH, *RIDGES)  # fitted on the session that is read too
 OF_DAYS = ("MS-Distilled", "Spikes ridge")  # and on a day
 KINDS = ("one_frame", "lagged")
-# Days of a simulated array: from the mixing of day 0 down to a correlation of .2 with it.
+# Days of a simulated array: from the mixing of day 0 down to a correlation of a quarter with it.
 DAYS = {"milekovic": (0, 138), "perge": (0, 30, 60, 120, 240)}
 ReadOuts = dict[tuple[str, str], ReadOut]  # (model, kind)
 
@@ -108,6 +108,7 @@ def _left(first: xr.Dataset, other: xr.Dataset) -> tuple[float, float]:
 def _fitted(
     study: Study, jobs: list[tuple[int, str, xr.Dataset]]
 ) -> dict[tuple[int, str], ReadOuts]:
+    """(seed, session of the models) -> read-outs."""
     made = in_parallel(study, _fit, jobs, desc="fit read-outs", unit="session")
     return {(seed, name): each for (seed, name, _), each in zip(jobs, made, strict=True)}
 
