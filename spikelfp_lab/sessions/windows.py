@@ -18,6 +18,7 @@ _PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
 _BLOCKS = (TRAIN, TRAIN, TEST, TRAIN, TRAIN, VAL, TRAIN, TRAIN, TEST, TRAIN)
 
 _PAPER_WINDOW_S, _PAPER_SEED = 10.0, 42
+_FOLDS = 5  # of trials
 
 
 def usable_runs(
@@ -58,8 +59,9 @@ def split_session(
       rotated by the seed. A guard of one window lies between different splits. It is taken from the
       train side; only where that would leave no whole window there does the other side give the
       rest.
-    - ``"trials"``: whole trials (runs of one value of ``trial``), shuffled by the seed: 70 % train,
-      10 % val, 20 % test. Time between trials (``trial`` below 0) is a guard.
+    - ``"trials"``: whole trials (runs of one value of ``trial``), shuffled: 70 % train, 10 % val,
+      20 % test. Seeds 0 to 4 test every trial once, seeds 5 to 9 do in another order. Time between
+      trials (``trial`` below 0) is a guard.
     - ``"paper"``: as Erturk et al. (2025), windows of 10 s shuffled with seed 42 whatever ``seed``
       is, 10 % val and 10 % test. Neighbors in time end up in different splits, which flatters every
       score: use it only to stand beside the paper's numbers.
@@ -219,7 +221,7 @@ def _blocks(total: int, length: int, seed: int) -> np.ndarray:
 
 
 def _shuffled(dataset: xr.Dataset, scheme: str, seed: int) -> np.ndarray:
-    """Codes of whole trials, or of the paper's windows, in random order."""
+    """Codes of whole trials, a fold of five by the seed, or of the paper's shuffled windows."""
     if scheme == "paper":
         block = bins_in(_PAPER_WINDOW_S, bin_size_s=dataset.attrs["bin_size_s"])
         number = np.arange(dataset.sizes["time"]) // block
@@ -237,7 +239,11 @@ def _shuffled(dataset: xr.Dataset, scheme: str, seed: int) -> np.ndarray:
         cure = "at least 3 are needed. Take a longer session, or scheme 'blocks'."
         raise DataError(f"The session is too short to split: it has {count} {what}, and {cure}")
     parts = np.full(count + 1, TRAIN, np.int8)
-    order = np.random.default_rng(seed).permutation(count)
+    fold = seed % _FOLDS if scheme == "trials" else 0
+    order = np.random.default_rng(seed - fold).permutation(count)
+    if scheme == "trials":
+        start, stop = (round(at * count / _FOLDS) for at in (fold, fold + 1))
+        order, n_test = np.roll(order, n_val - start), max(stop - start, 1)
     parts[order[:n_val]] = VAL
     parts[order[n_val : n_val + n_test]] = TEST
     return np.where(guard, np.int8(GUARD), parts[number])

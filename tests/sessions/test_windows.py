@@ -159,6 +159,10 @@ def test_trials_stay_whole_in_seventy_ten_twenty_and_time_between_is_a_guard():
     assert split.identical(split_session(session, scheme="trials", window_s=0.2, seed=3))
     assert (split != split_session(session, scheme="trials", window_s=0.2, seed=4)).any()
 
+    # five seeds test every trial once
+    splits = [split_session(session, scheme="trials", window_s=0.2, seed=s) for s in range(5, 10)]
+    assert (sum((each == TEST).astype(int) for each in splits) == 1).all()
+
     # every other trial is time between trials, and numbers return: each is a trial of its own
     between = np.where(number % 2, number % 6, -1)
     session = session.assign_coords(trial=("time", between))
