@@ -1,46 +1,52 @@
-"""The clean report: subject V, which nothing was ever chosen on, three held-out sessions and three
-seeds. ``python -m benchmarks.report`` trains what is missing and writes two tables.
+"""The clean report: models of held-out sessions over seeds, scored once, with paired tests.
 
-``results/report.csv``: R² on test time of every model, session and seed (mean over axes), and of
-read-outs frozen on the other held-out sessions. ``results/report_tests.csv``: MS-Distilled and
-Distilled against the others, paired.
+    python -m benchmarks.report                                  # subject V, which nothing was
+                                                                 # ever chosen on; three seeds
+    python -m benchmarks.report --cohort v1_gamma --seeds 5      # every trial tested once
+    python -m benchmarks.report --cohort cao2021 --seeds 10      # every block tested twice
+
+It trains what is missing and writes two tables. ``results/report_<cohort>.csv``: R² on test time of
+every model, session and seed (mean over axes); ``fitted`` is "own session", or "frozen" for
+read-outs of one held-out session that are scored on another. ``results/report_<cohort>_tests.csv``:
+models against each other, paired.
 """
 
 import argparse
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from spikelfp_lab.analysis import paired_test
+from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.study import Study, frozen
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.scoring import references, scores_of, tabulate
 from spikelfp_lab.study.specs import ModelSpec, model_specs
 
 LEFT_OUT = ("SS-Teacher", "SS-MM")  # of notebook 07
-KEYS = ["readout", "model", "fitted", "trained_on", "session", "seed"]
+KEYS = ["setting", "readout", "model", "fitted", "trained_on", "seen", "session", "seed"]
 PAIRS = {
-    "MS-Distilled": ("Distilled", "MS-LFP", "LFP and power ridge"),
-    "Distilled": ("SS-LFP", "LFP and power ridge", "Random teacher"),
+    "MS-Distilled": ("Distilled", "MS-LFP", "LFP and power ridge", "MS, random teacher"),
+    "Distilled": ("SS-LFP", "LFP and power ridge", "Random teacher", "GRU"),
     "MS-LFP": ("SS-LFP",),
     "Shuffled teacher": ("SS-LFP",),
     "Other subject's teacher": ("SS-LFP",),
 }
 
 
-def specs_of(study: Study, seed: int, name: str) -> dict[str, ModelSpec]:
+def specs_of(study: Study, setting: str, seed: int, name: str) -> dict[str, ModelSpec]:
     """Label -> spec of the models that are reported."""
-    specs = model_specs(study, "unsupervised", name, seed)
+    specs = model_specs(study, setting, name, seed)  # type: ignore[arg-type]
+    if "MS-Distilled" in specs:  # and the same student of a spike model with random weights
+        several, alone = specs["MS-Distilled"], specs["Random teacher"]
+        assert alone.start
+        folder, names = f"seed{seed}/{name}/", several.sessions
+        start = replace(alone.start, folder=f"{folder}ms_random_teacher", sessions=names)
+        own = {"folder": f"{folder}ms_of_random_teacher", "start": start, "control": "random"}
+        specs["MS, random teacher"] = replace(several, **own)
     return {label: spec for label, spec in specs.items() if label not in LEFT_OUT}
-
-
-def train(study: Study) -> None:
-    """Train what is missing, those first that others start from, one model a core."""
-    runs = [spec for run in study.runs_of_all for spec in specs_of(study, *run).values()]
-    needed = {each.folder: each for spec in runs for each in (*spec.needs, spec)}
-    for depth in sorted({len(spec.needs) for spec in needed.values()}):
-        jobs = [(spec,) for spec in needed.values() if len(spec.needs) == depth]
-        in_parallel(study, make, jobs, desc=f"stage {depth + 1}", unit="model")
 
 
 def make(study: Study, spec: ModelSpec) -> None:
@@ -48,40 +54,66 @@ def make(study: Study, spec: ModelSpec) -> None:
     study.model(spec)
 
 
-def score(study: Study, seed: int, name: str) -> pd.DataFrame:
+def train(study: Study, settings: tuple[str, ...]) -> None:
+    """Train what is missing, those first that others start from, one model a core."""
+    runs = [(setting, *run) for setting in settings for run in study.runs_of_all]
+    specs = [spec for run in runs for spec in specs_of(study, *run).values()]
+    needed = {each.folder: each for spec in specs for each in (*spec.needs, spec)}
+    for depth in sorted({len(spec.needs) for spec in needed.values()}):
+        jobs = [spec for spec in needed.values() if len(spec.needs) == depth]
+        jobs = [(spec,) for spec in sorted(jobs, key=lambda spec: -spec.work(study))]
+        in_parallel(study, make, jobs, desc=f"stage {depth + 1}", unit="model")
+
+
+def score(study: Study, seed: int, name: str, setting: str) -> pd.DataFrame:
     """Scores of the models of a held-out session and of the ridges."""
-    session, specs = study.sessions[name], specs_of(study, seed, name)
-    latents = {label: study.encode(study.model(spec), session) for label, spec in specs.items()}
-    return scores_of(study, seed, name, latents | references(session))
+    session, specs = study.sessions[name], specs_of(study, setting, seed, name)
+    inputs = {label: study.encode(study.model(spec), session) for label, spec in specs.items()}
+    if setting == "unsupervised":
+        inputs |= references(session)
+    return scores_of(study, seed, name, inputs).assign(setting=setting)
+
+
+def report(study: Study) -> pd.DataFrame:
+    """All scores on test time, mean over axes."""
+    settings = ("unsupervised",) if study.simulated else ("unsupervised", "supervised")
+    train(study, settings)
+    jobs = [(*run, setting) for setting in settings for run in study.runs_of_all]
+    tables = [tabulate(study, score, jobs, "decode")]
+    if "supervised" in settings:
+        tables.append(study.reference_scores().assign(setting="supervised"))
+    own = pd.concat(tables)
+    tables = [own.assign(fitted="own session", trained_on=own["session"], seen="trained on")]
+    with suppress(ConfigError):  # no two sessions have the same electrodes
+        tables.append(frozen(study).assign(setting="unsupervised"))
+    tested = pd.concat(tables).query("split == 'test'")
+    return tested.groupby(KEYS, sort=False, as_index=False)["r2"].mean()
+
+
+def tests_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Paired tests on the sessions' own read-outs."""
+    rows = []
+    for (setting, kind), own in table.query("fitted == 'own session'").groupby(KEYS[:2]):
+        for a, others in PAIRS.items():
+            for b in [b for b in others if {a, b} <= {*own["model"]}]:
+                rows.append({"setting": setting, "readout": kind} | paired_test(own, a=a, b=b))
+    return pd.DataFrame(rows)
 
 
 def main() -> None:
     """Train, score and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--subject", choices=["V", "I"], default="V")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--cohort", default="simulated-V", help="as COHORT of make figures")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="trained models")
     asked = parser.parse_args()
-    cohort = "simulated" + ("-V" if asked.subject == "V" else "")
-    study = Study(cohort_name=cohort, n_seeds=asked.seeds, runs=asked.runs, full=True)
-    train(study)
-    own = tabulate(study, score, study.runs_of_all, "decode")
-    own = own.assign(fitted="own session", trained_on=own["session"])
-    carried = frozen(study).query("seen == 'never'").drop(columns="seen")
-    tested = pd.concat([own, carried]).query("split == 'test'")
-    table = tested.groupby(KEYS, sort=False, as_index=False)["r2"].mean()
-    name = "report" if asked.subject == "V" else f"report_{asked.subject}"
-    path = Path(__file__).parent / "results" / f"{name}.csv"
+    study = Study(cohort_name=asked.cohort, n_seeds=asked.seeds, runs=asked.runs, full=True)
+    table = report(study)
+    path = Path(__file__).parent / "results" / f"report_{asked.cohort}.csv"
     table.round(4).to_csv(path, index=False)
-    tests = [
-        {"readout": kind} | paired_test(rows, a=a, b=b)
-        for kind, rows in table[table["fitted"] == "own session"].groupby("readout")
-        for a, others in PAIRS.items()
-        for b in others
-    ]
-    pd.DataFrame(tests).round(4).to_csv(path.with_name(f"{name}_tests.csv"), index=False)
-    means = table.groupby(["fitted", "model", "readout"])["r2"].mean().unstack("readout")
-    print(means.round(3).to_string())
+    tests_of(table).round(4).to_csv(path.with_name(f"{path.stem}_tests.csv"), index=False)
+    by = ["setting", "fitted", "seen", "model", "session", "readout"]
+    print(table.groupby(by)["r2"].mean().unstack("readout").round(3).to_string())
 
 
 if __name__ == "__main__":

@@ -26,15 +26,22 @@ SUBJECTS = ("", "-T", "-V")
 HELD_OUT = {
     **{f"simulated{of}": tuple(f"{of[1:] or 'I'}/s{i:02}" for i in (5, 6, 7)) for of in SUBJECTS},
     "cao2021": ("ratA/s1", "mouse2/s2"),
+    "v1_gamma": ("alpa/gratings",),
+    "v1_gamma-gamma": ("alpa/gratings",),
     "makin": tuple(name.replace("_", "/", 1) for name in makin.HELD_OUT),
     "flint": tuple(f"C/{name}" for name in flint.HELD_OUT),
 }
 # Of the behavior term in the supervised setting; the paper does not give its own.
 BEHAVIOR_WEIGHT = 1.0
-# Training on cao2021: bins of 100 ms and trials of 25 bins need short windows, and many a batch.
-_CAO2021_WINDOW_S, _CAO2021_DEMO = 2.0, {"steps": 400, "batch": 32, "val_every": 20}
-# One rat and three sessions of two mice.
-_RECORDINGS = ("rat_a", "mouse1_s1", "mouse2_s1", "mouse2_s2")
+# Options of a real cohort: of cao2021 one rat and three sessions of two mice.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "cao2021": {"recordings": ("rat_a", "mouse1_s1", "mouse2_s1", "mouse2_s2")},
+    "v1_gamma-gamma": {"lfp": "gamma"},
+}
+# How it is trained on: bins of 50 and 100 ms and trials of 25 to 29 bins need short windows, and
+# in the demo preset many a batch, in few steps.
+_SHORT = {"cao2021": {"window_s": 2.0}, "v1_gamma": {"window_s": 1.0, "scheme": "trials"}}
+_SHORT_DEMO = {"steps": 400, "batch": 32, "val_every": 20}
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,8 @@ class Setup:
     'runs/simulated/smoke'
     """
 
-    # "simulated" (of subject I), "simulated-V", "simulated-T", "cao2021", "makin", "flint", or a
-    # folder of sessions
+    # A name of HELD_OUT, or a folder of sessions. "simulated" is subject I, "simulated-T" and "-V"
+    # are two others; "v1_gamma-gamma" has power in place of the potential.
     cohort_name: str = "simulated"
     preset: str = "demo"  # or "smoke", "paper"
     n_seeds: int = 1  # seeds 0 ... n_seeds - 1; a seed fixes weights, batches and the split
@@ -87,6 +94,11 @@ class Setup:
         return range(self.n_seeds)
 
     @property
+    def _data_set(self) -> str:
+        """The cohort's name without the form of it."""
+        return self.cohort_name.partition("-")[0] if self.cohort_name in HELD_OUT else ""
+
+    @property
     def title(self) -> str:
         """Cohort and preset, for titles of figures."""
         return f"{Path(self.cohort_name).name}, {self.preset} preset"
@@ -109,8 +121,8 @@ class Setup:
             subject = self.cohort_name.partition("-")[2] or "I"
             names = [f"{subject}/s{index:02d}" for index in range(1, n + 1)]
             return cohort_from_sessions([self._simulated(name, seconds) for name in names])
-        options = {"recordings": _RECORDINGS} if self.cohort_name == "cao2021" else {}
-        return open_cohort(self.cohort_name, **options)
+        options = _OPTIONS.get(self.cohort_name, {})
+        return open_cohort(self._data_set or self.cohort_name, **options)
 
     def _simulated(self, name: str, seconds: float) -> xr.Dataset:
         """A session of the simulated cohort, kept under the version that made it."""
@@ -159,9 +171,8 @@ class Setup:
         """
         preset, student = PRESETS[self.preset][role], PRESETS[self.preset]["distill"].train
         changes: dict[str, Any] = {"seed": seed}
-        if self.cohort_name == "cao2021":
-            changes |= {"window_s": _CAO2021_WINDOW_S}
-            changes |= _CAO2021_DEMO if self.preset == "demo" else {}
+        if short := _SHORT.get(self._data_set):
+            changes |= short | (_SHORT_DEMO if self.preset == "demo" else {})
         if supervised:  # behavior asks for more than tables
             finetune = replace(preset.finetune, tables_only=False, lr=preset.train.lr / 3)
             mask = replace(preset.mask, behavior=BEHAVIOR_WEIGHT)

@@ -105,7 +105,7 @@ def model_specs(setup: Setup, setting: Setting, name: str, seed: int = 0) -> dic
     mixed = {"SS-MM": one("ss_mm")}
     compared = {
         "SS-LFP": one("ss_lfp"),
-        "MS-LFP": one("ms_lfp"),
+        **({"MS-LFP": one("ms_lfp")} if setup.having("lfp") else {}),
         "Distilled": one("distilled"),
         "Teacher": one("teacher"),
         **(mixed if supervised else {"Untrained": one("untrained")}),
@@ -117,16 +117,17 @@ def model_specs(setup: Setup, setting: Setting, name: str, seed: int = 0) -> dic
     steps = {"train": {"steps": SEVERAL * setup.configs("distill").train.steps}}
     compared |= mixed | {
         "SS-Teacher": one("ss_teacher"),
-        "MS-Distilled": one("ms_distilled", sessions=names, changes=steps),
         "Random teacher": one("of_random_teacher", control="random", start=random),
     }
-    subjects = {each.split("/")[0] for each in setup.having("spikes")}
-    if setup.simulated:
+    if len(names) > 1:
+        compared["MS-Distilled"] = one("ms_distilled", sessions=names, changes=steps)
+    teacher = pretrained(setup, "spikes", seed)
+    if setup.simulated:  # whose pre-training is of one subject
         teacher = of_session(setup, "teacher", OTHER, seed)
-    elif subjects <= {name.split("/")[0]}:
-        return compared
-    other = one("of_other_subject", control="other subject", start=teacher)
-    return compared | {"Other subject's teacher": other}
+    if any(each.split("/")[0] != name.split("/")[0] for each in teacher.sessions):
+        other = one("of_other_subject", control="other subject", start=teacher)
+        compared["Other subject's teacher"] = other
+    return compared
 
 
 def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSpec]]:

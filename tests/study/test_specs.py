@@ -69,3 +69,19 @@ def test_controls_know_nothing_of_the_moment():
     assert specs["Other subject's teacher"].start.sessions == ("C/s01",)
     same = replace(specs["Distilled"], folder=specs["Shuffled teacher"].folder, control="shuffled")
     assert specs["Shuffled teacher"] == same  # nothing else differs
+
+
+def test_pretraining_without_lfp_leaves_out_models_of_several_sessions_of_it():
+    """And a recording of another subject gives the control, where the cohort has one."""
+    study, one = Study(cohort_name="v1_gamma"), make_session(bin_size_s=0.05)
+    spikes = one.drop_vars("lfp")
+    sessions = {"alpa/gratings": one, "alpa/hues": spikes, "tutu/hues": spikes}
+    study.__dict__["sessions"] = sessions
+    specs = model_specs(study, "unsupervised", "alpa/gratings")
+    assert not {"MS-LFP", "MS-Distilled"} & {*specs}
+    assert specs["Distilled"].start.start.sessions == ("alpa/hues", "tutu/hues")
+    assert specs["Other subject's teacher"].start == specs["Distilled"].start.start
+    assert study.configs("distill").train.scheme == "trials"
+    study.__dict__["sessions"] = {name: sessions[name] for name in ("alpa/gratings", "alpa/hues")}
+    study.__dict__.pop("pretraining")
+    assert "Other subject's teacher" not in model_specs(study, "unsupervised", "alpa/gratings")
