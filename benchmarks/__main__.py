@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+LONG = "recipes", "report", "few_minutes"  # half an hour or more: by their names alone
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
 
 
@@ -42,7 +43,7 @@ def machine() -> dict[str, str | int]:
 
 
 def main() -> None:
-    names = sys.argv[1:] or [name for name in NAMES if name not in ("recipes", "report")]  # long
+    names = sys.argv[1:] or [name for name in NAMES if name not in LONG]
     if unknown := sorted({*names} - {*NAMES}):
         raise SystemExit(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
     for name in names:

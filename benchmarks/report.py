@@ -54,10 +54,8 @@ def make(study: Study, spec: ModelSpec) -> None:
     study.model(spec)
 
 
-def train(study: Study, settings: tuple[str, ...]) -> None:
+def train(study: Study, specs: list[ModelSpec]) -> None:
     """Train what is missing, those first that others start from, one model a core."""
-    runs = [(setting, *run) for setting in settings for run in study.runs_of_all]
-    specs = [spec for run in runs for spec in specs_of(study, *run).values()]
     needed = {each.folder: each for spec in specs for each in (*spec.needs, spec)}
     for depth in sorted({len(spec.needs) for spec in needed.values()}):
         jobs = [spec for spec in needed.values() if len(spec.needs) == depth]
@@ -77,8 +75,9 @@ def score(study: Study, seed: int, name: str, setting: str) -> pd.DataFrame:
 def report(study: Study) -> pd.DataFrame:
     """All scores on test time, mean over axes."""
     settings = ("unsupervised",) if study.simulated else ("unsupervised", "supervised")
-    train(study, settings)
     jobs = [(*run, setting) for setting in settings for run in study.runs_of_all]
+    specs = [specs_of(study, setting, seed, name) for seed, name, setting in jobs]
+    train(study, [spec for each in specs for spec in each.values()])
     tables = [tabulate(study, score, jobs, "decode")]
     if "supervised" in settings:
         tables.append(study.reference_scores().assign(setting="supervised"))

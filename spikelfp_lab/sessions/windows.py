@@ -24,7 +24,8 @@ _FOLDS = 5  # of trials
 def usable_runs(
     session: xr.Dataset | xr.DataTree, *, variables: Sequence[str], within: np.ndarray | None = None
 ) -> np.ndarray:
-    """Maximal stretches without a gap in time, a change of trial, or a NaN in the ``variables``.
+    """Maximal stretches without a gap in time, a change of trial, or a NaN in the ``variables``, or
+    for spikes a bin in which no unit was ``observed``.
 
     Only bins ``within`` (T,) bool, all by default. Gives (n, 2) int64 bins, start and stop
     (exclusive); a DataError when a variable is missing.
@@ -42,6 +43,8 @@ def usable_runs(
     usable = np.full(dataset.sizes["time"], True) if within is None else within
     for name in variables:
         usable = usable & np.isfinite(dataset[name].values).all(axis=1)
+        if name == "spikes" and "observed" in dataset.coords:
+            usable &= dataset["observed"].transpose("time", ...).values.any(axis=1)
     edge = np.diff(dataset["time"].values) > GAP_BINS * dataset.attrs["bin_size_s"]
     if "trial" in dataset.coords:
         edge |= np.diff(dataset["trial"].values) != 0

@@ -38,7 +38,7 @@ class ModelSpec:
     start: ModelSpec | None = None  # what is fine-tuned, or the teacher
     control: Control = ""  # no training at all, or what is wrong with the teacher
     supervised: bool = False  # behavior is learned too
-    minutes: float | None = None  # of LFP, the first of its training time, that a student sees
+    minutes: float | None = None  # of what it reads of a held-out session, the first to train on
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # part -> fields of configs
 
     @property

@@ -51,7 +51,7 @@ class Study(Setup):
 
     def _make(self, spec: ModelSpec) -> Autoencoder:
         configs, folder = spec.configs(self), self.folder / spec.folder
-        data = {name: self.session(name) for name in spec.sessions}
+        data = {name: self._data(spec, name) for name in spec.sessions}
         options: dict[str, Any] = {"preset": self.preset, "folder": folder, "device": self.device}
         options["progress"] = self.progress
         own = {"model": configs.model, "train": configs.train}
@@ -63,12 +63,20 @@ class Study(Setup):
             return finetune(start, data, mask=configs.mask, train=configs.finetune, **options)
         if spec.control == "other subject":
             teacher = {name: self._latents_of_other(spec.start, start, name) for name in data}
-        if spec.minutes is not None:
-            known = {n: self.first_minutes(n, spec.seed, spec.minutes) for n in data}
-            data = {n: one.assign(lfp=one["lfp"].where(known[n])) for n, one in data.items()}
         options["shuffle_teacher"] = spec.control == "shuffled"
         options["force"] = spec.control == "random"  # whose teacher knows nothing
         return distill(data, teacher, distill=configs.distill, **own, **options)
+
+    def _data(self, spec: ModelSpec, name: str) -> xr.Dataset:
+        """A session as a model is trained on it."""
+        session = self.session(name)
+        if spec.minutes is None or name not in self.held_out:
+            return session
+        known = self.first_minutes(name, spec.seed, spec.minutes)
+        if spec.role == "spikes":
+            observed = known.expand_dims(unit=session["unit"]).transpose("time", "unit")
+            return session.assign_coords(observed=observed.drop_vars("unit"))
+        return session.assign(lfp=session["lfp"].where(known))
 
     def session(self, name: str) -> xr.Dataset:
         """A session of the cohort, or the simulated one of another subject."""

@@ -238,3 +238,13 @@ def test_constant_and_empty_channels_have_statistics_too():
     values[::2, 2] = 1
     mean, std = channel_statistics(values, np.ones(70_000, dtype=bool))
     np.testing.assert_allclose([mean, std], [[0.1, 0.0, 0.5], [1.0, 1.0, 0.5]], rtol=1e-6)
+
+
+def test_time_in_which_no_unit_was_observed_is_in_no_window_of_spikes():
+    session = make_session(bins=1000)
+    observed = np.ones(session["spikes"].shape, bool)
+    observed[300:500] = False
+    observed[700:800, 1:] = False  # one unit was
+    session = session.assign_coords(observed=(("time", "unit"), observed))
+    assert usable_runs(session, variables=["spikes"]).tolist() == [[0, 300], [500, 1000]]
+    assert usable_runs(session, variables=["lfp"]).tolist() == [[0, 1000]]
