@@ -8,6 +8,7 @@ from scipy import linalg
 
 # Relative to the variance of a standardized feature: one grid for any number of features and lags.
 PENALTIES = tuple(10.0**exponent for exponent in range(-5, 3))
+USUAL = 3, 4, 5  # places in PENALTIES
 FOLDS = 5
 
 
@@ -37,21 +38,16 @@ def fit_ridge(
     penalty: float | None = None,
 ) -> Ridge:
     """Fit (time, feature) to (time, axis) at some rows, by default with the penalty, one for all
-    axes, that has the least error over contiguous folds of the rows; 0 is ordinary least squares.
+    axes, whose error over contiguous folds of the rows is a minimum; 0 is ordinary least squares.
     """
     lags, axes = np.asarray(lags), target.shape[1]
     mean, scale = standardization(features[rows])
     center, spread = standardization(target[rows])
     x, y = (features - mean) / scale, (target - center) / spread
     folds = [_sums(x, y, fold, lags) for fold in np.array_split(rows, FOLDS)]
-    total = np.sum(folds, axis=0)
+    total = sum(folds[1:], folds[0])
     if penalty is None:
-        error = np.zeros(len(PENALTIES))
-        for own in folds:
-            xx, xy, yy = own[:-axes, :-axes], own[:-axes, -axes:], np.diag(own)[-axes:].sum()
-            for i, weights in enumerate(_solve(total - own, axes, PENALTIES)):
-                error[i] += yy - 2 * (weights * xy).sum() + (weights * (xx @ weights)).sum()
-        penalty = PENALTIES[int(np.argmin(error))]
+        penalty = _best_penalty(total, folds, axes)
     (weights,) = _solve(total, axes, [penalty])
     weights = weights * spread
     by_lag = weights[:-1].reshape(lags.size, -1, axes)
@@ -68,22 +64,42 @@ def _sums(x: np.ndarray, y: np.ndarray, rows: np.ndarray, lags: np.ndarray) -> n
     """Sum over rows of z z^T, z = [features at each lag, 1, targets]: all that a fit needs."""
     # Lags (i + 1, j + 1) see over a stretch of rows what (i, j) saw, less its first bin and plus
     # one more. So only the first lag is multiplied with all others; the rest is mended at the ends.
-    n_lags, width = lags.size, x.shape[1]
+    width, n = x.shape[1], lags.size * x.shape[1]
     rest = np.concatenate([np.ones((rows.size, 1)), y[rows]], axis=1)
     right = np.concatenate([x[rows + lags[0]], rest], axis=1)
-    products = np.stack([x[rows + lag].T @ right for lag in lags])
-    mixed = products[:, :, width:].reshape(n_lags * width, -1)
+    products = np.concatenate([x[rows + lag].T @ right for lag in lags])
     breaks = np.flatnonzero(np.diff(rows) != 1)
     first, last = rows[np.r_[0, breaks + 1]], rows[np.r_[breaks, rows.size - 1]]
     lost = x[first[:, None] + lags[:-1]].reshape(first.size, -1)
     won = x[last[:, None] + 1 + lags[:-1]].reshape(last.size, -1)
-    change = (won.T @ won - lost.T @ lost).reshape(n_lags - 1, width, n_lags - 1, width)
-    gram = np.empty((n_lags, width, n_lags, width))
-    gram[0] = products[:, :, :width].transpose(2, 0, 1)
-    for i in range(1, n_lags):
-        gram[i, :, 0] = gram[0, :, i].T
-        gram[i, :, 1:] = gram[i - 1, :, :-1] + change[i - 1]
-    return np.block([[gram.reshape(n_lags * width, -1), mixed], [mixed.T, rest.T @ rest]])
+    change = won.T @ won - lost.T @ lost
+    sums = np.empty((n + rest.shape[1], n + rest.shape[1]))
+    sums[n:, n:] = rest.T @ rest
+    for place, known in (
+        (slice(width), products[:, :width]),
+        (slice(n, None), products[:, width:]),
+    ):
+        sums[:n, place], sums[place, :n] = known, known.T
+    for low in range(width, n, width):
+        here, before = slice(low, low + width), slice(low - width, low)
+        sums[here, width:n] = sums[before, : n - width] + change[before]
+    return sums
+
+
+def _best_penalty(total: np.ndarray, folds: list[np.ndarray], axes: int) -> float:
+    """From the usual ones of the grid down to where both neighbors have more error."""
+    errors: dict[int, float] = {}
+    asked = list(USUAL)
+    while asked:
+        errors |= dict.fromkeys(asked, 0.0)
+        for own in folds:
+            xx, xy, yy = own[:-axes, :-axes], own[:-axes, -axes:], np.diag(own)[-axes:].sum()
+            fitted = _solve(total - own, axes, [PENALTIES[i] for i in asked])
+            for i, weights in zip(asked, fitted, strict=True):
+                errors[i] += yy - 2 * (weights * xy).sum() + (weights * (xx @ weights)).sum()
+        best = min(errors, key=lambda i: errors[i])
+        asked = [i for i in (best - 1, best + 1) if 0 <= i < len(PENALTIES) and i not in errors]
+    return PENALTIES[best]
 
 
 def _solve(sums: np.ndarray, axes: int, penalties: Sequence[float]) -> Iterator[np.ndarray]:
@@ -97,7 +113,8 @@ def _solve(sums: np.ndarray, axes: int, penalties: Sequence[float]) -> Iterator[
     unit = np.trace(gram) / n or 1.0
     for penalty in penalties:
         if penalty:
-            shrunk = gram + penalty * unit * np.eye(n)
+            shrunk = gram.T.copy(order="F")  # symmetric, and in the order of LAPACK
+            shrunk[np.diag_indices(n)] += penalty * unit
             factor = linalg.cho_factor(shrunk, overwrite_a=True, check_finite=False)
             weights = linalg.cho_solve(factor, target, check_finite=False)
         else:  # of minimal norm where it is not unique
