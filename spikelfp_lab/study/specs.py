@@ -205,5 +205,8 @@ def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSp
         specs[question] = {}
         for variant, fields in asked[question].items():
             label = f"ablations/{question}/{variant}".lower().translate(plain)
-            specs[question][variant] = one(label, **fields) if fields else own
+            spec = one(label, **fields) if fields else own
+            made = [each for of in specs.values() for each in of.values()]
+            same = [each for each in made if replace(each, folder=spec.folder) == spec]
+            specs[question][variant] = same[0] if same else spec  # no training twice
     return specs
