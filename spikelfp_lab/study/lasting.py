@@ -46,13 +46,14 @@ def frozen(study: Study) -> pd.DataFrame:
     readouts = _fitted(
         study, [(seed, name, study.sessions[name]) for seed, name in study.side_runs]
     )
-    jobs = [
-        (seed, other, name, session, readouts[seed, name])
-        for seed, name in study.side_runs
-        for other, session in study.sessions.items()
-        if other != name and (study.full or len(study.held_out) < 2 or other in study.held_out)
-        if session.sizes.get("channel") == study.sessions[name].sizes["channel"]
-    ]
+    jobs, first = [], {}  # a session's own ridges are the same for whoever's read-outs come there
+    for seed, name in study.side_runs:
+        for other, session in study.sessions.items():
+            asked = study.full or len(study.held_out) < 2 or other in study.held_out
+            same = session.sizes.get("channel") == study.sessions[name].sizes["channel"]
+            if asked and same and other != name:
+                anew = ANEW if first.setdefault((seed, other), name) == name else ANEW[:2]
+                jobs.append((seed, other, name, session, readouts[seed, name], anew))
     if not jobs:
         raise ConfigError("no two sessions have the same number of channels: none can be paired")
     table = tabulate(study, _carry, jobs, "carry over")
