@@ -66,6 +66,10 @@ class ModelConfig(Config):
     predictor_layers: Annotated[int, "[0, inf)"] = 1  # 0: a linear read-out, as students have
     predictor_width: Count = 64
     dropout: Share = 0.0  # on the output of each attention and MLP
+    # Latents of the past alone, as a live decoder needs: a layer attends to the last context_s (so
+    # the reach is layers * context_s), and band power is filtered causally.
+    causal: bool = False
+    context_s: Positive = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -32,6 +32,7 @@ class Options(NamedTuple):
     reference: Reference | None = None
     derive: Derive | None = None
     smooth_s: float = 0.1
+    causal: bool = False
 
 
 @dataclass

@@ -37,6 +37,7 @@ def session_from_arrays(
     band_hz: tuple[float, float] = (0.05, 50.0),
     line_hz: float | None = 60.0,
     reference: Reference | None = None,
+    causal: bool = False,
     max_gap_s: float = 0.25,
     subject: str = "subject",
     session: str = "session",
@@ -67,7 +68,7 @@ def session_from_arrays(
         crosses the edge of a trial.
     reference : {None, "car", "none"}
         None is no new reference: ask for "car" where ``lfp`` is raw voltage.
-    bin_size_s, start_s, stop_s, band_hz, line_hz, max_gap_s, progress
+    bin_size_s, start_s, stop_s, band_hz, line_hz, causal, max_gap_s, progress
         As in ``open_nwb``.
     subject, session, source : str
         Names, and where the data come from.
@@ -111,7 +112,9 @@ def session_from_arrays(
     spikes = () if spike_times is None else _spike_times(spike_times)
     attrs = {"subject": subject, "session": session, "source": source}
     attrs["history"] = f"{held} of arrays"
-    options = Options(bin_size_s, start_s, stop_s, max_gap_s, band_hz, line_hz, reference)
+    options = Options(
+        bin_size_s, start_s, stop_s, max_gap_s, band_hz, line_hz, reference, causal=causal
+    )
     recording = Recording(
         attrs, options, spikes, unit_names, lfp=lfp, behavior=behavior, trials=trials
     )

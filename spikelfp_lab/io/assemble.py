@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from spikelfp_lab.sessions import add_finding, add_mains, refractory_coords
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.schema import drop_bad_channels, validate_session
 from spikelfp_lab.signal import bin_spikes, broadband_to_lfp, mains_left
+from spikelfp_lab.signal.causal import CausalLFP
 from spikelfp_lab.signal.lfp import flat_channels, referenced
 
 _POTENTIALS_UV = (0.01, 20_000.0)  # standard deviations between which a potential lies
+_ROWS = 1 << 17  # samples filtered at a time
 _ENDLESS = 20_000  # bytes of a session a spike or sample: seconds without one from a hundred units
 _ANY_LENGTH = 256 << 20  # bytes: an hour of a hundred units, however few their spikes
 
@@ -244,6 +247,9 @@ class Recording:
                 if reference != "none":
                     values[:, flat_channels(values)] = np.nan
                 values = referenced(values, reference)
+            elif options.causal:
+                (values, times, part), done = self._causal(clock, lfp, reference), "filtered by the"
+                done += f" past alone ({options.band_hz} Hz, line {options.line_hz}) and resampled"
             else:
                 try:
                     values, times, part = filtered(0, lfp.size)
@@ -272,6 +278,27 @@ class Recording:
             text += "its unit: conversion in the file, or lfp_units."
             self.note("unit of the LFP", lfp.what, text, level)
         return values, times
+
+    def _causal(self, clock: np.ndarray, lfp: Stream, reference: Any) -> tuple[Any, Any, Part]:
+        """LFP on the clock, each stretch without a gap through the filters of a live decoder."""
+        options, size, part = self.options, self.options.bin_size_s, Part(lfp.data)
+        values = np.full((clock.size, len(lfp.used)), np.nan, np.float32)
+        edges = [0, *(lfp.at_or_after(stop) for _, stop in lfp.gaps_s), lfp.size]
+        for start, stop in pairwise(edges):
+            at = np.flatnonzero((clock >= lfp.time(start)) & (clock <= lfp.time(stop - 1)))
+            if not at.size:
+                continue
+            chain = CausalLFP(
+                len(lfp.used), rate_hz=lfp.rate_hz, to_rate_hz=1 / size, band_hz=options.band_hz,
+                line_hz=options.line_hz, reference=reference,
+                first_s=float(clock[at[0]]) - lfp.time(start),
+            )  # fmt: skip
+            pieces = (part[row : min(row + _ROWS, stop)] for row in range(start, stop, _ROWS))
+            bins = [chain(x.reshape(len(x), -1)[:, lfp.used] * lfp.scale[lfp.used]) for x in pieces]
+            made = np.concatenate(bins)
+            place = np.round((clock[at] - clock[at[0]]) / size).astype(int)
+            values[at[place < len(made)]] = made[place[place < len(made)]]
+        return values, clock, part
 
 
 def _covered(times: np.ndarray, spans: np.ndarray, inside_s: float) -> np.ndarray:

@@ -44,7 +44,7 @@ def open_nwb(
     bin_size_s: float = 0.01, start_s: float | None = None, stop_s: float | None = None,
     band_hz: tuple[float, float] = (0.05, 50.0), line_hz: float | None = 60.0,
     reference: Reference | None = None, max_gap_s: float = 0.25, subject: str | None = None,
-    session: str | None = None, cache: bool = True, progress: bool = True,
+    session: str | None = None, causal: bool = False, cache: bool = True, progress: bool = True,
 ) -> xr.Dataset:  # fmt: skip
     """Open an NWB 2 file as a session.
 
@@ -79,6 +79,9 @@ def open_nwb(
         Longest stretch without a sample that is bridged, in seconds.
     subject, session : str, optional
         Names; by default those of the file, with what a name cannot have replaced by ``_``.
+    causal : bool
+        Filter LFP faster than the clock by the past alone, as a live decoder does
+        (:class:`spikelfp_lab.signal.causal.CausalLFP`): rhythms arrive some ms late.
     cache, progress : bool
         Whether to keep the session of an address and use what was kept; whether to show bars.
 
@@ -114,7 +117,8 @@ def open_nwb(
     given = {"units": units, "lfp": lfp, "behavior": behavior, "trials": trials}
     given |= {"subject": subject, "session": session}
     options = Options(
-        bin_size_s, start_s, stop_s, max_gap_s, band_hz, line_hz, reference, derive, smooth_s
+        *(bin_size_s, start_s, stop_s, max_gap_s, band_hz, line_hz, reference, derive, smooth_s),
+        causal,
     )
     make = partial(_read, path, given, options, progress)
     every = given | options._asdict()

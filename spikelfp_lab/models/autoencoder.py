@@ -27,6 +27,7 @@ from spikelfp_lab.configs import MaskConfig, ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
 from spikelfp_lab.models.tokenizers import TOKENIZERS, row_by_patch, take
 from spikelfp_lab.models.transformer import OutputLayer, Predictor, Transformer
+from spikelfp_lab.sessions import bins_in
 
 Modality = Literal["spikes", "lfp", "both"]
 Size = int | tuple[int, int]  # units, or channels, or both
@@ -83,7 +84,8 @@ class Autoencoder(nn.Module):
         self.config, self.bin_size_s = config, float(bin_size_s)
         self.modality: Modality = modality
         self.tokenizer = TOKENIZERS[modality](config)
-        self.transformer = Transformer(config, config.width, config.layers)
+        past = bins_in(config.context_s, bin_size_s=self.bin_size_s) if config.causal else 0
+        self.transformer = Transformer(config, config.width, config.layers, past)
         patch = self.tokenizer.patch
         self.read_out = OutputLayer(config, config.width, patch)
         self.predictor = Predictor(config, patch) if config.predictor_layers else None
@@ -163,6 +165,11 @@ class Autoencoder(nn.Module):
         """
         index = self.tokenizer.index(name)
         return self.get_buffer(f"{what}mean_{index}"), self.get_buffer(f"{what}std_{index}")
+
+    def reach(self, name: str) -> int:
+        """Bins of the past that a latent of a causal model draws on."""
+        patches, taps = len(self.tokenizer.rows(name)), getattr(self.tokenizer, "past", 0)
+        return self.config.layers * (self.transformer.past - 1) + -(-taps // patches)
 
     def tables(self, name: str) -> list[nn.Parameter]:
         """The parameters that belong to a session alone."""

@@ -17,7 +17,7 @@ from spikelfp_lab.configs import ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError, SpikeLFPWarning
 from spikelfp_lab.models.autoencoder import DIMS, VARIABLES, Autoencoder
 from spikelfp_lab.models.device import on_device, pick_device
-from spikelfp_lab.models.overlap import cover, overlap_mean, triangle
+from spikelfp_lab.models.overlap import after, cover, overlap_mean, triangle
 from spikelfp_lab.sessions import (
     TRAIN,
     as_dataset,
@@ -27,7 +27,7 @@ from spikelfp_lab.sessions import (
     split_session,
     usable_runs,
 )
-from spikelfp_lab.signal import band_power
+from spikelfp_lab.signal import band_power, causal_power
 
 Bands = tuple[tuple[float, float], ...]
 
@@ -116,8 +116,7 @@ def encode(
         )
     model.check_session(name, session.attrs["bin_size_s"])
     session = in_order_of(model, session, name, own_name)
-    bands = model.config.bands_hz
-    raw = values_of(session, reads, np.atleast_1d(model.sessions[name]), bands_hz=bands)
+    raw = values_of(session, reads, np.atleast_1d(model.sessions[name]), shape=model.config)
     modality: Any = model.modality if len(present) == len(reads) else present[0]
     used = {"scheme": "blocks", "window_s": 2.0, "seed": 0}
     split = {key: value for key, value in model.info.get("train", {}).items() if key in used}
@@ -137,11 +136,14 @@ def encode(
     elif channels:
         _warn_missing(session, own_name)
     batch = 64 if place.type == "cuda" else 4  # on a CPU, more take no less time
+    if model.config.causal:
+        length = max(length, 2 * model.reach(name))
     windows = cover(usable_runs(usable, variables=present), length, batch)
     bar = tqdm(windows, desc=f"encode {own_name}", unit="batch", delay=2.0, disable=not progress)
     read = partial(model.latents, name=name, layer=layer, modality=modality)
+    weigh = partial(after, model.reach(name)) if model.config.causal else triangle
     with on_device(model, place):
-        latents = overlap_mean(read, values, bar, triangle, model.config.width)
+        latents = overlap_mean(read, values, bar, weigh, model.config.width)
     digest = model.digest()
     if space == "teacher":
         digest += f" to {name}"
@@ -152,7 +154,7 @@ def encode(
             latents = (mapped * scale + center).cpu().numpy()
     coords = {"time": session["time"], "latent": np.arange(latents.shape[1])}
     attrs = {"session": own_name, "encoded_as": name, "modality": modality}
-    attrs |= {"digest": digest} | split
+    attrs |= {"digest": digest} | split | ({"causal": True} if model.config.causal else {})
     return xr.DataArray(latents, coords, ("time", "latent"), "latents", attrs)
 
 
@@ -180,19 +182,21 @@ def values_of(
     variables: Sequence[str],
     sizes: Sequence[int] | np.ndarray = (),
     *,
-    bands_hz: Bands = (),
+    shape: ModelConfig | None = None,
 ) -> np.ndarray:
     """Spikes, LFP or both side by side, (T, C); NaN where not observed, 0 where there is none.
 
-    Of LFP, each channel's log power in the bands follows its potential.
+    Of LFP, each channel's log power in the bands of a model of this ``shape`` follows its
+    potential, filtered causally where the model is.
     """
+    bands_hz = shape.bands_hz if shape else ()
     parts, observed = [], observed_mask(session)
     for variable, size in zip_longest(variables, sizes):
         if variable not in session:
             size = size * (1 + len(bands_hz)) if variable == "lfp" else size
             parts.append(np.zeros((session.sizes["time"], size), np.float32))
-        elif variable == "lfp" and bands_hz:
-            parts.append(_with_power(session, bands_hz))
+        elif variable == "lfp" and shape and bands_hz:
+            parts.append(_with_power(session, bands_hz, shape.causal))
         elif variable == "spikes" and observed is not None:
             parts.append(np.where(observed, session[variable].to_numpy(), np.float32(np.nan)))
         else:
@@ -219,21 +223,29 @@ def suited(model: ModelConfig, sessions: Iterable[xr.Dataset]) -> tuple[ModelCon
     return model, ""
 
 
-def _with_power(session: xr.Dataset, bands_hz: Bands) -> np.ndarray:
+def _with_power(session: xr.Dataset, bands_hz: Bands, causal: bool) -> np.ndarray:
     """(T, C * (1 + bands)): each channel's potential, then its log power in each band, unknown
     where the potential does not change for half a second: a silent channel has no rhythm.
     """
     if reason := without_power(session, bands_hz):
         what = f"Session {session_name(session)}: {reason}; the model reads log power in {bands_hz}"
         raise DataError(f"{what} Hz. Train one without: ModelConfig(bands_hz=()).")
-    potential, bands = session["lfp"].transpose("time", "channel"), dict(enumerate(bands_hz))
-    power = band_power(potential, bands_hz={str(i): band for i, band in bands.items()})
+    potential, rate_hz = (
+        session["lfp"].transpose("time", "channel"),
+        1 / session.attrs["bin_size_s"],
+    )
     values = potential.to_numpy()[..., None]
-    moves = np.diff(values, axis=0, prepend=0) != 0
-    reach = 1 + round(0.5 / session.attrs["bin_size_s"])
-    silent = maximum_filter1d(moves.view(np.uint8), reach, axis=0) == 0
-    each = np.where(silent, np.nan, power.to_numpy().reshape(*potential.shape, -1))
-    return np.concatenate([values, each], axis=2).reshape(len(values), -1)
+    if causal:  # each stretch of the clock by itself, as a stream begins anew
+        runs = usable_runs(session, variables=()).tolist()
+        stretches = [values[start:stop, :, 0] for start, stop in runs]
+        power = np.concatenate([causal_power(x, bands_hz, rate_hz=rate_hz) for x in stretches])
+    else:
+        bands = {str(i): band for i, band in enumerate(bands_hz)}
+        power = band_power(potential, bands_hz=bands).to_numpy().reshape(*potential.shape, -1)
+        moves = np.diff(values, axis=0, prepend=0) != 0
+        silent = maximum_filter1d(moves.view(np.uint8), 1 + round(0.5 * rate_hz), axis=0) == 0
+        power = np.where(silent, np.nan, power)
+    return np.concatenate([values, power], axis=2).reshape(len(values), -1)
 
 
 def z_scoring(

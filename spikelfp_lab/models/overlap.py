@@ -28,6 +28,13 @@ def triangle(size: int) -> Tensor:
     return 1.0 - (torch.arange(size) - (size - 1) / 2).abs() / size
 
 
+def after(reach: int, size: int) -> Tensor:
+    """(size,) weights for a causal network: the first ``reach`` bins count where nothing else is
+    known of them, at the start of a run.
+    """
+    return torch.where(torch.arange(size) < reach, 1e-9, 1.0)
+
+
 @torch.inference_mode()
 def overlap_mean(
     network: Callable[[Tensor], Tensor],

@@ -50,13 +50,15 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, turn: Tensor, context: Context = None) -> Tensor:
+    def forward(
+        self, x: Tensor, turn: Tensor, context: Context = None, mask: Tensor | None = None
+    ) -> Tensor:
         source, source_turn = (x, turn) if context is None else context
         made = by_part(self.qkv, x, source, source)
         q, k, v = (each.unflatten(-1, (self.heads, -1)) for each in made)
         made = rotate(q, turn), rotate(k, source_turn), v
         q, k, v = (each.transpose(1, 2) for each in made)  # (B, heads, N, d / heads)
-        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(attended.transpose(1, 2).flatten(2))
 
 
@@ -84,16 +86,20 @@ class Block(nn.Module):
         self.mlp = GatedMLP(width, config.mlp_ratio)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, turn: Tensor, context: Context = None) -> Tensor:
-        x = x + self.dropout(self.attention(self.norm1(x), turn, context))
+    def forward(
+        self, x: Tensor, turn: Tensor, context: Context = None, mask: Tensor | None = None
+    ) -> Tensor:
+        x = x + self.dropout(self.attention(self.norm1(x), turn, context, mask))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
 class Transformer(nn.Module):
-    """A stack of blocks and a final norm."""
+    """A stack of blocks and a final norm; with ``past``, causal: each block attends to so many time
+    steps, that of the token the last."""
 
-    def __init__(self, config: ModelConfig, width: int, layers: int):
+    def __init__(self, config: ModelConfig, width: int, layers: int, past: int = 0):
         super().__init__()
+        self.past = past
         self.head_width = width // config.heads
         self.blocks = nn.ModuleList(Block(config, width) for _ in range(layers))
         self.norm = nn.RMSNorm(width, eps=NORM_EPS)
@@ -106,9 +112,12 @@ class Transformer(nn.Module):
         x = x.to(self.norm.weight.dtype)  # products may be in bf16, what they are added to is not
         turn = rotary(positions, self.head_width)
         other = None if context is None else (context[0], rotary(context[1], self.head_width))
-        states = [x]
+        mask, states = None, [x]
+        if self.past:
+            age = positions.unsqueeze(-1) - positions.unsqueeze(-2)
+            mask = ((age >= 0) & (age < self.past)).unsqueeze(-3)  # the same for all heads
         for block in self.blocks:
-            x = block(x, turn, other)
+            x = block(x, turn, other, mask)
             if every_layer:
                 states.append(x)
         return self.norm(torch.stack(states) if every_layer else x)

@@ -1,8 +1,8 @@
 """LFP -> log band power: what a linear read-out of rhythms needs, since power is not linear."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -94,6 +94,65 @@ def _log_power(
     envelope = np.asarray(signal.hilbert(passed, N=fft.next_fast_len(size)))[:, :size]
     mean = ndimage.uniform_filter1d(np.abs(envelope) ** 2, smooth, mode="nearest")
     return np.log(np.maximum(mean, np.finfo(np.float32).tiny)).T
+
+
+class CausalFilters(NamedTuple):
+    """What :func:`causal_power` and a live decoder filter with."""
+
+    sections: list[np.ndarray]  # (3, 6) a band
+    smoothing: np.ndarray  # (2, 6)
+    still: int  # bins without change after which a channel is silent
+    settle: int  # bins that filters take to settle
+
+
+def causal_filters(
+    bands_hz: Sequence[tuple[float, float]], rate_hz: float, smooth_s: float = 0.1
+) -> CausalFilters:
+    """Band-passes of order 3, and two leaky means as smooth as a moving average over smooth_s."""
+    passes = [signal.butter(3, band, "bandpass", fs=rate_hz, output="sos") for band in bands_hz]
+    leak = np.exp(-4 / (smooth_s * rate_hz))
+    smoothing = np.array([[1 - leak, 0, 0, 1, -leak, 0]] * 2)
+    settle = round(3 / min(low for low, _ in bands_hz) * rate_hz)
+    return CausalFilters([*map(np.asarray, passes)], smoothing, round(0.5 * rate_hz), settle)
+
+
+def causal_power(
+    values: np.ndarray, bands_hz: Sequence[tuple[float, float]], *, rate_hz: float
+) -> np.ndarray:
+    """Log power of one stretch of LFP from the past alone, as a live decoder has it.
+
+    Band-pass (Butterworth, order 3), square, two leaky means one after the other, natural
+    logarithm. NaN, unknown, for the first three periods of the lowest edge, and as long after a
+    channel has not moved for half a second. A sample that is NaN holds the one before.
+
+    Parameters
+    ----------
+    values : (n, C), one stretch without a gap.
+    bands_hz : (lower, upper) edges in Hz, below half of ``rate_hz``.
+
+    Returns
+    -------
+    (n, C, band) float32, log of (unit of ``values``) squared.
+
+    >>> rhythm = np.sin(2 * np.pi * 20 * np.arange(500) / 100)[:, None]
+    >>> power = causal_power(rhythm, [(13.0, 30.0)], rate_hz=100.0)
+    >>> power.shape, round(float(np.exp(power[-1, 0, 0])), 1)
+    ((500, 1, 1), 1.0)
+    """
+    filters, (n, channels) = causal_filters(bands_hz, rate_hz), values.shape
+    at, known = np.arange(n)[:, None], np.isfinite(values)
+    held = np.take_along_axis(values, np.maximum.accumulate(np.where(known, at, 0)), axis=0)
+    known = np.isfinite(held)
+    first = held[known.argmax(axis=0), np.arange(channels)]  # or the filters would ring
+    x = np.where(known, held - first, 0.0).T.astype(np.float64)
+    squares = [2 * np.square(signal.sosfilt(each, x)) for each in filters.sections]
+    mean = np.asarray(signal.sosfilt(filters.smoothing, squares))
+    power = np.log(np.maximum(mean, np.finfo(np.float32).tiny)).transpose(2, 1, 0)
+    before = np.concatenate([np.full((1, channels), np.nan), held])[:-1]
+    moved = np.maximum.accumulate(np.where(known & (held != before), at, -1))
+    silent = np.maximum.accumulate(np.where(at - moved >= filters.still, at, -1))
+    unknown = (at - silent < filters.settle)[:, :, None]
+    return np.where(unknown, np.nan, power).astype(np.float32)
 
 
 def mains_left(

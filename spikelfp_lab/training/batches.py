@@ -13,7 +13,7 @@ from torch import Tensor
 from spikelfp_lab.configs import ModelConfig, TrainConfig
 from spikelfp_lab.errors import DataError, SpikeLFPWarning
 from spikelfp_lab.models.autoencoder import DIMS, VARIABLES, Autoencoder, Modality, Size
-from spikelfp_lab.models.encode import Bands, labels_of, suited, values_of, z_scoring
+from spikelfp_lab.models.encode import labels_of, suited, values_of, z_scoring
 from spikelfp_lab.sessions import TRAIN, bins_in, channel_statistics, split_session, window_starts
 
 VALIDATION_WINDOWS = 24  # a session: enough for a steady loss, few enough to cost little
@@ -101,24 +101,25 @@ def prepare(
     device: torch.device,
     finite: tuple[str, ...] = (),
     behavior: bool = False,
-    bands_hz: Bands = (),
+    shape: ModelConfig | None = None,
 ) -> SessionWindows:
-    """Split a session, z-score its LFP (and log power) on training time, and find its windows.
+    """Split a session, z-score its LFP (and log power, where the model's ``shape`` has bands) on
+    training time, and find its windows.
 
     No window lacks (NaN) ``finite`` variables, which become targets; so does ``behavior``, z-scored
     too.
     """
     variables, place = VARIABLES[modality], {"dtype": torch.float32, "device": device}
     check_variables(session, (*variables, *["behavior"] * behavior))
-    raw = values_of(session, variables, bands_hz=bands_hz)
+    raw, each = values_of(session, variables, shape=shape), shape.per_channel if shape else 1
     sizes = [session.sizes[DIMS[v]] for v in variables]
-    potentials = raw if not bands_hz else values_of(session, variables)
+    potentials = raw if each == 1 else values_of(session, variables)
     if len(empty := np.flatnonzero(np.isnan(potentials).all(axis=0))):
         raise DataError(
             f"session {name}: {modality} is NaN throughout in column(s) {empty.tolist()}. "
             "Leave these out first: session = drop_bad_channels(session)"
         )
-    each, split = 1 + len(bands_hz), split_of(session, train)
+    split = split_of(session, train)
     channels = 0 if modality == "spikes" else sizes[-1] * each
     mean, std = z_scoring(session, raw, channels, **split.attrs)
     starts = windows_of(session, train, (*variables, *finite))

@@ -197,7 +197,7 @@ def distill(
         # As a variable of the session, so that no window is missing any of them.
         taught = session.assign(teacher=(("time", "teacher_latent"), latents))
         options = {"train": train, "device": device, "behavior": behavior}
-        options |= {"finite": ("teacher",), "bands_hz": shape.bands_hz}
+        options |= {"finite": ("teacher",), "shape": shape}
         windows = prepare(taught, name, modality="lfp", **options)
         windows.taught = taken
         if not goal.frozen:

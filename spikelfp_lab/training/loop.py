@@ -237,7 +237,7 @@ def carry_out(
     if train.tables_only and isinstance(start, ModelConfig):
         raise ConfigError(f"tables_only is for finetune: {verb} starts from random weights")
     shape = start if isinstance(start, ModelConfig) else start.config
-    options_of = {"train": train, "behavior": behavior, "bands_hz": shape.bands_hz}
+    options_of = {"train": train, "behavior": behavior, "shape": shape}
     ready = ready or partial(prepare, modality=modality, **options_of)
     make = partial(ready, device=processes.device)
     own = {key: config.to_dict() for key, config in goals.items()}

@@ -18,10 +18,12 @@ import xarray as xr
 
 from spikelfp_lab._files import HOLDER, check_writable, locked, settle, write_whole
 from spikelfp_lab._guard import reading
+from spikelfp_lab.configs import DistillConfig, MaskConfig, ModelConfig, TrainConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError
 from spikelfp_lab.models.autoencoder import DIMS, Autoencoder, contents, is_model, load
 from spikelfp_lab.training.shards import Processes
 
+CONFIGS = {"model": ModelConfig, "mask": MaskConfig, "train": TrainConfig, "distill": DistillConfig}
 TRAINING_VERSION = 1  # raise by hand when the same configs and data come to give other weights
 RUN, STATE = "run.json", "state.safetensors"
 _OWN = ("model.safetensors", "config.json", STATE, RUN)  # in the order in which they are cleared
@@ -91,7 +93,11 @@ def _claim(folder: Path, wanted: dict[str, Any], overwrite: bool) -> None:
         if not (folder / RUN).exists():
             raise CheckpointError(f"{folder} holds {there[0].name} that is of no training. {cure}")
         with reading(folder / RUN, "is damaged", cure, kind=CheckpointError):
-            differences = list(_differences(json.loads((folder / RUN).read_bytes()), wanted))
+            found = json.loads((folder / RUN).read_bytes())
+            for part in CONFIGS.keys() & found.keys():  # fields that came later are at rest there
+                own = CONFIGS[part].from_dict(found[part]).to_dict()
+                found[part] = json.loads(json.dumps(own))
+            differences = list(_differences(found, wanted))
         if differences:
             listed = "; ".join(differences[:5]) + ("; ..." if len(differences) > 5 else "")
             raise CheckpointError(f"{folder} holds another training: {listed}. {cure}")

@@ -53,11 +53,11 @@ def test_a_model_that_reads_band_power_finds_rhythms_and_refuses_what_has_none(t
     phase = 2 * np.pi * 20 * session["time"].to_numpy()[:, None] + noise.uniform(0, 6, 4)
     session["lfp"][:] = np.exp(0.5 * envelope) * np.sin(phase)
     bands = ((13.0, 28.0), (30.0, 48.0))
-    read = values_of(session, ("lfp",), bands_hz=bands)
+    config = replace(CONFIG, bands_hz=bands)
+    read = values_of(session, ("lfp",), shape=config)
     np.testing.assert_array_equal(read[:, ::3], session["lfp"])  # each potential, then its powers
     of_rhythm = [np.corrcoef(envelope[:, 0], column)[0, 1] for column in read[:, 1::3].T]
     assert min(of_rhythm) > 0.9 and abs(np.corrcoef(envelope[:, 0], read[:, 0])[0, 1]) < 0.2
-    config = replace(CONFIG, bands_hz=bands)
     options = {"modality": "lfp", "sessions": {"I/s01": 4}, "bin_size_s": 0.01}
     model = Autoencoder(config, **options).eval()
     again = sl.load(model.save(tmp_path / "model"))
@@ -68,7 +68,7 @@ def test_a_model_that_reads_band_power_finds_rhythms_and_refuses_what_has_none(t
     # a channel that falls silent is at its mean, as in training; it has no power of minus infinity
     silent = session.copy(deep=True)
     silent["lfp"][2000:, 0] = 0.0
-    assert np.isnan(values_of(silent, ("lfp",), bands_hz=bands)[2100:, 1:3]).all()
+    assert np.isnan(values_of(silent, ("lfp",), shape=config)[2100:, 1:3]).all()
     features = session.assign(lfp=session["lfp"].assign_attrs(kind="amplitude"))
     low = Autoencoder(replace(CONFIG, bands_hz=((13.0, 60.0),)), **options)
     for one, other, reason in ((model, features, "no potential"), (low, session, "above 50 Hz")):
