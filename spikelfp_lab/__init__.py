@@ -14,7 +14,7 @@ _load, __dir__, __all__ = _lazy.attach(
     __name__,
     submodules=[
         *("analysis", "cohorts", "io", "models", "plots"),
-        *("sessions", "signal", "study", "training", "widgets"),
+        *("live", "sessions", "signal", "study", "training", "widgets"),
     ],
     submod_attrs={
         "analysis": ["Anchor", "ReadOut", "anchor", "decode", "fit_readout"],

@@ -8,6 +8,7 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
+        "base": ["Picture"],
         "cards": ["cohort_html", "model_html", "scores_html", "session_html"],
         "compare": ["Comparison"],
         "compare_state": ["CompareState"],
