@@ -2,6 +2,7 @@
 of the same size; and what an amplifier's samples add.
 
     python -m benchmarks.live [--long]
+    python -m benchmarks.live --seeds 3      # what a student loses that does not see ahead
 
 Untrained models: time does not depend on weights. A frame every 10 ms for 60 s; milliseconds, p50
 and p99. ``--long`` sends ten minutes through the Lab Streaming Layer too. Writes
@@ -12,6 +13,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -21,14 +23,18 @@ import torch
 from threadpoolctl import threadpool_limits
 
 import spikelfp_lab as sl
+from benchmarks.report import train
 from spikelfp_lab.live import Decoder, run
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.presets import BANDS_HZ
+from spikelfp_lab.study import Study
+from spikelfp_lab.study.scoring import tabulate
+from spikelfp_lab.study.specs import ModelSpec, model_specs
 
 SIZES = {
     "d 64, 4 layers": {"mlp_ratio": 2},
-    "d 256, 4 layers": {"width": 256, "heads": 8, "mlp_ratio": 2},
-    "d 256, 10 layers": {"width": 256, "heads": 8, "layers": 10, "mlp_ratio": 2},
+    "d 256, 4 layers": {"width": 256, "heads": 8},
+    "d 256, 10 layers": {"width": 256, "heads": 8, "layers": 10},
 }
 FRAMES, WINDOW = 6000, 200
 
@@ -89,7 +95,7 @@ def frame_costs() -> list[dict]:
                 rows.append(
                     {"channels": channels, "size": size, "way": way} | timed(function, items)
                 )
-                print(rows[-1], flush=True)
+
     return rows
 
 
@@ -122,16 +128,56 @@ def stream(seconds: float) -> None:
     )
 
 
+def specs_of(study: Study, seed: int, name: str) -> dict[str, ModelSpec]:
+    """The student of a held-out session, and its causal twin."""
+    spec = model_specs(study, "comparison", name, seed)["Distilled"]
+    changes = {"model": {"causal": True}}
+    return {
+        "Distilled": spec,
+        "Causal": replace(spec, folder=f"{spec.folder}_causal", changes=changes),
+    }
+
+
+def score(study: Study, seed: int, name: str) -> pd.DataFrame:
+    """Both on test time, read out by the past alone."""
+    session, options = study.sessions[name], {"split": study.split(name, seed)}
+    options["readouts"] = ["one_frame", "past"]
+    tables = [
+        sl.decode(study.encode(study.model(spec), session), session, **options).assign(model=label)
+        for label, spec in specs_of(study, seed, name).items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def accuracy(runs: Path, seeds: int) -> pd.DataFrame:
+    """What a student loses that does not see ahead: subject V, after ``benchmarks.report``."""
+    study = Study(cohort_name="simulated-V", n_seeds=seeds, runs=runs, full=True)
+    train(study, [s for run in study.runs_of_all for s in specs_of(study, *run).values()])
+    table = tabulate(study, score, study.runs_of_all, "decode").query("split == 'test'")
+    return table.groupby(["readout", "model", "session", "seed"], as_index=False)["r2"].mean()
+
+
 def main() -> None:
-    """Measure, write the table."""
+    """Measure, write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--long", action="store_true", help="ten minutes of a stream too")
-    asked = parser.parse_args()
+    parser.add_argument(
+        "--seeds", type=int, default=0, help="train causal students of V, and score"
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="trained models")
+    asked, path = parser.parse_args(), Path(__file__).parent / "results" / "live.csv"
+    if asked.seeds:
+        table = accuracy(asked.runs, asked.seeds)
+        table.round(4).to_csv(path.with_name("live_accuracy.csv"), index=False)
+        print(
+            table.groupby(["readout", "model"])["r2"].mean().unstack("model").round(3).to_string()
+        )
+        return
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        rows = frame_costs() + raw_costs()
-    path = Path(__file__).parent / "results" / "live.csv"
-    pd.DataFrame(rows).round(3).to_csv(path, index=False)
+        table = pd.DataFrame(frame_costs() + raw_costs()).round(3)
+    table.to_csv(path, index=False)
+    print(table.to_string(index=False))
     if asked.long:
         stream(600.0)
 
