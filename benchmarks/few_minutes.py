@@ -9,14 +9,13 @@ four sessions, SS-Teacher and SS-LFP have the minutes alone. Writes ``results/fe
 a figure.
 """
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 import spikelfp_lab as sl
-from benchmarks.report import train
+from benchmarks.report import asked_study, train
 from spikelfp_lab.study import Study
 from spikelfp_lab.study.scoring import references, scores_of, tabulate
 from spikelfp_lab.study.specs import ModelSpec, model_specs
@@ -49,11 +48,7 @@ def score(study: Study, seed: int, name: str, minutes: float) -> pd.DataFrame:
 
 def main() -> None:
     """Train, score, write the table and draw it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="trained models")
-    asked = parser.parse_args()
-    study = Study(cohort_name="simulated-V", n_seeds=asked.seeds, runs=asked.runs, full=True)
+    study = asked_study(__doc__)
     jobs = [(*run, minutes) for run in study.runs_of_all for minutes in MINUTES]
     specs = [spec for job in jobs for spec in specs_of(study, *job).values()]
     train(study, specs)

@@ -99,16 +99,21 @@ def tests_of(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def main() -> None:
-    """Train, score and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+def asked_study(about: str | None, seeds: int = 1) -> Study:
+    """The study that the command line asks for."""
+    parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
     parser.add_argument("--cohort", default="simulated-V", help="as COHORT of make figures")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="trained models")
     asked = parser.parse_args()
-    study = Study(cohort_name=asked.cohort, n_seeds=asked.seeds, runs=asked.runs, full=True)
+    return Study(cohort_name=asked.cohort, n_seeds=asked.seeds, runs=asked.runs, full=True)
+
+
+def main() -> None:
+    """Train, score and write the tables."""
+    study = asked_study(__doc__, seeds=3)
     table = report(study)
-    path = Path(__file__).parent / "results" / f"report_{asked.cohort}.csv"
+    path = Path(__file__).parent / "results" / f"report_{study.cohort_name}.csv"
     table.round(4).to_csv(path, index=False)
     tests_of(table).round(4).to_csv(path.with_name(f"{path.stem}_tests.csv"), index=False)
     by = ["setting", "fitted", "seen", "model", "session", "readout"]

@@ -9,7 +9,6 @@ colored as the other's), or by optimal transport (assignment of moments and a ro
 from the ten leading components). R² on test time. Writes ``results/shared_space.csv``.
 """
 
-import argparse
 from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
@@ -22,6 +21,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 import spikelfp_lab as sl
+from benchmarks.report import asked_study
 from spikelfp_lab.sessions import TRAIN
 from spikelfp_lab.study import Study, model_specs
 
@@ -106,11 +106,7 @@ def carried(study: Study, seed: int, name: str, other: str) -> list[dict]:
 
 def main() -> None:
     """All pairs of held-out sessions."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="trained models")
-    asked = parser.parse_args()
-    study = Study(cohort_name="simulated-V", n_seeds=asked.seeds, runs=asked.runs, full=True)
+    study = asked_study(__doc__)
     pairs = [(seed, *pair) for seed in study.seeds for pair in permutations(study.held_out, 2)]
     table = pd.DataFrame([row for pair in pairs for row in carried(study, *pair)])
     table.round(4).to_csv(Path(__file__).parent / "results" / "shared_space.csv", index=False)

@@ -30,7 +30,7 @@ class CausalLFP:
     >>> parts = [chain(part) for part in np.split(np.sin(40 * np.pi * time_s)[:, None], [3, 999])]
     >>> lfp = np.concatenate(parts)
     >>> lfp.shape, bool(abs(lfp[-100:].max() - 1) < 0.1), round(1000 * chain.delay_s(20.0))
-    ((400, 1), True, 9)
+    ((400, 1), True, 12)
     """
 
     def __init__(
