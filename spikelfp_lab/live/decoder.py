@@ -21,15 +21,16 @@ from spikelfp_lab.signal.causal import CausalLFP
 
 UNITS = {"V": 1e6, "mV": 1e3, "uV": 1.0}
 LEAST_S = 10.0  # of a calibration
+COUNTED = ("frames", "gaps", "_last", "_said", "_start")
 
 
 class Decoder:
     """A causal LFP model, and a read-out of behavior, on a stream.
 
     Each frame gives what :func:`~spikelfp_lab.encode` and :meth:`ReadOut.predict` would give for
-    its bin, to rounding. A NaN, and a channel whose samples do not change for half a second, are
-    taken as unknown; that is counted in ``silenced``, and said once. After a gap in ``times`` the
-    stream begins anew, counted in ``gaps``.
+    its bin, to rounding. A NaN is taken as unknown, counted in ``silenced``, and said once; a
+    channel that does not change for half a second has no power. After a gap in ``times`` the stream
+    begins anew, counted in ``gaps``.
 
     Parameters
     ----------
@@ -111,10 +112,7 @@ class Decoder:
         self._state, self._last = self._step.begin(), None
         self.silenced = np.zeros(len(self.labels), int)  # frames a channel was unknown in
         self.frames, self.gaps, self._said = 0, 0, False
-        rate_hz, filters = self._made
-        if rate_hz is not None:
-            own: dict[str, Any] = {"rate_hz": rate_hz, "to_rate_hz": 1 / self.bin_size_s} | filters
-            self._chain = CausalLFP(len(self.labels), **own)
+        self._begin_filters()
 
     def push(self, frames: Any, times: Any = None) -> dict[str, np.ndarray]:
         """Decode frames at the model's rate.
@@ -153,22 +151,34 @@ class Decoder:
     def push_raw(self, samples: Any, times: Any = None) -> dict[str, np.ndarray]:
         """Decode an amplifier's samples (n, channel) at ``raw_rate_hz``, of any number at a time.
 
-        As :meth:`push`; ``times`` (n,) are those of the samples. ``time`` is that of the bins; what
-        the filters delay is not taken off (:attr:`delays_s`).
+        As :meth:`push`; ``times`` (n,) are those of the samples: their jitter is averaged, and
+        where they jump by more than a bin and a half, filters begin anew too. ``time`` is that of
+        the bins; what the filters delay is not taken off (:attr:`delays_s`).
         """
         if self._chain is None:
             raise ConfigError("push_raw needs the samples' rate: Decoder(..., raw_rate_hz=30_000)")
-        values, before = self._ordered(samples), int(self._chain.state["bins"])
-        bins = self._chain(values)
-        offset = self.bin_size_s / 2
+        values = self._ordered(samples)
         if times is not None and len(values):
-            first = float(np.asarray(times, float).flat[0])
-            done = (int(self._chain.state["samples"]) - len(values)) / self._chain.rate_hz
-            offset += first - done
-        return self.push(
-            xr.DataArray(bins, {"channel": self.labels}, ("time", "channel")) / self.scale,
-            (before + np.arange(len(bins))) * self.bin_size_s + offset,
-        )
+            done = int(self._chain.state["samples"]) / self._chain.rate_hz
+            start = float(np.asarray(times, float).flat[0]) - done
+            jump = 0.0 if self._start is None else start - self._start
+            if jump > 1.5 * self.bin_size_s:
+                self._begin_filters()
+                start, jump = start + done, 0.0
+            self._start = start if self._start is None or not jump else self._start + 0.01 * jump
+        before = int(self._chain.state["bins"])
+        bins = self._chain(values)
+        clock = (before + 0.5 + np.arange(len(bins))) * self.bin_size_s + (self._start or 0.0)
+        frames = xr.DataArray(bins, {"channel": self.labels}, ("time", "channel")) / self.scale
+        return self.push(frames, clock)
+
+    def _begin_filters(self) -> None:
+        """The filters of raw samples, that know nothing yet."""
+        rate_hz, filters = self._made
+        self._start: float | None = None  # time of the first sample
+        if rate_hz is not None:
+            own: dict[str, Any] = {"rate_hz": rate_hz, "to_rate_hz": 1 / self.bin_size_s} | filters
+            self._chain = CausalLFP(len(self.labels), **own)
 
     def calibrate(self, frames: Any) -> None:
         """Take the z-scoring of a day that the model has not seen from its first frames: (n,
@@ -196,7 +206,7 @@ class Decoder:
         chain = self._chain.state if self._chain else {}
         arrays |= {f"chain.{name}": np.asarray(x) for name, x in chain.items()}
         arrays |= {"mean": self._step.mean, "std": self._step.std, "silenced": self.silenced}
-        about = {name: getattr(self, name) for name in ("frames", "gaps", "_last", "_said")}
+        about = {name: getattr(self, name) for name in COUNTED}
         about |= self._identity()
         arrays = {name: np.asarray(x, order="C") for name, x in arrays.items()}
         return safetensors.numpy.save(arrays, {"decoder": json.dumps(about)})
@@ -220,7 +230,7 @@ class Decoder:
             self._chain.state = parts["chain"]
         self._step.mean, self._step.std = arrays["mean"], arrays["std"]
         self.silenced = arrays["silenced"]
-        for name in ("frames", "gaps", "_last", "_said"):
+        for name in COUNTED:
             setattr(self, name, about[name])
 
     def __repr__(self) -> str:

@@ -77,7 +77,7 @@ def run(
     if not found:
         there = sorted({each.name() for each in lsl.resolve_streams(1.0)})
         raise DataError(f"there is no stream {inlet!r}; there are {there or 'none'}")
-    source = lsl.StreamInlet(found[0])
+    source = lsl.StreamInlet(found[0], processing_flags=lsl.proc_clocksync | lsl.proc_dejitter)
     labels = source.info().get_channel_labels() or decoder.labels
     axes = list(decoder.readout.behavior_dim) if decoder.readout else None
     names = axes or [*map(str, range(decoder.model.config.width))]

@@ -196,6 +196,17 @@ def test_raw_samples_give_what_the_chain_and_encode_give(one, rate_hz):
     assert (mean, std) and len(out["latents"]) == len(wanted)
     assert np.abs(out["latents"] - wanted.values).max() < 1e-4 * wanted.values.std()
     assert np.allclose(out["time"], wanted["time"])
+    # stamps that jitter by a bin do no harm; where samples were lost, filters begin anew
+    stamps = np.arange(len(raw)) / rate_hz + 100
+    decoder.reset()
+    parts = np.array_split(np.arange(len(raw)), 60)
+    made = [decoder.push_raw(raw[p], stamps[p] + 0.02 * (i % 2)) for i, p in enumerate(parts)]
+    assert decoder.gaps == 0 and np.diff(np.concatenate([m["time"] for m in made])).max() < 0.021
+    late = decoder.push_raw(raw[: len(raw) // 2], stamps[: len(raw) // 2] + 60)
+    assert (
+        decoder.gaps == 1
+        and np.abs(late["latents"] - out["latents"][: len(late["time"])]).max() < 1e-5
+    )
     assert "ms at 20 Hz" in repr(decoder) and 0 < decoder.delays_s[5.0] < 0.1
 
 
