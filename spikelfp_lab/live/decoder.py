@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 import xarray as xr
+from safetensors.numpy import load, save
 
 from spikelfp_lab._guard import reading
 from spikelfp_lab.analysis import ReadOut
@@ -209,7 +208,7 @@ class Decoder:
         about = {name: getattr(self, name) for name in COUNTED}
         about |= self._identity()
         arrays = {name: np.asarray(x, order="C") for name, x in arrays.items()}
-        return safetensors.numpy.save(arrays, {"decoder": json.dumps(about)})
+        return save(arrays, {"decoder": json.dumps(about)})
 
     def restore(self, state: bytes) -> None:
         """Go on from what :meth:`state` gave; CheckpointError for that of another decoder."""
@@ -217,7 +216,7 @@ class Decoder:
         with reading("state", "is no state of a decoder", cure, kind=CheckpointError):
             size = int.from_bytes(state[:8], "little")
             about = json.loads(json.loads(state[8 : 8 + size])["__metadata__"]["decoder"])
-            arrays = safetensors.numpy.load(state)
+            arrays = load(state)
             own = self._identity()
             if other := {key: about[key] for key, value in own.items() if about[key] != value}:
                 raise ValueError(f"it is of a decoder with {other}, this one has {own}")

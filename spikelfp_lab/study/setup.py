@@ -38,10 +38,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "cao2021": {"recordings": ("rat_a", "mouse1_s1", "mouse2_s1", "mouse2_s2")},
     "v1_gamma-gamma": {"lfp": "gamma"},
 }
-# How it is trained on: bins of 50 and 100 ms and trials of 25 to 29 bins need short windows, and
-# in the demo preset many a batch, in few steps.
+# How it is trained on: trials of 25 to 29 bins need short windows; of cao2021, whose bins are 100 ms
+# long, the demo preset takes many a batch, in few steps.
 _SHORT = {"cao2021": {"window_s": 2.0}, "v1_gamma": {"window_s": 1.0, "scheme": "trials"}}
-_SHORT_DEMO = {"steps": 400, "batch": 32, "val_every": 20}
+_CAO2021_DEMO = {"steps": 400, "batch": 32, "val_every": 20}
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,9 @@ class Setup:
         """
         preset, student = PRESETS[self.preset][role], PRESETS[self.preset]["distill"].train
         changes: dict[str, Any] = {"seed": seed}
-        if short := _SHORT.get(self._data_set):
-            changes |= short | (_SHORT_DEMO if self.preset == "demo" else {})
+        changes |= _SHORT.get(self._data_set, {})
+        if self.cohort_name == "cao2021" and self.preset == "demo":
+            changes |= _CAO2021_DEMO
         if supervised:  # behavior asks for more than tables
             finetune = replace(preset.finetune, tables_only=False, lr=preset.train.lr / 3)
             mask = replace(preset.mask, behavior=BEHAVIOR_WEIGHT)
