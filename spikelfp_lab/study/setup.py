@@ -38,8 +38,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "cao2021": {"recordings": ("rat_a", "mouse1_s1", "mouse2_s1", "mouse2_s2")},
     "v1_gamma-gamma": {"lfp": "gamma"},
 }
-# How it is trained on: trials of 25 to 29 bins need short windows; of cao2021, whose bins are 100 ms
-# long, the demo preset takes many a batch, in few steps.
+# How it is trained on: trials of 25 to 29 bins need short windows; of cao2021, whose bins last
+# 100 ms, the demo preset takes many a batch, in few steps.
 _SHORT = {"cao2021": {"window_s": 2.0}, "v1_gamma": {"window_s": 1.0, "scheme": "trials"}}
 _CAO2021_DEMO = {"steps": 400, "batch": 32, "val_every": 20}
 
