@@ -68,7 +68,7 @@ class Step:
             self.weights, self.rest = (self._array(torch.as_tensor(x)) for x in (weights, rest))
 
     def _array(self, values: torch.Tensor) -> Any:
-        copied = values.detach().clone()
+        copied = values.detach().cpu().clone()
         return copied.numpy() if self.xp is np else copied
 
     def begin(self) -> State:

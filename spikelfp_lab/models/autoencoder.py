@@ -168,7 +168,8 @@ class Autoencoder(nn.Module):
 
     def reach(self, name: str) -> int:
         """Bins of the past that a latent of a causal model draws on."""
-        patches, taps = len(self.tokenizer.rows(name)), getattr(self.tokenizer, "past", 0)
+        patches, of_lfp = len(self.tokenizer.rows(name)), getattr(self.tokenizer, "lfp", None)
+        taps = getattr(of_lfp or self.tokenizer, "past", 0)
         return self.config.layers * (self.transformer.past - 1) + -(-taps // patches)
 
     def tables(self, name: str) -> list[nn.Parameter]:
