@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+from scipy.io import savemat
+
 import spikelfp_lab as sl
 
 PACKAGE = Path(sl.__file__).parent
@@ -74,3 +78,22 @@ def test_every_offense_would_be_found():
     ):
         assert offense(code), code
     assert not offense("model.eval(); re.compile('a'); torch.load('a', weights_only=True)")
+
+
+def test_the_worked_example_of_contributing_runs(tmp_path):
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    example: dict = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], example)
+    rng = np.random.default_rng(0)
+    spikes = np.empty((1, 2), object)
+    spikes[:] = [[np.sort(rng.uniform(0, 30, 200))[None] for _ in range(2)]]
+    day = {"spikes": spikes, "lfp": rng.normal(size=(30_000, 3)) * 1e-4, "electrodes": [4, 9, 2]}
+    savemat(tmp_path / "Rex_d1.mat", day | {"hand": rng.normal(size=(3000, 2)).cumsum(axis=0)})
+    session = example["cohort"](tmp_path, progress=False)["Rex/d1"]
+    assert session["channel"].values.tolist() == ["e4", "e9", "e2"]
+    assert session["spikes"].shape[1] == 2 and 20 < session["lfp"].std() < 50  # uV, below 50 Hz
+    savemat(tmp_path / "Rex_d2.mat", day | {"electrodes": [4, 9], "hand": [[0.0]]})
+    with pytest.raises(sl.DataError, match=r"Rex_d2.mat: 2 electrodes"):
+        example["cohort"](tmp_path, progress=False)
+    with pytest.raises(sl.DataError, match="No file like"):
+        example["cohort"](tmp_path / "nowhere")
