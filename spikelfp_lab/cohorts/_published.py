@@ -1,18 +1,44 @@
-"""What the loaders of published data sets share: what they refuse, and sessions that are kept."""
+"""What the loaders of published data sets share: their files, what they refuse, what is kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import xarray as xr
+from scipy import io
 
-from spikelfp_lab._guard import reading
-from spikelfp_lab.errors import ConfigError
-from spikelfp_lab.io._matlab import refuse_if as refuse_if
+from spikelfp_lab._guard import check_hdf5, need_file, reading
+from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.io.prepare import LOADER_VERSION, cache_folder, cached_session, prepare_sessions
 from spikelfp_lab.sessions import cohort_from_sessions
 
-CURE = "Move it away and get it again."
+CURE = "Move it away and get the original file of the data set again."
+
+
+def refuse_if(wrong: object, where: object, what: str) -> None:
+    """Refuse a file that departs from the published layout."""
+    if wrong:
+        raise DataError(f"{where} is not as published: {what}. {CURE}")
+
+
+@contextmanager
+def opened_hdf5(path: Path, kind: str) -> Iterator[Any]:
+    """An h5py.File; whatever goes wrong, also while it is read, is a DataError."""
+    need_file(path)
+    what = f"is damaged, or not {kind} as published"
+    with reading(path, what, CURE), h5py.File(path, "r") as file:
+        check_hdf5(file, str(path))
+        yield file
+
+
+def read_matlab5(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Variables of a MATLAB 5 file; structs are objects with their fields as attributes."""
+    need_file(path)
+    with reading(path, "is damaged, or not MATLAB 5 as published", CURE):
+        content = io.loadmat(path, variable_names=list(names), struct_as_record=False)
+        return {name: content[name] for name in names}
 
 
 def check_option(what: str, given: object, there: Sequence, *, of: str) -> None:

@@ -24,10 +24,9 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from spikelfp_lab._guard import reading
-from spikelfp_lab.cohorts import _published
+from spikelfp_lab.cohorts._published import check_names, check_option, read_matlab5, refuse_if
 from spikelfp_lab.cohorts.download import RemoteFile, fetch, size_of
 from spikelfp_lab.io import cache_folder
-from spikelfp_lab.io._matlab import read_matlab5
 from spikelfp_lab.sessions import build_session, cohort_from_sessions, drop_bad_channels
 
 BIN_SIZE_S = 0.1
@@ -96,10 +95,10 @@ def cohort(
     spikelfp_lab.errors.ConfigError: No recording 'rat_a' in cao2021 with theta features. There \
 are: mouse1_s1, mouse1_s3, mouse2_s1, mouse2_s2, mouse2_s3, mouse2_s4.
     """
-    _published.check_option("features", features, tuple(_KINDS), of="cao2021")
+    check_option("features", features, tuple(_KINDS), of="cao2021")
     there = [name for name in RECORDINGS if features == "FPAuhf" or name.startswith("mouse")]
     names = there if recordings is None else recordings
-    _published.check_names("recording", names, there, of=f"cao2021 with {features} features")
+    check_names("recording", names, there, of=f"cao2021 with {features} features")
     bar = tqdm(names, desc="Opening cao2021", unit="session", disable=not progress)
     return cohort_from_sessions([_build(name, features) for name in bar])
 
@@ -144,7 +143,7 @@ def _fetched(recording: str) -> Path:
         with reading(f"Recording {recording!r}", what, f"Get it by other means and {cure}."):
             fetch([RemoteFile(url, target, f"sha256:{sha256}", size_of(url))], progress=False)
     found = pooch.file_hash(str(target))
-    _published.refuse_if(found != sha256, target, f"its SHA-256 is {found}, expected {sha256}")
+    refuse_if(found != sha256, target, f"its SHA-256 is {found}, expected {sha256}")
     return target
 
 

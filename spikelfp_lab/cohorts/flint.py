@@ -28,7 +28,6 @@ from spikelfp_lab.cohorts import _published
 from spikelfp_lab.cohorts.paper_protocol import drop_slow_units, flint_lfp, within_fences, z_scored
 from spikelfp_lab.errors import ConfigError, DataError
 from spikelfp_lab.io import cache_folder
-from spikelfp_lab.io._matlab import read_matlab5
 from spikelfp_lab.sessions import build_session, drop_bad_channels, refractory_coords
 from spikelfp_lab.signal import bin_spikes, lfp_to_rate
 from spikelfp_lab.signal.lfp import bridge
@@ -181,7 +180,7 @@ def _stitched(times: Arrays, lfps: Sequence[Arrays], start_s: float, count: int)
 
 def _read_trials(path: Path, name: str) -> list[tuple]:
     """The trials of a session, such as "e3_2", in order of time; see :func:`_trial`."""
-    subjects = read_matlab5(path, ["Subject"])["Subject"].ravel()
+    subjects = _published.read_matlab5(path, ["Subject"])["Subject"].ravel()
     trials = []
     for number, struct in enumerate(subjects[int(name.split("_")[1]) - 1].Trial.ravel(), 1):
         where = f"Trial {number} of {name}, {path}"

@@ -19,14 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 import xarray as xr
 
 from spikelfp_lab.cohorts import _published, paper_protocol
 from spikelfp_lab.cohorts.download import RemoteFile, fetch, record_files
 from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.io import _matlab, cache_folder
+from spikelfp_lab.io import cache_folder
 from spikelfp_lab.sessions import build_session, drop_bad_channels, refractory_coords, session_clock
 from spikelfp_lab.signal import bin_spikes, broadband_to_lfp
 
@@ -140,10 +139,11 @@ def _build(
 ) -> xr.Dataset:
     """The session of the original files, whose names begin as the base."""
     path, raw = base.with_suffix(".mat"), base.with_suffix(".nwb")
-    with _matlab.open_hdf5(path) as file:
-        t = _matlab.matrix(file, "t", columns=(1,))[:, 0]
-        position = _matlab.matrix(file, "cursor_pos", columns=(2,))
-        target = _matlab.matrix(file, "target_pos", columns=(2,))
+    with _published.opened_hdf5(path, "MATLAB 7.3") as file:
+        t, position, target = (
+            np.asarray(file[name][()], np.float64).T for name in ("t", "cursor_pos", "target_pos")
+        )
+        t = t.ravel()
         _check_samples(path, t, cursor_pos=position, target_pos=target)
         shown = np.nan_to_num(target, nan=np.inf)  # a target that is not shown stays the same
         changes = np.flatnonzero((shown[1:] != shown[:-1]).any(axis=1)) + 1
@@ -185,8 +185,8 @@ def _check_samples(path: Path, t: np.ndarray, **positions: np.ndarray) -> None:
     _published.refuse_if(not right, path, f"{what}; they must increase, by {1 / _RATE_HZ:g} s")
     for name, values in positions.items():
         far = np.fmax.reduce(np.abs(values), axis=None, initial=0.0)  # infinite in float32
-        what = f"{name!r} has {len(values)} positions, up to {far:g}, for {t.size} samples of 't'"
-        _published.refuse_if(len(values) != t.size or far > _FARTHEST, path, what)
+        what = f"{name!r} has shape {values.shape} and reaches {far:g}; 't' has {t.size} samples"
+        _published.refuse_if(values.shape != (t.size, 2) or far > _FARTHEST, path, what)
 
 
 def _displacement(position: np.ndarray, t: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -197,31 +197,37 @@ def _displacement(position: np.ndarray, t: np.ndarray, edges: np.ndarray) -> np.
     return at_edges[1] - at_edges[0]
 
 
-def _spike_times(file: h5py.File, units: str) -> list[tuple[str, np.ndarray]]:
+def _spike_times(file: Any, units: str) -> list[tuple[str, np.ndarray]]:
     """Units by name with their spike times; an empty cell is no unit."""
     named: list[tuple[str, np.ndarray]] = []
-    names, cells = _matlab.cell(file, "chan_names").ravel(), _matlab.cell(file, "spikes")
-    for number, (name, row) in enumerate(zip(names, cells, strict=True), 1):
-        channel = _matlab.text_behind(file, name, what=f"chan_names {number}")
-        what = f"spikes of {channel}"
-        found = [_matlab.numbers_behind(file, reference, what=what) for reference in row]
+    names, cells = file["chan_names"][()].ravel(), file["spikes"][()].T
+    for name, row in zip(names, cells, strict=True):
+        channel = "".join(chr(int(letter)) for letter in _in_cell(file, name)).strip(" \0")
         # the first column is the unsorted one
-        own = {f"{channel}{chr(97 + unit)}": times for unit, times in enumerate(found[1:])}
-        own = {channel: np.concatenate(found)} if units == "threshold" else own
+        unsorted, *found = (_in_cell(file, reference) for reference in row)
+        own = {f"{channel}{chr(97 + unit)}": times for unit, times in enumerate(found)}
+        own = {channel: np.concatenate([unsorted, *found])} if units == "threshold" else own
         named += [(name, times) for name, times in own.items() if times.size]
     what = f"no cell of 'spikes' has a spike (units={units!r})"
     _published.refuse_if(not named, file.filename, what)
     return named
 
 
+def _in_cell(file: Any, reference: Any) -> np.ndarray:
+    """(n,) numbers or letters of a cell; MATLAB stores an empty one as its dimensions."""
+    found = file[reference]
+    empty = found.attrs.get("MATLAB_empty", 0)
+    return np.empty(0) if empty else np.asarray(found[()], np.float64).ravel()
+
+
 def _lfp(
     path: Path, clock: np.ndarray, bin_size_s: float, *, paper: bool, progress: bool
 ) -> tuple[tuple[np.ndarray, np.ndarray], list[str]]:
     """LFP (n, C) in uV with its times, and names of channels: on the clock, unless the paper's."""
-    with _matlab.open_hdf5(path) as file:
+    with _published.opened_hdf5(path, "NWB 1") as file:
+        broadband = file["acquisition/timeseries/broadband"]
         data, timestamps, stored = (
-            _matlab.dataset(file, f"acquisition/timeseries/broadband/{name}")
-            for name in ("data", "timestamps", "electrode_names")
+            broadband[name] for name in ("data", "timestamps", "electrode_names")
         )
         names = [str(name).strip(" \0") for name in np.asarray(stored.asstr()[()])]
         what = f"'data' of the broadband has the shape {data.shape}, and {len(names)} electrodes"

@@ -26,11 +26,10 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from spikelfp_lab import sessions
-from spikelfp_lab.cohorts import _published
+from spikelfp_lab.cohorts._published import check_names, check_option, read_matlab5, refuse_if
 from spikelfp_lab.cohorts.download import RemoteFile, fetch
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io import cache_folder
-from spikelfp_lab.io._matlab import read_matlab5
 from spikelfp_lab.signal import band_power, bin_spikes, lfp_to_rate
 
 BASE_URL = (
@@ -85,8 +84,8 @@ def cohort(
     spikelfp_lab.errors.ConfigError: No lfp 'theta' in v1_gamma. There are: potential, gamma.
     """
     names = tuple(RECORDINGS) if recordings is None else recordings
-    _published.check_names("recording", names, tuple(RECORDINGS), of="v1_gamma")
-    _published.check_option("lfp", lfp, tuple(_ABOUT), of="v1_gamma")
+    check_names("recording", names, tuple(RECORDINGS), of="v1_gamma")
+    check_option("lfp", lfp, tuple(_ABOUT), of="v1_gamma")
     if not 0.01 <= bin_size_s <= 0.05:
         raise ConfigError(f"bin_size_s is {bin_size_s}: give seconds, from 0.01 to 0.05.")
     missing = [file for name in names for file in _files(name) if not file.path.exists()]
@@ -114,7 +113,7 @@ def _build(recording: str, form: str, bin_size_s: float) -> xr.Dataset:
     paths: dict[str, dict[str, Path]] = {"Spikes": {}, "LFP": {}}
     for file in _files(recording):
         found = f"sha256:{pooch.file_hash(str(file.path))}"
-        _published.refuse_if(found != file.hash, file.path, f"it has {found}, not {file.hash}")
+        refuse_if(found != file.hash, file.path, f"it has {found}, not {file.hash}")
         if file.path.name.startswith("elec"):
             paths[file.path.parent.name][file.path.stem.partition("_")[0]] = file.path
     units, channels = paths.values()

@@ -165,13 +165,14 @@ def _with(index, value):
 
 
 MALFORMED = [
-    (".mat", lambda file: file.pop("t"), "no array 't'; it has #refs#, chan_names"),
+    (".mat", lambda file: file.pop("t"), "object 't' doesn't exist"),
     (".mat", _put("t", _with(100, np.nan)), "must increase"),
     (".mat", _put("t", _with(-1, 1e9)), "to 1e+09 s"),  # a session without end
+    (".mat", _put("cursor_pos", lambda p: p[:1]), "'cursor_pos' has shape (1500, 1)"),
     (".mat", _put("target_pos", np.zeros_like), "changes 0 times"),
     (".mat", _put("chan_names", lambda c: c[:, [0, 0, 2, 3]]), "more than once"),
     (".mat", _put("spikes", _with(5, h5py.Reference())), "object reference"),
-    (".nwb", lambda file: file.pop(BROADBAND), f"no array '{BROADBAND}/data'"),
+    (".nwb", lambda file: file.pop(BROADBAND), "object 'broadband' doesn't exist"),
     (".nwb", _put(f"{BROADBAND}/timestamps", lambda t: t + 9999), "overlap"),
     (".nwb", lambda file: file[f"{BROADBAND}/data"].attrs.clear(), "conversion"),
 ]
