@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pooch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from spikelfp_lab._guard import reading
-from spikelfp_lab.cohorts._published import check_names, check_option, read_matlab5, refuse_if
-from spikelfp_lab.cohorts.download import RemoteFile, fetch, size_of
+from spikelfp_lab.cohorts._published import check_names, check_option, read_matlab5
+from spikelfp_lab.cohorts.download import RemoteFile, fetch_verified
 from spikelfp_lab.io import cache_folder
 from spikelfp_lab.sessions import build_session, cohort_from_sessions, drop_bad_channels
 
@@ -99,6 +97,7 @@ are: mouse1_s1, mouse1_s3, mouse2_s1, mouse2_s2, mouse2_s3, mouse2_s4.
     there = [name for name in RECORDINGS if features == "FPAuhf" or name.startswith("mouse")]
     names = there if recordings is None else recordings
     check_names("recording", names, there, of=f"cao2021 with {features} features")
+    fetch_verified([_file(name) for name in names], progress=progress)
     bar = tqdm(names, desc="Opening cao2021", unit="session", disable=not progress)
     return cohort_from_sessions([_build(name, features) for name in bar])
 
@@ -117,7 +116,7 @@ def session(recording: str, *, features: Features = "FPAuhf") -> xr.Dataset:
 
 
 def _build(recording: str, features: str) -> xr.Dataset:
-    path, rat = _fetched(recording), recording.startswith("rat")
+    path, rat = _file(recording).path, recording.startswith("rat")
     subject, day = (f"rat{recording[-1].upper()}", "s1") if rat else recording.split("_")
     clock, spikes, lfp, behavior, coords, note = _rat(path) if rat else _mouse(path, features)
     names, channels = _CHANNELS[features], range(lfp.shape[1] // len(_CHANNELS[features]))
@@ -133,18 +132,10 @@ def _build(recording: str, features: str) -> xr.Dataset:
     return drop_bad_channels(built.assign_coords(coords))
 
 
-def _fetched(recording: str) -> Path:
-    """The recording's file, downloaded where it is missing; its hash is right."""
+def _file(recording: str) -> RemoteFile:
+    """The file of a recording."""
     upstream, sha256 = RECORDINGS[recording]
-    target, url = cache_folder("cao2021") / upstream, BASE_URL + upstream
-    if not target.exists():
-        cure = f"put it at {target}, or set SPIKELFP_DATA to a folder that has cao2021/{upstream}"
-        what = f"is not on this machine, and its download from {url} failed"
-        with reading(f"Recording {recording!r}", what, f"Get it by other means and {cure}."):
-            fetch([RemoteFile(url, target, f"sha256:{sha256}", size_of(url))], progress=False)
-    found = pooch.file_hash(str(target))
-    refuse_if(found != sha256, target, f"its SHA-256 is {found}, expected {sha256}")
-    return target
+    return RemoteFile(BASE_URL + upstream, cache_folder("cao2021") / upstream, f"sha256:{sha256}")
 
 
 def _rat(path: Path) -> tuple:

@@ -4,7 +4,8 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from tqdm.auto import tqdm
 
 from spikelfp_lab._files import write_whole
 from spikelfp_lab._guard import reading
+from spikelfp_lab.cohorts._published import refuse_if
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.io.remote import need_https
 
@@ -30,7 +32,7 @@ class RemoteFile:
     url: str
     path: Path
     hash: str
-    size: int
+    size: int = 0  # not known: the server is asked
 
     @property
     def part(self) -> Path:
@@ -44,7 +46,7 @@ def fetch(files: Sequence[RemoteFile], *, progress: bool = True) -> None:
     A file gets its name only once its hash is right. Raises a DataError, before anything is
     written, if the disk has no room for all of them, and if a download fails.
     """
-    missing = [file for file in files if not file.path.exists()]
+    missing = [_sized(file) for file in files if not file.path.exists()]
     if not missing:
         return
     folder = missing[0].path.parent
@@ -57,30 +59,20 @@ def fetch(files: Sequence[RemoteFile], *, progress: bool = True) -> None:
         raise DataError(f"{text}, where {free / 1e9:.1f} GB are free. {cure}")
     if progress:
         tqdm.write(text, file=sys.stderr)
-    for file in missing:
-        what = f"could not be downloaded from {file.url}"
-        cure = f"Call again to go on, or get it by other means and put it at {file.path}."
-        with reading(file.path.name, what, cure):
-            for left in reversed(range(_ATTEMPTS)):
-                try:
-                    _append(file, progress=progress)
-                    break
-                except _LOST:
-                    if not left:
-                        raise
-            kind, _, known = file.hash.partition(":")
-            if (found := pooch.file_hash(str(file.part), alg=kind)) != known:
-                file.part.unlink()
-                raise ValueError(f"its hash is {found}, not {known}")
-            file.part.replace(file.path)
+    with tqdm(total=needed, unit="B", unit_scale=True, disable=not progress) as bar:
+        for file in missing:
+            bar.set_description(file.path.name)
+            with _downloading(file):
+                _complete(file, bar)
+                file.part.replace(file.path)
 
 
-def size_of(url: str) -> int:
-    """Bytes of a file, as its server says before it sends it; 0 if it does not."""
-    need_https(url)
-    answer = requests.head(url, allow_redirects=True, timeout=_TIMEOUT_S)
-    answer.raise_for_status()
-    return int(answer.headers.get("Content-Length", 0))
+def fetch_verified(files: Sequence[RemoteFile], *, progress: bool = True) -> None:
+    """As :func:`fetch`, and refuse those that are there but have another SHA-256."""
+    fetch(files, progress=progress)
+    for file in files:
+        found = f"sha256:{pooch.file_hash(str(file.path))}"
+        refuse_if(found != file.hash, file.path, f"it has {found}, not {file.hash}")
 
 
 def record_files(record: int, folder: Path) -> list[RemoteFile]:
@@ -100,24 +92,52 @@ def record_files(record: int, folder: Path) -> list[RemoteFile]:
         ]  # fmt: skip
 
 
-def _append(file: RemoteFile, *, progress: bool) -> None:
-    """Append what is missing; from the start if the server gives the whole file anyway."""
+def _downloading(file: RemoteFile) -> AbstractContextManager[None]:
+    """Whatever goes wrong is one error, which says how to go on."""
+    cure = f"Call again to go on, or get it by other means and put it at {file.path}."
+    return reading(file.path.name, f"could not be downloaded from {file.url}", cure)
+
+
+def _sized(file: RemoteFile) -> RemoteFile:
+    """The file with its size, as its server says it where it is not known."""
     need_https(file.url)
-    start, total = _size(file.part), file.size
-    if start and start >= total:  # whole, or wrong, which its hash will tell
+    if file.size:
+        return file
+    with _downloading(file):
+        answer = requests.head(file.url, allow_redirects=True, timeout=_TIMEOUT_S)
+        answer.raise_for_status()
+        return replace(file, size=int(answer.headers.get("Content-Length", 0)))
+
+
+def _complete(file: RemoteFile, bar: tqdm) -> None:
+    """The whole part, whose hash is right; a connection that is lost is taken up again."""
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            _append(file, bar)
+            break
+        except _LOST:
+            if not left:
+                raise
+    kind, _, known = file.hash.partition(":")
+    if (found := pooch.file_hash(str(file.part), alg=kind)) != known:
+        file.part.unlink()
+        raise ValueError(f"its hash is {found}, not {known}")
+
+
+def _append(file: RemoteFile, bar: tqdm) -> None:
+    """Append what is missing; from the start if the server gives the whole file anyway."""
+    start = _size(file.part)
+    if start and start >= file.size:  # whole, or wrong, which its hash will tell
         return
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
         answer.raise_for_status()
-        start = start if answer.status_code == 206 else 0
-        shown = {"desc": file.path.name, "unit": "B", "unit_scale": True, "disable": not progress}
-        bar = tqdm(total=total, initial=start, **shown)
-        with bar, file.part.open("ab" if start else "wb") as out:
+        with file.part.open("ab" if answer.status_code == 206 else "wb") as out:
             for chunk in answer.iter_content(_CHUNK_BYTES):
                 out.write(chunk)
                 bar.update(len(chunk))
-    if _size(file.part) < total:
-        raise requests.ConnectionError(f"stopped after {_size(file.part)} of {total} bytes")
+    if (stored := _size(file.part)) < file.size:
+        raise requests.ConnectionError(f"stopped after {stored} of {file.size} bytes")
 
 
 def _size(path: Path) -> int:

@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pooch
 import xarray as xr
 from tqdm.auto import tqdm
 
 from spikelfp_lab import sessions
-from spikelfp_lab.cohorts._published import check_names, check_option, read_matlab5, refuse_if
-from spikelfp_lab.cohorts.download import RemoteFile, fetch
+from spikelfp_lab.cohorts._published import check_names, check_option, read_matlab5
+from spikelfp_lab.cohorts.download import RemoteFile, fetch_verified
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io import cache_folder
 from spikelfp_lab.signal import band_power, bin_spikes, lfp_to_rate
@@ -88,10 +87,7 @@ def cohort(
     check_option("lfp", lfp, tuple(_ABOUT), of="v1_gamma")
     if not 0.01 <= bin_size_s <= 0.05:
         raise ConfigError(f"bin_size_s is {bin_size_s}: give seconds, from 0.01 to 0.05.")
-    missing = [file for name in names for file in _files(name) if not file.path.exists()]
-    shown = progress and bool(missing)
-    for file in tqdm(missing, "Downloading v1_gamma", unit="file", disable=not shown):
-        fetch([file], progress=False)
+    fetch_verified([file for name in names for file in _files(name)], progress=progress)
     bar = tqdm(names, "Opening v1_gamma", unit="session", disable=not progress)
     return sessions.cohort_from_sessions([_build(name, lfp, float(bin_size_s)) for name in bar])
 
@@ -112,8 +108,6 @@ def _build(recording: str, form: str, bin_size_s: float) -> xr.Dataset:
     folder, (subject, day) = cache_folder("v1_gamma") / RECORDINGS[recording], recording.split("/")
     paths: dict[str, dict[str, Path]] = {"Spikes": {}, "LFP": {}}
     for file in _files(recording):
-        found = f"sha256:{pooch.file_hash(str(file.path))}"
-        refuse_if(found != file.hash, file.path, f"it has {found}, not {file.hash}")
         if file.path.name.startswith("elec"):
             paths[file.path.parent.name][file.path.stem.partition("_")[0]] = file.path
     units, channels = paths.values()

@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(put, content):
 def test_a_file_with_another_hash_is_refused_and_kept(put):
     path = put("rat_b", _rat())
     path.write_bytes(half := path.read_bytes()[:1000])
-    with pytest.raises(DataError, match=r"SHA-256 .* Move it away"):
+    with pytest.raises(DataError, match=r"it has sha256:.* Move it away"):
         cao2021.session("rat_b")
     assert path.read_bytes() == half
 
