@@ -161,14 +161,17 @@ def recording(
     ((5000, 2), 3, (501, 2))
     """
     p, by_days = parameters, isinstance(drift, Drift)
-    share = drift.mixing if isinstance(drift, Drift) else drift
+    aging = drift if isinstance(drift, Drift) else Drift(mixing=drift)
     n_channels = p.n_channels if n_channels is None else n_channels
     limits = (
         (index >= (not by_days), f"index is {index}: sessions count from 1, days from 0"),
         (duration_s >= 1, f"duration_s is {duration_s}: at least 1 s"),
         (1 <= n_channels <= 96, f"n_channels is {n_channels}: 1 to 96"),
         (n_units is None or n_units >= 1, f"n_units is {n_units}: at least 1, or None to draw"),
-        (0 <= share <= 1, f"drift is {drift}: 0 (stable) to 1 (all new every session or day)"),
+        (
+            0 <= aging.mixing <= 1,
+            f"drift is {drift}: 0 (stable) to 1 (all new every session)",
+        ),
     )
     if wrong := [text for fits, text in limits if not fits]:
         raise ConfigError(f"Cannot simulate this: {'; '.join(wrong)}.")
@@ -178,13 +181,13 @@ def recording(
     n, lead = round(duration_s * LFP_RATE_HZ), round(p.lead_s * LFP_RATE_HZ)
     half_bin, step = round(BIN_SIZE_S / 2 * LFP_RATE_HZ), LFP_RATE_HZ // BEHAVIOR_RATE_HZ
     rng = _rng(*where, _SPIKES, *own)
-    if isinstance(drift, Drift):
-        labels, *units = _units_of_day(where, index, n_units, drift, p)
+    if by_days:
+        labels, *units = _units_of_day(where, index, n_units, aging, p)
     else:
         units = _draw_units(rng, int(rng.integers(*p.n_units, endpoint=True)), n_units, p)
         labels = [f"u{unit:03d}" for unit in range(len(units[0]))]
     spike_times = _spikes(latents[lead : lead + n], rng, *units)
-    sites = _sites(where, index, n_channels, drift, p)
+    sites = _sites(where, index, n_channels, aging, by_days, p)
     expressed = latents[lead + half_bin : lead + half_bin + n]
     times = (half_bin + np.arange(n)) / LFP_RATE_HZ
     lfp = _lfp(expressed, times, sites, _rng(*where, _LFP, *own), p)
@@ -274,12 +277,9 @@ def _spikes(
 
 
 def _sites(
-    where: tuple[int, int],
-    index: int,
-    n_channels: int,
-    drift: float | Drift,
+    where: tuple[int, int], index: int, n_channels: int, aging: Drift, by_days: bool,
     p: SimulationParameters,
-) -> dict[str, np.ndarray]:
+) -> dict[str, np.ndarray]:  # fmt: skip
     """Weights of the electrode sites in session ``index``, or on that day: a first draw, then one
     drift a session or day; and each site's gain, 0 where it is dead.
     """
@@ -292,9 +292,7 @@ def _sites(
     rng = _rng(*where, _SITES)
     sites = draw(rng)
     line_uv = rng.uniform(*p.line_uv, n_channels)
-    by_days, log_gain = isinstance(drift, Drift), np.zeros(n_channels)
-    aging, dead = drift if isinstance(drift, Drift) else Drift(mixing=drift), log_gain > 0
-    share = aging.mixing
+    share, log_gain, dead = aging.mixing, np.zeros(n_channels), np.zeros(n_channels, bool)
     for later in range(1 if by_days else 2, index + 1):
         rng = _rng(*where, _DAYS if by_days else _DRIFT, later)
         for name, renewed in draw(rng).items():

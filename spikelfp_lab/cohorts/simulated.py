@@ -14,13 +14,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from spikelfp_lab.cohorts import generative
-from spikelfp_lab.cohorts.generative import (
-    BIN_SIZE_S,
-    DEFAULT_PARAMETERS,
-    DRIFTS,
-    Drift,
-    SimulationParameters,
-)
+from spikelfp_lab.cohorts.generative import BIN_SIZE_S, DEFAULT_PARAMETERS, DRIFTS, Drift
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.sessions import build_session, cohort_from_sessions, session_clock
 from spikelfp_lab.signal import bin_spikes, lfp_to_rate
@@ -56,7 +50,7 @@ def cohort(
 def session(
     index: int = 1, *, subject: str = "I", duration_s: float = 480.0, seed: int = 0,
     n_channels: int | None = None, n_units: int | None = None, drift: float | str | Drift = 0.1,
-    parameters: SimulationParameters = DEFAULT_PARAMETERS,
+    parameters: generative.SimulationParameters = DEFAULT_PARAMETERS,
 ) -> xr.Dataset:  # fmt: skip
     """Simulate one session and align it to a clock of 10 ms bins.
 
@@ -84,15 +78,19 @@ def session(
     if isinstance(drift, str) and drift not in DRIFTS:
         raise ConfigError(f"drift is {drift!r}: a number, a Drift, or one of {[*DRIFTS]}.")
     drift = DRIFTS[drift] if isinstance(drift, str) else drift
-    by_days = isinstance(drift, Drift)
-    given = index, subject, duration_s, seed, n_channels, n_units, drift, parameters
-    raw = generative.recording(*given)
+    aging, name, day = drift, f"s{index:02d}", {}
+    if isinstance(drift, Drift):
+        aging, name, day = dataclasses.asdict(drift), f"d{index:03d}", {"day": index}
+    raw = generative.recording(
+        index, subject, duration_s, seed, n_channels, n_units, drift, parameters
+    )
     clock, rate_hz = session_clock(0.0, duration_s, bin_size_s=BIN_SIZE_S), 1 / BIN_SIZE_S
     lfp = lfp_to_rate(raw.lfp, rate_hz=generative.LFP_RATE_HZ, to_rate_hz=rate_hz)
-    aging = dataclasses.asdict(drift) if isinstance(drift, Drift) else drift
-    options = {"index": index, "duration_s": duration_s, "seed": seed, "drift": aging}
-    options |= {"n_channels": raw.lfp.shape[1], "n_units": len(raw.spike_times)}
-    options["parameters"] = dataclasses.asdict(parameters)
+    options = {
+        "index": index, "duration_s": duration_s, "seed": seed, "drift": aging,
+        "n_channels": raw.lfp.shape[1], "n_units": len(raw.units),
+        "parameters": dataclasses.asdict(parameters),
+    }  # fmt: skip
     kind = "standardized latents that neural activity expresses in the bin"
     aligned = build_session(
         clock,
@@ -101,21 +99,20 @@ def session(
         lfp=(lfp, raw.lfp_times[0] + np.arange(len(lfp)) * BIN_SIZE_S),
         behavior=(raw.velocity, raw.behavior_times), behavior_names=("vx", "vy"),
         latent_truth=(raw.latents, raw.lfp_times), latent_names=generative.LATENT_NAMES,
-        subject=subject, session=f"d{index:03d}" if by_days else f"s{index:02d}",
-        source="simulated", bin_size_s=BIN_SIZE_S,
+        subject=subject, session=name, source="simulated", bin_size_s=BIN_SIZE_S,
         history=f"simulated with seed {seed}, LFP filtered and resampled to {rate_hz:g} Hz",
-        attrs={"generative_parameters": json.dumps(options)} | ({"day": index} if by_days else {}),
+        attrs={"generative_parameters": json.dumps(options)} | day,
         variable_attrs={"lfp": {"kind": "LFP", "units": "uV"},
                         "behavior": {"kind": "hand velocity", "units": "cm/s"},
                         "latent_truth": {"kind": kind, "lead_s": parameters.lead_s}},
     )  # fmt: skip
+    by_site, by_unit = ("channel", "latent_truth_dim"), ("unit", "latent_truth_dim")
+    truth: dict[str, Any] = {
+        "lfp_mixing": (by_site, raw.mixing),
+        "beta_weight": (by_site, raw.beta_weight),
+        "gamma_weight": (by_site, raw.gamma_weight),
+    }
     if raw.units:
-        aligned = aligned.assign_coords(
-            mean_rate_hz=("unit", raw.mean_rate_hz),
-            spike_tuning=(("unit", "latent_truth_dim"), raw.spike_tuning),
-        )
-    return aligned.assign_coords(
-        lfp_mixing=(("channel", "latent_truth_dim"), raw.mixing),
-        beta_weight=(("channel", "latent_truth_dim"), raw.beta_weight),
-        gamma_weight=(("channel", "latent_truth_dim"), raw.gamma_weight),
-    )
+        truth |= {"mean_rate_hz": ("unit", raw.mean_rate_hz)}
+        truth |= {"spike_tuning": (by_unit, raw.spike_tuning)}
+    return aligned.assign_coords(truth)
