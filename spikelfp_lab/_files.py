@@ -157,10 +157,12 @@ def _explanation(place: Path, error: OSError) -> str:
     if error.errno in _FULL:
         free = shutil.disk_usage(there).free / 1e6
         why = f"the disk is full ({free:,.1f} MB are free in {there}; {error})"
-        cure = " Make room, or choose a folder on another disk, and run it again."
+        cure = " Make room, or choose a folder on another disk (SPIKELFP_DATA: that of the cache)."
     elif error.errno in _REFUSED:
         why = f"{there} is a folder in which nothing may be written ({error})"
-        cure = " Choose another folder, or get the right to write in this one."
+        cure = (
+            " Choose another folder (SPIKELFP_DATA: that of the cache), or the right to write."
+        )
     else:
         why = f"({reason(error)})"
     return f"{place} could not be written: {why}. What was there before is untouched.{cure}"

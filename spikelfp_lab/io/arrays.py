@@ -129,16 +129,11 @@ def _stream(
     what: str, data: Any, rate_hz: Any, times: Any, names: Sequence[str] | None, **more: Any
 ) -> Stream | None:
     """An array and its times, where they lie."""
-    given = (rate_hz is not None) + (times is not None)
-    if given != (data is not None):
-        how = ("neither is", "one is", "both are")[given] + " given"
-        how += f", but no {what}: pass it too" if data is None else ""
-        text = f"When the samples of {what} were taken takes one of {what}_rate_hz and {what}_times"
-        raise ConfigError(f"{text}: {how}.")
+    if (rate_hz is not None) + (times is not None) != (data is not None):
+        text = f"Pass one of {what}_rate_hz and {what}_times, which say when the samples of {what}"
+        raise ConfigError(f"{text} were taken, and neither without {what}.")
     if data is None:
         return None
-    if times is None and not 0 < rate_hz < np.inf:
-        raise ConfigError(f"{what}_rate_hz is {rate_hz}: give samples a second, above 0.")
     # HDF5 datasets and memory maps are left where they are
     data, times = (x if x is None or hasattr(x, "dtype") else np.asarray(x) for x in (data, times))
     columns, pattern = ("channels", "ch{:02d}") if what == "lfp" else ("columns", "behavior_{}")

@@ -8,7 +8,7 @@ import xarray as xr
 
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io.nwb_read import open_nwb
-from spikelfp_lab.io.remote import is_nwb_zarr
+from spikelfp_lab.io.remote import is_nwb_zarr, is_remote
 from spikelfp_lab.io.store import read_session
 from spikelfp_lab.sessions.quality import warn_quality
 
@@ -56,7 +56,6 @@ def open_session(path: str | os.PathLike, **options: Any) -> xr.Dataset:
 
 def is_nwb(path: str | os.PathLike) -> bool:
     """An address, a path that ends in ``.nwb``, any other file, or NWB in a folder of Zarr's."""
-    text = os.fspath(path)
-    address = "://" in text or text.startswith("dandi:")
-    place = Path(text)
-    return address or place.suffix.lower() == ".nwb" or place.is_file() or is_nwb_zarr(place)
+    place = Path(path)
+    ending = place.suffix.lower() == ".nwb"
+    return is_remote(path) or ending or place.is_file() or is_nwb_zarr(place)

@@ -2,8 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,30 +40,18 @@ def cached_session(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
     >>> session = cached_session(path, simulated.session)  # doctest: +SKIP
     """
     if not path.exists():
-        with _keeping(path):
-            check_writable(path.parent)  # before the work, not after it
+        check_writable(path.parent)  # before the work, not after it
         session = make()
-        with _keeping(path):
+        try:
             save_session(session, path)
+        except DataError:
+            if not path.exists():  # else another process was first, with the same session
+                raise
     try:
         return read_session(path)
     except SpikeLFPError as error:
         cure = f"Remove {path}, and it is made again."
         raise DataError(f"What was kept of a session is damaged. {cure} ({error})") from error
-
-
-@contextmanager
-def _keeping(path: Path) -> Iterator[None]:
-    """Whoever cannot write to the cache should know that it can be moved."""
-    try:
-        yield
-    except DataError as error:
-        if path.exists():  # another process was first, with the same session
-            return
-        if not isinstance(error.__cause__, OSError):
-            raise
-        cure = "(SPIKELFP_DATA names another folder.)"
-        raise DataError(f"The session cannot be kept: {error} {cure}") from error
 
 
 def prepare_sessions(

@@ -18,9 +18,6 @@ from spikelfp_lab.io.prepare import LOADER_VERSION, cache_folder, cached_session
 
 _CURE = "It may be damaged or incomplete: copy it again, or look at it with pynwb.validate."
 _DANDI = "'dandi:000688/path/in/the/dandiset.nwb'"
-_LOGIN = "It asks for a login, or the signed address has expired: get a new one."
-_ANSWERS = {200: "It gives whole files only (no Range requests). Download it and give its path."}
-_ANSWERS |= {401: _LOGIN, 403: _LOGIN}
 _NAMESPACES = {"core", "hdmf-common", "hdmf-experimental"}  # which pynwb brings itself
 # What pynwb says of things that are checked here anyway, or that concern no one
 _KNOWN_WARNINGS = re.compile(
@@ -138,8 +135,9 @@ def _at_address(where: str) -> Any:
     with reading(name, "cannot be reached", cure), requests.get(url, **probe) as answer:
         said = f"{answer.status_code} {answer.reason}"
     if answer.status_code != 206:
-        cure = _ANSWERS.get(answer.status_code, "Check the address.")
-        raise DataError(f"The server of {name} answers {said}. {cure}")
+        what = f"The server of {name} answers {said}, where a part of the file is asked for (206)"
+        cure = "Check the address: it may ask for a login, or have expired. Where whole files only "
+        raise DataError(f"{what}. {cure}are given (200), download it and give its path.")
     return remfile.File(url)
 
 

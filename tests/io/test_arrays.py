@@ -105,8 +105,8 @@ def test_dead_channels_and_silent_units_are_dropped_with_a_warning():
     ("options", "error", "message"),
     [
         ({}, DataError, "needs spikes or LFP"),
-        ({"lfp": tones()}, ConfigError, "neither is given"),
-        (lfp(lfp_rate_hz=np.nan), ConfigError, "lfp_rate_hz is nan"),
+        ({"lfp": tones()}, ConfigError, "one of lfp_rate_hz and lfp_times"),
+        (lfp(lfp_rate_hz=np.nan), DataError, "rate of lfp is nan Hz"),
         (lfp(lfp=tones().T), DataError, "lfp=lfp.T"),
         (lfp(lfp=np.array([["a"], ["b"]])), DataError, "give numbers"),
         (lfp(lfp_units="furlongs"), ConfigError, "'furlongs': use uV, mV or V"),

@@ -129,7 +129,10 @@ def test_bad_answers_are_one_error_each_and_leave_nothing(small, cache):
     with serving(small) as server, pytest.raises(DataError, match="answers 404 Not F") as caught:
         open_nwb(server.url.replace("a.nwb", "b.nwb?token=secret"))
     assert "secret" not in str(caught.value)
-    with serving(small, ranges=False) as server, pytest.raises(DataError, match="Download it"):
+    with (
+        serving(small, ranges=False) as server,
+        pytest.raises(DataError, match="download it"),
+    ):
         open_nwb(server.url)
     with serving(small, login=True) as server, pytest.raises(DataError, match=r"403.*expired"):
         open_nwb(server.url)
