@@ -160,9 +160,7 @@ def _explanation(place: Path, error: OSError) -> str:
         cure = " Make room, or choose a folder on another disk (SPIKELFP_DATA: that of the cache)."
     elif error.errno in _REFUSED:
         why = f"{there} is a folder in which nothing may be written ({error})"
-        cure = (
-            " Choose another folder (SPIKELFP_DATA: that of the cache), or the right to write."
-        )
+        cure = " Choose another folder (SPIKELFP_DATA: that of the cache), or the right to write."
     else:
         why = f"({reason(error)})"
     return f"{place} could not be written: {why}. What was there before is untouched.{cure}"

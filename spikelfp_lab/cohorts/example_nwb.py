@@ -13,14 +13,14 @@ from spikelfp_lab.io.nwb_write import save_nwb
 
 def write_example_nwb(
     path: str | os.PathLike, *, index: int = 1, duration_s: float = 120.0, n_channels: int = 16,
-    seed: int = 0, overwrite: bool = False,
+    seed: int = 0,
 ) -> Path:  # fmt: skip
     """Write one recording of the simulator at its native rates, for trying out what reads NWB.
 
     ``path`` ends in ``.nwb``; ``index``, ``duration_s`` (s), ``n_channels`` and ``seed`` are as in
     :func:`spikelfp_lab.cohorts.simulated.session`. Gives the path: ``Units``; an ``LFP`` of
     ``ElectricalSeries`` (V, 1 kHz) whose last electrode is marked bad; a ``Position`` with the
-    hand's ``SpatialSeries`` (cm, 100 Hz). A DataError when the file exists, but for ``overwrite``.
+    hand's ``SpatialSeries`` (cm, 100 Hz). A DataError when the file exists.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -59,4 +59,4 @@ def write_example_nwb(
     potentials.add_electrical_series(lfp)  # its electrodes are looked up from its place
     behavior: Any = nwbfile.create_processing_module(name="behavior", description="the hand")
     behavior.add(pynwb.behavior.Position(spatial_series=hand))
-    return save_nwb(nwbfile, path, overwrite=overwrite)
+    return save_nwb(nwbfile, path, overwrite=False)

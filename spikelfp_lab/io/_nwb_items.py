@@ -44,7 +44,7 @@ class Item:
         return f"{self.path} ({kind}, shape {self.shape}, {rate}, {self.unit})"
 
 
-def find_items(nwbfile: Any, io: Any) -> list[Item]:
+def find_items(nwbfile: Any) -> list[Item]:
     """Everything in the file that is a recording or a table of its times, in order of path.
 
     Looks at shapes, attributes and the first timestamps; reads no data.
@@ -57,7 +57,7 @@ def find_items(nwbfile: Any, io: Any) -> list[Item]:
     for each in nwbfile.objects.values():
         if not isinstance(each, (TimeSeries, Units, TimeIntervals)):
             continue
-        path = io.manager.get_builder(each).path.removeprefix("root").strip("/")
+        path = nwbfile.read_io.manager.get_builder(each).path.removeprefix("root").strip("/")
         if isinstance(each, TimeSeries):
             items.append(_series(path, each))
         elif isinstance(each, Units):

@@ -225,6 +225,7 @@ class Recording:
         reference = options.reference or "none"
         if reference not in ("car", "none"):
             raise ConfigError(f"No reference {reference!r} of a session. There are: car, none.")
+        low, high = options.band_hz[0], min(options.band_hz[1], 0.5 / size)
         # the samples of the time that was asked for, which may be a part
         within = [lfp.at_or_after(time) for time in (clock[0] - size / 2, clock[-1] + size / 2)]
 
@@ -257,14 +258,11 @@ class Recording:
                     if lfp.timestamps is None or within[1] - within[0] in (0, lfp.size):
                         raise
                     values, times, part = filtered(*within)
-                low, high = options.band_hz[0], min(options.band_hz[1], 0.5 / size)
                 done = f"filtered ({low:g}-{high:g} Hz, line {options.line_hz}) and resampled"
-        if not lfp.slower_than(size):
-            self.mains = mains_left(
-                Part(lfp.data, *within), rate_hz=lfp.rate_hz, channels=lfp.used,
-                line_hz=options.line_hz, high_hz=min(options.band_hz[1], 0.5 / size),
-                reference=reference,
-            )  # fmt: skip
+                self.mains = mains_left(
+                    Part(lfp.data, *within), rate_hz=lfp.rate_hz, channels=lfp.used,
+                    line_hz=options.line_hz, high_hz=high, reference=reference,
+                )  # fmt: skip
         done = f"LFP of {lfp.rate_hz:g} Hz {done} to {1 / size:g} Hz, reference {reference}"
         self.attrs["history"] += f"\n{done}"
         said = any(what == "gap" for what, *_ in self.findings)

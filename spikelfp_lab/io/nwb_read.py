@@ -146,8 +146,8 @@ def describe_nwb(
     """
     choices = {"spikes": units, "lfp": lfp, "behavior": behavior, "trials": trials}
     rows = []
-    with opened_nwb(path) as (nwbfile, io, _):
-        items = find_items(nwbfile, io)
+    with opened_nwb(path) as (nwbfile, _):
+        items = find_items(nwbfile)
         for item in items:
             role, (used, why) = item.role, verdict(item, items, choices.get(item.role))
             if is_written_here(nwbfile):
@@ -175,13 +175,13 @@ class _Table(pd.DataFrame):
 def _read(path: Any, given: dict[str, Any], options: Options, progress: bool) -> xr.Dataset:
     """The session of a file; ``given`` are the choices and names of open_nwb."""
     name, names = plain_name(path), {key: given[key] for key in ("subject", "session")}
-    with opened_nwb(path) as (nwbfile, io, warned):
+    with opened_nwb(path) as (nwbfile, warned):
         if is_written_here(nwbfile):
             defaults = dict.fromkeys(given) | {"trials": True} | Options()._asdict() | names
             every = given | options._asdict()
             asked = {key: value for key, value in every.items() if value != defaults[key]}
             return read_back(nwbfile, name=name, asked=asked, names=names)
-        items = find_items(nwbfile, io)
+        items = find_items(nwbfile)
         units, lfp, behavior, trials = (
             choose(items, role, given[argument], name) for role, argument in ARGUMENTS.items()
         )

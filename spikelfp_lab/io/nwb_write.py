@@ -268,11 +268,9 @@ def _tables(dataset: xr.Dataset) -> Iterator[Any]:
             columns[dim].append(VectorData(name=str(name), description=str(about), data=data))
     for dim, each in columns.items():
         yield DynamicTable(name=dim, description=f"{dataset.sizes[dim]} of {dim}", columns=each)
-    keys = ["variable", "dims", "dtype", "attributes", "coordinate"]
+    table = pd.DataFrame(rows, columns=["variable", "dims", "dtype", "attributes", "coordinate"])
     about = "The variables of the session; the one without a name is itself."
-    of_keys = [{"name": key, "description": key} for key in keys]
-    df = pd.DataFrame(rows, columns=keys)
-    yield DynamicTable.from_dataframe(df=df, name=_TABLE, table_description=about, columns=of_keys)
+    yield DynamicTable.from_dataframe(df=table, name=_TABLE, table_description=about)
 
 
 def _as_json(attrs: Mapping[Any, Any]) -> str:

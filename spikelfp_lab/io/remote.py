@@ -61,8 +61,8 @@ def kept(
 
 
 @contextmanager
-def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any, list[str]]]:
-    """Open an NWB 2 file: yields the NWBFile, its NWBHDF5IO, and what pynwb warns of.
+def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, list[str]]]:
+    """Open an NWB 2 file: yields the NWBFile, and what pynwb warns of.
 
     Whatever goes wrong, also later while data are read, is a DataError that names the file.
     """
@@ -85,7 +85,7 @@ def opened_nwb(where: str | os.PathLike) -> Iterator[tuple[Any, Any, list[str]]]
             stack.callback(io.close)
             nwbfile = _read(io, name)
         texts = dict.fromkeys(str(each.message) for each in warned)
-        yield nwbfile, io, [each for each in texts if not _KNOWN_WARNINGS.search(each)]
+        yield nwbfile, [each for each in texts if not _KNOWN_WARNINGS.search(each)]
 
 
 def is_nwb_zarr(path: str | os.PathLike) -> bool:
