@@ -1,5 +1,6 @@
 """The folder of a training: found, gone on with, refused, damaged, waited for."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -28,6 +29,10 @@ def test_a_finished_training_is_found_and_another_refused(tmp_path, monkeypatch)
     with pytest.raises(CheckpointError, match=r"data.I/s01 is"):
         train(make_session(bins=1500, seed=1), folder=tmp_path)
     monkeypatch.setattr("spikelfp_lab.training.loop.fit", None)  # nothing is trained again
+    assert train(SESSION, folder=tmp_path).digest() == first.digest()
+    known = json.loads((tmp_path / "run.json").read_text())  # of before a config had a field
+    del known["model"]["causal"], known["train"]["tables_only"]
+    (tmp_path / "run.json").write_text(json.dumps(known))
     assert train(SESSION, folder=tmp_path).digest() == first.digest()
     monkeypatch.setattr("spikelfp_lab.training.runs.TRAINING_VERSION", 99)
     with pytest.raises(CheckpointError, match="TRAINING_VERSION"):
