@@ -79,12 +79,14 @@ def report(study: Study) -> pd.DataFrame:
     specs = [specs_of(study, setting, seed, name) for seed, name, setting in jobs]
     train(study, [spec for each in specs for spec in each.values()])
     tables = [tabulate(study, score, jobs, "decode")]
-    if "supervised" in settings:
+    if "supervised" in settings and study.configs("lfp").train.scheme != "trials":
+        # the GRU's windows are longer than what is known of behavior in a trial
         tables.append(study.reference_scores().assign(setting="supervised"))
     own = pd.concat(tables)
     tables = [own.assign(fitted="own session", trained_on=own["session"], seen="trained on")]
-    with suppress(ConfigError):  # no two sessions have the same electrodes
-        tables.append(frozen(study).assign(setting="unsupervised"))
+    if study.having("lfp"):  # in the pre-training, else there is nothing to carry over
+        with suppress(ConfigError):  # no two sessions have the same electrodes
+            tables.append(frozen(study).assign(setting="unsupervised"))
     tested = pd.concat(tables).query("split == 'test'")
     return tested.groupby(KEYS, sort=False, as_index=False)["r2"].mean()
 

@@ -25,7 +25,7 @@ from benchmarks.report import asked_study
 from spikelfp_lab.sessions import TRAIN
 from spikelfp_lab.study import Study, model_specs
 
-COMPONENTS, MOMENTS, TURNS = 10, 1500, 30
+COMPONENTS, MOMENTS, TURNS = 10, 600, 30
 Way = Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
 
 
