@@ -161,6 +161,8 @@ class Decoder:
             done = int(self._chain.state["samples"]) / self._chain.rate_hz
             start = float(np.asarray(times, float).flat[0]) - done
             jump = 0.0 if self._start is None else start - self._start
+            if jump < -1.5 * self.bin_size_s:
+                raise DataError(f"samples go back by {-jump:g} s: give them in order, or reset()")
             if jump > 1.5 * self.bin_size_s:
                 self._begin_filters()
                 start, jump = start + done, 0.0

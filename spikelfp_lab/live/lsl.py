@@ -90,7 +90,7 @@ def run(
         heard, values = lsl.local_clock(), np.asarray(samples, float)
         given = xr.DataArray(values, {"channel": labels}, ("time", "channel"))
         out = (decoder.push_raw if raw else decoder.push)(given, stamps)
-        frames += [] if raw else [given]
+        frames += [] if raw else [given * decoder.scale]  # in uV, as it is recorded
         known = out["behavior" if axes else "latents"]
         for value, stamp in zip(known, out["time"], strict=True):
             if sink:

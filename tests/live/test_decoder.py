@@ -207,6 +207,8 @@ def test_raw_samples_give_what_the_chain_and_encode_give(one, rate_hz):
         decoder.gaps == 1
         and np.abs(late["latents"] - out["latents"][: len(late["time"])]).max() < 1e-5
     )
+    with pytest.raises(DataError, match=r"samples go back by .* reset"):
+        decoder.push_raw(raw[:10], stamps[:10])
     assert "ms at 20 Hz" in repr(decoder) and 0 < decoder.delays_s[5.0] < 0.1
 
 
