@@ -97,10 +97,8 @@ class Grid:
         low = (view.start_s - self.begin_s) / self.bin_size_s
         return low, low + view.span_s / self.bin_size_s
 
-    def columns(
-        self, values: np.ndarray, view: View, most: int
-    ) -> tuple[Any, np.ndarray, np.ndarray]:
-        """Values of each column of time that has any, which of all, and the edges in seconds.
+    def columns(self, view: View, most: int) -> tuple[np.ndarray, ...]:
+        """Columns of time that hold bins, where their bins start and stop, and all edges (s).
 
         Columns are whole bins, counted from the session's begin: nothing flickers while it moves.
         """
@@ -110,29 +108,23 @@ class Grid:
         edges = np.arange(first, last + 1) * width
         ends = np.searchsorted(self.clock, edges)
         there = np.flatnonzero(np.diff(ends))
-        if (np.diff(ends) == width).all():  # no gap: one array of all, which is faster
-            parts = values[ends[0] : ends[-1]].reshape(-1, width, *values.shape[1:])
-        else:
-            parts = [values[ends[i] : ends[i + 1]] for i in there]
-        return parts, there, self.begin_s + edges * self.bin_size_s
+        return there, ends[there], ends[there + 1], self.begin_s + edges * self.bin_size_s
 
     def lines(self, values: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
         """Time and values (T, C) that look like the data: all, or the extremes of each column."""
         points = min(_POINTS, _ALL_POINTS // max(values.shape[1], 1))
         whole = view.span_s <= (points + 1e-6) * self.bin_size_s
-        parts, there, edges = self.columns(values, view, points if whole else points // 2)
+        there, start, stop, edges = self.columns(view, points if whole else points // 2)
         middle, quarter = (edges[1:] + edges[:-1]) / 2, (edges[1] - edges[0]) / 4
         lines = np.full((middle.size, 1 if whole else 2, values.shape[1]), np.nan, np.float32)
-        if there.size and whole:
-            lines[there, 0] = [part[0] for part in parts]
-        elif there.size:
-            least, most = _reduce(np.fmin, parts), _reduce(np.fmax, parts)
-            # in the order that suits the course: a falling line must not become a staircase
-            falls = [part[0] > part[-1] for part in parts]
-            lines[there, 0] = np.where(falls, most, least)
-            lines[there, 1] = np.where(falls, least, most)
-        time = middle if whole else (middle[:, None] + [-quarter, quarter]).ravel()
-        return time, lines.reshape(-1, values.shape[1])
+        if whole:
+            lines[there, 0] = values[start]
+            return middle, lines[:, 0]
+        least, most = (_reduce(extreme, values, start, stop) for extreme in (np.fmin, np.fmax))
+        # in the order that suits the course: a falling line must not become a staircase
+        falls = values[start] > values[stop - 1]
+        lines[there, 0], lines[there, 1] = np.where(falls, [most, least], [least, most])
+        return (middle[:, None] + [-quarter, quarter]).ravel(), lines.reshape(-1, values.shape[1])
 
 
 Move = Callable[[View], None]  # shows another stretch in a panel that is there
@@ -188,10 +180,9 @@ def _raster(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
         order = np.arange(units.size) if view.order is None else np.array(view.order, int)
         _name_ends(axes, np.arange(order.size), units[order])
         axes.set_ylabel("\n".join(filter(None, [f"Unit ({order.size})", view.order_name])))
-        parts, there, edges = grid.columns(dataset["spikes"].values, view, _COLUMNS)
+        there, start, stop, edges = grid.columns(view, _COLUMNS)
         counts = np.full((units.size, len(edges) - 1), np.nan, np.float32)
-        if there.size:
-            counts[:, there] = _reduce(np.add, parts).T
+        counts[:, there] = _reduce(np.add, dataset["spikes"].values, start, stop).T
         counts = counts[order]
         spiking = counts[counts > 0]  # NaN is not
         most = max(float(np.percentile(spiking, 99.5)), 1.0) if spiking.size else 1.0
@@ -206,7 +197,7 @@ def _raster(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
 
 def _traces(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
     lfp, chosen = dataset["lfp"], list(view.channels)
-    values = _choose(lfp.values, chosen)
+    values = lfp.values.take(chosen, axis=1)
     mean, sd = _scale(lfp.values)
     known = sd[np.isfinite(sd) & (sd > 0)]
     step = 5 * float(np.median(known)) if known.size else 1.0
@@ -267,7 +258,7 @@ def _behavior(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
     behavior = dataset["behavior"]
     names = behavior["behavior_dim"].values.astype(str)
     chosen = list(range(len(names)) if view.axes is None else view.axes)
-    values = _choose(behavior.values, chosen)
+    values = behavior.values.take(chosen, axis=1)
     lines = [axes.plot([], [], color=_COLORS[i % 4], label=names[i])[0] for i in chosen]
     mean, sd = _scale(values)
     limits = np.concatenate([mean - 3 * sd, mean + 3 * sd])
@@ -298,16 +289,10 @@ def round_number(value: float) -> float:
     return float(power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9)))
 
 
-def _choose(values: np.ndarray, chosen: list[int]) -> np.ndarray:
-    """Columns of an array (T, C), without a copy where they are all."""
-    return values if chosen == [*range(values.shape[1])] else values[:, chosen]
-
-
-def _reduce(ufunc: np.ufunc, parts: Any) -> np.ndarray:
-    """(columns, C) of what :meth:`Grid.columns` gave, each reduced over its bins."""
-    if isinstance(parts, np.ndarray):
-        return ufunc.reduce(parts, axis=1)
-    return np.array([ufunc.reduce(part) for part in parts])
+def _reduce(ufunc: np.ufunc, values: np.ndarray, start: Any, stop: Any) -> np.ndarray:
+    """(columns, C) values reduced over the bins of each column; faster than ``reduceat``."""
+    parts = [ufunc.reduce(values[i:j]) for i, j in zip(start, stop, strict=True)]
+    return np.reshape(parts, (-1, values.shape[1]))
 
 
 def _scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
