@@ -5,7 +5,6 @@ import textwrap
 
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import signal
 
@@ -68,32 +67,28 @@ def plot_spectra(session: xr.Dataset | xr.DataTree) -> Figure:
     """
     dataset = as_dataset(session)
     power = spectra(dataset)
+    kind = theme.label_with_units("LFP", {"kind": dataset["lfp"].attrs.get("kind", "LFP")})
+    title = f"{textwrap.fill(kind, 48)}\n{session_name(dataset)}, {len(power)} channels"
+    units = theme.pretty_units(power.attrs["units"])
+    label = f"Power density ({f'{units}²' if units else 'squared units'}/Hz)"
+    power, frequency = power.where(power > 0), power["frequency"].values  # 0 has no logarithm
     with theme.style():
         figure = theme.new_figure(3.6, 2.8)
         axes = figure.subplots()
-        draw_spectra(axes, power)
-        kind = theme.label_with_units("LFP", {"kind": dataset["lfp"].attrs.get("kind", "LFP")})
-        count = f"{session_name(dataset)}, {power.sizes['channel']} channels"
-        axes.set_title(textwrap.fill(kind, 48) + "\n" + count, parse_math=False)
+        axes.set_title(title, parse_math=False)
+        axes.set_ylabel(label, parse_math=False)
+        axes.set_xlabel("Frequency (Hz)")
+        if power.notnull().any():
+            shares = [0, 0.1, 0.5, 0.9, 1]
+            least, low, median, high, most = power.quantile(shares, dim="channel").values
+            look: theme.Look = {"color": "#0928ad", "linewidth": 0}
+            axes.plot(frequency, median, color="#0928ad", label="Median channel")
+            axes.fill_between(frequency, low, high, alpha=0.3, label="10–90 % of channels", **look)
+            axes.fill_between(frequency, least, most, alpha=0.12, label="All channels", **look)
+            axes.set(xscale="log", yscale="log", xlim=frequency[[0, -1]])
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.legend(loc="lower left")
     return figure
-
-
-def draw_spectra(axes: Axes, power: xr.DataArray) -> None:
-    """Draw what :func:`spectra` gave; channels without power, which have no logarithm, stay out."""
-    power, frequency = power.where(power > 0), power["frequency"].values
-    if bool(power.notnull().any()):
-        least, low, median, high, most = power.quantile([0, 0.1, 0.5, 0.9, 1], dim="channel").values
-        look: theme.Look = {"color": "#0928ad", "linewidth": 0}
-        axes.plot(frequency, median, color="#0928ad", label="Median channel")
-        axes.fill_between(frequency, low, high, alpha=0.3, label="10–90 % of channels", **look)
-        axes.fill_between(frequency, least, most, alpha=0.12, label="All channels", **look)
-        axes.set(xscale="log", yscale="log", xlim=(frequency[0], frequency[-1]))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.legend(loc="lower left")
-    units = theme.pretty_units(power.attrs["units"])
-    units = f"{units}²" if units else "squared units"
-    axes.set_xlabel("Frequency (Hz)")
-    axes.set_ylabel(f"Power density ({units}/Hz)", parse_math=False)
 
 
 def spectrogram(

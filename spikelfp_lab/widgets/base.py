@@ -165,6 +165,11 @@ class Panel(ipywidgets.VBox):
                 setattr(self.state, trait, change["new"])
             self.follow()
 
+    def close(self) -> None:
+        """Close the panel and all within it."""
+        close_within(self)
+        super().close()
+
     def follow(self) -> None:
         """Let the controls show what the state has."""
         raise NotImplementedError

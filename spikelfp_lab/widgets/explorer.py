@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
+import numpy as np
 from matplotlib.figure import Figure
 
+from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots.session import SessionPicture
-from spikelfp_lab.plots.spectral import draw_spectra
+from spikelfp_lab.plots.spectral import plot_spectra
 from spikelfp_lab.plots.theme import style
-from spikelfp_lab.widgets.base import WRAP, Message, Panel, Picture, button, close_within
+from spikelfp_lab.widgets.base import WRAP, Message, Panel, Picture, button
 from spikelfp_lab.widgets.cards import session_html
 from spikelfp_lab.widgets.explorer_state import LFP_VIEWS, Cohort, ExplorerState
 
@@ -74,7 +76,7 @@ class Explorer(Panel):
     """
 
     def __init__(self, state: ExplorerState):
-        self._drawing: SessionPicture | None = SessionPicture()
+        self._drawing = SessionPicture()
         super().__init__(state, _CONTROLS)
         self.picture = Picture()
         self._in_tab: dict[int, str] = {}  # tab -> session it was made for
@@ -95,10 +97,9 @@ class Explorer(Panel):
 
     def close(self) -> None:
         """Free the widgets and the figure. The state can still be used."""
-        if getattr(self, "_drawing", None) is not None:  # not closed before, and really made
-            self._drawing = None
+        if self.comm is not None:  # not closed before
+            self._drawing = SessionPicture()
             self.state.unobserve(self._refresh, "revision")
-            close_within(self)
         super().close()
 
     def follow(self) -> None:
@@ -106,7 +107,7 @@ class Explorer(Panel):
         state, c = self.state, self.controls
         begin, end = state.limits_s
         latest, bin_size_s = round(end - state.span_s, 6), float(state.dataset.attrs["bin_size_s"])
-        channels, axes = state.labels("channel"), tuple(state.labels("behavior_dim"))
+        channels, axes = state.labels("lfp"), tuple(state.labels("behavior"))
         c["start_s"].step = max(bin_size_s, round(state.span_s / 20, 3))
         choices = {"subject": state.subjects, "session": state.sessions, "lfp_view": LFP_VIEWS}
         choices |= {"unit_order": state.orders, "axes": axes}
@@ -120,8 +121,6 @@ class Explorer(Panel):
         c["unit_order"].disabled = "spikes" in state.missing
 
     def _refresh(self, _: Any = None) -> None:
-        if self._drawing is None:
-            return
         self.follow()
         with self.message.errors(), style():
             self._drawing.draw(self.state.dataset, self.state.view)
@@ -141,7 +140,7 @@ class Explorer(Panel):
         message.say("Computing ...")
         table.value = ""
         picture.clear()
-        with message.errors(), style():
+        with message.errors():
             text, content = [*_TABS.values()][index](state)
             if isinstance(content, Figure):
                 picture.show(content, dpi=_DPI)
@@ -162,12 +161,15 @@ def _quality(state: ExplorerState) -> tuple[str, str]:
 
 def _spectra(state: ExplorerState) -> tuple[str, Figure]:
     """Power spectra of the LFP over the session."""
-    power = state.spectra()
-    left_out = ", ".join(power.attrs["left_out"])
-    text = f", Welch, {power.sizes['channel']} channels"
-    figure = Figure(figsize=(5.0, 3.0), layout="constrained")
-    draw_spectra(figure.subplots(), power)
-    return text + (f"; left out as not finite: {left_out}" if left_out else ""), figure
+    if "lfp" in state.missing:
+        raise DataError(f"There is no LFP in {state.name}: choose another session.")
+    # stretches must be whole in all channels: those that are often NaN would leave none
+    good = np.isfinite(state.dataset["lfp"].values).mean(axis=0) > 0.9
+    if not good.any():
+        raise DataError(f"No channel of {state.name} is nine tenths finite: drop them.")
+    left_out = ", ".join(state.dataset["channel"].values.astype(str)[~good])
+    figure = plot_spectra(state.dataset[["lfp"]].isel(channel=good))
+    return ", Welch" + (f"; left out as not finite: {left_out}" if left_out else ""), figure
 
 
 _TABS: dict[str, Callable[[ExplorerState], tuple[str, str | Figure]]] = {

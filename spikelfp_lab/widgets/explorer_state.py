@@ -11,14 +11,14 @@ import pandas as pd
 import traitlets
 import xarray as xr
 
-from spikelfp_lab.errors import ConfigError, DataError
+from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.plots.session import HEIGHTS, View
-from spikelfp_lab.plots.spectral import spectra
 from spikelfp_lab.sessions import check_quality, iterate_sessions
 
 AS_RECORDED = "as recorded"
 LFP_VIEWS = ("traces", "spectrogram")
 Cohort = xr.Dataset | xr.DataTree | Mapping[str, xr.Dataset | xr.DataTree]
+_DIMS = {"lfp": "channel", "behavior": "behavior_dim"}
 _CHOICES = ("subject", "session", "unit_order", "lfp_view")
 _SHOWN = (*_CHOICES, "start_s", "span_s", "first_channel", "n_channels", "axes")
 
@@ -34,9 +34,11 @@ class ExplorerState(traitlets.HasTraits):
     subject, session, unit_order, lfp_view : str
         Of ``subjects``, ``sessions``, ``orders`` (what the session has the data for), LFP_VIEWS.
     start_s, span_s : float
-        The stretch, in seconds.
+        The stretch, in seconds; ``limits_s`` are the outer edges of the session's bins.
     first_channel, n_channels, axes : int, int, tuple of str
         LFP channels (a spectrogram is of the first) and behavior axes that are shown.
+    dataset : xr.Dataset
+        The session in memory, time first.
     revision : int
         Goes up by one when all that follows from a change has been settled: observe it to draw.
     """
@@ -50,9 +52,6 @@ class ExplorerState(traitlets.HasTraits):
     first_channel = traitlets.Int(0)
     n_channels = traitlets.Int(16)
     axes = traitlets.Tuple()
-    subjects = traitlets.Tuple()
-    sessions = traitlets.Tuple()
-    orders = traitlets.Tuple()
     revision = traitlets.Int(0)
 
     def __init__(self, cohort: Cohort, *, start_s: float | None = None, span_s: float = 10.0):
@@ -63,10 +62,8 @@ class ExplorerState(traitlets.HasTraits):
             own = self._menu.setdefault(subject := dataset.attrs["subject"], {})
             label = name.removeprefix(f"{subject}/")
             own[name if label in self._sessions else label] = name
-        self._settling, self.notice = False, ""
-        self._loaded: tuple[str, xr.Dataset] | None = None
-        self._quality: dict[str, pd.DataFrame] = {}
-        self.subjects = tuple(self._menu)
+        self._settling, self._quality = False, {}
+        self.subjects, self.sessions, self.orders = tuple(self._menu), (), ()
         self.subject = self.subjects[0]
         try:
             self.span_s = span_s
@@ -80,33 +77,20 @@ class ExplorerState(traitlets.HasTraits):
         return self._menu[self.subject][self.session]
 
     @property
-    def dataset(self) -> xr.Dataset:
-        """The session in memory, time first."""
-        if self._loaded is None or self._loaded[0] != self.name:
-            self._loaded = self.name, self._sessions[self.name].compute().transpose("time", ...)
-        return self._loaded[1]
-
-    @property
-    def limits_s(self) -> tuple[float, float]:
-        """Where the session begins and ends, in seconds: outer edges of its bins."""
-        time, half = self.dataset["time"].values, float(self.dataset.attrs["bin_size_s"]) / 2
-        return round(float(time[0]) - half, 6), round(float(time[-1]) + half, 6)
-
-    @property
     def missing(self) -> tuple[str, ...]:
         """Which of "spikes", "lfp" and "behavior" the session lacks."""
         return tuple(name for name in HEIGHTS if name not in self.dataset)
 
-    def labels(self, dim: str) -> list[str]:
-        """Labels of "channel" or "behavior_dim"; none where there is no such variable."""
-        there = {"channel": "lfp", "behavior_dim": "behavior"}[dim] in self.dataset
-        return self.dataset[dim].values.tolist() if there else []
+    def labels(self, variable: str) -> list[str]:
+        """Channels of "lfp" or axes of "behavior"; none where there is no such variable."""
+        there = variable in self.dataset
+        return self.dataset[variable].coords[_DIMS[variable]].values.tolist() if there else []
 
     @property
     def view(self) -> View:
         """What is to be drawn."""
-        last = min(self.first_channel + self.n_channels, len(self.labels("channel")))
-        names = self.labels("behavior_dim")
+        last = min(self.first_channel + self.n_channels, len(self.labels("lfp")))
+        names = self.labels("behavior")
         how = self.unit_order if self.unit_order == AS_RECORDED else f"by {self.unit_order}"
         return View(
             start_s=self.start_s,
@@ -121,13 +105,13 @@ class ExplorerState(traitlets.HasTraits):
     @property
     def status(self) -> str:
         """One line: what is shown."""
-        (begin, end), sizes = self.limits_s, self.dataset.sizes
-        stop, shown = self.start_s + self.span_s, len(self.view.channels)
+        (begin, end), sizes, lacks = self.limits_s, self.dataset.sizes, self.missing
+        stop, channels = self.start_s + self.span_s, len(self.view.channels)
         whole = f"{end:.1f} s" if abs(begin) < 1e-3 else f"{begin:.1f} to {end:.1f} s"
-        text = f"{self.name}: {self.start_s:.1f} to {stop:.1f} s of {whole}; "
-        text += f"{sizes['unit']} units, " if "spikes" in self.dataset else "no spikes, "
-        text += f"{shown} of {sizes['channel']} channels" if "lfp" in self.dataset else "no LFP"
-        text += "" if "behavior" in self.dataset else ", no behavior"
+        shown = ["no spikes" if "spikes" in lacks else f"{sizes['unit']} units"]
+        shown += ["no LFP" if "lfp" in lacks else f"{channels} of {sizes['channel']} channels"]
+        shown += ["no behavior"] if "behavior" in lacks else []
+        text = f"{self.name}: {self.start_s:.1f} to {stop:.1f} s of {whole}; {', '.join(shown)}"
         time = self.dataset["time"].values
         if not ((time >= self.start_s) & (time < stop)).any():
             text += ". Nothing was recorded in this stretch"
@@ -138,20 +122,6 @@ class ExplorerState(traitlets.HasTraits):
         begin, end = self.limits_s
         wanted = self.start_s + pages * self.span_s
         self.start_s = max(begin, min(wanted, end - self.span_s))
-
-    def spectra(self) -> xr.DataArray:
-        """Welch spectra (channel, frequency) of the channels of which nine tenths are finite.
-
-        The attribute ``left_out`` names the others: stretches must be whole in all channels.
-        """
-        if "lfp" in self.missing:
-            raise DataError(f"There is no LFP in {self.name}: choose another session.")
-        good = np.isfinite(self.dataset["lfp"].values).mean(axis=0) > 0.9
-        if not good.any():
-            raise DataError(f"No channel of {self.name} is nine tenths finite: drop them.")
-        power = spectra(self.dataset[["lfp"]].isel(channel=np.flatnonzero(good)))
-        left_out = self.dataset["channel"].values.astype(str)[~good].tolist()
-        return power.assign_attrs(left_out=left_out)
 
     def quality(self) -> pd.DataFrame:
         """Findings of :func:`spikelfp_lab.check_quality`, computed once a session."""
@@ -176,16 +146,15 @@ class ExplorerState(traitlets.HasTraits):
             good, cure = least <= value < math.inf, f"at least two bins ({least:g} s)"
             value = round(min(value, float(whole)), 6)
         elif trait == "axes":
-            there = self.labels("behavior_dim")
+            there = self.labels("behavior")
             good, cure = set(value) <= set(there), f"one or more of {', '.join(there)}"
             good, value = good and bool(value or not there), tuple(a for a in there if a in value)
         else:
-            total = len(self.labels("channel"))
+            total = len(self.labels("lfp"))
             low, high = (0, total - 1) if trait == "first_channel" else (1, total)
             good, cure = not total or low <= value <= high, f"{low} to {high}"
         if not good:
-            where = {"session": f" of subject {self.subject}", "unit_order": f" in {self.name}"}
-            refused = f"{trait} is {proposal['value']!r}, not there{where.get(trait, '')}"
+            refused = f"{trait} cannot be {proposal['value']!r} in {self.name}"
             raise traitlets.TraitError(f"{refused}: choose {cure}.")
         return value
 
@@ -209,13 +178,16 @@ class ExplorerState(traitlets.HasTraits):
 
     def _enter_session(self) -> None:
         """Keep of the view what the new session has; say what it has not."""
-        begin, end = self.limits_s
-        self.span_s = max(self.span_s, 2 * float(self.dataset.attrs["bin_size_s"]))
+        self.dataset = self._sessions[self.name].compute().transpose("time", ...)
+        time, bin_size_s = self.dataset["time"].values, float(self.dataset.attrs["bin_size_s"])
+        begin, end = (round(float(t), 6) for t in time[[0, -1]] + [-bin_size_s / 2, bin_size_s / 2])
+        self.limits_s = begin, end
+        self.span_s = max(self.span_s, 2 * bin_size_s)
         self.start_s = self.start_s if begin <= self.start_s < end else begin
-        channels = len(self.labels("channel")) or 10**9
+        channels = len(self.labels("lfp")) or 10**9
         self.first_channel = min(self.first_channel, channels - 1)
         self.n_channels = min(self.n_channels, channels)
-        there = self.labels("behavior_dim")
+        there = self.labels("behavior")
         self.axes = tuple(axis for axis in self.axes if axis in there) or tuple(there[:4])
         self._order, self.notice = _unit_orders(self.dataset), ""
         self.orders = tuple(self._order)
@@ -240,10 +212,9 @@ def _unit_orders(dataset: xr.Dataset) -> dict[str, np.ndarray]:
     if "behavior" in dataset and dataset.sizes["behavior_dim"] > 1:
         moved = dataset["behavior"].values[:, :2].astype(float)
         known = np.isfinite(moved).all(axis=1)
-        moved, counts = moved[known], counts[known].astype(np.float32)
-        if len(moved) >= 10 and np.linalg.cond(np.cov(moved.T)) < 1e8:  # there are directions
-            moved -= moved.mean(axis=0)  # the counts' own mean drops out
-            slopes = np.linalg.solve(moved.T @ moved, moved.T @ counts)
+        moved -= moved[known].mean(axis=0) if known.any() else 0  # the counts' mean drops out
+        slopes, _, rank, _ = np.linalg.lstsq(moved[known], counts[known].astype(float), rcond=1e-4)
+        if rank == 2 and known.sum() >= 10:  # there are directions
             angle = np.arctan2(slopes[1], slopes[0])
             orders["preferred direction"] = np.argsort(angle, kind="stable")
     return orders

@@ -53,7 +53,7 @@ def test_the_stretch_stays_within_the_session():
     [
         ("start_s", 12.0, "from 0 to 12 s"),
         ("span_s", 0.03, "at least two bins .0.04 s."),
-        ("session", "s09", "subject I: choose one of 's01', 's02'"),
+        ("session", "s09", "in I/s01: choose one of 's01', 's02'"),
         ("unit_order", "depth", "in I/s01: choose one of 'as recorded', 'rate', 'preferred"),
         ("n_channels", 0, "choose 1 to 4"),
         ("axes", ("z",), "one or more of vx, vy"),
