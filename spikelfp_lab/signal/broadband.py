@@ -32,20 +32,18 @@ def broadband_to_lfp(
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Bring broadband voltage to the clock of a session: LFP in its band, at the true times.
 
-    For recordings of any length, on disk or in memory; memory does not grow with it. In order: FIR
-    low-pass and decimation, band low-pass with notches at the times of the clock, high-pass
-    (Butterworth, order 2, both ways), scale, reference. The phase is zero. With the default band
-    the gain is within 0.5 dB from 0.5 to 45 Hz, and 60 dB are lost above 55 Hz. A DataError or
-    ConfigError for data, rates, times or options that cannot be used; gaps of timestamps are a
-    SpikeLFPWarning.
+    For recordings of any length, on disk or in memory. In order: FIR low-pass and decimation, band
+    low-pass with notches at the times of the clock, high-pass (Butterworth, order 2, both ways),
+    scale, reference. The phase is zero. With the default band the gain is within 0.5 dB from 0.5 to
+    45 Hz, and 60 dB are lost above 55 Hz. A DataError or ConfigError for data, rates, times or
+    options that cannot be used; gaps of timestamps are a SpikeLFPWarning.
 
     Parameters
     ----------
     data : (n, C) HDF5 dataset, memory map or array; NaN where missing: bridged while filtering,
         NaN in the result.
     rate_hz : samples a second. With ``timestamps`` it is only checked against them.
-    timestamps : (n,) array or HDF5 dataset, seconds of every sample; see
-        :func:`spikelfp_lab.signal.timeline.timeline_from_timestamps`.
+    timestamps : (n,) array or HDF5 dataset, seconds of every sample.
     start_s : time of the first sample in seconds, where there are no timestamps.
     clock : (m,) float64, times of the result in seconds, such as bin centers; may have gaps.
     to_rate_hz : in place of a clock, samples a second from the first raw sample on; 100 by default.
@@ -55,8 +53,6 @@ def broadband_to_lfp(
         ones; "none".
     scale : unit of the result a count of ``data``, or (C,), one for each channel of ``data``.
     channels : columns of ``data`` to use, in this order: numbers, a slice or a mask.
-    progress : whether to show a progress bar.
-
     Returns
     -------
     lfp : (m, C) float32, or (m, C - 1) when bipolar; NaN where samples are missing and where the
@@ -93,16 +89,16 @@ def broadband_to_lfp(
         text += "straight line over gaps of at most its max_gap_s)."
         warnings.warn(text, SpikeLFPWarning, stacklevel=2)
     raw_hz, (first_s, last_s) = 1.0 / timeline.period_s, timeline.knot_times_s[[0, -1]]
-    times, wanted = np.empty(0), np.ones(0, bool)
     if clock is not None and to_rate_hz is not None:
         raise ConfigError("Give a clock or to_rate_hz, not both: a clock has its own rate.")
+    times, wanted = np.empty(0), slice(None)
     if clock is not None:
         times, to_rate_hz, wanted = _without_gaps(np.asarray(clock, np.float64))
     to_rate_hz = 100.0 if to_rate_hz is None else to_rate_hz
     low, high = slow.checked_band(band_hz, line_hz, reference, raw_hz, to_rate_hz)
     if clock is None:
         count = int(np.ceil((last_s - first_s + timeline.period_s) * to_rate_hz - 1e-9))
-        times, wanted = first_s + np.arange(count) / to_rate_hz, np.ones(count, bool)
+        times = first_s + np.arange(count) / to_rate_hz
     factor, taps, kernel = _design(raw_hz, high, line_hz)
     reach = taps.size // 2 + (kernel.size - 1) // _PHASES * factor  # raw rows on either side
     if timeline.n_rows < reach + 2:
@@ -121,16 +117,12 @@ def broadband_to_lfp(
     # a recording too short for the transients of the edges is mirrored until it is long enough
     extra = max(0, int(2 * to_rate_hz / low) - len(part) + 1)
     for channel, holes in zip(part.T, missing.T, strict=True):  # one by one, to save memory
-        block = channel[None].copy()
-        slow.bridge(block, holes[None])
-        block = np.pad(block, ((0, 0), (extra, extra)), mode="reflect")
+        slow.bridge(channel[None], holes[None])
+        block = np.pad(channel[None], ((0, 0), (extra, extra)), mode="reflect")
         channel[:] = slow.high_pass(block, to_rate_hz, low)[0, extra : extra + len(part)]
         channel[holes] = np.nan
-    if not wanted.all():
-        lfp, times = lfp[wanted], times[wanted]
+    lfp, times = lfp[wanted], times[wanted]
     lfp *= scale[columns]
-    if reference != "none":
-        lfp[:, slow.flat_channels(lfp)] = np.nan
     return slow.referenced(lfp, reference), times
 
 
@@ -166,8 +158,8 @@ def _design(
     time = np.arange(-half * _PHASES, half * _PHASES + 1) / _PHASES
     cycles = 2 * high / inner_hz  # twice the cut-off, a sample
     kernel = cycles * np.sinc(cycles * time) * np.kaiser(time.size, beta)
-    lines = np.empty(0) if line_hz is None else np.arange(line_hz, 1.1 * high, line_hz)
-    if lines.size:
+    if line_hz is not None and line_hz < 1.1 * high:
+        lines = np.arange(line_hz, 1.1 * high, line_hz)
         width = round(_NOTCH_S / 2 * inner_hz)
         time = np.arange(-width * _PHASES, width * _PHASES + 1) / _PHASES
         window = np.hanning(time.size)

@@ -17,7 +17,7 @@ _CHANNELS_AT_ONCE = 8
 def lfp_to_rate(
     raw: np.ndarray, *, rate_hz: float, to_rate_hz: float = 100.0,
     band_hz: tuple[float, float] = (0.05, 50.0), line_hz: float | None = 60.0,
-    reference: Reference | None = None,
+    reference: Reference = "none",
 ) -> np.ndarray:  # fmt: skip
     """Bring a raw field potential to the rate of a session's clock, without shifting it in time.
 
@@ -34,18 +34,13 @@ def lfp_to_rate(
     raw : (n, C) float, in any unit (which is kept), on a uniform clock. NaN where missing: bridged
         while filtering, NaN in the result.
     rate_hz, to_rate_hz : samples a second of ``raw`` and of the result, which has no more.
-    band_hz, line_hz, reference : as for :func:`spikelfp_lab.signal.broadband_to_lfp`; no reference
-        by default.
+    band_hz, line_hz, reference : as for :func:`spikelfp_lab.signal.broadband_to_lfp`.
 
     Returns
     -------
     (m, C) float32, m = ceil(n * to_rate_hz / rate_hz). Sample i lies at ``t0 + i / to_rate_hz``,
         where t0 is the time of ``raw[0]``: choose it so that these fall on the clock's bin centers.
-
-    Raises
-    ------
-    DataError, ConfigError
-        If ``raw`` is not two-dimensional or too short, or rates, band or reference make no sense.
+        A DataError or ConfigError if ``raw`` is too short, or rates or options make no sense.
 
     Examples
     --------
@@ -57,7 +52,7 @@ def lfp_to_rate(
     raw = np.asarray(raw)
     if raw.ndim != 2 or 0 in raw.shape:
         raise DataError(f"Give samples by channels, (n, C), not an array of shape {raw.shape}.")
-    low, high = checked_band(band_hz, line_hz, reference or "none", rate_hz, to_rate_hz)
+    low, high = checked_band(band_hz, line_hz, reference, rate_hz, to_rate_hz)
     if len(raw) < (least := 20 * rate_hz / to_rate_hz):
         raise DataError(f"{len(raw)} samples are too short a stretch to filter: give {least:.0f}.")
     # Filtering costs by the sample: first come down to 4 to 8 times the rate that is asked for.
@@ -97,9 +92,7 @@ def lfp_to_rate(
         for channel, holes in enumerate(missing, first):
             nearest = np.round(np.flatnonzero(holes) * (to_rate_hz / rate_hz)).astype(int)
             result[nearest[nearest < n_out], channel] = np.nan
-    if reference is not None:
-        result[:, flat_channels(result)] = np.nan
-    return referenced(result, reference or "none")
+    return referenced(result, reference)
 
 
 def checked_band(
@@ -139,16 +132,15 @@ def bridge(block: np.ndarray, missing: np.ndarray) -> None:
 
 
 def referenced(lfp: np.ndarray, reference: Reference) -> np.ndarray:
-    """The LFP (m, C), re-referenced, in place where its shape stays.
-
-    Of a whole recording, take :func:`flat_channels` out first.
-    """
+    """The LFP (m, C), re-referenced, in place where its shape stays; flat channels become NaN."""
+    if reference == "none":
+        return lfp
+    lfp[:, flat_channels(lfp)] = np.nan
     if reference == "bipolar":
         return lfp[:, :-1] - lfp[:, 1:]
-    if reference == "car":
-        there = np.isfinite(lfp)
-        total = np.where(there, lfp, 0.0).sum(axis=1, keepdims=True, dtype=np.float64)
-        lfp -= (total / np.maximum(there.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+    there = np.isfinite(lfp)
+    total = np.where(there, lfp, 0.0).sum(axis=1, keepdims=True, dtype=np.float64)
+    lfp -= (total / np.maximum(there.sum(axis=1, keepdims=True), 1)).astype(np.float32)
     return lfp
 
 
