@@ -16,7 +16,7 @@ from spikelfp_lab.analysis._inputs import Inputs
 from spikelfp_lab.configs import TrainConfig
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.models.device import autocast, own_random_state, pick_device
-from spikelfp_lab.models.overlap import cover, overlap_mean, triangle
+from spikelfp_lab.models.overlap import cover, overlap_mean, ramps
 from spikelfp_lab.sessions import bins_in, usable_runs, window_starts
 from spikelfp_lab.training.batches import augment
 
@@ -41,7 +41,7 @@ class GRU(nn.Module):
     def weight(self, length: int) -> Tensor:
         """(length,) how much a bin of a window counts: by how much of it the bin can draw on."""
         both = self.gru.bidirectional
-        return triangle(length) if both else torch.arange(1, length + 1) / length
+        return ramps(length // 2, length) if both else torch.arange(1, length + 1) / length
 
 
 @own_random_state()
@@ -98,7 +98,7 @@ def fit_and_predict(
                 break
     model.load_state_dict(weights)
     runs = usable_runs(table, variables=("inputs",))
-    windows = [batch for run in runs for batch in cover(run[None], length, BATCH)]
+    windows = [batch for run in runs for batch in cover(run[None], length, BATCH, length // 2)]
     predicted = overlap_mean(model, x, windows, model.weight, outputs)
     count = sum(p.numel() for p in model.parameters())
     attrs = {"hidden": hidden, "parameters": count, "best_step": best_step, "seed": train.seed}

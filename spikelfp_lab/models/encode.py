@@ -17,7 +17,7 @@ from spikelfp_lab.configs import ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError, SpikeLFPWarning
 from spikelfp_lab.models.autoencoder import DIMS, VARIABLES, Autoencoder
 from spikelfp_lab.models.device import on_device, pick_device
-from spikelfp_lab.models.overlap import after, cover, overlap_mean, triangle
+from spikelfp_lab.models.overlap import after, cover, overlap_mean, ramps
 from spikelfp_lab.sessions import (
     TRAIN,
     as_dataset,
@@ -44,7 +44,11 @@ def encode(
     missing: Literal["nan", "silence"] = "nan",
     progress: bool = True,
 ) -> xr.DataArray:
-    """Latents of a session, read in windows that overlap by half and cross no gap or trial's edge.
+    """Latents of a session, read in windows that cross no gap or trial's edge.
+
+    Windows overlap by an eighth of their length, and one fades into the next there: read-outs of
+    such latents are as good as with an overlap by half. Those of a causal model overlap by its
+    reach, so that windows make no difference.
 
     A model of both modalities reads spikes, LFP, or both, whichever the session has.
 
@@ -136,12 +140,13 @@ def encode(
     elif channels:
         _warn_missing(session, own_name)
     batch = 64 if place.type == "cuda" else 4  # on a CPU, more take no less time
-    if model.config.causal:
-        length = max(length, 2 * model.reach(name))
-    windows = cover(usable_runs(usable, variables=present), length, batch)
+    reach = model.reach(name) if model.config.causal else 0
+    length = max(length, 2 * reach)
+    shared = reach or max(1, length // 8)
+    windows = cover(usable_runs(usable, variables=present), length, batch, shared)
     bar = tqdm(windows, desc=f"encode {own_name}", unit="batch", delay=2.0, disable=not progress)
     read = partial(model.latents, name=name, layer=layer, modality=modality)
-    weigh = partial(after, model.reach(name)) if model.config.causal else triangle
+    weigh = partial(after if reach else ramps, shared)
     with on_device(model, place):
         latents = overlap_mean(read, values, bar, weigh, model.config.width)
     digest = model.digest()

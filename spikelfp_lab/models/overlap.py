@@ -1,4 +1,4 @@
-"""Windows that overlap by half, and the weighted mean of what a network gives in each."""
+"""Windows that overlap by a margin, and the weighted mean of what a network gives in each."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,13 +9,15 @@ from torch import Tensor
 from spikelfp_lab.models.device import autocast
 
 
-def cover(runs: np.ndarray, length: int, batch: int) -> list[tuple[int, np.ndarray]]:
-    """Batches (size, starts) of windows that cover every run (start, stop), or are a short one."""
+def cover(runs: np.ndarray, length: int, batch: int, shared: int) -> list[tuple[int, np.ndarray]]:
+    """Batches (size, starts) of windows that cover every run (start, stop), each the last
+    ``shared`` bins of the one before; a short run is one window.
+    """
     by_size: dict[int, list[int]] = {}
     for start, stop in runs.tolist():
         size = min(length, stop - start)
         last = stop - size  # flush with the end
-        by_size.setdefault(size, []).extend([*range(start, last, max(1, size // 2)), last])
+        by_size.setdefault(size, []).extend([*range(start, last, max(1, size - shared)), last])
     return [
         (size, chunk)
         for size, starts in by_size.items()
@@ -23,9 +25,10 @@ def cover(runs: np.ndarray, length: int, batch: int) -> list[tuple[int, np.ndarr
     ]
 
 
-def triangle(size: int) -> Tensor:
-    """(size,) weights of a window's bins, greatest in its middle."""
-    return 1.0 - (torch.arange(size) - (size - 1) / 2).abs() / size
+def ramps(shared: int, size: int) -> Tensor:
+    """(size,) weights of a window's bins: one window fades into the next where they overlap."""
+    inside = torch.arange(0.5, size).minimum(torch.arange(size - 0.5, 0, -1))
+    return (inside / max(shared, 1)).clamp(max=1.0)
 
 
 def after(reach: int, size: int) -> Tensor:
