@@ -17,13 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-LONG = (
-    "recipes",
-    "report",
-    "few_minutes",
-    "bound",
-    "shared_space",
-)  # half an hour or more: by their names alone
+# half an hour or more, or what ships: by their names alone
+LONG = ("recipes", "report", "few_minutes", "bound", "shared_space", "shipped")
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
 
 

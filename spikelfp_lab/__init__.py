@@ -14,7 +14,7 @@ _load, __dir__, __all__ = _lazy.attach(
     __name__,
     submodules=[
         *("analysis", "cohorts", "io", "models", "plots"),
-        *("live", "sessions", "signal", "study", "training", "widgets"),
+        *("live", "loggers", "sessions", "signal", "sklearn", "study", "training", "widgets"),
     ],
     submod_attrs={
         "analysis": ["Anchor", "ReadOut", "anchor", "decode", "fit_readout"],
@@ -30,6 +30,7 @@ _load, __dir__, __all__ = _lazy.attach(
         "io.open": ["open_session"],
         "io.store": ["save_session"],
         "models": ["encode", "load", "load_official"],
+        "reporting": ["report"],
         "sessions": ["check_quality", "drop_bad_channels", "split_session", "validate_session"],
         "signal": ["band_power"],
         "training": ["distill", "finetune", "pretrain"],

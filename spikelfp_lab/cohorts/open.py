@@ -52,15 +52,7 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
         for leaf in cohort.leaves:
             warn_quality(leaf)
         return cohort
-    folder = Path(name_or_folder)
-    if not folder.is_dir():
-        what = f"Unknown cohort {str(name_or_folder)!r}: it is neither a folder nor one of "
-        raise DataError(f"{what}{str(DATASETS)[1:-1]}. Check the spelling or the path.")
-    if folder.suffix == ".zarr":
-        raise DataError(f"{folder} is a single session. Open it with open_session.")
-    paths = _visible(folder, ".zarr") + _visible(folder, ".nwb")
-    if not paths:
-        raise DataError(f"No .zarr or .nwb session in {folder} or its folders.")
+    folder, paths = Path(name_or_folder), session_paths(name_or_folder)
     n_jobs, progress = options.pop("n_jobs", None), options.pop("progress", True)
     if options and not any(map(is_nwb, paths)):
         raise ConfigError(f"Saved sessions take no options, got {', '.join(options)}.")
@@ -73,6 +65,19 @@ def open_cohort(name_or_folder: str | os.PathLike, **options: Any) -> xr.DataTre
             what = f"{first[name]} and {path} hold sessions of the same name, {name}"
             raise DataError(f"{what}. Move one away, or give each its own subject and session.")
     return cohort_from_sessions(sessions)
+
+
+def session_paths(name_or_folder: str | os.PathLike) -> list[Path]:
+    """The sessions of a folder, in it or one level down; a DataError where there are none."""
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        what = f"Unknown cohort {str(name_or_folder)!r}: it is neither a folder nor one of "
+        raise DataError(f"{what}{str(DATASETS)[1:-1]}. Check the spelling or the path.")
+    if folder.suffix == ".zarr":
+        raise DataError(f"{folder} is a single session. Open it with open_session.")
+    if paths := _visible(folder, ".zarr") + _visible(folder, ".nwb"):
+        return paths
+    raise DataError(f"No .zarr or .nwb session in {folder} or its folders.")
 
 
 def _open(path: Path, options: dict[str, Any]) -> xr.Dataset:

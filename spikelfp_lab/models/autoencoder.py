@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import pandas as pd
@@ -25,6 +26,7 @@ from spikelfp_lab._files import settle, whole
 from spikelfp_lab._guard import reading
 from spikelfp_lab.configs import MaskConfig, ModelConfig
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError
+from spikelfp_lab.models.named import check_card, named, push
 from spikelfp_lab.models.tokenizers import TOKENIZERS, row_by_patch, take
 from spikelfp_lab.models.transformer import OutputLayer, Predictor, Transformer
 from spikelfp_lab.sessions import bins_in
@@ -111,6 +113,11 @@ class Autoencoder(nn.Module):
             for name, content in contents(self).items():
                 (partial / name).write_bytes(content)
         return path
+
+    def push_to_hub(self, repo: str) -> str:
+        """Upload to the Hugging Face Hub as ``owner/name``; gives the address to :func:`load`."""
+        with TemporaryDirectory() as folder:
+            return push(self.save(Path(folder) / "model"), repo)
 
     def digest(self) -> str:
         """A short hash of the weights: two models with the same digest are the same function."""
@@ -326,16 +333,24 @@ def is_model(path: Path) -> bool:
     return (path / "config.json").is_file() and (path / "model.safetensors").is_file()
 
 
-def load(path: str | Path) -> Autoencoder:
-    """Read a model that :meth:`Autoencoder.save` wrote, here or in version 0.1.0.
+def load(name: str | Path) -> Autoencoder:
+    """Read a model: a folder that :meth:`Autoencoder.save` wrote, here or in version 0.1.0; else
+    one that ships with the package, by its name; or one on the Hugging Face Hub.
 
-    It is on the CPU, in eval mode. CheckpointError: a folder that is missing, damaged, or of
-    another format. Nothing in the files is executed.
+    It is on the CPU, in eval mode. CheckpointError: no such folder or name, damaged files, another
+    format, or weights that the card beside them is not about. Nothing in the files is executed.
+
+    >>> load("simulated/distilled").modality  # or "hf://owner/name@revision"
+    'lfp'
     """
-    path, what = Path(path), "is damaged, or was not written by this package"
+    path, what = Path(name), "is damaged, or was not written by this package"
     cure = "Copy the folder again, or train and save the model again."
-    with reading(path, what, cure, kind=CheckpointError):
+    if not str(name).startswith("hf://"):
         settle(path)
+    if not path.exists():
+        path = named(str(name))
+    with reading(path, what, cure, kind=CheckpointError):
+        check_card(path)
         config = json.loads((path / "config.json").read_bytes())
         weights = safetensors.torch.load_file(path / "model.safetensors")
         if config["format_version"] not in (1, FORMAT_VERSION):

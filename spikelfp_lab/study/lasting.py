@@ -33,29 +33,30 @@ DAYS = {"milekovic": (0, 138), "perge": (0, 30, 60, 120, 240)}
 ReadOuts = dict[tuple[str, str], ReadOut]  # (model, kind)
 
 
-def frozen(study: Study) -> pd.DataFrame:
-    """Read-outs of a held-out session, frozen, on the other held-out sessions with as many channels
-    (with ``Setup.full`` on those of the pre-training too).
+def frozen(study: Study, models: Sequence[str] = CARRIED) -> pd.DataFrame:
+    """Read-outs of a held-out session, frozen, on the other held-out sessions with the same
+    channels (with ``Setup.full`` on those of the pre-training too).
 
     Nothing is trained or fitted on these: LFP is z-scored by its own training time, and models read
     it with the tables of the held-out session. :data:`THROUGH` are the latents of each session's
     own spike teacher, brought to the space of MS-Distilled by :func:`~spikelfp_lab.anchor`, without
-    behavior. Columns ``trained_on``, ``seen`` ("never", "pre-training") and ``fitted``: "frozen",
-    or "same session", the reference in which the read-out is fitted on the session it reads.
+    behavior. ``models`` are those that are carried over, MS-Distilled among them. Columns
+    ``trained_on``, ``seen`` ("never", "pre-training") and ``fitted``: "frozen", or "same session",
+    the reference in which the read-out is fitted on the session it reads.
     """
-    readouts = _fitted(
-        study, [(seed, name, study.sessions[name]) for seed, name in study.side_runs]
-    )
+    own = [(seed, name, study.sessions[name], models) for seed, name in study.side_runs]
+    readouts = _fitted(study, own)
     jobs, first = [], {}  # a session's own ridges are the same for whoever's read-outs come there
     for seed, name in study.side_runs:
         for other, session in study.sessions.items():
             asked = study.full or len(study.held_out) < 2 or other in study.held_out
-            same = session.sizes.get("channel") == study.sessions[name].sizes["channel"]
+            channels = {*session["channel"].values} if "lfp" in session else {}
+            same = channels == {*study.sessions[name]["channel"].values}
             if asked and same and other != name:
                 anew = ANEW if first.setdefault((seed, other), name) == name else ANEW[:2]
                 jobs.append((seed, other, name, session, readouts[seed, name], anew))
     if not jobs:
-        raise ConfigError("no two sessions have the same number of channels: none can be paired")
+        raise ConfigError("no two sessions have the same channels: none can be paired")
     table = tabulate(study, _carry, jobs, "carry over")
     never = table["session"].isin(study.held_out)
     return table.assign(seen=np.where(never, "never", "pre-training"))
@@ -74,7 +75,7 @@ def lasting(study: Study, drift: str, *, days: Sequence[int] | None = None) -> p
     subject = study.held_out[0].split("/")[0]
     sessions = {day: _day(study, subject, drift, day) for day in days}
     first = sessions[days[0]]
-    readouts = _fitted(study, [(seed, name, first) for seed, name in study.side_runs])
+    readouts = _fitted(study, [(seed, name, first, CARRIED) for seed, name in study.side_runs])
     jobs = [
         (seed, f"{subject}/d{day:03}", name, sessions[day], readouts[seed, name], OF_DAYS)
         for seed, name in study.side_runs
@@ -107,19 +108,21 @@ def _left(first: xr.Dataset, other: xr.Dataset) -> tuple[float, float]:
 
 
 def _fitted(
-    study: Study, jobs: list[tuple[int, str, xr.Dataset]]
+    study: Study, jobs: list[tuple[int, str, xr.Dataset, Sequence[str]]]
 ) -> dict[tuple[int, str], ReadOuts]:
     """(seed, session of the models) -> read-outs."""
     made = in_parallel(study, _fit, jobs, desc="fit read-outs", unit="session")
-    return {(seed, name): each for (seed, name, _), each in zip(jobs, made, strict=True)}
+    return {(seed, name): each for (seed, name, *_), each in zip(jobs, made, strict=True)}
 
 
-def _fit(study: Study, seed: int, name: str, session: xr.Dataset) -> ReadOuts:
+def _fit(
+    study: Study, seed: int, name: str, session: xr.Dataset, models: Sequence[str]
+) -> ReadOuts:
     """Read-outs of everything, fitted on the training time of one session."""
     split = split_of(session, study.configs("distill", seed).train)
     return {
         (model, kind): fit_readout(values, session, kind=kind, split=split, protocol=study.protocol)
-        for model, values in _inputs(study, seed, name, session).items()
+        for model, values in _inputs(study, seed, name, session, models).items()
         for kind in KINDS
     }
 
@@ -137,7 +140,8 @@ def _carry(
     options: dict[str, Any] = {"split": split_of(session, study.configs("distill", seed).train)}
     options["protocol"] = study.protocol
     tables = []
-    for model, values in _inputs(study, seed, name, session).items():
+    models = [model for model, _ in readouts]
+    for model, values in _inputs(study, seed, name, session, models).items():
         for kind in KINDS:
             readout = readouts[model, kind]
             kept = _of_units(values, readout) if "unit" in values.dims else values
@@ -158,13 +162,18 @@ def _of_units(spikes: xr.DataArray, readout: ReadOut) -> xr.DataArray:
     return known.reindex(unit=mean["unit"]).astype(float).fillna(mean)
 
 
-def _inputs(study: Study, seed: int, name: str, session: xr.Dataset) -> Arrays:
+def _inputs(
+    study: Study, seed: int, name: str, session: xr.Dataset, models: Sequence[str]
+) -> Arrays:
     """What is read out of a session with the models of ``name``: latents, ridges' inputs z-scored
     by training time, and, of a session of the cohort, spikes through LFP.
     """
     specs = model_specs(study, "unsupervised", name, seed)
-    models = {label: study.model(specs[label]) for label in CARRIED if label in specs}
-    found = {m: study.encode(model, session, as_session=name) for m, model in models.items()}
+    found = {
+        label: study.encode(study.model(specs[label]), session, as_session=name)
+        for label in CARRIED
+        if label in specs and label in models
+    }
     train = split_of(session, study.configs("distill", seed).train).to_numpy() == TRAIN
     ridges, own = references(session), session_name(session)
     for label in RIDGES[: 2 + ("spikes" in session)]:

@@ -65,6 +65,7 @@ class Setup:
     device: str = "auto"
     progress: bool = True
     full: bool = False  # side questions on all held-out sessions and seeds, with more values
+    held: tuple[str, ...] = ()  # sessions to hold out of pre-training, where the cohort names none
 
     def __post_init__(self) -> None:
         preset_configs(self.preset, "lfp")  # or it says that there is no such preset
@@ -138,7 +139,8 @@ class Setup:
     @cached_property
     def held_out(self) -> list[str]:
         """Sessions that no pre-training sees; the last third of a cohort that names none."""
-        known = [n for n in HELD_OUT.get(self.cohort_name, ()) if n in self.sessions]
+        asked = self.held or HELD_OUT.get(self.cohort_name, ())
+        known = [name for name in asked if name in self.sessions]
         return known or list(self.sessions)[-max(1, round(len(self.sessions) / 3)) :]
 
     @cached_property

@@ -80,7 +80,9 @@ def of_session(setup: Setup, label: str, name: str, seed: int, **own: Any) -> Mo
     verb, role, control = SINGLE.get(label, ("distill", "distill", ""))
     supervised = own.get("supervised", False)
     fields: dict[str, Any] = {"sessions": (name,), "seed": seed, "control": control}
-    if verb == "finetune":
+    if "start" in own:
+        pass
+    elif verb == "finetune":
         fields["start"] = pretrained(setup, role, seed)
     elif verb == "distill":
         fields["start"] = of_session(setup, "teacher", name, seed, supervised=supervised)

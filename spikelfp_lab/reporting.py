@@ -1,0 +1,396 @@
+"""Is distillation worth it on one's own recordings? From a folder of sessions to one page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import xarray as xr
+from matplotlib.figure import Figure
+from tqdm.auto import tqdm
+
+from spikelfp_lab import __version__
+from spikelfp_lab._files import check_writable, write_whole
+from spikelfp_lab.analysis import bootstrap_interval, fit_readout, r2_by_axis
+from spikelfp_lab.cohorts.open import session_paths
+from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError, SpikeLFPWarning
+from spikelfp_lab.io.open import is_nwb, open_session
+from spikelfp_lab.plots import theme
+from spikelfp_lab.plots.bars import plot_scores
+from spikelfp_lab.plots.decoded import plot_decoded
+from spikelfp_lab.plots.session import plot_session
+from spikelfp_lab.sessions import TEST, TRAIN, VAL, check_quality, session_name
+from spikelfp_lab.study import ModelSpec, Study, frozen, model_specs, references
+from spikelfp_lab.study.parallel import in_parallel
+from spikelfp_lab.study.specs import of_session
+
+Verdict = Literal["gain", "no gain", "undecided"]
+MODELS = ("SS-LFP", "MS-LFP", "Distilled", "MS-Distilled", "Teacher", "Shuffled teacher")
+OF_LFP = ("SS-LFP", "MS-LFP", "Raw LFP ridge", "LFP and power ridge")
+OF_SPIKES = ("Teacher", "Spikes ridge")
+BLOCKS = 10  # of the test time of a session
+NARROW = 0.05  # R²: a difference below that is none
+COLORS = {"gain": "#127a5c", "no gain": "#b9041f", "undecided": "#7a6200"}
+_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;
+color:#222;background:#fff}table{border-collapse:collapse;font-size:13px;margin:.6rem 0}
+th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
+img{max-width:100%}.verdict{border-left:.5rem solid;padding:.6rem 1rem;background:#f6f6f6}"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`report` found: a verdict, the sentence that explains it, scores, and the page."""
+
+    verdict: Verdict
+    sentence: str
+    scores: pd.DataFrame = field(repr=False)
+    path: Path
+
+    def __repr__(self) -> str:
+        return f"{self.verdict}: {self.sentence}\n{self.path}"
+
+
+def report(
+    folder: str | Path,
+    *,
+    behavior: str | None = None,
+    preset: str = "demo",
+    held_out: Sequence[str] = (),
+    output: str | Path = "spikelfp_report",
+    progress: bool = True,
+) -> Report:
+    """Train on the sessions of a folder, and say whether distillation pays there.
+
+    Sessions that are held out (the last third, unless they are named) are in nobody's pre-training.
+    On each of them teacher, SS-LFP, MS-LFP, students and ridges are scored on the same test time.
+    The verdict is about Distilled less the best model that never saw a spike, R² of the lagged
+    read-out: *gain* where its 95 % interval over sessions and blocks is above 0, *no gain* where it
+    is below, or holds 0 and nothing beyond 0.05, else *undecided*.
+
+    Parameters
+    ----------
+    folder : str or Path
+        ``.nwb`` and ``.zarr`` sessions, in it or one level down. Those that cannot be used are left
+        out, with the reason.
+    behavior : str, optional
+        What NWB files have as behavior, where there are several, as for :func:`open_session`.
+    preset : {"demo", "smoke", "paper"}
+    held_out : sequence of str, optional
+        Sessions ``subject/session`` that need spikes, LFP and behavior.
+    output : str or Path
+        Folder of trained models and of ``report.html``; a call that was cut off goes on there.
+    progress : bool
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    DataError, ConfigError
+        No sessions, none with spikes, LFP and behavior, or none of a name.
+
+    Examples
+    --------
+    >>> report("missing")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    spikelfp_lab.errors.DataError: Unknown cohort 'missing': it is neither a folder nor one of ...
+    """
+    paths, output = session_paths(folder), Path(output)
+    check_writable(output)
+    files: Any
+    sessions, files = _opened(paths, {"behavior": behavior} if behavior else {}, progress)
+    files["left out"] = _left_out(sessions, files["left out"])
+    used = {n: s for n, s in sessions.items() if not files.loc[n, "left out"]}
+    whole = [n for n, s in used.items() if {"spikes", "lfp", "behavior"} <= {*s.data_vars}]
+    if odd := [name for name in held_out if name not in whole]:
+        raise ConfigError(f"{odd} cannot be held out: spikes, LFP and behavior have {whole}")
+    if not whole:
+        reasons = "; ".join(f"{n}: {why}" for n, why in files["left out"].items() if why)
+        raise DataError(f"no session of {folder} has spikes, LFP and behavior. {reasons}")
+    held = tuple(held_out) or tuple(whole[-max(1, round(len(whole) / 3)) :])
+    options: dict[str, Any] = {"runs": output / "models", "held": held, "progress": progress}
+    study = Study(cohort_name=str(Path(folder).resolve()), preset=preset, **options)
+    vars(study)["sessions"] = used
+    specs = {name: _specs(study, name) for name in held}
+    failed = _train(study, specs)
+    jobs = [(0, name, {k: s for k, s in specs[name].items() if k not in failed}) for name in held]
+    made = in_parallel(study, _score, jobs, desc="decode", unit="session")
+    scores, errors = (
+        pd.concat(each, ignore_index=True) for each in list(zip(*made, strict=True))[:2]
+    )
+    verdict, sentence, gains = _verdict(scores, errors, failed)
+    carried = pd.DataFrame()
+    if len(held) > 1 and "MS-Distilled" in set(scores["model"]):
+        try:
+            carried = frozen(study, models=("MS-Distilled",))
+        except ConfigError as error:  # other electrodes a session
+            failed = failed | {"frozen decoder": str(error)}
+    pages = _page(study, files, scores, gains, carried, failed, [each[2] for each in made])
+    path = output / "report.html"
+    title = f"spikelfp_lab report: {Path(folder).name}"
+    banner = f"<p class=verdict style='border-color:{COLORS[verdict]}'><b>{verdict}</b>: {sentence}"
+    page = f"<!doctype html><meta charset=utf-8><title>{escape(title)}</title>"
+    page += f"<style>{_STYLE}</style><h1>{escape(title)}</h1>{banner}</p>{''.join(pages)}"
+    write_whole(path, page.encode())
+    return Report(verdict, sentence, scores, path)
+
+
+def _opened(
+    paths: list[Path], options: dict[str, Any], progress: bool
+) -> tuple[dict[str, xr.Dataset], pd.DataFrame]:
+    """Name -> session, and a row a file: what it holds, or why it could not be opened."""
+    sessions, rows = {}, {}
+    for path in tqdm(paths, "open", unit="session", disable=not progress):
+        try:
+            with warnings.catch_warnings():  # the page lists them
+                warnings.simplefilter("ignore", SpikeLFPWarning)
+                one = open_session(path, **(options if is_nwb(path) else {}))
+        except SpikeLFPError as error:
+            rows[path.name] = {"file": path.name, "left out": str(error)}
+            continue
+        name = session_name(one)
+        if name in sessions:
+            rows[path.name] = {"file": path.name, "left out": f"{name} is there already"}
+            continue
+        sessions[name] = one
+        axes = [*map(str, one["behavior_dim"].values)] if "behavior" in one else []
+        rows[name] = {
+            "file": path.name,
+            "minutes": round(one.sizes["time"] * one.attrs["bin_size_s"] / 60, 1),
+            "units": one.sizes.get("unit", 0) if "spikes" in one else 0,
+            "channels": one.sizes.get("channel", 0) if "lfp" in one else 0,
+            "behavior": ", ".join(axes),
+            "bins (ms)": 1000 * one.attrs["bin_size_s"],
+            "left out": "",
+        }
+    return sessions, pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _left_out(sessions: dict[str, xr.Dataset], known: pd.Series) -> pd.Series:
+    """Why a session is not used; empty for those that are. Most of them agree on bins and axes."""
+    bins = Counter(round(one.attrs["bin_size_s"], 6) for one in sessions.values())
+    axes = Counter(
+        tuple(map(str, one["behavior_dim"].values))
+        for one in sessions.values()
+        if "behavior" in one
+    )
+    reasons = known.copy()
+    for name, one in sessions.items():
+        size = round(one.attrs["bin_size_s"], 6)
+        own = tuple(map(str, one["behavior_dim"].values)) if "behavior" in one else None
+        if "spikes" not in one:
+            reasons[name] = "it has no spikes: no teacher can be trained for it"
+        elif size != bins.most_common(1)[0][0]:
+            reasons[name] = (
+                f"its bins last {size:g} s, most others' {bins.most_common(1)[0][0]:g} s"
+            )
+        elif own and own != axes.most_common(1)[0][0]:
+            reasons[name] = f"its behavior is {own}, most others' {axes.most_common(1)[0][0]}"
+    return reasons
+
+
+def _specs(study: Study, name: str) -> dict[str, ModelSpec]:
+    """Label -> spec of the models of a held-out session; without others, its teacher knows it."""
+    if set(study.sessions) - set(study.held_out):
+        specs = model_specs(study, "unsupervised", name)
+        return {label: specs[label] for label in MODELS if label in specs}
+    one = partial(of_session, study, name=name, seed=0)
+    teacher = one("ss_teacher")
+    return {
+        "SS-LFP": one("ss_lfp"),
+        "Distilled": one("distilled", start=teacher),
+        "Teacher": teacher,
+        "Shuffled teacher": one("shuffled_teacher", control="shuffled", start=teacher),
+    }
+
+
+def _train(study: Study, specs: dict[str, dict[str, ModelSpec]]) -> dict[str, str]:
+    """Train what is missing, the longest first; label -> why it could not be trained."""
+    labels = {spec.folder: label for own in specs.values() for label, spec in own.items()}
+    needed = [
+        each for own in specs.values() for spec in own.values() for each in (*spec.needs, spec)
+    ]
+    failed: dict[str, str] = {}
+    for depth in sorted({len(spec.needs) for spec in needed}):
+        stage = {spec.folder: spec for spec in needed if len(spec.needs) == depth}
+        jobs = [(spec,) for spec in sorted(stage.values(), key=lambda spec: -spec.work(study))]
+        reasons = in_parallel(study, _attempt, jobs, desc=f"train, {depth + 1}", unit="model")
+        for (spec,), reason in zip(jobs, reasons, strict=True):
+            if reason:
+                failed[labels.get(spec.folder, spec.folder)] = reason
+    return failed
+
+
+def _attempt(study: Study, spec: ModelSpec) -> str:
+    """Train a model, or say why it cannot be."""
+    try:
+        study.model(spec)
+    except SpikeLFPError as error:
+        return str(error)
+    return ""
+
+
+def _score(
+    study: Study, seed: int, name: str, specs: dict[str, ModelSpec]
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, xr.DataArray]]:
+    """Tidy R² on test time; each block's part of 1 - R² of the lagged read-out, of all models on
+    the same bins; and what some of them predict.
+    """
+    session, split = study.sessions[name], study.split(name, seed)
+    inputs = {label: study.encode(study.model(spec), session) for label, spec in specs.items()}
+    inputs |= references(session)
+    true, rows, predicted = session["behavior"].transpose("time", "behavior_dim"), [], {}
+    axes = [*map(str, true["behavior_dim"].values)]
+    for model, values in inputs.items():
+        for kind in ("one_frame", "lagged"):
+            readout = fit_readout(values, session, kind=kind, split=split)
+            made = predicted[model] = readout.predict(values, split=split)
+            use = (split == TEST).values & np.isfinite(np.hstack([made, true])).all(axis=1)
+            for axis, r2 in zip(axes, r2_by_axis(true.values[use], made.values[use]), strict=True):
+                rows.append((name, seed, model, kind, "test", axis, r2))
+    columns = ["session", "seed", "model", "readout", "split", "axis", "r2"]
+    scores = pd.DataFrame(rows, columns=columns).dropna()
+    both = np.hstack([true, *predicted.values()])
+    use = (split == TEST).values & np.isfinite(both).all(axis=1)
+    wanted = true.values[use]
+    moves = np.ptp(wanted, axis=0) > 0
+    spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=0)[moves]
+    parts = []
+    for model, made in predicted.items():
+        error = (((made.values[use] - wanted) ** 2)[:, moves] / spread).mean(axis=1)
+        for block, part in enumerate(np.array_split(error, BLOCKS)):
+            parts.append((name, model, block, BLOCKS * part.sum()))
+    errors = pd.DataFrame(parts, columns=["session", "model", "block", "error"])
+    return scores, errors, predicted
+
+
+def _verdict(
+    scores: pd.DataFrame, errors: pd.DataFrame, failed: dict[str, str]
+) -> tuple[Verdict, str, pd.DataFrame]:
+    """The verdict, a sentence for it, and the difference in each block of each session."""
+    lagged: Any = scores.query("readout == 'lagged'").groupby("model")["r2"].mean()
+    means, axes = dict(lagged), ", ".join(scores["axis"].unique())
+    best = max((model for model in OF_LFP if model in means), key=lambda model: means[model])
+    spikes = max(means.get(model, -np.inf) for model in OF_SPIKES)
+    if "Distilled" not in means:
+        why = failed.get("Distilled", "no teacher could be trained")
+        tell = "nothing" if spikes < NARROW else "much"
+        sentence = (
+            f"No student could be made ({escape(why)}). The units tell {tell} of {axes} (R² "
+            f"{theme.number(spikes)}), the best model of LFP alone, {best}, has "
+            f"{theme.number(means[best])}."
+        )
+        return "no gain" if tell == "nothing" else "undecided", sentence, pd.DataFrame()
+    wide: Any = errors.pivot_table(index=["session", "block"], columns="model", values="error")
+    gains: Any = wide.assign(difference=wide[best] - wide["Distilled"]).reset_index()
+    mean = float(gains["difference"].mean())
+    low, high = bootstrap_interval(gains["difference"].to_numpy())
+    numbers = f"{theme.number(mean)} [{theme.number(low)}, {theme.number(high)}]"
+    what = (
+        f"Distilled decodes {axes} with R² {theme.number(means['Distilled'])}, the best model of "
+        f"LFP alone, {best}, with {theme.number(means[best])}: a difference of {numbers} (lagged "
+        f"read-out; interval over {len(gains)} blocks of {gains['session'].nunique()} session(s))."
+    )
+    if spikes < NARROW:
+        what += f" The units tell nothing of {axes} (R² {theme.number(spikes)}): what they could "
+        what += "teach is not there."
+    shuffled = means.get("Shuffled teacher", -np.inf)
+    if low > 0 and shuffled < means["Distilled"]:
+        return "gain", what, gains
+    if low > 0:
+        what += " A shuffled teacher does as well: it is no distillation that helps."
+    if low > 0 or high < 0 or max(-low, high) <= NARROW:
+        return "no gain", what, gains
+    more = max(2, int(np.ceil(((high - low) / 2 / max(abs(mean), NARROW)) ** 2)))
+    what += f" About {more} times as much test time (longer sessions, or more of them) would decide"
+    return "undecided", f"{what} it, if the difference stays as it is.", gains
+
+
+def _page(
+    study: Study,
+    files: pd.DataFrame,
+    scores: pd.DataFrame,
+    gains: pd.DataFrame,
+    carried: pd.DataFrame,
+    failed: dict[str, str],
+    predicted: list[dict[str, xr.DataArray]],
+) -> list[str]:
+    """The sections of the page."""
+    found = [check_quality(one).assign(session=name) for name, one in study.sessions.items()]
+    quality = pd.concat(found)[["session", "check", "name", "meaning"]]
+    split = {
+        name: {part: f"{(study.split(name) == code).sum().item() * size / 60:.1f} min"
+               for part, code in (("train", TRAIN), ("val", VAL), ("test", TEST))}
+        for name in study.held_out
+        if (size := study.sessions[name].attrs["bin_size_s"])
+    }  # fmt: skip
+    first, shown = study.held_out[0], ("Distilled", "SS-LFP", "Spikes ridge")
+    lines = {model: predicted[0][model] for model in shown if model in predicted[0]}
+    others = set(study.sessions) - set(study.held_out)
+    pages = [
+        "<h2>What is in the files</h2>",
+        _table(files.fillna("").rename_axis("session").reset_index()),
+        "<h2>What looks wrong in them</h2>" + (_table(quality) if len(quality) else "<p>Nothing."),
+        f"<h2>Session {first}</h2>" + _picture(plot_session(study.sessions[first])),
+        "<h2>How time was split</h2>",
+        _table(pd.DataFrame(split).T.rename_axis("held-out session").reset_index()),
+        f"<p>Pre-training: {', '.join(sorted(others)) or 'none, its own session alone'}.",
+        "<h2>How well behavior is decoded</h2>",
+        _picture(plot_scores(scores, cohort=Path(study.cohort_name).name)),
+        _picture(plot_decoded(study.sessions[first], lines)),
+    ]
+    if len(gains):
+        pages += ["<h2>Distilled against the best model of LFP alone</h2>", _picture(_drawn(gains))]
+    if len(carried):
+        own = carried.query("split == 'test'")
+        by = ["readout", "model", "trained_on", "session"]
+        table = own.pivot_table(index=by, columns="fitted", values="r2").round(3).reset_index()
+        about = "Read-outs of one held-out session on another that no model saw, nothing fitted."
+        pages += [f"<h2>Frozen decoders</h2><p>{about}", _table(table)]
+    if failed:
+        reasons = pd.DataFrame([*failed.items()], columns=["what", "why not"])
+        pages += ["<h2>What could not be done</h2>", _table(reasons)]
+    preset = f"preset {study.preset}, seed 0, spikelfp_lab {__version__}"
+    return [*pages, f"<p><small>{preset}. One seed: another moves R² by a few hundredths.</small>"]
+
+
+def _drawn(gains: Any) -> Figure:
+    """The difference in each block, and its mean with the interval."""
+    low, high = bootstrap_interval(gains["difference"].to_numpy())
+    with theme.style():
+        figure = theme.new_figure(4.5, 1.0 + 0.35 * gains["session"].nunique())
+        axes = figure.subplots()
+        sns.stripplot(gains, x="difference", y="session", color="#8c8c8c", ax=axes, size=4)
+        axes.axvspan(low, high, color="#d17f41", alpha=0.35, label="95 % interval of the mean")
+        axes.axvline(gains["difference"].mean(), color="#d17f41", label="mean")
+        axes.axvline(0, color=theme.INK, linewidth=0.8)
+        axes.set(xlabel="R² of Distilled less that of the best LFP model (a point: a block)")
+        axes.set(ylabel="")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _table(table: Any) -> str:
+    return table.to_html(index=False, border=0, na_rep="", float_format="{:.3g}".format)
+
+
+def _picture(figure: Figure) -> str:
+    data = io.BytesIO()
+    with theme.style():
+        figure.savefig(data, format="png", dpi=130)
+    return (
+        f"<p><img alt='' src='data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}'>"
+    )
