@@ -5,6 +5,7 @@
 package is imported when the logger is made.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,9 @@ class WandB(Logger):
 class MLflow(Logger):
     """To the active run of MLflow."""
 
-    def write(self, name: str, value: float, step: int) -> None:
-        import mlflow
+    def __init__(self) -> None:
+        super().__init__()
+        self._mlflow = import_module("mlflow")
 
-        mlflow.log_metric(name.replace("&", "and"), value, step=step)
+    def write(self, name: str, value: float, step: int) -> None:
+        self._mlflow.log_metric(name, value, step=step)

@@ -342,7 +342,7 @@ def _page(
     others = set(study.sessions) - set(study.held_out)
     pages = [
         "<h2>What is in the files</h2>",
-        _table(files.fillna("").rename_axis("session").reset_index()),
+        _table(files.astype(object).fillna("").rename_axis("session").reset_index()),
         "<h2>What looks wrong in them</h2>" + (_table(quality) if len(quality) else "<p>Nothing."),
         f"<h2>Session {first}</h2>" + _picture(plot_session(study.sessions[first])),
         "<h2>How time was split</h2>",
