@@ -9,16 +9,7 @@ export COHORT SEEDS PRESET CORE FULL
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# 11 draws from the tables of the others, which run two at a time, the long ones first
 ALL := $(sort $(wildcard notebooks/[0-9]*.ipynb))
-LAST := $(if $(CORE),,$(filter notebooks/11%,$(ALL)))
-NOTEBOOKS := $(shell printf '%s\n' $(if $(CORE),$(wildcard notebooks/0[1-6]*.ipynb),$(filter-out notebooks/11%,$(ALL))) | sort -r)
-# each of the two with half of the cores, for its workers and for its threads
-HALF = half=$$($(BIN)/python -c "import joblib; print(max(1, joblib.cpu_count() // 2))"); \
-	export LOKY_MAX_CPU_COUNT=$$half OMP_NUM_THREADS=$$half
-RUN = $(BIN)/jupyter nbconvert --to notebook --execute --log-level WARN \
-	--ExecutePreprocessor.timeout=3600 --output-dir build/notebooks \
-	--ExecutePreprocessor.extra_arguments=--IPKernelApp.log_level=ERROR
 
 .PHONY: help figures test lint lab bench clean
 .DEFAULT_GOAL := help
@@ -33,12 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 figures: $(STAMP)  ## train the demo models and draw figures/ (50 minutes on 2 cores; CORE=1: notebooks 01-06, 15 minutes; FULL=1 SEEDS=3: all, into figures/full/; COHORT=cao2021)
-	$(BIN)/python -m spikelfp_lab.study
-	@mkdir -p build/notebooks
-	@$(HALF); printf '%s\n' $(NOTEBOOKS) | xargs -P 2 -I {} sh -c \
-		'echo "running {}"; $(RUN) {} || exit 255'
-	@for notebook in $(LAST); do echo "running $$notebook"; $(RUN) $$notebook || exit 1; done
-	@echo "the figures are drawn; the executed notebooks are in build/notebooks/"
+	$(BIN)/python -m spikelfp_lab.study --notebooks
 
 SMOKE := PRESET=smoke COHORT=simulated SEEDS=1 CORE= FULL= OMP_NUM_THREADS=1 \
 	SPIKELFP_RUNS=build/smoke/runs FIGURES=build/smoke/figures

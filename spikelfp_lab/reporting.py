@@ -330,7 +330,8 @@ def _page(
 ) -> list[str]:
     """The sections of the page."""
     found = [check_quality(one).assign(session=name) for name, one in study.sessions.items()]
-    quality = pd.concat(found)[["session", "check", "name", "meaning"]]
+    alike = pd.concat(found).groupby(["session", "check", "meaning"], sort=False)["name"]
+    quality = alike.agg(", ".join).reset_index()[["session", "check", "name", "meaning"]]
     split = {
         name: {part: f"{(study.split(name) == code).sum().item() * size / 60:.1f} min"
                for part, code in (("train", TRAIN), ("val", VAL), ("test", TEST))}
@@ -371,14 +372,16 @@ def _drawn(gains: Any) -> Figure:
     """The difference in each block, and its mean with the interval."""
     low, high = bootstrap_interval(gains["difference"].to_numpy())
     with theme.style():
-        figure = theme.new_figure(4.5, 1.0 + 0.35 * gains["session"].nunique())
+        figure = theme.new_figure(7.0, 1.0 + 0.35 * gains["session"].nunique())
         axes = figure.subplots()
         sns.stripplot(gains, x="difference", y="session", color="#8c8c8c", ax=axes, size=4)
         axes.axvspan(low, high, color="#d17f41", alpha=0.35, label="95 % interval of the mean")
         axes.axvline(gains["difference"].mean(), color="#d17f41", label="mean")
         axes.axvline(0, color=theme.INK, linewidth=0.8)
-        axes.set(xlabel="R² of Distilled less that of the best LFP model (a point: a block)")
-        axes.set(ylabel="")
+        axes.set_xlabel(
+            "R² of Distilled less that of the best LFP model\n(a point: a block of test time)"
+        )
+        axes.set_ylabel("")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 

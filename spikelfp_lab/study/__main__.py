@@ -1,10 +1,114 @@
-"""Train all that the notebooks of the study that the environment asks for need."""
+"""Train all that the notebooks of the study that the environment asks for need.
+
+With ``--notebooks`` run these too, two at a time: what ``make figures`` does.
+"""
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
+import pandas as pd
+import torch
+from joblib import cpu_count
+from tqdm.auto import tqdm
+
+from spikelfp_lab.models import Autoencoder
+from spikelfp_lab.models.autoencoder import is_model
+from spikelfp_lab.plots.save import figures_folder
 from spikelfp_lab.study import Study
+from spikelfp_lab.study.parallel import close_pool
+
+# Minutes of each notebook, of two at a time on two cores, where a second of recording takes
+# REFERENCE_S to be trained on; the main one comes first, 11 draws from the tables of the others.
+MINUTES = {
+    "05": 4, "08": 8, "10": 8, "13": 7, "09": 5, "07": 5, "14": 3, "12": 2, "04": 2, "02": 1,
+    "03": 1, "06": 1, "01": 1, "11": 1,
+}  # fmt: skip
+REFERENCE_S = 2.5e-3
+PROBE_S = 10.0
+BUILT = Path("build/notebooks")
+
+
+def probe(study: Study) -> float:
+    """Seconds that a second of recording takes to be trained on here, by one thread."""
+    configs, threads = study.configs("spikes"), torch.get_num_threads()
+    bins, batch = round(configs.train.window_s / 0.01), configs.train.batch
+    sizes = {"sessions": {"probe": 60}, "bin_size_s": 0.01}
+    model = Autoencoder(configs.model, modality="spikes", **sizes)
+    values, steps, start = torch.ones(batch, bins, 60), 0, time.perf_counter()
+    torch.set_num_threads(1)
+    while time.perf_counter() - start < PROBE_S:
+        model.masked_loss(values, "probe", mask=configs.mask).backward()
+        steps += 1
+    torch.set_num_threads(threads)
+    return PROBE_S / (steps * batch * configs.train.window_s)
+
+
+def execute(path: Path) -> None:
+    """Run a notebook; with half of the cores, because two run at a time."""
+    half = str(max(1, cpu_count() // 2))
+    kernel = "--ExecutePreprocessor.extra_arguments=--IPKernelApp.log_level=ERROR"
+    command = [sys.executable, "-m", "nbconvert", "--to=notebook", "--execute", "--log-level=WARN"]
+    command += ["--ExecutePreprocessor.timeout=7200", kernel, f"--output-dir={BUILT}", str(path)]
+    environment = os.environ | {"LOKY_MAX_CPU_COUNT": half, "OMP_NUM_THREADS": half}
+    if subprocess.run(command, env=environment).returncode:
+        raise RuntimeError(f"{path} failed; see above, and call again: what is trained is kept")
+
+
+def run_all(notebooks: list[Path], done: Callable[[float], None]) -> None:
+    """All notebooks, two at a time, the last one after the others; the first error ends it."""
+    *others, last = sorted(notebooks, key=lambda path: [*MINUTES].index(path.stem[:2]))
+    for group in (others, [last]):
+        with ThreadPoolExecutor(2) as pool:
+            made = [(path, pool.submit(execute, path)) for path in group]
+            try:
+                for path, one in made:
+                    one.result()
+                    done(MINUTES[path.stem[:2]])
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def main() -> None:
+    """Say how long it takes, show one bar over everything, and what came out at the end."""
+    core, study = os.environ.get("CORE", "") not in ("", "0"), Study.from_environment()
+    parts = ("comparison",) if core else ()
+    if "--notebooks" not in sys.argv:
+        study.train(*parts)
+        return
+    notebooks = sorted(Path("notebooks").glob("0[1-6]*.ipynb" if core else "[0-9]*.ipynb"))
+    each_s = probe(study)
+    slow = each_s / REFERENCE_S
+    todo = [spec for specs in study.stages(*parts).values() for spec in specs]
+    todo = [spec for spec in todo if not is_model(study.folder / spec.folder)]
+    costs = {spec.folder: each_s * spec.work(study) / cpu_count() / 60 for spec in todo}
+    half = slow / min(2, cpu_count())
+    total = sum(costs.values()) + half * sum(MINUTES[path.stem[:2]] for path in notebooks)
+    print(
+        f"{len(todo)} models to train, {len(notebooks)} notebooks: about {total:.0f} minutes here"
+    )
+    look = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} < {remaining}"
+    with tqdm(total=total, desc="make figures", bar_format=look) as bar:
+        quiet = replace(study, progress=False)
+        quiet.train(*parts, done=lambda spec: bar.update(costs.get(spec.folder, 0.0)))
+        close_pool()
+        try:
+            run_all(notebooks, lambda minutes: bar.update(half * minutes))
+        except RuntimeError as error:
+            sys.exit(str(error))
+    folder = figures_folder()
+    if (table := folder / "comparison.csv").exists():
+        tested = pd.read_csv(table).query("split == 'test'")
+        means = tested.pivot_table(index="model", columns="readout", values="r2").round(3)
+        print(means.sort_values(by="lagged", ascending=False).to_string())
+    print(f"{len([*folder.glob('*.png')])} figures in {folder}/, executed notebooks in {BUILT}/")
+
 
 if __name__ == "__main__":
-    core = os.environ.get("CORE", "") not in ("", "0")
-    study = Study.from_environment()
-    study.train("comparison") if core else study.train()
+    main()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from itertools import repeat
 from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -26,31 +25,51 @@ _kept: dict[str, Any] = {}  # the pool of the last call and its study; in a work
 
 
 def in_parallel(
-    study: Study, work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, desc: str, unit: str
+    study: Study,
+    work: Callable[..., Any],
+    jobs: Sequence[tuple[Any, ...]],
+    *,
+    desc: str,
+    unit: str,
+    done: Callable[..., None] | None = None,
 ) -> list[Any]:
-    """``work(study, *job)`` for every job, with a progress bar.
+    """``work(study, *job)`` for every job, with a progress bar; ``done(*job)`` after each.
 
     On a CPU one job a core (``LOKY_MAX_CPU_COUNT`` limits how many), one thread each, in processes
     that keep the study, its sessions and models between calls; on a GPU, and where there is one
     core or job, they take turns in this process.
     """
-    workers = min(cpu_count(), len(jobs))
-    if workers <= 1 or pick_device(study.device).type == "cuda":
-        results = (work(study, *job) for job in jobs)
-    else:
-        quiet = replace(study, progress=False, _loaded={})
-        if _kept.get("of") != (quiet, workers):
-            close_pool()
-            begin = {"initializer": _begin, "initargs": (quiet, study.sessions)}
-            pool = ProcessPoolExecutor(workers, get_context("spawn"), **begin)
-            _kept.update(of=(quiet, workers), pool=pool)
-        results = _kept["pool"].map(_call, repeat(work), jobs)
-    options = {"total": len(jobs), "desc": desc, "unit": unit, "disable": not study.progress}
+    bar = tqdm(total=len(jobs), desc=desc, unit=unit, disable=not study.progress)
+    made: list[Any] = [None] * len(jobs)
     try:
-        return list(tqdm(results, **options))
+        with bar:
+            for place, result in _results(study, work, jobs):
+                made[place] = result
+                bar.update()
+                if done:
+                    done(*jobs[place])
     except BaseException:
         close_pool()
         raise
+    return made
+
+
+def _results(
+    study: Study, work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[int, Any]]:
+    """Place and result of each job, as they are done."""
+    workers = min(cpu_count(), len(jobs))
+    if workers <= 1 or pick_device(study.device).type == "cuda":
+        yield from ((place, work(study, *job)) for place, job in enumerate(jobs))
+        return
+    quiet = replace(study, progress=False, _loaded={})
+    if _kept.get("of") != (quiet, workers):
+        close_pool()
+        begin = {"initializer": _begin, "initargs": (quiet, study.sessions)}
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), **begin)
+        _kept.update(of=(quiet, workers), pool=pool)
+    places = {_kept["pool"].submit(_call, work, job): place for place, job in enumerate(jobs)}
+    yield from ((places[each], each.result()) for each in as_completed(places))
 
 
 def close_pool() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -124,15 +125,17 @@ class Study(Setup):
     def _runs_of(self, part: Setting) -> list[tuple[int, str]]:
         return self.runs_of_all if part == "comparison" else self.side_runs
 
-    def train(self, *parts: Setting) -> None:
-        """Train what the notebooks of :meth:`stages` need and that is not there yet.
+    def train(self, *parts: Setting, done: Callable[[ModelSpec], None] | None = None) -> None:
+        """Train what the notebooks of :meth:`stages` need and that is not there yet; ``done`` is
+        called after each model.
 
         On a CPU each core trains one model at a time, which takes about half the time of all
         cores on one after the other; on a GPU they take turns. An interrupted call goes on. A
         DataError says that nothing can be written to the folder, or that the disk is full.
         """
         for verb, specs in self.stages(*parts).items():
-            in_parallel(self, _train_one, [(spec,) for spec in specs], desc=verb, unit="model")
+            jobs = [(spec,) for spec in specs]
+            in_parallel(self, _train_one, jobs, desc=verb, unit="model", done=done)
 
     def scores(self, setting: Setting = "comparison") -> pd.DataFrame:
         """Decode behavior from every model's latents, and, unless supervised, from ridges.
