@@ -48,7 +48,7 @@ class Decoder:
         Samples a second for :meth:`push_raw`.
     **filters
         ``band_hz``, ``line_hz``, ``reference`` of the chain of :meth:`push_raw`, see
-        :class:`~spikelfp_lab.signal.causal.CausalLFP`: as the training data were filtered.
+        ``spikelfp_lab.signal.causal.CausalLFP``: as the training data were filtered.
 
     Examples
     --------
