@@ -20,7 +20,7 @@ RUN = $(BIN)/jupyter nbconvert --to notebook --execute --log-level WARN \
 	--ExecutePreprocessor.timeout=3600 --output-dir build/notebooks \
 	--ExecutePreprocessor.extra_arguments=--IPKernelApp.log_level=ERROR
 
-.PHONY: help figures test lint lab bench clean
+.PHONY: help figures test lint lab docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list these verbs
@@ -38,6 +38,8 @@ figures: $(STAMP)  ## train the demo models and draw figures/ (50 minutes on 2 c
 	@$(HALF); printf '%s\n' $(NOTEBOOKS) | xargs -P 2 -I {} sh -c \
 		'echo "running {}"; $(RUN) {} || exit 255'
 	@for notebook in $(LAST); do echo "running $$notebook"; $(RUN) $$notebook || exit 1; done
+	@$(if $(filter simulated-demo-,$(COHORT)-$(PRESET)-$(CORE)$(FULL)), \
+		$(BIN)/python docs/executed.py build/notebooks docs/notebooks)
 	@echo "the figures are drawn; the executed notebooks are in build/notebooks/"
 
 SMOKE := PRESET=smoke COHORT=simulated SEEDS=1 CORE= FULL= OMP_NUM_THREADS=1 \
@@ -59,6 +61,15 @@ lint: $(STAMP)
 
 lab: $(STAMP)  ## JupyterLab on notebooks/
 	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+docs: $(VENV)/.docs  ## the documentation site, in build/docs/index.html (a minute)
+	rm -rf build/docs docs/generated
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -q -W --keep-going -n -b html -d build/doctrees \
+		-c docs . build/docs
 
 bench: $(STAMP)  ## run all benchmarks; tables and the machine in benchmarks/results/
 	$(BIN)/python -m benchmarks
