@@ -27,14 +27,17 @@ nb_mime_priority_overrides = [("html", "text/html", 0), ("html", "image/png", 1)
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings say them, with shapes and units
-autodoc_member_order = "bysource"
+autodoc_member_order, toc_object_entries_show_parents = "bysource", "hide"
 numpydoc_show_class_members = False
 templates_path = [str(ROOT / "docs" / "_templates")]
 
 html_theme = "pydata_sphinx_theme"
 html_static_path, html_css_files, html_extra_path = ["_static"], ["site.css"], ["_root"]
 html_show_sourcelink = html_copy_source = False
-html_sidebars = {"docs/index": []}
+html_sidebars = dict.fromkeys(
+    ["docs/index", "docs/start", "docs/method", "CONTRIBUTING", "CHANGELOG"], []
+)
+html_favicon, html_context = "_static/icon.svg", {"default_mode": "light"}
 html_theme_options = {
     "logo": {"text": project},
     "navbar_align": "left",
