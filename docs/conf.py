@@ -14,8 +14,8 @@ extensions = [
     *("numpydoc", "myst_nb", "sphinx_design"),
 ]
 # fmt: off
-include_patterns = ["docs/**", "notebooks/*", "benchmarks/README.md", "README.md",
-                    "CONTRIBUTING.md", "CHANGELOG.md"]
+include_patterns = ["docs/**", "notebooks/*", "benchmarks/README.md", "CONTRIBUTING.md",
+                    "CHANGELOG.md"]
 exclude_patterns = [".*", "build", "runs", "spikelfp_lab", "tests", "**/.ipynb_checkpoints",
                     "docs/notebooks", "docs/_templates", "benchmarks/results"]
 # fmt: on
@@ -23,7 +23,6 @@ exclude_patterns = [".*", "build", "runs", "spikelfp_lab", "tests", "**/.ipynb_c
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
-nb_mime_priority_overrides = [("html", "text/html", 0), ("html", "image/png", 1)]
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings say them, with shapes and units
@@ -34,9 +33,8 @@ templates_path = [str(ROOT / "docs" / "_templates")]
 html_theme = "pydata_sphinx_theme"
 html_static_path, html_css_files, html_extra_path = ["_static"], ["site.css"], ["_root"]
 html_show_sourcelink = html_copy_source = False
-html_sidebars = dict.fromkeys(
-    ["docs/index", "docs/start", "docs/method", "CONTRIBUTING", "CHANGELOG"], []
-)
+alone = ["docs/index", "docs/start", "docs/method", "CONTRIBUTING", "CHANGELOG"]
+html_sidebars = {page: [] for page in alone}
 html_favicon, html_context = "_static/icon.svg", {"default_mode": "light"}
 html_theme_options = {
     "logo": {"text": project},
@@ -44,7 +42,6 @@ html_theme_options = {
     "header_links_before_dropdown": 7,
     "show_toc_level": 2,
     "footer_end": [],
-    "secondary_sidebar_items": ["page-toc"],
 }
 
 

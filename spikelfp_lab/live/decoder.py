@@ -118,8 +118,8 @@ class Decoder:
 
         Parameters
         ----------
-        frames : (k, channel) or (channel,), NaN where unknown; a DataArray is matched by its
-            ``channel`` labels.
+        frames : (k, channel) or (channel,)
+            NaN where unknown; a DataArray is matched by its ``channel`` labels.
         times : (k,), optional
             Seconds of the frames. Without, bin after bin from 0 on.
 
