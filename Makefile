@@ -75,4 +75,4 @@ bench: $(STAMP)  ## run all benchmarks; tables and the machine in benchmarks/res
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove what was trained and built (not figures/, not .venv)
-	rm -rf build runs
+	rm -rf build runs docs/generated
