@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ALL := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: help figures test lint lab bench clean
+.PHONY: help figures test lint lab docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list these verbs
@@ -25,6 +25,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 figures: $(STAMP)  ## train the demo models and draw figures/ (50 minutes on 2 cores; CORE=1: notebooks 01-06, 15 minutes; FULL=1 SEEDS=3: all, into figures/full/; COHORT=cao2021)
 	$(BIN)/python -m spikelfp_lab.study --notebooks
+	@$(if $(filter simulated-demo-,$(COHORT)-$(PRESET)-$(CORE)$(FULL)), \
+		$(BIN)/python docs/executed.py build/notebooks docs/notebooks)
 
 SMOKE := PRESET=smoke COHORT=simulated SEEDS=1 CORE= FULL= OMP_NUM_THREADS=1 \
 	SPIKELFP_RUNS=build/smoke/runs FIGURES=build/smoke/figures
@@ -46,8 +48,17 @@ lint: $(STAMP)
 lab: $(STAMP)  ## JupyterLab on notebooks/
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+docs: $(VENV)/.docs  ## the documentation site, in build/docs/index.html (a minute)
+	rm -rf build/docs docs/generated
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -q -W --keep-going -n -b html -d build/doctrees \
+		-c docs . build/docs
+
 bench: $(STAMP)  ## run all benchmarks; tables and the machine in benchmarks/results/
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove what was trained and built (not figures/, not .venv)
-	rm -rf build runs
+	rm -rf build runs docs/generated

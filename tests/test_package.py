@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -24,6 +25,14 @@ def test_importing_pulls_in_nothing_heavy_and_every_public_name_is_there():
         code = f"import sys, {modules}; assert not {without} & set(sys.modules)"
         subprocess.run([sys.executable, "-c", code], check=True)
     assert all(getattr(sl, name) is not None for name in sl.__all__)
+
+
+def test_every_public_name_is_on_the_page_of_the_api():
+    words = set(re.findall(r"\w+", (PACKAGE.parent / "docs" / "api.rst").read_text()))
+    rooms = [sl, sl.analysis, sl.cohorts, sl.io, sl.live, sl.models, sl.plots]
+    rooms += [sl.sessions, sl.signal, sl.study, sl.training, sl.widgets]
+    names = {n for room in rooms for n in dir(room) if not isinstance(getattr(room, n), ModuleType)}
+    assert {name for name in names if not name.startswith("_")} - words == set()
 
 
 def test_imports_go_one_way():

@@ -103,7 +103,7 @@ are: mouse1_s1, mouse1_s3, mouse2_s1, mouse2_s2, mouse2_s3, mouse2_s4.
 
 
 def session(recording: str, *, features: Features = "FPAuhf") -> xr.Dataset:
-    """Open one recording, such as "rat_a" or "mouse2_s1", in bins of 100 ms; see :func:`cohort`.
+    """Open one recording, such as "rat_a" or "mouse2_s1", in bins of 100 ms; see ``cohort``.
 
     Rats: ``behavior`` is the cos and sin of the angle on the circular track. Bins whose speed or
     position is NaN are left out, which leaves a gap in ``time``. Mice: ``behavior`` is the position

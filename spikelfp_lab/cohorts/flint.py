@@ -90,7 +90,7 @@ e3_1, e3_2, e3_3, e3_4, e4_1, e4_2, e4_3, e5_1, e5_2.
 
 
 def session(name: str, **options: Any) -> xr.Dataset:
-    """Open one session: its trials one after the other, on their own clock; see :func:`cohort`.
+    """Open one session: its trials one after the other, on their own clock; see ``cohort``.
 
     ``behavior`` is the velocity of the hand (``vx``, ``vy``) in the unit of the file. Time that
     lies in no trial is a gap. Trials that follow each other are filtered as one stretch; the LFP of

@@ -110,7 +110,7 @@ def cohort(
 
 
 def session(name: str, **options: Any) -> xr.Dataset:
-    """Open one session, from the first change of the target to the last; see :func:`cohort`.
+    """Open one session, from the first change of the target to the last; see ``cohort``.
 
     ``behavior`` is the velocity of the cursor (``vx``, ``vy``) in mm/s: the displacement over a bin
     by its length. Coordinates ``target_x`` and ``target_y`` (time) in mm. LFP in uV, common average

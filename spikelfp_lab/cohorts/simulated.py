@@ -24,7 +24,7 @@ def cohort(
     *, subjects: Sequence[str] = ("I",), n_sessions: int = 7, days: Sequence[int] | None = None,
     progress: bool = True, **options: Any,
 ) -> xr.DataTree:  # fmt: skip
-    """Simulate sessions s01, s02, ... of each subject (one set of electrode sites each).
+    """Simulate sessions (s01, s02 and so on) of each subject, one set of electrode sites each.
 
     ``n_sessions`` of each subject, or with a ``drift`` by days those of ``days``, d000, d138, ...:
     a session is the same however many are asked for. Other options and errors as for

@@ -81,7 +81,7 @@ def open_nwb(
         Names; by default those of the file, with what a name cannot have replaced by ``_``.
     causal : bool
         Filter LFP faster than the clock by the past alone, as a live decoder does
-        (:class:`spikelfp_lab.signal.causal.CausalLFP`): rhythms arrive some ms late.
+        (``spikelfp_lab.signal.causal.CausalLFP``): rhythms arrive some ms late.
     cache, progress : bool
         Whether to keep the session of an address and use what was kept; whether to show bars.
 

@@ -48,7 +48,7 @@ class Decoder:
         Samples a second for :meth:`push_raw`.
     **filters
         ``band_hz``, ``line_hz``, ``reference`` of the chain of :meth:`push_raw`, see
-        :class:`~spikelfp_lab.signal.causal.CausalLFP`: as the training data were filtered.
+        ``spikelfp_lab.signal.causal.CausalLFP``: as the training data were filtered.
 
     Examples
     --------
@@ -118,8 +118,8 @@ class Decoder:
 
         Parameters
         ----------
-        frames : (k, channel) or (channel,), NaN where unknown; a DataArray is matched by its
-            ``channel`` labels.
+        frames : (k, channel) or (channel,)
+            NaN where unknown; a DataArray is matched by its ``channel`` labels.
         times : (k,), optional
             Seconds of the frames. Without, bin after bin from 0 on.
 

@@ -60,7 +60,7 @@ def execute(path: Path) -> None:
         raise RuntimeError(f"{path} failed; see above, and call again: what is trained is kept")
 
 
-def run_all(notebooks: list[Path], done: Callable[[float], None]) -> None:
+def run_all(notebooks: list[Path], done: Callable[[float], object]) -> None:
     """All notebooks, two at a time, the last one after the others; the first error ends it."""
     *others, last = sorted(notebooks, key=lambda path: [*MINUTES].index(path.stem[:2]))
     for group in (others, [last]):

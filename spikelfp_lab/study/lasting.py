@@ -38,7 +38,7 @@ def frozen(study: Study, models: Sequence[str] = CARRIED) -> pd.DataFrame:
     channels (with ``Setup.full`` on those of the pre-training too).
 
     Nothing is trained or fitted on these: LFP is z-scored by its own training time, and models read
-    it with the tables of the held-out session. :data:`THROUGH` are the latents of each session's
+    it with the tables of the held-out session. ``THROUGH`` are the latents of each session's
     own spike teacher, brought to the space of MS-Distilled by :func:`~spikelfp_lab.anchor`, without
     behavior. ``models`` are those that are carried over, MS-Distilled among them. Columns
     ``trained_on``, ``seen`` ("never", "pre-training") and ``fitted``: "frozen", or "same session",
@@ -67,7 +67,7 @@ def lasting(study: Study, drift: str, *, days: Sequence[int] | None = None) -> p
 
     Read-outs are fitted on the first day and frozen. Further columns: ``day``, ``mixing``, the
     correlation of the LFP's mixing with the first day's, and ``units``, the share of the first
-    day's that are left. :data:`THROUGH` is not there: the teacher has no tables for these days.
+    day's that are left. ``THROUGH`` is not there: the teacher has no tables for these days.
     """
     if not study.simulated:
         raise ConfigError("days of an array are known for the simulated cohort only")

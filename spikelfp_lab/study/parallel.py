@@ -31,7 +31,7 @@ def in_parallel(
     *,
     desc: str,
     unit: str,
-    done: Callable[..., None] | None = None,
+    done: Callable[..., object] | None = None,
 ) -> list[Any]:
     """``work(study, *job)`` for every job, with a progress bar; ``done(*job)`` after each.
 

@@ -125,7 +125,7 @@ class Study(Setup):
     def _runs_of(self, part: Setting) -> list[tuple[int, str]]:
         return self.runs_of_all if part == "comparison" else self.side_runs
 
-    def train(self, *parts: Setting, done: Callable[[ModelSpec], None] | None = None) -> None:
+    def train(self, *parts: Setting, done: Callable[[ModelSpec], object] | None = None) -> None:
         """Train what the notebooks of :meth:`stages` need and that is not there yet; ``done`` is
         called after each model.
 

@@ -141,7 +141,7 @@ def distill(
         The control of a teacher whose latents are shuffled in time, in stretches of a window.
     force : bool
         Distill from a teacher that is no better than chance too (a control), see
-        :mod:`spikelfp_lab.training.chance`. Latents in place of a model are taken as they are.
+        ``spikelfp_lab.training.chance``. Latents in place of a model are taken as they are.
     device, progress, folder, overwrite, callbacks
         As in :func:`~spikelfp_lab.pretrain`.
 
