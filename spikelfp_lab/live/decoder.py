@@ -20,15 +20,17 @@ from spikelfp_lab.signal.causal import CausalLFP
 
 UNITS = {"V": 1e6, "mV": 1e3, "uV": 1.0}
 LEAST_S = 10.0  # of a calibration
+STILL_S = 0.5  # a channel that does not change for so long is dead
 COUNTED = ("frames", "gaps", "_last", "_said", "_start")
+KEPT = ("silenced", "_before", "_still")
 
 
 class Decoder:
     """A causal LFP model, and a read-out of behavior, on a stream.
 
     Each frame gives what :func:`~spikelfp_lab.encode` and :meth:`ReadOut.predict` would give for
-    its bin, to rounding. A NaN is taken as unknown, counted in ``silenced``, and said once; a
-    channel that does not change for half a second has no power. After a gap in ``times`` the stream
+    its bin, to rounding. A NaN is taken as unknown, and a channel that does not change for half a
+    second as dead: it has no power. Both are counted in ``silenced``, and said once. After a gap in ``times`` the stream
     begins anew, counted in ``gaps``.
 
     Parameters
@@ -109,7 +111,8 @@ class Decoder:
     def reset(self) -> None:
         """Forget all that came in; the calibration is kept."""
         self._state, self._last = self._step.begin(), None
-        self.silenced = np.zeros(len(self.labels), int)  # frames a channel was unknown in
+        self.silenced = np.zeros(len(self.labels), int)  # frames a channel was unknown or dead in
+        self._before, self._still = np.full(len(self.labels), np.nan), np.zeros_like(self.silenced)
         self.frames, self.gaps, self._said = 0, 0, False
         self._begin_filters()
 
@@ -206,7 +209,8 @@ class Decoder:
         arrays = {f"step.{name}": np.asarray(x) for name, x in self._state.items()}
         chain = self._chain.state if self._chain else {}
         arrays |= {f"chain.{name}": np.asarray(x) for name, x in chain.items()}
-        arrays |= {"mean": self._step.mean, "std": self._step.std, "silenced": self.silenced}
+        arrays |= {"mean": self._step.mean, "std": self._step.std}
+        arrays |= {name: getattr(self, name) for name in KEPT}
         about = {name: getattr(self, name) for name in COUNTED}
         about |= self._identity()
         arrays = {name: np.asarray(x, order="C") for name, x in arrays.items()}
@@ -230,7 +234,8 @@ class Decoder:
         if self._chain:
             self._chain.state = parts["chain"]
         self._step.mean, self._step.std = arrays["mean"], arrays["std"]
-        self.silenced = arrays["silenced"]
+        for name in KEPT:
+            setattr(self, name, arrays[name])
         for name in COUNTED:
             setattr(self, name, about[name])
 
@@ -298,11 +303,15 @@ class Decoder:
         return time
 
     def _count(self, values: np.ndarray) -> None:
-        """Count what was unknown, and say it the first time."""
-        unknown = ~np.isfinite(values)
-        self.silenced = self.silenced + unknown.sum(axis=0)
-        if unknown.any() and not self._said:
+        """Count what was unknown or dead, and say it the first time."""
+        bad = ~np.isfinite(values)
+        for i, frame in enumerate(values):
+            self._still = np.where(frame == self._before, self._still + 1, 0)
+            self._before = frame
+            bad[i] |= self._still * self.bin_size_s >= STILL_S
+        self.silenced = self.silenced + bad.sum(axis=0)
+        if bad.any() and not self._said:
             self._said = True
-            names = [self.labels[i] for i in np.flatnonzero(unknown.any(axis=0))[:6]]
-            message = f"NaN in channel(s) {', '.join(names)}: taken as unknown, see .silenced"
+            names = [self.labels[i] for i in np.flatnonzero(bad.any(axis=0))[:6]]
+            message = f"channel(s) {', '.join(names)} are NaN or do not change: see .silenced"
             warnings.warn(message, SpikeLFPWarning, stacklevel=3)

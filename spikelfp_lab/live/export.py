@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spikelfp_lab._files import write_whole
+from spikelfp_lab._files import whole
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.live.decoder import Decoder
 from spikelfp_lab.live.step import Step
@@ -82,16 +82,11 @@ def export(decoder: Decoder, path: str | Path, *, int8: bool = False) -> Path:
         "digest": decoder.model.digest(),
     }
     onnx.helper.set_model_props(proto, {"spikelfp_lab": json.dumps(about)})
-    if int8:
-        whole = path.with_name(f".{path.name}.float32")
-        onnx.save(proto, whole)
-        try:
+    with whole(path) as partial:
+        partial.write_bytes(proto.SerializeToString())
+        if int8:
             with _quiet():
-                quantize_dynamic(whole, path)
-        finally:
-            whole.unlink()
-    else:
-        write_whole(path, proto.SerializeToString())
+                quantize_dynamic(partial, partial)
     return path
 
 

@@ -121,6 +121,22 @@ def test_a_gap_begins_anew_as_encode_does_and_time_never_goes_back(one):
         decoder.push(broken["lfp"].values[:1], [90.0, 91.0])
 
 
+def test_a_channel_that_does_not_change_is_counted_as_dead(one):
+    model, session, *_ = one
+    values = session["lfp"].values[:200].copy()
+    values[100:, 3] = 7.0  # dead from the 26th repetition on: bins last 20 ms
+    whole, first = Decoder(model, session=NAME), Decoder(model, session=NAME)
+    with pytest.warns(SpikeLFPWarning, match="ch03 are NaN or do not change") as said:
+        whole.push(values)
+    first.push(values[:110])
+    other = Decoder(model, session=NAME)
+    other.restore(first.state())
+    with pytest.warns(SpikeLFPWarning, match="ch03"):
+        other.push(values[110:])
+    assert len(said) == 1
+    assert whole.silenced.tolist() == other.silenced.tolist() == [0, 0, 0, 75, 0, 0, 0]
+
+
 def test_unknown_samples_are_silenced_counted_and_said_once(one):
     model, session, *_ = one
     holed = session.copy()
@@ -129,7 +145,7 @@ def test_unknown_samples_are_silenced_counted_and_said_once(one):
     holed["lfp"] = session["lfp"].copy(data=values)
     wanted = sl.encode(model, holed, missing="silence", progress=False)
     decoder = Decoder(model, session=NAME)
-    with pytest.warns(SpikeLFPWarning, match="NaN in channel.*ch02") as said:
+    with pytest.warns(SpikeLFPWarning, match="ch02 are NaN or do not change") as said:
         out = push(decoder, values, [210, 230])
     assert len(said) == 1 and decoder.silenced.tolist() == [0, 0, 60, 0, 0, 0, 0]
     assert np.abs(out["latents"] - wanted.values).max() < 2e-5
