@@ -64,6 +64,7 @@ def main() -> None:
     table.round(4).to_csv(path, index=False)
     drawn = {"xlabel": "Minutes of the new session", "cohort": study.title, "log": True}
     shown = table[(table["session"] == first[1]) & (table["seed"] == first[0])]
+    shown = shown.assign(axis="velocity")
     figure = sl.plots.plot_curves(shown, "minutes", **drawn)
     figure.savefig(path.with_suffix(".png"), dpi=200)
     print(

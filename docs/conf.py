@@ -26,6 +26,9 @@ nb_execution_mode = "off"
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings say them, with shapes and units
+# scikit-learn's own, whose docstrings refer to its own pages
+routed = ",".join(f"set_{what}_request" for what in ("fit", "predict", "score"))
+autodoc_default_options = {"exclude-members": routed}
 autodoc_member_order, toc_object_entries_show_parents = "bysource", "hide"
 numpydoc_show_class_members = False
 templates_path = [str(ROOT / "docs" / "_templates")]

@@ -5,7 +5,6 @@
 package is imported when the logger is made.
 """
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,9 @@ class MLflow(Logger):
 
     def __init__(self) -> None:
         super().__init__()
-        self._mlflow = import_module("mlflow")
+        import mlflow  # type: ignore[import-not-found]
+
+        self._mlflow = mlflow
 
     def write(self, name: str, value: float, step: int) -> None:
         self._mlflow.log_metric(name, value, step=step)

@@ -30,8 +30,8 @@ class Decoder:
 
     Each frame gives what :func:`~spikelfp_lab.encode` and :meth:`ReadOut.predict` would give for
     its bin, to rounding. A NaN is taken as unknown, and a channel that does not change for half a
-    second as dead: it has no power. Both are counted in ``silenced``, and said once. After a gap in ``times`` the stream
-    begins anew, counted in ``gaps``.
+    second as dead: it has no power. Both are counted in ``silenced``, and said once. After a gap in
+    ``times`` the stream begins anew, counted in ``gaps``.
 
     Parameters
     ----------
