@@ -30,13 +30,9 @@ class Ridge(NamedTuple):
 
 
 def fit_ridge(
-    features: np.ndarray,
-    target: np.ndarray,
-    rows: np.ndarray,
-    *,
-    lags: Sequence[int] | np.ndarray = (0,),
-    penalty: float | None = None,
-) -> Ridge:
+    features: np.ndarray, target: np.ndarray, rows: np.ndarray, *,
+    lags: Sequence[int] | np.ndarray = (0,), penalty: float | None = None,
+) -> Ridge:  # fmt: skip
     """Fit (time, feature) to (time, axis) at some rows, by default with the penalty, one for all
     axes, whose error over contiguous folds of the rows is a minimum; 0 is ordinary least squares.
     """

@@ -60,9 +60,13 @@ def fit_and_predict(
     mean, scale = standardization(behavior[np.unique(starts[:, None] + window)])
     x = torch.as_tensor(data.values, dtype=torch.float32, device=place)
     y = torch.as_tensor((behavior - mean) / scale, dtype=torch.float32, device=place)
-    inputs, outputs, ways, n = x.shape[1], y.shape[1], 1 + ahead, np.arange(1, WIDEST + 1)
-    counts = ways * 3 * n * (inputs + n + 2) + outputs * (ways * n + 1)
-    hidden = int(n[np.argmin(np.abs(counts - parameters))])  # the nearest to what is asked for
+    inputs, outputs, ways = x.shape[1], y.shape[1], 1 + ahead
+
+    def off(n: int) -> int:
+        """By how many parameters a hidden width misses what is asked for."""
+        return abs(ways * 3 * n * (inputs + n + 2) + outputs * (ways * n + 1) - parameters)
+
+    hidden = min(range(1, WIDEST + 1), key=off)
     torch.manual_seed(train.seed)
     model = GRU(inputs, outputs, hidden, ahead).to(place)
     weight = model.weight(length).to(place)

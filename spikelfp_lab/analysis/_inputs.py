@@ -1,5 +1,6 @@
 """What read-outs and decoders are given: latents, behavior and a split of one session, checked."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,11 +54,9 @@ def inputs_of(
     names = [session.attrs.get(key) for key in ("subject", "session")]
     attrs, name = latents.attrs, "/".join(map(str, names)) if all(names) else None
     if name and "encoded_as" in attrs and attrs.get("session", name) != name:
-        raise DataError(
-            f"These are latents of session {attrs['session']}, the behavior is of {name}: encode "
-            f"{name}, or decode with the session that the latents are of."
-        )
-    own: dict[str, Any] = DEFAULT_SPLIT | {key: attrs[key] for key in DEFAULT_SPLIT if key in attrs}
+        what = f"These are latents of session {attrs['session']}, the behavior is of {name}"
+        raise DataError(f"{what}: encode {name}, or decode with the latents' own session.")
+    own = DEFAULT_SPLIT | split_in(attrs)
     source = "given" if split is not None else "latents" if "scheme" in attrs else "default"
     if split is None:
         asked: dict[str, Any] = own | ({"scheme": "paper"} if protocol else {})
@@ -72,6 +71,11 @@ def inputs_of(
     behavior = session["behavior"].transpose("time", "behavior_dim")
     axes, moved = [*map(str, behavior["behavior_dim"].values)], behavior.values.astype(np.float64)
     return Inputs(latents, session, name, axes, moved, values, observed, split)
+
+
+def split_in(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """What attrs tell of a split: ``scheme``, ``window_s`` and ``seed``, those that are there."""
+    return {key: attrs[key] for key in DEFAULT_SPLIT if key in attrs}
 
 
 def check_clock(given: xr.DataArray, clock: xr.Dataset) -> None:
@@ -93,10 +97,8 @@ def features_of(latents: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """(time, feature) float64 and whether each was observed."""
     dims = getattr(latents, "dims", ())
     if len(dims) != 2 or "time" not in dims or "time" not in latents.coords:
-        raise DataError(
-            "Latents must be a DataArray with the dims 'time' and one other, and their times, not "
-            f"{dims or type(latents)}: give what encode returns, or session['lfp']."
-        )
+        what = f"of dims 'time' and one other, with their times, not {dims or type(latents)}"
+        raise DataError(f"Latents are a DataArray {what}: as encode gives, or session['lfp'].")
     latents = latents.transpose("time", ...)
     observed = latents.coords.get("observed", xr.ones_like(latents, dtype=bool))
     return latents.values.astype(np.float64), observed.transpose("time", ...).values.astype(bool)
@@ -105,8 +107,6 @@ def features_of(latents: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
 def check_enough(bins: int, least: int, part: str, readout: str) -> None:
     """Refuse a split with too few usable bins."""
     if bins < least:
-        raise DataError(
-            f"Too few usable bins, without NaN or a lag over an edge, in the {part!r} split for "
-            f"the {readout} read-out: give a longer session, a shorter lag_s, or a shorter "
-            "window_s."
-        )
+        what = f"Too few usable bins, without NaN or a lag over an edge, in the {part!r} split"
+        cure = "give a longer session, a shorter lag_s, or a shorter window_s"
+        raise DataError(f"{what} for the {readout} read-out: {cure}.")

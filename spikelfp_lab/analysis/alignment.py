@@ -62,10 +62,8 @@ def cca(a: Latents, b: Latents, *, n_components: int | None = None) -> float:
         bases.append(left[:, : min(rank, n_components or rank)])
     components = sum(basis.shape[1] for basis in bases)
     if len(bases[0]) <= components:
-        raise DataError(
-            f"{len(bases[0])} time steps cannot tell {components} components apart from chance: "
-            "give more, or a smaller n_components."
-        )
+        what = f"{len(bases[0])} time steps cannot tell {components} components apart from chance"
+        raise DataError(f"{what}: give more, or a smaller n_components.")
     return float(np.clip(linalg.svdvals(bases[0].T @ bases[1]), 0, 1).mean())
 
 
@@ -106,10 +104,8 @@ def retrieval(
     available = np.arange(0, len(a), max(1, spacing))
     groups = available.size // max(1, n_candidates)
     if n_candidates < 2 or spacing < 1 or not groups:
-        raise DataError(
-            f"{len(a)} time steps are not enough for n_candidates = {n_candidates} (2 or more) "
-            f"that are spacing = {spacing} (1 or more) steps apart."
-        )
+        what = f"n_candidates = {n_candidates} (2 or more), spacing = {spacing} (1 or more) apart"
+        raise DataError(f"{len(a)} time steps are not enough for {what}.")
     a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300) for x in (a, b))
     chosen = np.random.default_rng(seed).permutation(available)[: groups * n_candidates]
     picked = [(a[group] @ b[group].T).argmax(axis=1) for group in chosen.reshape(groups, -1)]
@@ -137,10 +133,8 @@ def _shared(
     if same and len(times) == 2 and len(x) > 1:
         same = same_clock(*times, bin_size_s=float(np.median(np.diff(times[0]))))
     if not same:
-        raise DataError(
-            f"Latents of shapes {x.shape} and {y.shape} need the same time steps (of the same "
-            "session) and, but for linear_cka and cca, to be as many (PCA)."
-        )
+        need = "the same time steps of one session and, but for linear_cka and cca, to be as many"
+        raise DataError(f"Latents of shapes {x.shape} and {y.shape} need {need} (PCA).")
     keep = np.isfinite(np.hstack([x, y])).all(axis=1)
     if keep.sum() < 3:
         raise DataError(f"Only {keep.sum()} time steps have no NaN in either: give others.")

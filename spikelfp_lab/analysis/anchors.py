@@ -11,26 +11,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from spikelfp_lab._ridge import Ridge, fit_ridge
-from spikelfp_lab.analysis._inputs import DEFAULT_SPLIT, check_clock, features_of
-from spikelfp_lab.analysis.readout import matched, source_of
+from spikelfp_lab._ridge import fit_ridge
+from spikelfp_lab.analysis._inputs import DEFAULT_SPLIT, check_clock, features_of, split_in
+from spikelfp_lab.analysis.readout import Fitted, source_of
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.sessions import TRAIN, split_session
 
 
 @dataclass(frozen=True)
-class Anchor:
+class Anchor(Fitted):
     """A linear map of one session from its spike latents to its student's, by :func:`anchor`."""
 
-    bin_size_s: float
-    dim: str
-    labels: tuple[Any, ...] | None = field(repr=False)
-    digest: str | None  # of the teacher
-    session: str | None
     student: str | None  # its digest
     student_labels: tuple[Any, ...] = field(repr=False)
-    split: dict[str, Any]  # whose training time it was fitted to; empty: all time
-    ridge: Ridge = field(compare=False, repr=False)
 
     def apply(self, latents: xr.DataArray) -> xr.DataArray:
         """Spike latents (time, latent) of the anchor's session in the student's space.
@@ -40,11 +33,9 @@ class Anchor:
         """
         session = latents.attrs.get("session", self.session)
         if session != (self.session or session):
-            raise DataError(
-                f"This anchor is of session {self.session}, the latents are of {session}, whose "
-                "space is another: fit an anchor on that session."
-            )
-        values = matched(self, latents, "anchor", "anchor(teacher_latents, student_latents)")
+            what = f"This anchor is of session {self.session}, the latents are of {session}"
+            raise DataError(f"{what}, whose space is another: fit an anchor on that session.")
+        values = self.values_of(latents, "anchor", "anchor(teacher_latents, student_latents)")
         rows = np.flatnonzero(np.isfinite(values).all(axis=1))
         moved = np.full((len(values), len(self.ridge.intercept)), np.nan, np.float32)
         moved[rows] = self.ridge.predict(values, rows)
@@ -56,11 +47,9 @@ class Anchor:
 
 
 def anchor(
-    teacher_latents: xr.DataArray,
-    student_latents: xr.DataArray,
-    *,
+    teacher_latents: xr.DataArray, student_latents: xr.DataArray, *,
     split: xr.DataArray | None = None,
-) -> Anchor:
+) -> Anchor:  # fmt: skip
     """Fit the map of a session from spike latents to its student's space; behavior is not needed.
 
     Parameters
@@ -93,13 +82,11 @@ def anchor(
     for key in ("session", *(DEFAULT_SPLIT if split is None else ())):
         ours, theirs = (side.get(key) for side in sides)
         if None not in (ours, theirs) and ours != theirs and key != "window_s":
-            raise DataError(
-                f"The teacher's latents have {key} {ours!r}, the student's {theirs!r}: give both "
-                "of one session and one split of its time."
-            )
+            what = f"The teacher's latents have {key} {ours!r}, the student's {theirs!r}"
+            raise DataError(f"{what}: give both of one session and one split of its time.")
     splits = [] if split is None else [split]
     for side in sides if split is None else ():
-        own: dict[str, Any] = {key: side[key] for key in DEFAULT_SPLIT if key in side}
+        own = split_in(side)
         if own.get("scheme") == "trials":
             cure = "give split=split_session(session, ...)"
             raise DataError(f"Time was split by trials, which latents do not know: {cure}.")
@@ -110,20 +97,12 @@ def anchor(
         use &= each.to_numpy() == TRAIN
     least = 2 * x.shape[1]
     if use.sum() < least:
-        raise DataError(
-            f"An anchor of {x.shape[1]} latents needs {least} moments without NaN on both sides in "
-            f"training time, and has {use.sum()}: give a longer session."
-        )
-    dim, labels, digest = source_of(teacher_latents)
-    _, known, student = source_of(student_latents)
+        what = f"An anchor of {x.shape[1]} latents needs {least} moments without NaN on both sides"
+        raise DataError(f"{what} in training time, and has {use.sum()}: give a longer session.")
+    target, session = source_of(student_latents), sides[0].get("session", sides[1].get("session"))
     return Anchor(
-        bin_size_s=size,
-        dim=dim,
-        labels=labels,
-        digest=digest,
-        session=sides[0].get("session", sides[1].get("session")),
-        student=student,
-        student_labels=known or tuple(range(y.shape[1])),
+        bin_size_s=size, session=session, student=target["digest"],
+        student_labels=target["labels"] or tuple(range(y.shape[1])),
         split={key: splits[-1].attrs.get(key) for key in DEFAULT_SPLIT} if splits else {},
-        ridge=fit_ridge(x, y, np.flatnonzero(use)),
-    )
+        ridge=fit_ridge(x, y, np.flatnonzero(use)), **source_of(teacher_latents),
+    )  # fmt: skip

@@ -64,12 +64,13 @@ def kalman(
     speed = np.diff(behavior, axis=0, prepend=np.nan) / float(data.session.attrs["bin_size_s"])
 
     def run(size: int, train: np.ndarray, where: np.ndarray) -> np.ndarray:
-        stretches = _stretches(data, train)
+        stretches = usable_runs(data.session, variables=(), within=train)
         states = np.where(train[:, None], np.hstack([behavior, speed]), np.nan)
         states[stretches[:, 0], behavior.shape[1] :] = np.nan  # no speed across an edge
         mean = np.nanmean(states, axis=0)
         system = fit_system(states - mean, seen[:, :size], stretches)
-        states = filtered(system, seen[:, :size], _stretches(data, where)) + mean
+        where = usable_runs(data.session, variables=(), within=where)
+        states = filtered(system, seen[:, :size], where) + mean
         return states[:, : behavior.shape[1]]
 
     sizes = [n for n in COMPONENTS if n < seen.shape[1]] + [seen.shape[1]]
@@ -78,16 +79,10 @@ def kalman(
 
 
 def gru(
-    inputs: xr.DataArray,
-    session: Session,
-    *,
-    split: xr.DataArray | None = None,
-    parameters: int = 20_000,
-    bidirectional: bool = False,
-    train: TrainConfig | None = None,
-    device: str = "auto",
-    progress: bool = True,
-) -> xr.DataArray:
+    inputs: xr.DataArray, session: Session, *, split: xr.DataArray | None = None,
+    parameters: int = 20_000, bidirectional: bool = False, train: TrainConfig | None = None,
+    device: str = "auto", progress: bool = True,
+) -> xr.DataArray:  # fmt: skip
     """Recurrent network (GRU) trained on the behavior: what supervision alone gets from the inputs.
 
     Trained on windows of training time (of the split's ``window_s``) with channels silenced and
@@ -109,10 +104,8 @@ def gru(
 
     data, _, _ = _prepare(inputs, session, split, "gru")
     train = train or replace(_gru.GRU_TRAIN, seed=int(data.split.attrs.get("seed", 0)))
-    predicted, attrs = _gru.fit_and_predict(
-        data, train, parameters, bidirectional, device, progress
-    )
-    return data.predicted(predicted, readout="gru", **attrs)
+    fitted = _gru.fit_and_predict(data, train, parameters, bidirectional, device, progress)
+    return data.predicted(fitted[0], readout="gru", **fitted[1])
 
 
 def _prepare(
@@ -127,12 +120,6 @@ def _prepare(
     check_enough(train.sum(), 2 * FOLDS, "train", readout)
     mean, scale = standardization(values[known & in_train])
     return data._replace(values=(values - mean) / scale), known, train
-
-
-def _stretches(data: Inputs, use: np.ndarray) -> np.ndarray:
-    """(n, 2) start and stop of the bins to use, without a gap or a trial's edge inside."""
-    marks = ("time", "mark"), np.where(use, 0.0, np.nan)[:, None]
-    return usable_runs(data.session.assign(marks=marks), variables=("marks",))
 
 
 def _components(data: Inputs, train: np.ndarray) -> np.ndarray:

@@ -22,7 +22,6 @@ from spikelfp_lab._files import write_whole
 from spikelfp_lab._guard import reading
 from spikelfp_lab._ridge import FOLDS, Ridge, fit_ridge
 from spikelfp_lab.analysis._inputs import (
-    DEFAULT_SPLIT,
     PREDICTED,
     Inputs,
     Session,
@@ -30,6 +29,7 @@ from spikelfp_lab.analysis._inputs import (
     check_enough,
     features_of,
     inputs_of,
+    split_in,
 )
 from spikelfp_lab.errors import CheckpointError, ConfigError, DataError, SpikeLFPWarning
 from spikelfp_lab.sessions import TEST, TRAIN, VAL, split_session, usable_runs, warn_trained
@@ -40,23 +40,52 @@ SPLITS = {"train": TRAIN, "val": VAL, "test": TEST}
 
 
 @dataclass(frozen=True)
-class ReadOut:
-    """A fitted linear read-out of the behavior, from :func:`fit_readout`.
+class Fitted:
+    """What is fitted to latents, and knows them by their labels and their model's digest."""
 
-    It knows its latents by their labels and their model's digest: other latents of that model, of
-    another day or with electrodes lost, can be read out too.
-    """
-
-    kind: str
-    lag_s: float
     bin_size_s: float
-    behavior_dim: tuple[str, ...]
     dim: str
     labels: tuple[Any, ...] | None = field(repr=False)
     digest: str | None
     session: str | None
-    split: dict[str, Any]
+    split: dict[str, Any]  # whose training time it was fitted to; empty: all time
     ridge: Ridge = field(compare=False, repr=False)
+
+    def values_of(self, latents: xr.DataArray, what: str, cure: str) -> np.ndarray:
+        """Values in the order of its columns, the mean where not observed; or a refusal."""
+        values, observed = features_of(latents)
+        _, labels, digest = source_of(latents).values()
+        labels, wanted, size = labels or (), self.labels or (), self.bin_size_s
+        lost = [label for label in wanted if label not in labels]
+        more = [label for label in labels if wanted and label not in wanted]
+        step = float(np.median(np.diff(latents["time"]))) if len(values) > 1 else size
+        other = (digest or self.digest) != (self.digest or digest) or abs(step / size - 1) > 0.01
+        if other or lost or more or values.shape[1] != len(self.ridge.mean):
+            raise DataError(
+                f"The {what} was fitted to {len(self.ridge.mean)} {self.dim}s of the model "
+                f"{self.digest} in bins of {size:g} s, these are {values.shape[1]} of {digest} in "
+                f"bins of {step:g} s, which lack {lost[:5]} and have besides {more[:5]}. Give the "
+                f"same ones, labeled alike, or fit another ({cure})."
+            )
+        if self.digest and not digest:
+            message = "The latents have lost their attrs and are matched by their labels alone."
+            warnings.warn(message, SpikeLFPWarning, stacklevel=3)
+        if wanted and labels != wanted:
+            order = [labels.index(label) for label in wanted]
+            values, observed = values[:, order], observed[:, order]
+        return np.where(observed, values, self.ridge.mean)
+
+
+@dataclass(frozen=True)
+class ReadOut(Fitted):
+    """A fitted linear read-out of the behavior, from :func:`fit_readout`.
+
+    It reads out other latents of its model too, of another day or with electrodes lost.
+    """
+
+    kind: str
+    lag_s: float
+    behavior_dim: tuple[str, ...]
 
     def predict(self, latents: xr.DataArray, *, split: xr.DataArray | None = None) -> xr.DataArray:
         """The behavior that latents (time, feature) tell: (time, behavior_dim), in its units.
@@ -64,7 +93,7 @@ class ReadOut:
         NaN where a lag would reach over a gap, a trial's edge, a NaN, or the edge of a ``split``
         (time,), which becomes a coordinate. DataError: other labels, model, or size of bins.
         """
-        values = matched(self, latents, "read-out", "fit_readout")
+        values = self.values_of(latents, "read-out", "fit_readout")
         clock = xr.Dataset(coords=latents.coords, attrs={"bin_size_s": self.bin_size_s})
         codes, time, axes = np.zeros(len(values)), latents["time"].variable, list(self.behavior_dim)
         coords: dict[str, Any] = {"time": time, "behavior_dim": axes}
@@ -103,14 +132,9 @@ class ReadOut:
 
 
 def fit_readout(
-    latents: xr.DataArray,
-    session: Session,
-    *,
-    kind: str | None = None,
-    split: xr.DataArray | None = None,
-    protocol: str | None = None,
-    lag_s: float = 0.1,
-) -> ReadOut:
+    latents: xr.DataArray, session: Session, *, kind: str | None = None,
+    split: xr.DataArray | None = None, protocol: str | None = None, lag_s: float = 0.1,
+) -> ReadOut:  # fmt: skip
     """Fit a linear read-out of the behavior to training time.
 
     All as for :func:`decode`; ``kind`` is "one_frame", "lagged" (the default) or "past" (that of
@@ -144,31 +168,18 @@ def fit_inputs(data: Inputs, kind: str, lag_s: float, protocol: str | None = Non
     rows = rows[train[rows]]
     check_enough(len(rows), 2 * FOLDS, "train", kind)
     penalty = 0.0 if protocol == "paper" else None
-    dim, labels, digest = source_of(data.latents)
+    ridge = fit_ridge(data.filled(rows), data.behavior, rows, lags=lags, penalty=penalty)
     return ReadOut(
-        kind=kind,
-        lag_s=float(lag_s),
-        bin_size_s=bin_size_s,
-        behavior_dim=tuple(data.axes),
-        dim=dim,
-        labels=labels,
-        digest=digest,
-        session=data.name,
-        split={key: data.split.attrs[key] for key in DEFAULT_SPLIT if key in data.split.attrs},
-        ridge=fit_ridge(data.filled(rows), data.behavior, rows, lags=lags, penalty=penalty),
-    )
+        kind=kind, lag_s=float(lag_s), bin_size_s=bin_size_s, behavior_dim=tuple(data.axes),
+        session=data.name, split=split_in(data.split.attrs), ridge=ridge, **source_of(data.latents),
+    )  # fmt: skip
 
 
 def decode(
-    latents: xr.DataArray,
-    session: Session,
-    *,
-    split: xr.DataArray | None = None,
-    readout: ReadOut | None = None,
-    readouts: Sequence[str] | None = None,
-    protocol: str | None = None,
-    lag_s: float = 0.1,
-) -> pd.DataFrame:
+    latents: xr.DataArray, session: Session, *, split: xr.DataArray | None = None,
+    readout: ReadOut | None = None, readouts: Sequence[str] | None = None,
+    protocol: str | None = None, lag_s: float = 0.1,
+) -> pd.DataFrame:  # fmt: skip
     """R² of linear read-outs of the behavior, fitted on the training split.
 
     Ridge regression; its penalty is the one that predicts best over five contiguous folds *of the
@@ -215,9 +226,8 @@ def decode(
     if readout is not None and (readouts is not None or not isinstance(readout, ReadOut)):
         raise ConfigError("readout= is a ReadOut, readouts= kinds to fit. Give one of them.")
     data = inputs_of(latents, session, split, protocol)
-    if readouts is None:
-        readouts = ("one_frame", "past") if latents.attrs.get("causal") else READOUTS
-    kinds = np.atleast_1d(readouts).tolist()
+    usual = ("one_frame", "past") if latents.attrs.get("causal") else READOUTS
+    kinds = np.atleast_1d(usual if readouts is None else readouts).tolist()
     if not kinds:
         raise ConfigError(f"readouts is empty: give one or more of {', '.join(KINDS)}.")
     fitted = [readout] if readout else [fit_inputs(data, k, lag_s, protocol) for k in kinds]
@@ -231,12 +241,9 @@ def decode(
 
 
 def score_predicted(
-    predicted: xr.DataArray,
-    session: Session,
-    *,
-    readout: str | None = None,
+    predicted: xr.DataArray, session: Session, *, readout: str | None = None,
     protocol: str | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """R² of any prediction of the behavior on each split: the rows that :func:`decode` gives.
 
     ``predicted`` is (time, behavior_dim) with the coordinate ``split``, as decoders return it; NaN,
@@ -244,7 +251,7 @@ def score_predicted(
     """
     if set(predicted.dims) != {"time", "behavior_dim"} or "split" not in predicted.coords:
         raise DataError(
-            "A prediction has the dims 'time', 'behavior_dim' and a coordinate 'split'."
+            "Give a prediction of dims 'time', 'behavior_dim', with coordinate 'split'."
         )
     data = inputs_of(predicted, session, predicted["split"], protocol)
     axes = list(map(str, predicted["behavior_dim"].values))
@@ -275,38 +282,11 @@ def r2_by_axis(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return 1 - ((true - predicted) ** 2).sum(axis=0) / spread
 
 
-def source_of(latents: xr.DataArray) -> tuple[str, tuple[Any, ...] | None, str | None]:
+def source_of(latents: xr.DataArray) -> dict[str, Any]:
     """The dim that is not time, its labels where there are any, and the digest of the model."""
     dim = next(dim for dim in latents.dims if dim != "time")
     labels = tuple(latents[dim].values.tolist()) if dim in latents.coords else None
-    return str(dim), labels, latents.attrs.get("digest")
-
-
-def matched(fitted: Any, latents: xr.DataArray, what: str, cure: str) -> np.ndarray:
-    """Values in the order of columns of a :class:`ReadOut` or ``Anchor``, the mean where not
-    observed; or a refusal.
-    """
-    values, observed = features_of(latents)
-    _, labels, digest = source_of(latents)
-    labels, wanted, size = labels or (), fitted.labels or (), fitted.bin_size_s
-    lost = [label for label in wanted if label not in labels]
-    more = [label for label in labels if wanted and label not in wanted]
-    step = float(np.median(np.diff(latents["time"]))) if len(values) > 1 else size
-    other = (digest or fitted.digest) != (fitted.digest or digest) or abs(step / size - 1) > 0.01
-    if other or lost or more or values.shape[1] != len(fitted.ridge.mean):
-        raise DataError(
-            f"The {what} was fitted to {len(fitted.ridge.mean)} {fitted.dim}s of the model "
-            f"{fitted.digest} in bins of {size:g} s, these are {values.shape[1]} of {digest} in "
-            f"bins of {step:g} s, which lack {lost[:5]} and have besides {more[:5]}. Give the "
-            f"same ones, labeled alike, or fit another ({cure})."
-        )
-    if fitted.digest and not digest:
-        message = "The latents have lost their attrs and are matched by their labels alone."
-        warnings.warn(message, SpikeLFPWarning, stacklevel=3)
-    if wanted and labels != wanted:
-        order = [labels.index(label) for label in wanted]
-        values, observed = values[:, order], observed[:, order]
-    return np.where(observed, values, fitted.ridge.mean)
+    return {"dim": str(dim), "labels": labels, "digest": latents.attrs.get("digest")}
 
 
 def _whole_rows(

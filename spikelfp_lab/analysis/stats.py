@@ -29,9 +29,7 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray) -> tuple[float, flo
     """
     values = np.asarray(values, dtype=np.float64)
     if values.size == 0 or not np.isfinite(values).all():
-        raise DataError(
-            "The mean of no values, or of NaN, has no interval: leave out what could not be scored."
-        )
+        raise DataError("No values, or NaN, have no interval: leave out what could not be scored.")
     if values.size == 1:
         return (np.nan, np.nan)
     options: dict[str, Any] = {"random_state": np.random.default_rng(0)}  # rng since scipy 1.15
@@ -87,41 +85,32 @@ def paired_test(
     pairs = wide.to_numpy(float)
     lost = int(np.isnan(pairs).any(axis=1).sum())
     if lost or not pairs.size or own.loc[:, ["r2"]].isna().to_numpy().any():
-        raise DataError(
-            f"{lost} of the {len(pairs)} units ({', '.join(unit)}) of {a!r} and {b!r} have no "
-            "partner, or some scores are NaN: score both on the same ones, of the models "
-            f"{', '.join(map(str, scores['model'].unique()))}."
-        )
+        what = f"{lost} of the {len(pairs)} units ({', '.join(unit)}) of {a!r} and {b!r} have no"
+        cure = f"score both on the same ones. The models are {scores['model'].unique().tolist()}."
+        raise DataError(f"{what} partner, or some scores are NaN: {cure}")
     differences = pairs[:, 0] - pairs[:, 1]
     by_session = np.asarray(pd.Series(differences, wide.index).groupby(level=0).mean(), float)
     changed = differences[differences != 0]
     ranks = stats.rankdata(np.abs(changed))
     spread = differences.std(ddof=1) if len(differences) > 1 else 0.0
     varied = spread > 1e-9 * np.abs(differences).max()  # equal ones differ by rounding errors
+    low, high = bootstrap_interval(by_session)
     return {
-        "a": a,
-        "b": b,
-        "n": len(pairs),
-        "n_sessions": len(by_session),
+        "a": a, "b": b, "n": len(pairs), "n_sessions": len(by_session),
         "n_seeds": max(1, own["seed"].nunique()) if "seed" in own else 1,
-        "difference": float(by_session.mean()),
-        **dict(zip(("low", "high"), bootstrap_interval(by_session), strict=True)),
-        "wins": int((differences > 0).sum()),
-        "share": float((differences > 0).mean()),
+        "difference": float(by_session.mean()), "low": low, "high": high,
+        "wins": int((differences > 0).sum()), "share": float((differences > 0).mean()),
         "effect": float((ranks * np.sign(changed)).sum() / ranks.sum()) if changed.size else 0.0,
         "d_z": float(differences.mean() / spread) if varied else np.nan,
         "p": float(np.asarray(stats.wilcoxon(changed)[1])) if changed.size else 1.0,
         "p_min": min(1.0, 2.0 / 2.0**changed.size),
-    }
+    }  # fmt: skip
 
 
 def paired_tests(
-    scores: pd.DataFrame,
-    *,
-    reference: str,
-    against: Sequence[str] | None = None,
+    scores: pd.DataFrame, *, reference: str, against: Sequence[str] | None = None,
     unit: Sequence[str] = UNIT,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """:func:`paired_test` of one model and every other, false discoveries controlled.
 
     Each ``readout``, if there, is compared by itself, ``against`` some models or all. One row a
@@ -134,7 +123,7 @@ def paired_tests(
     {'b': ['MS-LFP', 'SS-LFP'], 'n': [6, 6], 'p_adjusted': [0.03125, 0.03125]}
     """
     _check(scores, [*unit, "model", "r2"])
-    by = [name for name in ("readout",) if name in scores]
+    by = ["readout"] if "readout" in scores else []
     groups: list[Any] = list(scores.groupby(by or np.zeros(len(scores)), sort=False))
     rows = [
         {name: group[name].iloc[0] for name in by}
@@ -162,18 +151,14 @@ def control_false_discoveries(tests: pd.DataFrame, *, family: Sequence[str] = ()
     if not tests["p"].between(0, 1).all():
         raise DataError("p values are NaN or not from 0 to 1: leave out what could not be tested.")
     grouped = tests.groupby(list(family) or np.zeros(len(tests)), dropna=False, sort=False)["p"]
-    return tests.assign(
-        p_adjusted=grouped.transform(stats.false_discovery_control),
-        n_family=grouped.transform("size"),
-    )
+    adjusted, size = (grouped.transform(by) for by in (stats.false_discovery_control, "size"))
+    return tests.assign(p_adjusted=adjusted, n_family=size)
 
 
 def _check(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Refuse a table without these columns, or of more than one split."""
     if missing := [name for name in columns if name not in table]:
-        raise DataError(
-            f"The table has no column {', '.join(missing)}: give one row a score, as decode "
-            "returns, with the model, session and seed added."
-        )
+        cure = "give one row a score, as decode returns, with the model, session and seed added."
+        raise DataError(f"The table has no column {', '.join(missing)}: {cure}")
     if "split" in table and len(splits := sorted(set(table["split"]))) > 1:
         raise DataError(f"The scores mix the splits {', '.join(splits)}: select one first.")
