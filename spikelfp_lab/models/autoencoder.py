@@ -43,25 +43,12 @@ DIMS = {"spikes": "unit", "lfp": "channel"}
 class Autoencoder(nn.Module):
     """A transformer over the tokens of one modality, with tables for each session it knows.
 
-    Parameters
-    ----------
-    config : ModelConfig
-    modality : {"spikes", "lfp", "both"}
-    sessions : mapping of str to int, or to (int, int)
-        The session vocabulary: name -> number of units or channels, or of both.
-    bin_size_s : float
-        Width of the time bins the model is trained on, seconds.
-    n_behavior : int
-        Behavior dimensions of a linear read-out that is trained too (supervised setting).
-    teacher_width : int
-        Width of a teacher's latents, where each session has a linear map to those of its teacher.
-
-    Attributes
-    ----------
-    history : pandas.DataFrame
-        Tidy record of the training: step, split, metric, value.
-    info : dict
-        JSON-able provenance: configs, seed, metrics, versions.
+    ``sessions`` is its session vocabulary, name -> number of units or channels, or of both;
+    ``bin_size_s`` the width of the bins it is trained on, in seconds; ``n_behavior`` the axes of a
+    linear read-out that is trained too (supervised setting); ``teacher_width`` the width of a
+    teacher's latents, where each session has a linear map to those of its teacher. ``history`` is a
+    tidy record of the training (step, split, metric, value), ``info`` JSON-able provenance
+    (configs, seed, metrics, versions).
 
     Examples
     --------
@@ -71,15 +58,9 @@ class Autoencoder(nn.Module):
     """
 
     def __init__(
-        self,
-        config: ModelConfig,
-        *,
-        modality: Modality,
-        sessions: Mapping[str, Size],
-        bin_size_s: float,
-        n_behavior: int = 0,
-        teacher_width: int = 0,
-    ):
+        self, config: ModelConfig, *, modality: Modality, sessions: Mapping[str, Size],
+        bin_size_s: float, n_behavior: int = 0, teacher_width: int = 0,
+    ):  # fmt: skip
         super().__init__()
         if modality not in VARIABLES:
             raise ConfigError(f"modality is {modality!r}: choose one of {list(VARIABLES)}")
@@ -139,10 +120,9 @@ class Autoencoder(nn.Module):
 
     def add_behavior(self, axes: Sequence[str]) -> None:
         """Give the model a linear read-out of behavior, if it has none, to be trained with it."""
-        head = self.behavior_head or nn.Linear(self.config.width, len(axes))
+        head = self.behavior_head = self.behavior_head or nn.Linear(self.config.width, len(axes))
         if head.out_features != len(axes):
             raise DataError(f"the model reads out {head.out_features} axes of behavior, not {axes}")
-        self.behavior_head = head
 
     def add_session(self, name: str, size: Size) -> None:
         """Give a new session tables of its own; a known name raises :class:`CheckpointError`."""
@@ -185,14 +165,9 @@ class Autoencoder(nn.Module):
         return [each for key, each in self.named_parameters() if own.search(key)]
 
     def token_latents(
-        self,
-        values: Tensor,
-        name: str,
-        *,
-        steps: Tensor | None = None,
-        modality: Modality | None = None,
-        every_layer: bool = False,
-    ) -> Tensor:
+        self, values: Tensor, name: str, *, steps: Tensor | None = None,
+        modality: Modality | None = None, every_layer: bool = False,
+    ) -> Tensor:  # fmt: skip
         """Latents of the tokens of values (B, T, C) of a session: (B, T, P, d).
 
         Of the time ``steps`` (B, K) or one ``modality`` alone: the others are not seen. With
@@ -215,14 +190,9 @@ class Autoencoder(nn.Module):
         return (tokens if layer is None else tokens[layer]).mean(-2)
 
     def masked_loss(
-        self,
-        values: Tensor,
-        name: str,
-        *,
-        mask: MaskConfig,
-        generator: Generator | None = None,
+        self, values: Tensor, name: str, *, mask: MaskConfig, generator: Generator | None = None,
         targets: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         """:meth:`mean_loss` of what is dropped, plus, with ``mask.units``, of what is hidden, of
         values (B, T, C), or of ``targets`` where these are an augmented input."""
         assert self.predictor is not None
@@ -239,9 +209,9 @@ class Autoencoder(nn.Module):
         masks = self.predictor.mask_token + row_by_patch(table, predict % len(table))
         states = self.predictor(masks, asked_at, latents, seen_at)
         loss = self.mean_loss(self.predictor.read_out, states, wanted, name, predict)
-        if hidden is None:
-            return loss
-        return loss + self.mean_loss(self.read_out, latents, wanted, name, visible, use=hidden)
+        if hidden is not None:
+            loss += self.mean_loss(self.read_out, latents, wanted, name, visible, use=hidden)
+        return loss
 
     def draw_mask(
         self, values: Tensor, name: str, *, mask: MaskConfig, generator: Generator | None
@@ -267,14 +237,9 @@ class Autoencoder(nn.Module):
         return (error * known).sum() / (known.sum() * wanted.shape[-1]).clamp(min=1)
 
     def mean_loss(
-        self,
-        read_out: OutputLayer,
-        states: Tensor,
-        wanted: Tensor,
-        name: str,
-        index: Tensor,
+        self, read_out: OutputLayer, states: Tensor, wanted: Tensor, name: str, index: Tensor,
         use: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         """Mean over tokens at ``index`` (B, N), read out of their states (B, N, width), against
         ``wanted`` (B, T, C), where this is known and in ``use``: Poisson negative log-likelihood of
         log-rates, nats; squared error of potentials; of both modalities, the sum of the means."""
@@ -298,10 +263,9 @@ class Autoencoder(nn.Module):
         known = self.sessions
         if name not in known:
             add = "finetune(model, session)" if self.predictor else "distill(session, teacher)"
-            raise CheckpointError(
-                f"session {name!r} is not in this model's vocabulary {list(known)}. Add it by "
-                f"{add}, or encode it with known tables, as_session={next(iter(known), None)!r}."
-            )
+            cure = f"Add it by {add}, or encode it with as_session={next(iter(known), None)!r}."
+            what = f"session {name!r} is not in this model's vocabulary {list(known)}"
+            raise CheckpointError(f"{what}. {cure}")
         if abs(bin_size_s / self.bin_size_s - 1) > 1e-3:
             bins = f"has bins of {bin_size_s:g} s, the model's are {self.bin_size_s:g} s"
             raise CheckpointError(f"session {name} {bins}: open it with the model's bin size")
@@ -313,16 +277,12 @@ def contents(model: Autoencoder) -> dict[str, bytes]:
     config = {
         "format_version": FORMAT_VERSION,
         "versions": {name: version(name) for name in ("spikelfp_lab", "torch", "xarray")},
-        "model": model.config.to_dict(),
-        "modality": model.modality,
-        "sessions": model.sessions,
-        "labels": model.labels,
-        "bin_size_s": model.bin_size_s,
+        "model": model.config.to_dict(), "modality": model.modality, "sessions": model.sessions,
+        "labels": model.labels, "bin_size_s": model.bin_size_s,
         "n_behavior": model.behavior_head.out_features if model.behavior_head else 0,
-        "teacher_width": model.teacher_width,
-        "info": model.info,
+        "teacher_width": model.teacher_width, "info": model.info,
         "history": model.history.to_dict(orient="list"),
-    }
+    }  # fmt: skip
     weights = safetensors.torch.save(tensors)
     return {"model.safetensors": weights, "config.json": json.dumps(config, indent=1).encode()}
 

@@ -33,17 +33,11 @@ Bands = tuple[tuple[float, float], ...]
 
 
 def encode(
-    model: Autoencoder,
-    session: xr.Dataset | xr.DataTree,
-    *,
-    as_session: str | None = None,
-    layer: int | None = None,
-    space: Literal["own", "teacher"] = "own",
-    window_s: float | None = None,
-    device: str | torch.device = "auto",
-    missing: Literal["nan", "silence"] = "nan",
-    progress: bool = True,
-) -> xr.DataArray:
+    model: Autoencoder, session: xr.Dataset | xr.DataTree, *, as_session: str | None = None,
+    layer: int | None = None, space: Literal["own", "teacher"] = "own",
+    window_s: float | None = None, device: str | torch.device = "auto",
+    missing: Literal["nan", "silence"] = "nan", progress: bool = True,
+) -> xr.DataArray:  # fmt: skip
     """Latents of a session, read in windows that cross no gap or trial's edge.
 
     Windows overlap by an eighth of their length, and one fades into the next there: read-outs of
@@ -54,9 +48,6 @@ def encode(
 
     Parameters
     ----------
-    model : Autoencoder
-    session : Dataset or DataTree leaf
-        A session with the model's modality.
     as_session : str, optional
         Encode as if the data came from this session of the vocabulary. LFP of a session that the
         model does not know is z-scored by its own training time.
@@ -67,11 +58,10 @@ def encode(
         session it is encoded as, by the session's linear map.
     window_s : float, optional
         Length of a window, seconds; by default what the model was trained on.
-    device : {"auto", "cpu", "cuda"}
     missing : {"nan", "silence"}
         Where some channels are NaN: latents are NaN, or these are silenced (at their mean).
-    progress : bool
-        Show a progress bar, after two seconds.
+    model, session, device, progress
+        The session has the model's modality; see :func:`~spikelfp_lab.pretrain`.
 
     Returns
     -------
@@ -106,18 +96,14 @@ def encode(
     if space not in ("own", "teacher") or (space == "teacher" and layer is not None):
         raise ConfigError(f"space is {space!r}; give 'own' or 'teacher', the latter without layer")
     if space == "teacher" and not model.teacher_width:
-        raise ConfigError(
-            "the model has no maps to a teacher: distill with maps=True, or space='own'"
-        )
+        raise ConfigError("the model has no maps to a teacher: distill(maps=True), or space='own'")
     if missing not in ("nan", "silence"):
         raise ConfigError(f"missing is {missing!r}; give 'nan' or 'silence'")
     reads = VARIABLES[model.modality]
     present = [variable for variable in reads if variable in session]
     if not present:
-        raise CheckpointError(
-            f"the model reads {model.modality!r}, which session {own_name} does not have; "
-            f"it has {sorted(map(str, session.data_vars))}"
-        )
+        what = f"the model reads {model.modality!r}, which session {own_name} does not have"
+        raise CheckpointError(f"{what}; it has {sorted(map(str, session.data_vars))}")
     model.check_session(name, session.attrs["bin_size_s"])
     session = in_order_of(model, session, name, own_name)
     raw = values_of(session, reads, np.atleast_1d(model.sessions[name]), shape=model.config)
@@ -172,23 +158,16 @@ def _warn_missing(session: xr.Dataset, name: str) -> None:
     share = 100 * empty[lost].mean(axis=0)
     worst = [i for i in np.argsort(-share, kind="stable")[:6] if share[i] > 0]
     labels = ", ".join(f"{session['channel'].to_numpy()[i]} ({share[i]:.0f} %)" for i in worst)
-    warnings.warn(
-        f"session {name}: {(share > 0).sum()} of {len(share)} channels are NaN in bins where "
-        f"others are not, so the latents of {lost.sum()} of {len(lost)} bins "
-        f"({100 * lost.mean():.0f} %) are NaN: {labels} of these. "
-        "encode(..., missing='silence') silences them there.",
-        SpikeLFPWarning,
-        stacklevel=3,
-    )
+    text = f"session {name}: {(share > 0).sum()} of {len(share)} channels are NaN in bins where "
+    text += f"others are not, so the latents of {lost.sum()} of {len(lost)} bins are NaN: {labels} "
+    text += "of these. encode(..., missing='silence') silences them there."
+    warnings.warn(text, SpikeLFPWarning, stacklevel=3)
 
 
 def values_of(
-    session: xr.Dataset,
-    variables: Sequence[str],
-    sizes: Sequence[int] | np.ndarray = (),
-    *,
+    session: xr.Dataset, variables: Sequence[str], sizes: Sequence[int] | np.ndarray = (), *,
     shape: ModelConfig | None = None,
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """Spikes, LFP or both side by side, (T, C); NaN where not observed, 0 where there is none.
 
     Of LFP, each channel's log power in the bands of a model of this ``shape`` follows its
@@ -259,7 +238,7 @@ def z_scoring(
     """Mean and SD (C,) of the last columns, channels, on training time, in the paper's scheme all;
     0 and 1 for counts.
     """
-    mean, std = np.zeros(values.shape[1], np.float32), np.ones(values.shape[1], np.float32)
+    mean, std = (each(values.shape[1], np.float32) for each in (np.zeros, np.ones))
     if channels:
         use = np.ones(len(values), bool)
         if split["scheme"] != "paper":
@@ -293,21 +272,17 @@ def in_order_of(
             given, wanted = ([*map(str, range(n))] for n in (session.sizes[dim], size))
         if own and dim not in known and model.by_place:
             model.by_place = False
-            warnings.warn(
-                f"the model was saved without labels of its {dim}s: session {name} is matched "
-                f"to it by place. Give the same {dim}s in the same order.",
-                SpikeLFPWarning,
-                stacklevel=3,
-            )
+            text = f"the model was saved without labels of its {dim}s: session {name} is matched "
+            text += f"to it by place. Give the same {dim}s in the same order."
+            warnings.warn(text, SpikeLFPWarning, stacklevel=3)
         missing = [label for label in wanted if label not in given]
         extra = [label for label in given if label not in wanted]
         if missing or extra:
             raise CheckpointError(
                 f"session {name!r} has {len(wanted)} {dim}s in this model, the data have "
                 f"{len(given)}; {len(missing)} are missing {_some(missing)}, {len(extra)} unknown "
-                f"{_some(extra)}. Give session {own_name or name} with the model's {dim}s "
-                "(session.sel; assign_coords where names alone differ), or finetune(model, "
-                "session) under another name."
+                f"{_some(extra)}. Give session {own_name or name} with the model's {dim}s (sel, "
+                "assign_coords where names alone differ), or finetune under another name."
             )
         if given != wanted:
             session = session.isel({dim: [given.index(label) for label in wanted]})
@@ -315,4 +290,5 @@ def in_order_of(
 
 
 def _some(labels: list[str]) -> str:
+    """The first six of some labels."""
     return f"[{', '.join(labels[:6])}{', ...' if len(labels) > 6 else ''}]"

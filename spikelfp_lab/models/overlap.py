@@ -40,12 +40,9 @@ def after(reach: int, size: int) -> Tensor:
 
 @torch.inference_mode()
 def overlap_mean(
-    network: Callable[[Tensor], Tensor],
-    values: Tensor,
-    windows: Iterable[tuple[int, np.ndarray]],
-    weigh: Callable[[int], Tensor],
-    width: int,
-) -> np.ndarray:
+    network: Callable[[Tensor], Tensor], values: Tensor,
+    windows: Iterable[tuple[int, np.ndarray]], weigh: Callable[[int], Tensor], width: int,
+) -> np.ndarray:  # fmt: skip
     """(time, width) mean of what the network gives for windows (B, size, C) of values (time, C)."""
     place = values.device
     total, weight = (torch.zeros(len(values), n, device=place) for n in (width, 1))

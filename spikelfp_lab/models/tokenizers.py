@@ -170,11 +170,8 @@ class BothTokenizer(nn.Module):
         return torch.cat(widened, dim=2)
 
     def forward(self, values: Tensor, name: str, keep: Opt = None) -> Tensor:
-        time, (counts, potentials), seen = (
-            values.shape[1],
-            values.split(self.columns(name), 2),
-            None,
-        )
+        time, (counts, potentials) = values.shape[1], values.split(self.columns(name), 2)
+        seen = None
         if keep is not None:
             seen = places(keep, time, len(self.rows(name)))[:, :, self.unit_patches(name) :]
         tokens = self.spikes(counts, name), self.lfp(potentials, name, seen=seen)
