@@ -10,6 +10,9 @@ from spikelfp_lab import __version__
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.sessions.schema import SCHEMA_VERSION, validate_session
 
+Stream = tuple[np.ndarray, np.ndarray] | None  # values (n, C), and timestamps (n,)
+Names = Sequence[str] | None
+
 
 def session_clock(start_s: float, stop_s: float, *, bin_size_s: float) -> np.ndarray:
     """Bin centers (T,) float64 of a uniform clock; a DataError when not one bin fits.
@@ -32,26 +35,15 @@ def session_clock(start_s: float, stop_s: float, *, bin_size_s: float) -> np.nda
 
 
 def build_session(
-    clock: np.ndarray,
-    *,
-    bin_size_s: float,
-    subject: str,
-    session: str,
-    source: str,
-    spikes: np.ndarray | None = None,
-    unit_names: Sequence[str] | None = None,
-    lfp: tuple[np.ndarray, np.ndarray] | None = None,
-    channel_names: Sequence[str] | None = None,
-    behavior: tuple[np.ndarray, np.ndarray] | None = None,
-    behavior_names: Sequence[str] | None = None,
-    latent_truth: tuple[np.ndarray, np.ndarray] | None = None,
-    latent_names: Sequence[str] | None = None,
-    trial: np.ndarray | None = None,
-    max_gap_s: float = 0.25,
-    history: str = "",
+    clock: np.ndarray, *, bin_size_s: float, subject: str, session: str, source: str,
+    spikes: np.ndarray | None = None, unit_names: Names = None,
+    lfp: Stream = None, channel_names: Names = None,
+    behavior: Stream = None, behavior_names: Names = None,
+    latent_truth: Stream = None, latent_names: Names = None,
+    trial: np.ndarray | None = None, max_gap_s: float = 0.25, history: str = "",
     attrs: Mapping[str, Any] | None = None,
     variable_attrs: Mapping[str, Mapping[str, Any]] | None = None,
-) -> xr.Dataset:
+) -> xr.Dataset:  # fmt: skip
     """Put the streams of a recording on one clock and make a valid session of them.
 
     LFP, behavior and true latents are interpolated linearly, channel by channel; a bin is NaN

@@ -77,13 +77,9 @@ def check_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
 
 
 def add_finding(
-    session: xr.Dataset,
-    what: str,
-    where: str,
-    message: str,
-    value: float | None = None,
-    limit: float | None = None,
-) -> xr.Dataset:
+    session: xr.Dataset, what: str, where: str, message: str,
+    value: float | None = None, limit: float | None = None,
+) -> xr.Dataset:  # fmt: skip
     """Note what only the reader of a file can know; :func:`check_quality` lists it.
 
     ``what`` is the kind of finding, ``where`` the name of a unit, channel, axis or object of the

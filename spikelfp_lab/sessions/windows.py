@@ -91,14 +91,9 @@ def split_session(
 
 
 def window_starts(
-    session: xr.Dataset | xr.DataTree,
-    split: xr.DataArray | None,
-    part: str,
-    *,
-    length: int,
-    stride: int | None = None,
-    variables: Sequence[str],
-) -> np.ndarray:
+    session: xr.Dataset | xr.DataTree, split: xr.DataArray | None, part: str, *, length: int,
+    stride: int | None = None, variables: Sequence[str],
+) -> np.ndarray:  # fmt: skip
     """Starts (n,) int64, in bins, of the windows within one part and one usable run, n above 0.
 
     ``part`` is "train", "val", "test" of a ``split`` (:func:`split_session`), or "all", which
@@ -181,13 +176,13 @@ def channel_statistics(values: np.ndarray, use: np.ndarray) -> tuple[np.ndarray,
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def warn_trained(split: xr.DataArray, trained: xr.DataArray) -> float:
+def warn_trained(split: xr.DataArray, trained: xr.DataArray) -> None:
     """Warn when test time of a split was training time of the split that a model was trained on.
 
-    Both are (time,) on one clock. Gives the share of the test bins that were trained on.
+    Both are (time,) on one clock.
     """
     test = split.values == TEST
-    leaked, count = int((test & (trained.values == TRAIN)).sum()), max(int(test.sum()), 1)
+    leaked, count = int((test & (trained.values == TRAIN)).sum()), int(test.sum())
     if leaked:
         text = (
             f"Train and test windows overlap: {100 * leaked / count:.3g} % of the test bins "
@@ -196,7 +191,6 @@ def warn_trained(split: xr.DataArray, trained: xr.DataArray) -> float:
             f"{trained.attrs}: leave these arguments out, and the model's own split is used."
         )
         warnings.warn(text, SpikeLFPWarning, stacklevel=3)
-    return leaked / count
 
 
 def _blocks(total: int, length: int, seed: int) -> np.ndarray:
@@ -212,11 +206,9 @@ def _blocks(total: int, length: int, seed: int) -> np.ndarray:
         starts[left + 1] += length - from_left
     if (stops - starts < length).any():
         # a train block gives one guard, a test block what two lack: a block is 5/3 windows at least
-        raise DataError(
-            f"The session is too short to split into {len(kinds)} blocks: a window is {length} "
-            f"bins, the whole session {total}, and about {-(-50 * length // 3)} (17 windows) are "
-            "needed. Take shorter windows or a longer session."
-        )
+        what = f"The session is too short to split into {len(kinds)} blocks: it has {total} bins"
+        need = f"and windows of {length} need about {-(-50 * length // 3)} (17 windows)"
+        raise DataError(f"{what}, {need}. Take shorter windows or a longer session.")
     codes = np.full(total, GUARD, np.int8)
     for kind, start, stop in zip(kinds, starts, stops, strict=True):
         codes[start:stop] = kind
