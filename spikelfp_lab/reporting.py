@@ -62,14 +62,9 @@ class Report:
 
 
 def report(
-    folder: str | Path,
-    *,
-    behavior: str | None = None,
-    preset: str = "demo",
-    held_out: Sequence[str] = (),
-    output: str | Path = "spikelfp_report",
-    progress: bool = True,
-) -> Report:
+    folder: str | Path, *, behavior: str | None = None, preset: str = "demo",
+    held_out: Sequence[str] = (), output: str | Path = "spikelfp_report", progress: bool = True,
+) -> Report:  # fmt: skip
     """Train on the sessions of a folder, and say whether distillation pays there.
 
     Sessions that are held out (the last third, unless they are named) are in nobody's pre-training.
@@ -320,14 +315,9 @@ def _verdict(
 
 
 def _page(
-    study: Study,
-    files: pd.DataFrame,
-    scores: pd.DataFrame,
-    gains: pd.DataFrame,
-    carried: pd.DataFrame,
-    failed: dict[str, str],
-    predicted: list[dict[str, xr.DataArray]],
-) -> list[str]:
+    study: Study, files: pd.DataFrame, scores: pd.DataFrame, gains: pd.DataFrame,
+    carried: pd.DataFrame, failed: dict[str, str], predicted: list[dict[str, xr.DataArray]],
+) -> list[str]:  # fmt: skip
     """The sections of the page."""
     found = [check_quality(one).assign(session=name) for name, one in study.sessions.items()]
     alike = pd.concat(found).groupby(["session", "check", "meaning"], sort=False)["name"]

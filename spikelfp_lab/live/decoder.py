@@ -63,16 +63,10 @@ class Decoder:
     """
 
     def __init__(
-        self,
-        model: Autoencoder,
-        *,
-        session: str,
-        readout: ReadOut | None = None,
-        channels: Sequence[Any] | None = None,
-        units: str = "uV",
-        raw_rate_hz: float | None = None,
+        self, model: Autoencoder, *, session: str, readout: ReadOut | None = None,
+        channels: Sequence[Any] | None = None, units: str = "uV", raw_rate_hz: float | None = None,
         **filters: Any,
-    ):
+    ):  # fmt: skip
         if model.modality != "lfp" or not model.config.causal:
             raise ConfigError(
                 f"this is a model of {model.modality} that reads "

@@ -46,13 +46,9 @@ def replay(
 
 
 def run(
-    decoder: Decoder,
-    *,
-    inlet: str,
-    outlet: str | None = None,
-    record: str | Path | None = None,
+    decoder: Decoder, *, inlet: str, outlet: str | None = None, record: str | Path | None = None,
     seconds: float = np.inf,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Decode a stream until it ends, or for so many seconds.
 
     Parameters

@@ -128,14 +128,9 @@ def _fit(
 
 
 def _carry(
-    study: Study,
-    seed: int,
-    _: str,
-    name: str,
-    session: xr.Dataset,
-    readouts: ReadOuts,
+    study: Study, seed: int, _: str, name: str, session: xr.Dataset, readouts: ReadOuts,
     anew: tuple[str, ...] = ANEW,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Scores on a session of what was fitted elsewhere, and of some of it fitted anew."""
     options: dict[str, Any] = {"split": split_of(session, study.configs("distill", seed).train)}
     options["protocol"] = study.protocol

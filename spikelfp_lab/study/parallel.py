@@ -25,14 +25,9 @@ _kept: dict[str, Any] = {}  # the pool of the last call and its study; in a work
 
 
 def in_parallel(
-    study: Study,
-    work: Callable[..., Any],
-    jobs: Sequence[tuple[Any, ...]],
-    *,
-    desc: str,
-    unit: str,
-    done: Callable[..., object] | None = None,
-) -> list[Any]:
+    study: Study, work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], *, desc: str,
+    unit: str, done: Callable[..., object] | None = None,
+) -> list[Any]:  # fmt: skip
     """``work(study, *job)`` for every job, with a progress bar; ``done(*job)`` after each.
 
     On a CPU one job a core (``LOKY_MAX_CPU_COUNT`` limits how many), one thread each, in processes

@@ -93,16 +93,9 @@ def check_variables(session: xr.Dataset, variables: Sequence[str]) -> None:
 
 
 def prepare(
-    session: xr.Dataset,
-    name: str,
-    *,
-    modality: Modality,
-    train: TrainConfig,
-    device: torch.device,
-    finite: tuple[str, ...] = (),
-    behavior: bool = False,
-    shape: ModelConfig | None = None,
-) -> SessionWindows:
+    session: xr.Dataset, name: str, *, modality: Modality, train: TrainConfig, device: torch.device,
+    finite: tuple[str, ...] = (), behavior: bool = False, shape: ModelConfig | None = None,
+) -> SessionWindows:  # fmt: skip
     """Split a session, z-score its LFP (and log power, where the model's ``shape`` has bands) on
     training time, and find its windows.
 

@@ -104,21 +104,12 @@ def distillation(
 
 @own_random_state()
 def distill(
-    sessions: Sessions,
-    teacher: Autoencoder | Mapping[str, Teacher],
-    *,
-    preset: str = "demo",
-    model: ModelConfig | None = None,
-    distill: DistillConfig | None = None,
-    train: TrainConfig | None = None,
-    shuffle_teacher: bool = False,
-    force: bool = False,
-    device: str | torch.device = "auto",
-    progress: bool = True,
-    folder: str | Path | None = None,
-    overwrite: bool = False,
-    callbacks: Sequence[Callback] = (),
-) -> Autoencoder:
+    sessions: Sessions, teacher: Autoencoder | Mapping[str, Teacher], *, preset: str = "demo",
+    model: ModelConfig | None = None, distill: DistillConfig | None = None,
+    train: TrainConfig | None = None, shuffle_teacher: bool = False, force: bool = False,
+    device: str | torch.device = "auto", progress: bool = True, folder: str | Path | None = None,
+    overwrite: bool = False, callbacks: Sequence[Callback] = (),
+) -> Autoencoder:  # fmt: skip
     """Train an LFP student, from random weights, to reproduce the latents of a spike teacher.
 
     With ``DistillConfig.maps``, as in the presets smoke and demo, a student of several sessions has
@@ -235,12 +226,9 @@ def _digest(teacher: Teacher) -> str:
 
 
 def _check(
-    named: Mapping[str, xr.Dataset],
-    teachers: Mapping[str, Teacher],
-    model: ModelConfig,
-    goal: DistillConfig,
-    train: TrainConfig,
-) -> None:
+    named: Mapping[str, xr.Dataset], teachers: Mapping[str, Teacher], model: ModelConfig,
+    goal: DistillConfig, train: TrainConfig,
+) -> None:  # fmt: skip
     """Refuse what would leak or make no sense, before anything is trained."""
     several = len(set(map(id, teachers.values()))) > 1
     latents = not all(isinstance(one, Autoencoder) for one in teachers.values())

@@ -108,16 +108,10 @@ def sum_gradients(model: torch.nn.Module, loss: Tensor, processes: Processes) ->
 
 
 def fit(
-    model: Autoencoder,
-    objective: Objective,
-    *,
-    cohort: Shards,
-    label: str,
-    most: int | None = None,
-    progress: bool = True,
-    folder: Path | None = None,
+    model: Autoencoder, objective: Objective, *, cohort: Shards, label: str,
+    most: int | None = None, progress: bool = True, folder: Path | None = None,
     callbacks: Sequence[Callback] = (),
-) -> Autoencoder:
+) -> Autoencoder:  # fmt: skip
     """Train ``model``, on its device, in place; return it with its best weights and its history.
 
     Windows are drawn from ``cohort``, which has the config; ``most`` of each session validate.
@@ -210,24 +204,12 @@ def _broken(drawn: list[tuple[str, bool]], step: int) -> str:
 
 
 def carry_out(
-    verb: str,
-    start: ModelConfig | Autoencoder,
-    named: Mapping[str, xr.Dataset],
-    modality: Modality,
-    objective: Callable[..., dict[str, Tensor]],
-    goals: dict[str, Any],
-    recipe: dict[str, Any],
-    info: dict[str, Any],
-    *,
-    behavior: bool,
-    device: str | torch.device,
-    folder: str | Path | None,
-    overwrite: bool,
-    ready: Callable[..., SessionWindows] | None = None,
-    teacher: Autoencoder | None = None,
-    teacher_width: int = 0,
-    **options: Any,
-) -> Autoencoder:
+    verb: str, start: ModelConfig | Autoencoder, named: Mapping[str, xr.Dataset],
+    modality: Modality, objective: Callable[..., dict[str, Tensor]], goals: dict[str, Any],
+    recipe: dict[str, Any], info: dict[str, Any], *, behavior: bool, device: str | torch.device,
+    folder: str | Path | None, overwrite: bool, ready: Callable[..., SessionWindows] | None = None,
+    teacher: Autoencoder | None = None, teacher_width: int = 0, **options: Any,
+) -> Autoencoder:  # fmt: skip
     """What all verbs do: find the model of this recipe and these data in ``folder``, or make one
     (a copy, where ``start`` is a model), give it the sessions' tables, and train it by its configs,
     ``goals``: what is learned, and "train". ``ready`` makes a session ready, as :func:`prepare`

@@ -36,19 +36,11 @@ def masked_reconstruction(
 
 @own_random_state()
 def pretrain(
-    sessions: Sessions,
-    modality: Modality,
-    *,
-    preset: str = "demo",
-    model: ModelConfig | None = None,
-    mask: MaskConfig | None = None,
-    train: TrainConfig | None = None,
-    device: str | torch.device = "auto",
-    progress: bool = True,
-    folder: str | Path | None = None,
-    overwrite: bool = False,
-    callbacks: Sequence[Callback] = (),
-) -> Autoencoder:
+    sessions: Sessions, modality: Modality, *, preset: str = "demo",
+    model: ModelConfig | None = None, mask: MaskConfig | None = None,
+    train: TrainConfig | None = None, device: str | torch.device = "auto", progress: bool = True,
+    folder: str | Path | None = None, overwrite: bool = False, callbacks: Sequence[Callback] = (),
+) -> Autoencoder:  # fmt: skip
     """Train a masked autoencoder on the training windows of one or many sessions.
 
     Parameters
@@ -108,18 +100,10 @@ def pretrain(
 
 @own_random_state()
 def finetune(
-    model: Autoencoder,
-    session: Sessions,
-    *,
-    preset: str = "demo",
-    mask: MaskConfig | None = None,
-    train: TrainConfig | None = None,
-    device: str | torch.device = "auto",
-    progress: bool = True,
-    folder: str | Path | None = None,
-    overwrite: bool = False,
-    callbacks: Sequence[Callback] = (),
-) -> Autoencoder:
+    model: Autoencoder, session: Sessions, *, preset: str = "demo", mask: MaskConfig | None = None,
+    train: TrainConfig | None = None, device: str | torch.device = "auto", progress: bool = True,
+    folder: str | Path | None = None, overwrite: bool = False, callbacks: Sequence[Callback] = (),
+) -> Autoencoder:  # fmt: skip
     """Go on training a copy of ``model`` on sessions, which get tables where they are new.
 
     With ``TrainConfig.tables_only``, as in the presets smoke and demo, these tables alone are

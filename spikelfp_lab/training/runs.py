@@ -43,15 +43,10 @@ def data_digest(session: xr.Dataset, variables: Sequence[str]) -> str:
 
 
 def kept(
-    folder: str | Path | None,
-    recipe: dict[str, Any],
-    named: Mapping[str, xr.Dataset],
-    variables: Sequence[str],
-    train: Callable[[Path | None], Autoencoder],
-    *,
-    overwrite: bool,
+    folder: str | Path | None, recipe: dict[str, Any], named: Mapping[str, xr.Dataset],
+    variables: Sequence[str], train: Callable[[Path | None], Autoencoder], *, overwrite: bool,
     processes: Processes,
-) -> Autoencoder:
+) -> Autoencoder:  # fmt: skip
     """The model of a recipe and these variables of sessions: found in the folder, or trained."""
     wanted = {"TRAINING_VERSION": TRAINING_VERSION} | json.loads(json.dumps(recipe))
     if any(other != (wanted, [*named]) for other in processes.gather([(wanted, [*named])])):

@@ -115,14 +115,9 @@ class Shards:
     """
 
     def __init__(
-        self,
-        named: Mapping[str, xr.Dataset],
-        make: Callable[[xr.Dataset, str], SessionWindows],
-        *,
-        modality: Modality,
-        train: TrainConfig,
-        processes: Processes,
-    ):
+        self, named: Mapping[str, xr.Dataset], make: Callable[[xr.Dataset, str], SessionWindows], *,
+        modality: Modality, train: TrainConfig, processes: Processes,
+    ):  # fmt: skip
         self.train, self.processes, counts = train, processes, [1] * len(named)
         if train.shards % processes.count:
             raise ConfigError(
