@@ -18,8 +18,10 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import torch
+import xarray as xr
 from threadpoolctl import threadpool_limits
 
 import spikelfp_lab as sl
@@ -138,14 +140,28 @@ def specs_of(study: Study, seed: int, name: str) -> dict[str, ModelSpec]:
     }
 
 
+def in_int8(model: Autoencoder, latents: xr.DataArray, session: xr.Dataset) -> xr.DataArray:
+    """Latents of a session, frame by frame by the exported decoder with 8-bit weights."""
+    decoder = Decoder(model, session=latents.attrs["encoded_as"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = sl.live.export(decoder, Path(folder) / "decoder.onnx", int8=True)
+        runtime, state = onnxruntime.InferenceSession(path), sl.live.first_state(decoder)
+        made = []
+        for frame in session["lfp"].to_numpy().astype(float):
+            latent, _, *rest = runtime.run(None, {"frame": frame} | state)
+            state = dict(zip(state, rest, strict=True))
+            made.append(latent)
+    return latents.copy(data=np.array(made, np.float32))
+
+
 def score(study: Study, seed: int, name: str) -> pd.DataFrame:
-    """Both on test time, read out by the past alone."""
+    """All on test time, read out by the past alone."""
     session, options = study.sessions[name], {"split": study.split(name, seed)}
     options["readouts"] = ["one_frame", "past"]
-    tables = [
-        sl.decode(study.encode(study.model(spec), session), session, **options).assign(model=label)
-        for label, spec in specs_of(study, seed, name).items()
-    ]
+    models = {label: study.model(spec) for label, spec in specs_of(study, seed, name).items()}
+    found = {label: study.encode(model, session) for label, model in models.items()}
+    found["Causal, int8"] = in_int8(models["Causal"], found["Causal"], session)
+    tables = [sl.decode(x, session, **options).assign(model=label) for label, x in found.items()]
     return pd.concat(tables, ignore_index=True)
 
 

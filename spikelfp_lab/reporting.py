@@ -222,7 +222,7 @@ def _train(study: Study, specs: dict[str, dict[str, ModelSpec]]) -> dict[str, st
     for depth in sorted({len(spec.needs) for spec in needed}):
         stage = {spec.folder: spec for spec in needed if len(spec.needs) == depth}
         jobs = [(spec,) for spec in sorted(stage.values(), key=lambda spec: -spec.work(study))]
-        reasons = in_parallel(study, _attempt, jobs, desc=f"train, {depth + 1}", unit="model")
+        reasons = in_parallel(study, _attempt, jobs, desc=f"train, stage {depth + 1}", unit="model")
         for (spec,), reason in zip(jobs, reasons, strict=True):
             if reason:
                 failed[labels.get(spec.folder, spec.folder)] = reason
