@@ -208,12 +208,12 @@ def _traces(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
     line.set_linewidth(0.6 if len(chosen) <= 32 else 0.35)
     axes.set_ylim(offsets[-1] - step, step)
     _name_ends(axes, offsets, lfp["channel"].values[chosen].astype(str))
-    kind = textwrap.fill(theme.label_with_units("LFP", {"kind": lfp.attrs.get("kind", "LFP")}), 24)
+    kind = textwrap.fill(theme.kind_of(lfp, "LFP"), 24)
     axes.set_ylabel(f"{kind}\n({len(chosen)} of {lfp.sizes['channel']} channels)")
     length, low = round_number(step * max(1, len(chosen) / 12)), offsets[-1] - 0.6 * step
     place: theme.Look = {"transform": axes.get_yaxis_transform(), "clip_on": False}
     axes.plot([1.012] * 2, [low, low + length], color=theme.INK, linewidth=1.5, **place)
-    text = f"{length:g} {theme.pretty_units(lfp.attrs.get('units', ''))}".strip()
+    text = f"{length:g} {theme.units_of(lfp)}".strip()
     axes.text(1.022, low + length / 2, text, va="center", fontsize=7, **place)
 
     def move(view: View) -> None:
@@ -239,7 +239,7 @@ def _spectrogram(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Mov
     axes.set_ylim(0, 0.5 / grid.bin_size_s)
     axes.set_ylabel(f"Frequency (Hz)\nof {dataset['channel'].values[view.channels[0]]}")
     bar = axes.inset_axes((1.015, 0.1, 0.018, 0.8))
-    units = theme.pretty_units(dataset["lfp"].attrs.get("units", ""))
+    units = theme.units_of(dataset["lfp"])
     label = f"Power (dB re 1 {units}²/Hz)" if units else "Power (dB)"
     axes.figure.colorbar(image, cax=bar, label=label)
 
@@ -262,7 +262,8 @@ def _behavior(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
     lines = [axes.plot([], [], color=_COLORS[i % 4], label=names[i])[0] for i in chosen]
     mean, sd = _scale(values)
     limits = np.concatenate([mean - 3 * sd, mean + 3 * sd])
-    axes.set_ylabel(textwrap.fill(theme.label_with_units("behavior", behavior.attrs), 18))
+    kind = theme.with_units(theme.kind_of(behavior, "behavior"), behavior)
+    axes.set_ylabel(textwrap.fill(kind, 18))
     corner: theme.Look = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.06)}
     axes.legend(**corner, handlelength=1.2, borderpad=0, labelspacing=0.3)
 

@@ -67,9 +67,8 @@ def plot_spectra(session: xr.Dataset | xr.DataTree) -> Figure:
     """
     dataset = as_dataset(session)
     power = spectra(dataset)
-    kind = theme.label_with_units("LFP", {"kind": dataset["lfp"].attrs.get("kind", "LFP")})
+    kind, units = theme.kind_of(dataset["lfp"], "LFP"), theme.units_of(power)
     title = f"{textwrap.fill(kind, 48)}\n{session_name(dataset)}, {len(power)} channels"
-    units = theme.pretty_units(power.attrs["units"])
     label = f"Power density ({f'{units}²' if units else 'squared units'}/Hz)"
     power, frequency = power.where(power > 0), power["frequency"].values  # 0 has no logarithm
     with theme.style():

@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from spikelfp_lab.analysis.readout import READOUTS, SPLITS
 from spikelfp_lab.errors import DataError, SpikeLFPError
 from spikelfp_lab.plots.bars import plot_scores
-from spikelfp_lab.plots.decoded import plot_decoded
-from spikelfp_lab.plots.latents import plot_latents
+from spikelfp_lab.plots.latents import plot_decoded, plot_latents
 from spikelfp_lab.plots.save import save_figure, save_table
 from spikelfp_lab.plots.tables import plot_layers
 from spikelfp_lab.plots.theme import break_at_gaps, model_color, new_figure, number, style
