@@ -12,10 +12,10 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import signal
 
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import theme
-from spikelfp_lab.plots.spectral import spectrogram
 from spikelfp_lab.sessions import as_dataset, session_name
 
 HEIGHTS = {"spikes": 1.5, "lfp": 1.9, "behavior": 1.0}  # inches
@@ -227,12 +227,7 @@ def _traces(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
 
 def _spectrogram(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
     values, end = dataset["lfp"].values[:, view.channels[0]], float(grid.clock[-1] + 1)
-
-    def power(low: float, high: float) -> tuple[np.ndarray, ...]:
-        rate, most = 1 / grid.bin_size_s, _COLUMNS // 2
-        return spectrogram(values, grid.clock, low, high, rate=rate, most=most)
-
-    whole = power(0, end)[2]
+    whole = spectrogram(values, grid, 0, end)[2]
     known = whole[np.isfinite(whole)]
     limits = np.percentile(known, [5, 99.5]) if known.size else (0.0, 1.0)
     image = _image(axes, "viridis", *limits)
@@ -245,13 +240,43 @@ def _spectrogram(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Mov
 
     def move(view: View) -> None:
         low, high = grid.bins(view)
-        frequency, time, shown = power(max(0.0, low), min(end, high))
+        frequency, time, shown = spectrogram(values, grid, max(0.0, low), min(end, high))
         half = float(np.diff(time[:2]).sum()) / 2 or view.span_s / 2
         image.set_data(np.ma.masked_invalid(shown))
         ends = frequency[[0, -1]] + [-frequency[0] / 2, frequency[0] / 2]
-        image.set_extent((*(grid.begin_s + time[[0, -1]] + [-half, half]), *ends))
+        image.set_extent((*(time[[0, -1]] + [-half, half]), *ends))
 
     return move
+
+
+def spectrogram(
+    values: np.ndarray, grid: Grid, low: float, high: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frequency (F,), time (N,) and power (F, N) in dB of one channel, NaN around gaps.
+
+    Of bins ``low`` to ``high``, in Hann windows of 64 bins, or of two columns if these are longer.
+    """
+    hop = max(1, int(high - low) // (_COLUMNS // 2))
+    length = max(64, 2 * hop)
+    # Half a window more on both sides fills the stretch; whole hops keep the columns where they
+    # are while the stretch moves.
+    first = max(0, math.floor(low - length / 2) // hop * hop)
+    last = min(int(grid.clock[-1]) + 1, math.ceil(high + length / 2))
+    length = min(length, last - first)
+    if length < 16:
+        raise DataError(
+            f"There are only {length} bins, too few for a spectrogram (16): choose traces."
+        )
+    begin, end = np.searchsorted(grid.clock, [first, last])
+    even = np.full(last - first, np.nan)
+    even[grid.clock[begin:end] - first] = values[begin:end]
+    even[~np.isfinite(even)] = np.nan
+    frequency, time, power = signal.spectrogram(
+        even, 1 / grid.bin_size_s, "hann", nperseg=length, noverlap=length - min(hop, length)
+    )
+    # without 0 Hz, whose power went with the mean, and power that has no logarithm
+    power = np.where(power[1:] > 0, power[1:], np.nan)
+    return frequency[1:], grid.begin_s + first * grid.bin_size_s + time, 10 * np.log10(power)
 
 
 def _behavior(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
