@@ -12,9 +12,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from spikelfp_lab.analysis import procrustes, r2_by_axis
+from spikelfp_lab.analysis.readout import SPLITS
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import theme
-from spikelfp_lab.sessions import TEST, as_dataset, same_clock, session_name
+from spikelfp_lab.sessions import as_dataset, same_clock, session_name
 
 MAX_POINTS = 4000
 # Cyclic: every direction is a saturated color (gray is left for rest), and the lightness alone
@@ -101,11 +102,11 @@ def plot_latents(
 
 def plot_decoded(
     session: xr.Dataset | xr.DataTree, predictions: Mapping[str, xr.DataArray],
-    *, start_s: float | None = None, span_s: float = 15.0,
+    *, start_s: float | None = None, span_s: float = 15.0, split: str = "test",
 ) -> Figure:  # fmt: skip
     """Draw the behavior and what was decoded of it, one panel an axis.
 
-    Bins outside the test split have a gray ground. R² is of the whole test split.
+    Bins outside the split have a gray ground. R² is of the whole split.
 
     Raises DataError: no behavior, no predictions, predictions on another clock, or an empty
     stretch.
@@ -117,7 +118,9 @@ def plot_decoded(
     predictions : mapping
         Model -> (time, behavior_dim) as decoded, with its coordinate ``split``.
     start_s, span_s : float
-        Begin (by default that of the first test block) and length of what is shown, in seconds.
+        Begin (by default that of the split) and length of what is shown, in seconds.
+    split : str
+        "test", "val" or "train".
 
     Examples
     --------
@@ -135,16 +138,16 @@ def plot_decoded(
         if not same_clock(values["time"], dataset["time"], bin_size_s=bin_size_s):
             raise DataError(f"The prediction of {name!r} is not on the session's clock: redo it.")
     splits = [p["split"].values for p in predictions.values() if "split" in p.coords]
-    test = splits[0] == TEST if splits else np.ones(time.size, dtype=bool)
-    start_s = float(time[np.argmax(test)]) if start_s is None else start_s
+    use = splits[0] == SPLITS[split] if splits else np.ones(time.size, dtype=bool)
+    start_s = float(time[np.argmax(use)]) if start_s is None else start_s
     shown = (time >= start_s) & (time < start_s + span_s)
     if not shown.any():
         raise DataError(
             f"No bin from {start_s:g} to {start_s + span_s:g} s: the session runs from "
             f"{time[0]:g} to {time[-1]:g} s."
         )
-    other = shown & ~test
-    title = session_name(dataset) + (" (gray: not in the test split)" if other.any() else "")
+    other = shown & ~use
+    title = session_name(dataset) + (f" (gray: not in the {split} split)" if other.any() else "")
     names = dataset["behavior"]["behavior_dim"].values
     with theme.style():
         figure = theme.new_figure(7.0, 0.7 + 1.3 * len(names), title)
@@ -154,8 +157,8 @@ def plot_decoded(
             lines = {"True": (true, theme.INK, 1.4)}
             for model, prediction in predictions.items():
                 decoded = prediction.sel(behavior_dim=name).values
-                use = test & np.isfinite(decoded) & np.isfinite(true)
-                r2 = r2_by_axis(true[use, None], decoded[use, None])[0]
+                known = use & np.isfinite(decoded) & np.isfinite(true)
+                r2 = r2_by_axis(true[known, None], decoded[known, None])[0]
                 lines[f"{model} (R² {theme.number(r2)})"] = decoded, theme.model_color(model), 1.0
             for label, (values, color, width) in lines.items():
                 line = theme.break_at_gaps(time[shown], values[shown], step=bin_size_s)

@@ -335,11 +335,7 @@ class Explorer(Panel):
 
 
 def _unit_orders(dataset: xr.Dataset) -> dict[str, np.ndarray]:
-    """Name -> (U,) units from the top; those orders that the session has the data for.
-
-    From the highest rate, the smallest depth (unknown ones last) or the smallest angle on: that of
-    the regression of a unit's counts on two axes of behavior.
-    """
+    """Name -> (U,) units from the top; those orders that the session has the data for."""
     if "spikes" not in dataset:
         return {AS_RECORDED: np.arange(0)}
     counts, orders = dataset["spikes"].values, {AS_RECORDED: np.arange(dataset.sizes["unit"])}
@@ -351,6 +347,7 @@ def _unit_orders(dataset: xr.Dataset) -> dict[str, np.ndarray]:
         moved = dataset["behavior"].values[:, :2].astype(float)
         known = np.isfinite(moved).all(axis=1)
         moved -= moved[known].mean(axis=0) if known.any() else 0  # the counts' mean drops out
+        # the preferred direction is that in which a unit's counts rise
         slopes, _, rank, _ = np.linalg.lstsq(moved[known], counts[known].astype(float), rcond=1e-4)
         if rank == 2 and known.sum() >= 10:  # there are directions
             angle = np.arctan2(slopes[1], slopes[0])
