@@ -11,8 +11,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "bars": ["plot_ablations", "plot_alignment", "plot_bound", "plot_scores"],
         "curves": ["plot_cost", "plot_curves", "plot_history", "plot_pairs"],
-        "decoded": ["plot_decoded"],
-        "latents": ["plot_latents"],
+        "latents": ["plot_decoded", "plot_latents"],
         "save": ["figures_folder", "save_figure", "save_table", "show"],
         "session": ["plot_session"],
         "spectral": ["plot_spectra", "spectra"],

@@ -14,7 +14,8 @@ from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import theme, tidy
 
 _GAP = " "  # the name of the empty place before the controls
-_SHADES = ["#8c8c8c", theme.INK, "#5a5a5a", "#b0b0b0"]  # of read-outs
+_SHADES = ["#8c8c8c", theme.INK]  # of read-outs
+_SHIFT = 0.21  # between the marks of read-outs
 
 
 def plot_scores(
@@ -50,7 +51,7 @@ def plot_scores(
     >>> plot_scores(scores, cohort="simulated", readouts=["lagged"]).get_suptitle()
     'simulated: 1 session, 1 seed'
     """
-    points, by = tidy.select(scores, readouts, split=split, rows=rows)
+    points, by = tidy.select(scores, readouts=readouts, split=split, rows=rows)
     title, label = tidy.counted(points, cohort), tidy.r2_label(scores, split)
     return _bar_figure(points, "r2", by, title, label, most=len(readouts))[0]
 
@@ -115,13 +116,11 @@ def plot_bound(table: pd.DataFrame, *, cohort: str = "") -> Figure:
     return figure
 
 
-def plot_ablations(
-    scores: pd.DataFrame, *, cohort: str = "", readouts: Sequence[str] = tidy.READOUTS
-) -> Figure:
+def plot_ablations(scores: pd.DataFrame, *, cohort: str = "") -> Figure:
     """Draw test R² of every variant of a study's choices, one panel a question.
 
-    Markers: mean over sessions of the mean over seeds and axes. Whiskers and points as of
-    :func:`plot_scores`. The study's own choice has a bold name and a band.
+    Markers, one a read-out: mean over sessions of the mean over seeds and axes. Whiskers and points
+    as of :func:`plot_scores`. The study's own choice has a bold name and a band.
 
     Raises DataError: a column is missing; no test scores of a read-out; NaN among them; two own
     choices.
@@ -131,11 +130,11 @@ def plot_ablations(
     scores : pd.DataFrame
         Tidy, as of :func:`plot_scores` (``model`` is not needed), with ``question`` (the panel),
         ``variant`` and ``own`` (the study's choice; at most one a question).
-    cohort, readouts : str, sequence of str
-        For the title; side by side in each panel, as markers of their own.
+    cohort : str
+        For the title.
     """
     keys = ["question", "variant", "own", "session", "seed"]
-    points = tidy.select(scores, readouts, keys)[0].astype({"variant": str, "own": bool})
+    points = tidy.select(scores, keys)[0].astype({"variant": str, "own": bool})
     low, high = (max(point, tidy.LOWEST_R2) for point in (points["r2"].min(), points["r2"].max()))
     margin = 0.06 * (high - low) or 0.02
     width = 0.34 * int(points.groupby("question")["variant"].nunique().max()) + 0.3
@@ -151,25 +150,24 @@ def plot_ablations(
                     f"{panel['question'].iloc[0]!r} has {len(own)} own choices, "
                     f"{', '.join(own)}: set own for one of its variants."
                 )
-            _marks(axes, panel, list(readouts))
+            _draw_marks(axes, panel)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         labels = [theme.READOUT_TITLES.get(str(label), str(label)) for label in labels]
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
-def _marks(axes: Axes, points: pd.DataFrame, readouts: list[str]) -> None:
+def _draw_marks(axes: Axes, points: pd.DataFrame) -> None:
     """Means as markers with whiskers, a read-out beside the other, over all points."""
-    variants, n = list(points["variant"].unique()), len(readouts)
-    shift = 0.42 / max(n, 2)
+    variants = list(points["variant"].unique())
     look: theme.Look = {"x": "variant", "y": "r2", "order": variants, "hue": "readout"}
-    look |= {"hue_order": readouts, "palette": _SHADES[:n], "ax": axes}
+    look |= {"hue_order": tidy.READOUTS, "palette": _SHADES, "ax": axes}
     small: theme.Look = {"size": 2, "alpha": 0.45, "linewidth": 0, "jitter": False}
-    sns.stripplot(points, dodge=n > 1, legend=False, **small, **look)
+    sns.stripplot(points, dodge=True, legend=False, **small, **look)
     by_session = tidy.means(points, "r2", by=["variant", "readout", "session"])
     large: theme.Look = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
-    large |= {"linestyle": "none", "markers": list("osD^")[:n], "err_kws": {"linewidth": 1.2}}
-    large |= {"dodge": shift * (n - 1) or False, "errorbar": bootstrap_interval}
+    large |= {"linestyle": "none", "markers": ["o", "s"], "err_kws": {"linewidth": 1.2}}
+    large |= {"dodge": _SHIFT, "errorbar": bootstrap_interval}
     sns.pointplot(by_session, **large, **look)
     axes.get_legend().remove()  # type: ignore[union-attr]
     turned = {"rotation": 40, "ha": "right"} if max(map(len, variants)) > 4 else {}
@@ -181,13 +179,13 @@ def _marks(axes: Axes, points: pd.DataFrame, readouts: list[str]) -> None:
         axes.axhline(0, color=theme.INK, linewidth=0.6)
     own = set(points.loc[points["own"], "variant"])
     for (variant, readout), r2 in by_session.groupby(["variant", "readout"])["r2"].mean().items():
-        place, turn = variants.index(variant), readouts.index(readout)
+        place, turn = variants.index(variant), tidy.READOUTS.index(readout)
         if variant in own:
             axes.axhline(r2, color=_SHADES[turn], linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
             axes.get_xticklabels()[place].set_fontweight("bold")
             axes.axvspan(place - 0.45, place + 0.45, color="#f6e9d8", linewidth=0, zorder=0)
         if r2 < floor:
-            x = place + shift * (turn - (n - 1) / 2)
+            x = place + _SHIFT * (turn - 0.5)
             _write_below(axes, x, floor, theme.number(r2), off=5 + 7 * turn)
 
 

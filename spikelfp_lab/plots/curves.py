@@ -21,9 +21,8 @@ _MARKERS = "osD^vPX"
 
 
 def plot_curves(
-    scores: pd.DataFrame, x: str, *, xlabel: str, cohort: str = "",
-    readouts: Sequence[str] = tidy.READOUTS, log: bool = False,
-) -> Figure:  # fmt: skip
+    scores: pd.DataFrame, x: str, *, xlabel: str, cohort: str = "", log: bool = False
+) -> Figure:
     """Draw test R² of each model against a column of the scores, one panel a read-out.
 
     Lines: mean over sessions of the mean over seeds and axes. Bands: bootstrap interval over
@@ -37,12 +36,10 @@ def plot_curves(
         Tidy, as of :func:`spikelfp_lab.plots.plot_scores`, and the column ``x``.
     x, xlabel : str
         Name of a column of numbers, and its label with the unit.
-    cohort, readouts : str, sequence of str
-        For the title; one panel each.
-    log : bool
-        Whether the x axis is logarithmic.
+    cohort, log : str, bool
+        For the title; whether the x axis is logarithmic.
     """
-    points, by = tidy.select(scores, readouts, [*tidy.KEYS, x])
+    points, by = tidy.select(scores, [*tidy.KEYS, x])
     by_session = tidy.means(points, "r2", by=["readout", "model", "session", x])
     models = theme.in_order(points["model"])
     look: theme.Look = {
@@ -52,7 +49,7 @@ def plot_curves(
         "dashes": {m: _DASHES[i % 3] if m in theme.CONTROLS else "" for i, m in enumerate(models)},
         "err_kws": {"alpha": 0.15, "linewidth": 0}, "errorbar": bootstrap_interval,
     }  # fmt: skip
-    title, label = tidy.counted(points, cohort), tidy.r2_label(scores, width=40)
+    title, label = tidy.counted(points, cohort), tidy.r2_label(scores)
     with theme.style():
         figure, cells = theme.panels(by_session, by, (2.6, 2.4), title, label=label)
         for axes, panel in cells:
@@ -94,11 +91,11 @@ def plot_pairs(
     ----------
     Fig. 5 of Erturk et al., NeurIPS 2025, arXiv 2512.12461.
     """
-    points, by = tidy.select(scores, readouts, [*tidy.KEYS, *pair], rows=rows)
+    points, by = tidy.select(scores, [*tidy.KEYS, *pair], readouts=readouts, rows=rows)
     points = points.sort_values(rows, kind="stable") if rows else points
     if unknown := [model for model in models if model not in set(points["model"])]:
         raise DataError(f"No scores of {', '.join(unknown)}; there are {set(points['model'])}.")
-    title, label = tidy.counted(points, cohort), tidy.r2_label(scores, width=40)
+    title, label = tidy.counted(points, cohort), tidy.r2_label(scores)
     size, most = (0.7 + 0.55 * len(models), 3.2), len(readouts)
     with theme.style():
         figure, cells = theme.panels(points, by, size, title, label=label, most=most)

@@ -1,4 +1,4 @@
-"""Latents of several models side by side, colored by behavior."""
+"""What several models make of a session: latents side by side, and decoded behavior in time."""
 
 from collections.abc import Mapping
 
@@ -11,10 +11,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from spikelfp_lab.analysis import procrustes
+from spikelfp_lab.analysis import procrustes, r2_by_axis
+from spikelfp_lab.analysis.readout import SPLITS
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import theme
-from spikelfp_lab.sessions import same_clock
+from spikelfp_lab.sessions import as_dataset, same_clock, session_name
 
 MAX_POINTS = 4000
 # Cyclic: every direction is a saturated color (gray is left for rest), and the lightness alone
@@ -99,6 +100,79 @@ def plot_latents(
     return figure
 
 
+def plot_decoded(
+    session: xr.Dataset | xr.DataTree, predictions: Mapping[str, xr.DataArray],
+    *, start_s: float | None = None, span_s: float = 15.0, split: str = "test",
+) -> Figure:  # fmt: skip
+    """Draw the behavior and what was decoded of it, one panel an axis.
+
+    Bins outside the split have a gray ground. R² is of the whole split.
+
+    Raises DataError: no behavior, no predictions, predictions on another clock, or an empty
+    stretch.
+
+    Parameters
+    ----------
+    session : xr.Dataset or xr.DataTree
+        A session with ``behavior``.
+    predictions : mapping
+        Model -> (time, behavior_dim) as decoded, with its coordinate ``split``.
+    start_s, span_s : float
+        Begin (by default that of the split) and length of what is shown, in seconds.
+    split : str
+        "test", "val" or "train".
+
+    Examples
+    --------
+    >>> from spikelfp_lab.cohorts.simulated import session
+    >>> data = session(1, duration_s=20, n_units=2, n_channels=2)
+    >>> figure = plot_decoded(data, {"Distilled": data["behavior"]}, span_s=5)
+    >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    ['True', 'Distilled (R² 1.00)']
+    """
+    dataset = as_dataset(session)
+    if "behavior" not in dataset or not predictions:
+        raise DataError("Give a session with 'behavior' and at least one prediction of it.")
+    bin_size_s, time = float(dataset.attrs["bin_size_s"]), dataset["time"].values
+    for name, values in predictions.items():
+        if not same_clock(values["time"], dataset["time"], bin_size_s=bin_size_s):
+            raise DataError(f"The prediction of {name!r} is not on the session's clock: redo it.")
+    splits = [p["split"].values for p in predictions.values() if "split" in p.coords]
+    use = splits[0] == SPLITS[split] if splits else np.ones(time.size, dtype=bool)
+    start_s = float(time[np.argmax(use)]) if start_s is None else start_s
+    shown = (time >= start_s) & (time < start_s + span_s)
+    if not shown.any():
+        raise DataError(
+            f"No bin from {start_s:g} to {start_s + span_s:g} s: the session runs from "
+            f"{time[0]:g} to {time[-1]:g} s."
+        )
+    other = shown & ~use
+    title = session_name(dataset) + (f" (gray: not in the {split} split)" if other.any() else "")
+    names = dataset["behavior"]["behavior_dim"].values
+    with theme.style():
+        figure = theme.new_figure(7.0, 0.7 + 1.3 * len(names), title)
+        grid = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, name in zip(grid, names, strict=True):
+            true = dataset["behavior"].sel(behavior_dim=name).values
+            lines = {"True": (true, theme.INK, 1.4)}
+            for model, prediction in predictions.items():
+                decoded = prediction.sel(behavior_dim=name).values
+                known = use & np.isfinite(decoded) & np.isfinite(true)
+                r2 = r2_by_axis(true[known, None], decoded[known, None])[0]
+                lines[f"{model} (R² {theme.number(r2)})"] = decoded, theme.model_color(model), 1.0
+            for label, (values, color, width) in lines.items():
+                line = theme.break_at_gaps(time[shown], values[shown], step=bin_size_s)
+                axes.plot(*line, color=color, linewidth=width, label=label)
+            ground = {"color": "#eeeeee", "linewidth": 0, "zorder": 0, "step": "mid"}
+            ground["transform"] = axes.get_xaxis_transform()
+            axes.fill_between(time, 0, 1, where=other, **ground)
+            axes.set_ylabel(theme.with_units(name, dataset["behavior"]))
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=1.2)
+        grid[-1].set(xlabel="Time (s)", xlim=(start_s, start_s + span_s))
+        figure.align_ylabels()
+    return figure
+
+
 def _components(latents: xr.DataArray) -> np.ndarray:
     """(time, 2) leading principal components, of unit size; NaN where the latents are."""
     values = latents.transpose("time", ...).values.astype(np.float64)
@@ -128,8 +202,7 @@ def _key(figure: Figure, beside: Axes, behavior: xr.DataArray, *, note: str) -> 
     names = [str(name) for name in behavior["behavior_dim"].values]
     if len(names) == 1:
         scale = ScalarMappable(Normalize(*np.nanquantile(behavior, [0.01, 0.99])), "viridis")
-        units = theme.pretty_units(behavior.attrs.get("units", ""))
-        label = f"{names[0]} ({units})" if units else names[0]
+        label = theme.with_units(names[0], behavior)
         figure.colorbar(scale, ax=beside, label=label, shrink=0.7)
         return
     wheel = beside.inset_axes((1.1, 0.3, 0.36, 0.36), projection="polar")

@@ -15,23 +15,22 @@ from spikelfp_lab.plots import theme
 Folder = str | os.PathLike
 
 
-def show(
-    figure: Any, name: str, data: pd.DataFrame | None = None, *, folder: Folder | None = None
-) -> Any:
+def show(figure: Any, name: str, data: pd.DataFrame | None = None) -> Any:
     """Save a figure with its numbers and return it: the last line of a notebook's cell.
+
+    They go to :func:`figures_folder`.
 
     Parameters
     ----------
     figure : Figure or pd.DataFrame
         A table is written as ``name.csv`` alone.
-    name, data, folder
-        As of :func:`save_figure`; by default, the folder is :func:`figures_folder`.
+    name, data
+        As of :func:`save_figure`.
     """
-    folder = figures_folder() if folder is None else folder
     if isinstance(figure, pd.DataFrame):
-        save_table(figure, folder, name)
+        save_table(figure, figures_folder(), name)
     else:
-        save_figure(figure, folder, name, data=data)
+        save_figure(figure, figures_folder(), name, data=data)
     return figure
 
 

@@ -12,10 +12,10 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import signal
 
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import theme
-from spikelfp_lab.plots.spectral import spectrogram
 from spikelfp_lab.sessions import as_dataset, session_name
 
 HEIGHTS = {"spikes": 1.5, "lfp": 1.9, "behavior": 1.0}  # inches
@@ -208,12 +208,12 @@ def _traces(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
     line.set_linewidth(0.6 if len(chosen) <= 32 else 0.35)
     axes.set_ylim(offsets[-1] - step, step)
     _name_ends(axes, offsets, lfp["channel"].values[chosen].astype(str))
-    kind = textwrap.fill(theme.label_with_units("LFP", {"kind": lfp.attrs.get("kind", "LFP")}), 24)
+    kind = textwrap.fill(theme.kind_of(lfp, "LFP"), 24)
     axes.set_ylabel(f"{kind}\n({len(chosen)} of {lfp.sizes['channel']} channels)")
     length, low = round_number(step * max(1, len(chosen) / 12)), offsets[-1] - 0.6 * step
     place: theme.Look = {"transform": axes.get_yaxis_transform(), "clip_on": False}
     axes.plot([1.012] * 2, [low, low + length], color=theme.INK, linewidth=1.5, **place)
-    text = f"{length:g} {theme.pretty_units(lfp.attrs.get('units', ''))}".strip()
+    text = f"{length:g} {theme.units_of(lfp)}".strip()
     axes.text(1.022, low + length / 2, text, va="center", fontsize=7, **place)
 
     def move(view: View) -> None:
@@ -227,31 +227,56 @@ def _traces(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
 
 def _spectrogram(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
     values, end = dataset["lfp"].values[:, view.channels[0]], float(grid.clock[-1] + 1)
-
-    def power(low: float, high: float) -> tuple[np.ndarray, ...]:
-        rate, most = 1 / grid.bin_size_s, _COLUMNS // 2
-        return spectrogram(values, grid.clock, low, high, rate=rate, most=most)
-
-    whole = power(0, end)[2]
+    whole = spectrogram(values, grid, 0, end)[2]
     known = whole[np.isfinite(whole)]
     limits = np.percentile(known, [5, 99.5]) if known.size else (0.0, 1.0)
     image = _image(axes, "viridis", *limits)
     axes.set_ylim(0, 0.5 / grid.bin_size_s)
     axes.set_ylabel(f"Frequency (Hz)\nof {dataset['channel'].values[view.channels[0]]}")
     bar = axes.inset_axes((1.015, 0.1, 0.018, 0.8))
-    units = theme.pretty_units(dataset["lfp"].attrs.get("units", ""))
+    units = theme.units_of(dataset["lfp"])
     label = f"Power (dB re 1 {units}²/Hz)" if units else "Power (dB)"
     axes.figure.colorbar(image, cax=bar, label=label)
 
     def move(view: View) -> None:
         low, high = grid.bins(view)
-        frequency, time, shown = power(max(0.0, low), min(end, high))
+        frequency, time, shown = spectrogram(values, grid, max(0.0, low), min(end, high))
         half = float(np.diff(time[:2]).sum()) / 2 or view.span_s / 2
         image.set_data(np.ma.masked_invalid(shown))
         ends = frequency[[0, -1]] + [-frequency[0] / 2, frequency[0] / 2]
-        image.set_extent((*(grid.begin_s + time[[0, -1]] + [-half, half]), *ends))
+        image.set_extent((*(time[[0, -1]] + [-half, half]), *ends))
 
     return move
+
+
+def spectrogram(
+    values: np.ndarray, grid: Grid, low: float, high: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frequency (F,), time (N,) and power (F, N) in dB of one channel, NaN around gaps.
+
+    Of bins ``low`` to ``high``, in Hann windows of 64 bins, or of two columns if these are longer.
+    """
+    hop = max(1, int(high - low) // (_COLUMNS // 2))
+    length = max(64, 2 * hop)
+    # Half a window more on both sides fills the stretch; whole hops keep the columns where they
+    # are while the stretch moves.
+    first = max(0, math.floor(low - length / 2) // hop * hop)
+    last = min(int(grid.clock[-1]) + 1, math.ceil(high + length / 2))
+    length = min(length, last - first)
+    if length < 16:
+        raise DataError(
+            f"There are only {length} bins, too few for a spectrogram (16): choose traces."
+        )
+    begin, end = np.searchsorted(grid.clock, [first, last])
+    even = np.full(last - first, np.nan)
+    even[grid.clock[begin:end] - first] = values[begin:end]
+    even[~np.isfinite(even)] = np.nan
+    frequency, time, power = signal.spectrogram(
+        even, 1 / grid.bin_size_s, "hann", nperseg=length, noverlap=length - min(hop, length)
+    )
+    # without 0 Hz, whose power went with the mean, and power that has no logarithm
+    power = np.where(power[1:] > 0, power[1:], np.nan)
+    return frequency[1:], grid.begin_s + first * grid.bin_size_s + time, 10 * np.log10(power)
 
 
 def _behavior(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
@@ -262,7 +287,8 @@ def _behavior(axes: Axes, dataset: xr.Dataset, view: View, grid: Grid) -> Move:
     lines = [axes.plot([], [], color=_COLORS[i % 4], label=names[i])[0] for i in chosen]
     mean, sd = _scale(values)
     limits = np.concatenate([mean - 3 * sd, mean + 3 * sd])
-    axes.set_ylabel(textwrap.fill(theme.label_with_units("behavior", behavior.attrs), 18))
+    kind = theme.with_units(theme.kind_of(behavior, "behavior"), behavior)
+    axes.set_ylabel(textwrap.fill(kind, 18))
     corner: theme.Look = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.06)}
     axes.legend(**corner, handlelength=1.2, borderpad=0, labelspacing=0.3)
 

@@ -1,6 +1,5 @@
-"""Power of a session's LFP over frequency, and over time."""
+"""Power of a session's LFP over frequency."""
 
-import math
 import textwrap
 
 import numpy as np
@@ -67,9 +66,8 @@ def plot_spectra(session: xr.Dataset | xr.DataTree) -> Figure:
     """
     dataset = as_dataset(session)
     power = spectra(dataset)
-    kind = theme.label_with_units("LFP", {"kind": dataset["lfp"].attrs.get("kind", "LFP")})
+    kind, units = theme.kind_of(dataset["lfp"], "LFP"), theme.units_of(power)
     title = f"{textwrap.fill(kind, 48)}\n{session_name(dataset)}, {len(power)} channels"
-    units = theme.pretty_units(power.attrs["units"])
     label = f"Power density ({f'{units}²' if units else 'squared units'}/Hz)"
     power, frequency = power.where(power > 0), power["frequency"].values  # 0 has no logarithm
     with theme.style():
@@ -89,34 +87,3 @@ def plot_spectra(session: xr.Dataset | xr.DataTree) -> Figure:
             axes.xaxis.set_major_formatter("{x:g}")
             axes.legend(loc="lower left")
     return figure
-
-
-def spectrogram(
-    values: np.ndarray, clock: np.ndarray, low: float, high: float, *, rate: float, most: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frequency (F,), seconds (N,) and power (F, N) in dB of one channel, NaN around gaps.
-
-    ``clock`` (T,) counts bins from the session's begin; ``low`` to ``high`` are shown in about
-    ``most`` Hann windows of 64 bins, or of two columns where these are longer.
-    """
-    hop = max(1, int(high - low) // most)
-    length = max(64, 2 * hop)
-    # Half a window more on both sides fills the stretch; whole hops keep the columns where they
-    # are while the stretch moves.
-    first = max(0, math.floor(low - length / 2) // hop * hop)
-    last = min(int(clock[-1]) + 1, math.ceil(high + length / 2))
-    length = min(length, last - first)
-    if length < 16:
-        raise DataError(
-            f"There are only {length} bins, too few for a spectrogram (16): choose traces."
-        )
-    begin, end = np.searchsorted(clock, [first, last])
-    even = np.full(last - first, np.nan)
-    even[clock[begin:end] - first] = values[begin:end]
-    even[~np.isfinite(even)] = np.nan
-    frequency, time, power = signal.spectrogram(
-        even, fs=rate, window="hann", nperseg=length, noverlap=length - min(hop, length)
-    )
-    # without 0 Hz, whose power went with the mean, and power that has no logarithm
-    power = np.where(power[1:] > 0, power[1:], np.nan)
-    return frequency[1:], first / rate + time, 10 * np.log10(power)

@@ -41,10 +41,10 @@ def plot_layers(table: pd.DataFrame, *, cohort: str = "") -> Figure:
     return figure
 
 
-def plot_recovery(scores: pd.DataFrame, *, cohort: str = "", readout: str = "lagged") -> Figure:
+def plot_recovery(scores: pd.DataFrame, *, cohort: str = "") -> Figure:
     """Draw how well each true latent of a simulation can be read out of each model.
 
-    Cells: test R², mean over sessions of the mean over seeds; colors are clipped to 0 and 1.
+    Cells: test R², lagged, mean over sessions of the mean over seeds; colors end at 0 and 1.
 
     Raises DataError: a column is missing, no test scores of the read-out, or NaN among them.
 
@@ -52,10 +52,10 @@ def plot_recovery(scores: pd.DataFrame, *, cohort: str = "", readout: str = "lag
     ----------
     scores : pd.DataFrame
         Tidy, as of :func:`spikelfp_lab.plots.plot_scores`; ``axis`` names the true latent.
-    cohort, readout : str
-        For the title; which of the read-outs is shown.
+    cohort : str
+        For the title.
     """
-    points, by = tidy.select(scores, [readout], [*tidy.KEYS, "axis"])
+    points, by = tidy.select(scores, [*tidy.KEYS, "axis"], readouts=["lagged"])
     models, latents = theme.in_order(points["model"]), list(points["axis"].unique())
     by_session = tidy.means(points, "r2", by=["model", "axis", "session"])
     cells = by_session.pivot_table(index="model", columns="axis", values="r2").loc[models, latents]

@@ -1,7 +1,7 @@
 """The look that all figures share: style, one color for each model, sizes, labels and letters."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from importlib.resources import files
 from string import ascii_uppercase
@@ -97,19 +97,27 @@ def panels(
     return figure, [(axes, group) for axes, (_, group) in zip(grid.flat, groups, strict=False)]
 
 
-def label_with_units(name: str, attrs: Mapping[str, Any]) -> str:
-    """Axis label of a variable: its kind, or else its name, and its units if it has any.
-
-    >>> label_with_units("behavior", {"kind": "hand velocity", "units": "cm/s"})
-    'Hand velocity (cm/s)'
-    """
-    text, units = str(attrs.get("kind", name)), pretty_units(attrs.get("units", ""))
-    return text[:1].upper() + text[1:] + (f" ({units})" if units else "")
+def kind_of(variable: Any, name: str) -> str:
+    """What a variable is of, as its ``kind`` says, or else its name."""
+    kind = str(variable.attrs.get("kind", name))
+    return kind[:1].upper() + kind[1:]
 
 
-def pretty_units(units: str) -> str:
-    """Units with a true micro sign."""
+def units_of(variable: Any) -> str:
+    """Units with a true micro sign; empty where they are not known."""
+    units = variable.attrs.get("units", "")
     return "µ" + units[1:] if units in ("uV", "us", "um") else str(units)
+
+
+def with_units(name: str, variable: Any) -> str:
+    """Label of an axis that shows a variable.
+
+    >>> import xarray as xr
+    >>> with_units("Velocity", xr.DataArray(1.0, attrs={"units": "um/s"}))
+    'Velocity (um/s)'
+    """
+    units = units_of(variable)
+    return f"{name} ({units})" if units else name
 
 
 def number(value: float) -> str:

@@ -27,8 +27,8 @@ def check(table: Any, columns: Sequence[str], filled: Sequence[str] = ()) -> Non
 
 
 def select(
-    scores: Any, readouts: Sequence[str], keys: Sequence[str] = KEYS,
-    *, split: str = "test", rows: str | None = None,
+    scores: Any, keys: Sequence[str] = KEYS,
+    *, readouts: Sequence[str] = READOUTS, split: str = "test", rows: str | None = None,
 ) -> tuple[Any, list[str]]:  # fmt: skip
     """R² of one split, mean over what is not among the keys, and what its panels are made by."""
     by = ["readout", rows] if rows else ["readout"]
@@ -55,7 +55,8 @@ def counted(points: Any, cohort: str) -> str:
     return f"{cohort}: {text}" if cohort else text
 
 
-def r2_label(scores: pd.DataFrame, split: str = "test", width: int = 44) -> str:
+def r2_label(scores: pd.DataFrame, split: str = "test", width: int = 40) -> str:
     """Label of an axis of R², with the split and the axes of behavior it is a mean of."""
-    names = ", ".join(dict.fromkeys(map(str, scores["axis"])))
-    return textwrap.fill(f"Decoding R² ({split}; mean of {names})", width)
+    about = f"({split}; mean of {', '.join(dict.fromkeys(map(str, scores['axis'])))})"
+    label = f"Decoding R² {about}"
+    return label if len(label) <= width else f"Decoding R²\n{textwrap.fill(about, width)}"

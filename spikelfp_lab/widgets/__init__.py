@@ -12,8 +12,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "cards": ["cohort_html", "model_html", "scores_html", "session_html"],
         "compare": ["Comparison"],
         "compare_state": ["CompareState"],
-        "explorer": ["Explorer"],
-        "explorer_state": ["ExplorerState"],
+        "explorer": ["Explorer", "ExplorerState"],
         "monitor": ["Monitor", "MonitorState"],
     },
 )

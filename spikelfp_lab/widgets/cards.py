@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from spikelfp_lab.plots.theme import pretty_units
+from spikelfp_lab.plots.theme import units_of
 from spikelfp_lab.sessions import GAP_BINS, as_dataset
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _variable(data: xr.Dataset, name: str) -> str:
     if name not in data.data_vars:
         return about[0]
     variable = data[name]
-    about += [str(variable.attrs.get("kind", "")), pretty_units(variable.attrs.get("units", ""))]
+    about += [str(variable.attrs.get("kind", "")), units_of(variable)]
     if not variable.variable._in_memory:
         about.append("not in memory, so not read")
     elif name == "spikes":

@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from spikelfp_lab.analysis.readout import READOUTS, SPLITS
 from spikelfp_lab.errors import DataError, SpikeLFPError
 from spikelfp_lab.plots.bars import plot_scores
-from spikelfp_lab.plots.decoded import plot_decoded
-from spikelfp_lab.plots.latents import plot_latents
+from spikelfp_lab.plots.latents import plot_decoded, plot_latents
 from spikelfp_lab.plots.save import save_figure, save_table
 from spikelfp_lab.plots.tables import plot_layers
 from spikelfp_lab.plots.theme import break_at_gaps, model_color, new_figure, number, style
-from spikelfp_lab.sessions import TEST
 from spikelfp_lab.widgets.base import WRAP, Job, Panel, Picture, button, control
 from spikelfp_lab.widgets.compare_state import COLORS, CompareState
 
@@ -182,18 +179,14 @@ def _scores(state: CompareState) -> Drawn:
 
 
 def _decoded(state: CompareState) -> Drawn:
-    made, code, true = state.predictions(), SPLITS[state.split], state.dataset()["behavior"]
-    # the picture's ground and R² are those of the test split: let the split shown be that one
-    shown = {
-        m: v.assign_coords(split=("time", np.where(v["split"] == code, TEST, -1)))
-        for m, v in made.items()
-    }
-    figure = plot_decoded(state.dataset(), shown, start_s=state.start_s, span_s=state.span_s)
+    made, stretch = state.predictions(), {"start_s": state.start_s, "span_s": state.span_s}
+    figure = plot_decoded(state.dataset(), made, split=state.split, **stretch)
     about = f"{state.split} split (gray: not in it), {state.readout.replace('_', ' ')} read-out"
     title = f"{state.session}, {about}; R² over all of the split"
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     part = slice(state.start_s, state.start_s + state.span_s)
-    tables: Any = {m: v.sel(time=part).to_series() for m, v in {"True": true, **made}.items()}
+    lines = {"True": state.dataset()["behavior"], **made}
+    tables: Any = {m: v.sel(time=part).to_series() for m, v in lines.items()}
     table: Any = pd.concat(tables, names=["model"]).rename("value").reset_index()
     return {"decoded": (figure, table[["time", "behavior_dim", "model", "value"]])}
 

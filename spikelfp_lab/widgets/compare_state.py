@@ -341,23 +341,23 @@ class CompareState(traitlets.HasTraits):
     def _color(self) -> xr.DataArray:
         """(time, behavior_dim) velocity, speed or time of the session in focus."""
         data = self.dataset()
-        values, units = data["time"].values, "s"
-        if self.color_by != "time":
-            if "behavior" not in data:
-                raise DataError(f"{self.session} has no behavior: color by time.")
-            moved = data["behavior"].transpose("time", "behavior_dim")
-            names, units = moved["behavior_dim"].values.tolist(), moved.attrs.get("units", "")
-            there = {"vx", "vy"} <= set(names)
-            moved = moved.sel(behavior_dim=["vx", "vy"] if there else names[:2])
-            if "position" in str(moved.attrs.get("kind", "")).lower() or names[:2] == ["x", "y"]:
-                moved = moved.differentiate("time")
-            if self.color_by == "direction":
-                if moved.shape[1] > 1:
-                    return moved
-                raise DataError("One axis of behavior has no direction: color by speed or time.")
-            values = np.linalg.norm(moved.values, axis=1)
-        coords = {"time": data["time"].values, "behavior_dim": [self.color_by]}
-        return xr.DataArray(values[:, None], coords, [*coords], attrs={"units": units})
+        if self.color_by == "time":
+            time = data["time"].assign_attrs(units="s")
+            return time.expand_dims(behavior_dim=["time"], axis=1)
+        if "behavior" not in data:
+            raise DataError(f"{self.session} has no behavior: color by time.")
+        moved = data["behavior"].transpose("time", "behavior_dim")
+        names = moved["behavior_dim"].values.tolist()
+        there = {"vx", "vy"} <= set(names)
+        moved = moved.sel(behavior_dim=["vx", "vy"] if there else names[:2])
+        if "position" in str(moved.attrs.get("kind", "")).lower() or names[:2] == ["x", "y"]:
+            moved = moved.differentiate("time")
+        if self.color_by == "speed":
+            speed = moved.reduce(np.linalg.norm, "behavior_dim", keep_attrs=True)
+            return speed.expand_dims(behavior_dim=["speed"], axis=1)
+        if moved.shape[1] < 2:
+            raise DataError("One axis of behavior has no direction: color by speed or time.")
+        return moved
 
 
 def _stacked(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
@@ -365,10 +365,7 @@ def _stacked(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
 
 
 def _split_of(label: str, name: str, source: Any, session: xr.Dataset) -> xr.DataArray:
-    """How time was split in the training of a model; a DataError where it cannot be of a session.
-
-    What else is wrong, encode says.
-    """
+    """How time was split in training; a DataError where a model cannot be of a session."""
     if source is None:
         raise DataError("no model was given for this session")
     if isinstance(source, xr.DataArray):

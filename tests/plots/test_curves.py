@@ -31,8 +31,6 @@ def test_curves_are_means_of_test_scores_in_the_model_s_color(lost):
         np.testing.assert_allclose(lines[plots.MODEL_COLORS[model]].get_data(), [at, own])
     with pytest.raises(DataError, match="no column minutes"):
         plots.plot_curves(lost, "minutes", xlabel="Minutes")
-    with pytest.raises(DataError, match="read-out 'both'"):
-        plots.plot_curves(lost, "lost", xlabel="Share lost", readouts=["both"])
 
 
 def test_pairs_are_lines_from_model_to_model(lost):
@@ -44,6 +42,8 @@ def test_pairs_are_lines_from_model_to_model(lost):
     np.testing.assert_allclose(thin[0].get_ydata(), first)
     with pytest.raises(DataError, match="No scores of Teacher"):
         plots.plot_pairs(lost, ["Teacher", "Distilled"])
+    with pytest.raises(DataError, match="read-out 'both'"):
+        plots.plot_pairs(lost, ["MS-LFP", "Distilled"], readouts=["both"])
 
 
 def costs(levels):

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.plots import plot_session, plot_spectra, spectra
-from spikelfp_lab.plots.session import Grid, View, _reduce
-from spikelfp_lab.plots.spectral import spectrogram
+from spikelfp_lab.plots.session import Grid, View, _reduce, spectrogram
 from tests.factories import make_session
 
 
@@ -70,14 +69,14 @@ def test_empty_stretch_is_an_error():
 
 
 def test_the_spectrogram_finds_a_tone_where_it_is():
-    time = np.arange(600) * 0.02
+    grid, time = Grid(make_session()), np.arange(600) * 0.02
     tone = np.where(time < 6, np.sin(2 * np.pi * 10 * time), np.sin(2 * np.pi * 20 * time))
-    frequency, when, power = spectrogram(tone, np.arange(600), 0, 600, rate=50.0, most=350)
+    frequency, when, power = spectrogram(tone, grid, 0, 600)
     for second, wanted in ((3, 10), (9, 20)):
         column = power[:, np.abs(when - second).argmin()]
         assert abs(frequency[column.argmax()] - wanted) < 0.8
     with pytest.raises(DataError, match="choose traces"):
-        spectrogram(tone[:10], np.arange(10), 0, 10, rate=50.0, most=350)
+        spectrogram(tone[:10], Grid(make_session(bins=10)), 0, 10)
 
 
 @pytest.mark.parametrize(("rate", "peak"), [(100, 20.0), (10, 1.5)])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from ipywidgets.widgets import widget as registry
 
 from spikelfp_lab import ConfigError, DataError, ModelConfig, decode, encode
 from spikelfp_lab.models import Autoencoder
@@ -233,8 +234,10 @@ def test_export_writes_every_panel_and_overwrites_only_when_asked(widget, tmp_pa
         assert widget.message.failed != overwrite
 
 
-def test_closing_ends_the_job_and_frees_the_latents(widget):
+def test_closing_ends_the_job_and_frees_the_latents_and_all_widgets(models, sessions):
+    before = set(registry._instances)
+    widget = compare(models, sessions)
     widget.compute()
     widget.close()
     widget.job.wait()
-    assert not widget.state._made
+    assert not widget.state._made and set(registry._instances) == before

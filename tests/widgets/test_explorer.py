@@ -13,8 +13,7 @@ from ipywidgets.widgets import widget as registry
 from spikelfp_lab.errors import ConfigError, SchemaError
 from spikelfp_lab.plots.session import SessionPicture
 from spikelfp_lab.sessions import cohort_from_sessions
-from spikelfp_lab.widgets.explorer import explore
-from spikelfp_lab.widgets.explorer_state import ExplorerState
+from spikelfp_lab.widgets.explorer import ExplorerState, explore
 from tests.factories import make_session
 
 
