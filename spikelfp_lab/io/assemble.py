@@ -265,8 +265,12 @@ class Recording:
                 )  # fmt: skip
         done = f"LFP of {lfp.rate_hz:g} Hz {done} to {1 / size:g} Hz, reference {reference}"
         self.attrs["history"] += f"\n{done}"
-        said = any(what == "gap" for what, *_ in self.findings)
-        self.findings += [("gap", lfp.what, str(each.message)) for each in caught if not said]
+        gaps_are_noted = any(what == "gap" for what, *_ in self.findings)
+        for each in caught:
+            is_gap = issubclass(each.category, SpikeLFPWarning) and "gap" in str(each.message)
+            if not (is_gap and gaps_are_noted):
+                what = "gap" if is_gap else each.category.__name__
+                self.note(what, lfp.what, str(each.message))
         self.coords["clipped_share"] = ("channel", part.clipped()[lfp.used].astype(np.float32))
         rows = values[:: max(1, len(values) // 5000)]
         rows = rows[np.isfinite(rows).all(axis=1)]

@@ -15,7 +15,9 @@ from spikelfp_lab.errors import SpikeLFPWarning
 from spikelfp_lab.sessions.schema import GAP_BINS, as_dataset, label, observed_mask, varies
 
 CLIPPED = 0.001  # of a channel's samples at its extremes: 0.6 s in ten minutes; artifacts are fewer
-DEAD = 0.05  # SD over the median channel's; those of one array differ by a factor of 2 or 3
+# SD over the upper quartile of channels, which holds while up to three quarters of them are dead;
+# the SDs of one array differ by a factor of 2 or 3
+DEAD = 0.05
 # Neighboring contacts reached 0.9998 in real recordings (theta of the mouse hippocampus).
 SAME_CHANNEL = 0.9999
 # Of roots of counts, or bursts make all units alike. Different units reached 0.56 to 0.68 in six
@@ -213,11 +215,13 @@ def _lfp(dataset: xr.Dataset, names: np.ndarray, cure: str) -> Iterator[tuple]:
 
     scaled, deviation = _standardized(part)
     moving = scaled.any(axis=0)
-    usual = float(np.median(deviation[moving])) if moving.any() else 0.0
+    usual = float(np.percentile(deviation[moving], 75)) if moving.any() else 0.0
     limit = DEAD * usual if potential and len(names) >= 4 else 0.0
     # constant where it was looked at is not yet constant everywhere
     dead = np.where(moving, deviation < limit, ~varies(lfp.values))
-    why = f"It has no signal (the median SD is {usual:.3g}): drop_bad_channels(session). {cure}"
+    why = (
+        f"It has no signal (upper quartile of SDs: {usual:.3g}): drop_bad_channels(session). {cure}"
+    )
     yield "dead", names, dead, deviation, limit, f"{lfp.attrs.get('units', '')} SD".strip(), why
 
     known = np.isfinite(part)
