@@ -13,12 +13,13 @@ from spikelfp_lab._guard import available_memory
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
 from spikelfp_lab.io._behavior import behavior_on_clock
 from spikelfp_lab.io._streams import Options, Part, Stream, merged
-from spikelfp_lab.sessions import add_finding, add_mains, refractory_coords
+from spikelfp_lab.sessions import add_finding, refractory_coords
 from spikelfp_lab.sessions.align import build_session, session_clock
+from spikelfp_lab.sessions.quality import MAINS
 from spikelfp_lab.sessions.schema import drop_bad_channels, validate_session
 from spikelfp_lab.signal import bin_spikes, broadband_to_lfp, mains_left
 from spikelfp_lab.signal.causal import CausalLFP
-from spikelfp_lab.signal.lfp import flat_channels, referenced
+from spikelfp_lab.signal.lfp import referenced
 
 _POTENTIALS_UV = (0.01, 20_000.0)  # standard deviations between which a potential lies
 _ROWS = 1 << 17  # samples filtered at a time
@@ -41,7 +42,6 @@ class Recording:
     invalid: Any = ()  # (k, 2)
     coords: dict[str, Any] = field(default_factory=dict)
     findings: list[tuple[Any, ...]] = field(default_factory=list)
-    mains: dict[int, np.ndarray] = field(default_factory=dict)  # what filters left of them
 
     def note(self, *finding: Any) -> None:
         """Keep the arguments of add_finding."""
@@ -89,7 +89,6 @@ class Recording:
         ).assign_coords(coords)  # fmt: skip
         for finding in self.findings:
             built = add_finding(built, *finding)
-        built = add_mains(built, self.mains, line_hz=options.line_hz)
         validate_session(built)  # with the coordinates, which the file has named
         return drop_bad_channels(built)
 
@@ -245,8 +244,6 @@ class Recording:
             if lfp.slower_than(size):
                 part, done = Part(lfp.data), "interpolated"
                 values, times = lfp.near(clock, size, part)
-                if reference != "none":
-                    values[:, flat_channels(values)] = np.nan
                 values = referenced(values, reference)
             elif options.causal:
                 (values, times, part), done = self._causal(clock, lfp, reference), "filtered by the"
@@ -259,10 +256,16 @@ class Recording:
                         raise
                     values, times, part = filtered(*within)
                 done = f"filtered ({low:g}-{high:g} Hz, line {options.line_hz}) and resampled"
-                self.mains = mains_left(
+                mains = mains_left(
                     Part(lfp.data, *within), rate_hz=lfp.rate_hz, channels=lfp.used,
                     line_hz=options.line_hz, high_hz=high, reference=reference,
                 )  # fmt: skip
+                for hz, share in mains.items():
+                    if (worst := 100 * float(share.max())) > 100 * MAINS:
+                        text = f"Mains at {hz} Hz are in {(share > MAINS).sum()} of {share.size} "
+                        text += f"channels, up to {worst:.0f} % of the rest of the LFP: open it "
+                        text += f"with line_hz={hz}, not {options.line_hz}."
+                        self.note("mains", "lfp", text, worst, 100 * MAINS)
         done = f"LFP of {lfp.rate_hz:g} Hz {done} to {1 / size:g} Hz, reference {reference}"
         self.attrs["history"] += f"\n{done}"
         gaps_are_noted = any(what == "gap" for what, *_ in self.findings)

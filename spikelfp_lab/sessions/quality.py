@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -101,21 +101,6 @@ def add_finding(
     return session.assign_attrs(findings=json.dumps(listed))
 
 
-def add_mains(
-    session: xr.Dataset, shares: Mapping[int, np.ndarray], *, line_hz: float | None
-) -> xr.Dataset:
-    """Note mains that a filter left in, as :func:`spikelfp_lab.signal.mains_left` finds them."""
-    for hz, share in shares.items():
-        worst = 100 * float(share.max(initial=0))
-        if worst > 100 * MAINS:
-            message = (
-                f"Mains at {hz} Hz are in {(share > MAINS).sum()} of {share.size} channels, up to"
-                f" {worst:.0f} % of the rest of the LFP: open it with line_hz={hz}, not {line_hz}."
-            )
-            session = add_finding(session, "mains", "lfp", message, worst, 100 * MAINS)
-    return session
-
-
 def warn_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     """Issue one warning (SpikeLFPWarning) that lists what :func:`check_quality` finds, if anything.
 
@@ -186,8 +171,7 @@ def refractory_coords(
         violations = (np.diff(times) < REFRACTORY_S - 1e-9).sum()
         expected = (far - near).sum() * REFRACTORY_S / _FLANK_S
         shares[:, unit] = np.array([violations, expected]) / max(times.size - 1, 1)
-    names = "refractory_violations", "refractory_chance"
-    return {name: ("unit", share) for name, share in zip(names, shares, strict=True)}
+    return {"refractory_violations": ("unit", shares[0]), "refractory_chance": ("unit", shares[1])}
 
 
 def _rows(dataset: xr.Dataset) -> Iterator[tuple]:
@@ -219,9 +203,7 @@ def _lfp(dataset: xr.Dataset, names: np.ndarray, cure: str) -> Iterator[tuple]:
     limit = DEAD * usual if potential and len(names) >= 4 else 0.0
     # constant where it was looked at is not yet constant everywhere
     dead = np.where(moving, deviation < limit, ~varies(lfp.values))
-    why = (
-        f"It has no signal (upper quartile of SDs: {usual:.3g}): drop_bad_channels(session). {cure}"
-    )
+    why = f"It has no signal (upper quartile: {usual:.3g}): drop_bad_channels(session). {cure}"
     yield "dead", names, dead, deviation, limit, f"{lfp.attrs.get('units', '')} SD".strip(), why
 
     known = np.isfinite(part)
