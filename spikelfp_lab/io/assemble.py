@@ -11,8 +11,7 @@ import xarray as xr
 
 from spikelfp_lab._guard import available_memory
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.io._behavior import behavior_on_clock
-from spikelfp_lab.io._streams import Options, Part, Stream, merged
+from spikelfp_lab.io._streams import Options, Part, Stream, behavior_on_clock, merged
 from spikelfp_lab.sessions import add_finding, refractory_coords
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.quality import MAINS
