@@ -34,10 +34,6 @@ def cached_session(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
 
     The name must tell apart whatever ``make`` makes differently. When it fails, nothing is kept. A
     DataError says how to go on when the disk is full, or what is kept is damaged.
-
-    >>> from spikelfp_lab.cohorts import simulated
-    >>> path = cache_folder("mine") / f"s01-v{LOADER_VERSION}.zarr"
-    >>> session = cached_session(path, simulated.session)  # doctest: +SKIP
     """
     if not path.exists():
         check_writable(path.parent)  # before the work, not after it

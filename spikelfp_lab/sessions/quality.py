@@ -157,9 +157,8 @@ def refractory_coords(
     """Refractory violations of units, as coordinates of a session whose spike times are known.
 
     Of ``spike_times`` in seconds, one array a unit, those count that lie on the ``clock`` (T,).
-    Gives ``refractory_violations`` (unit), the share of intervals below 1.5 ms, and
-    ``refractory_chance`` (unit), what independent spikes at the unit's own rate would have, from
-    the pairs of spikes that are 1.5 to 11.5 ms apart.
+    ``refractory_violations`` is the share of intervals below 1.5 ms, ``refractory_chance`` that of
+    independent spikes at the unit's own rate, from pairs of spikes 1.5 to 11.5 ms apart.
     """
     shares = np.zeros((2, len(spike_times)), np.float32)
     for unit, times in enumerate(spike_times):
