@@ -1,6 +1,5 @@
 """Arrays from MATLAB, NumPy or anywhere else -> a session, through the same steps as files."""
 
-import json
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -112,15 +111,12 @@ def session_from_arrays(
     spikes = () if spike_times is None else _spike_times(spike_times)
     attrs = {"subject": subject, "session": session, "source": source}
     attrs["history"] = f"{held} of arrays"
-    options = Options(
-        bin_size_s, start_s, stop_s, max_gap_s, band_hz, line_hz, reference, causal=causal
-    )
-    recording = Recording(
-        attrs, options, spikes, unit_names, lfp=lfp, behavior=behavior, trials=trials
-    )
+    asked = bin_size_s, start_s, stop_s, max_gap_s, band_hz, line_hz, reference
+    options, streams = Options(*asked, causal=causal), {"lfp": lfp, "behavior": behavior}
+    recording = Recording(attrs, options, spikes, unit_names, trials=trials, **streams)
     made = recording.session(progress)
-    if found := json.loads(made.attrs.get("findings", "[]")):
-        lines = "".join(f"\n  {each['what']}: {each['message']}" for each in found)
+    if recording.findings:
+        lines = "".join(f"\n  {what}: {text}" for what, _, text, *_ in recording.findings)
         warnings.warn(f"Session {subject}/{session}:{lines}", SpikeLFPWarning, stacklevel=2)
     return made
 

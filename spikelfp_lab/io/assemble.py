@@ -11,14 +11,14 @@ import xarray as xr
 
 from spikelfp_lab._guard import available_memory
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPWarning
-from spikelfp_lab.io._behavior import behavior_on_clock
-from spikelfp_lab.io._streams import Options, Part, Stream, merged
-from spikelfp_lab.sessions import add_finding, add_mains, refractory_coords
+from spikelfp_lab.io._streams import Options, Part, Stream, behavior_on_clock, merged
+from spikelfp_lab.sessions import add_finding, refractory_coords
 from spikelfp_lab.sessions.align import build_session, session_clock
+from spikelfp_lab.sessions.quality import MAINS
 from spikelfp_lab.sessions.schema import drop_bad_channels, validate_session
 from spikelfp_lab.signal import bin_spikes, broadband_to_lfp, mains_left
 from spikelfp_lab.signal.causal import CausalLFP
-from spikelfp_lab.signal.lfp import flat_channels, referenced
+from spikelfp_lab.signal.lfp import referenced
 
 _POTENTIALS_UV = (0.01, 20_000.0)  # standard deviations between which a potential lies
 _ROWS = 1 << 17  # samples filtered at a time
@@ -41,7 +41,6 @@ class Recording:
     invalid: Any = ()  # (k, 2)
     coords: dict[str, Any] = field(default_factory=dict)
     findings: list[tuple[Any, ...]] = field(default_factory=list)
-    mains: dict[int, np.ndarray] = field(default_factory=dict)  # what filters left of them
 
     def note(self, *finding: Any) -> None:
         """Keep the arguments of add_finding."""
@@ -89,7 +88,6 @@ class Recording:
         ).assign_coords(coords)  # fmt: skip
         for finding in self.findings:
             built = add_finding(built, *finding)
-        built = add_mains(built, self.mains, line_hz=options.line_hz)
         validate_session(built)  # with the coordinates, which the file has named
         return drop_bad_channels(built)
 
@@ -245,8 +243,6 @@ class Recording:
             if lfp.slower_than(size):
                 part, done = Part(lfp.data), "interpolated"
                 values, times = lfp.near(clock, size, part)
-                if reference != "none":
-                    values[:, flat_channels(values)] = np.nan
                 values = referenced(values, reference)
             elif options.causal:
                 (values, times, part), done = self._causal(clock, lfp, reference), "filtered by the"
@@ -259,14 +255,24 @@ class Recording:
                         raise
                     values, times, part = filtered(*within)
                 done = f"filtered ({low:g}-{high:g} Hz, line {options.line_hz}) and resampled"
-                self.mains = mains_left(
+                mains = mains_left(
                     Part(lfp.data, *within), rate_hz=lfp.rate_hz, channels=lfp.used,
                     line_hz=options.line_hz, high_hz=high, reference=reference,
                 )  # fmt: skip
+                for hz, share in mains.items():
+                    if (worst := 100 * float(share.max())) > 100 * MAINS:
+                        text = f"Mains at {hz} Hz are in {(share > MAINS).sum()} of {share.size} "
+                        text += f"channels, up to {worst:.0f} % of the rest of the LFP: open it "
+                        text += f"with line_hz={hz}, not {options.line_hz}."
+                        self.note("mains", "lfp", text, worst, 100 * MAINS)
         done = f"LFP of {lfp.rate_hz:g} Hz {done} to {1 / size:g} Hz, reference {reference}"
         self.attrs["history"] += f"\n{done}"
-        said = any(what == "gap" for what, *_ in self.findings)
-        self.findings += [("gap", lfp.what, str(each.message)) for each in caught if not said]
+        gaps_are_noted = any(what == "gap" for what, *_ in self.findings)
+        for each in caught:
+            is_gap = issubclass(each.category, SpikeLFPWarning) and "gap" in str(each.message)
+            if not (is_gap and gaps_are_noted):
+                what = "gap" if is_gap else each.category.__name__
+                self.note(what, lfp.what, str(each.message))
         self.coords["clipped_share"] = ("channel", part.clipped()[lfp.used].astype(np.float32))
         rows = values[:: max(1, len(values) // 5000)]
         rows = rows[np.isfinite(rows).all(axis=1)]

@@ -114,15 +114,14 @@ def open_nwb(
     >>> opened.attrs["session"], opened["spikes"].values[:, 0].tolist()
     ('s01', [1, 0, 0, 0, 0, 1, 0, 0, 0, 0])
     """
-    given = {"units": units, "lfp": lfp, "behavior": behavior, "trials": trials}
-    given |= {"subject": subject, "session": session}
-    options = Options(
-        *(bin_size_s, start_s, stop_s, max_gap_s, band_hz, line_hz, reference, derive, smooth_s),
-        causal,
-    )
-    make = partial(_read, path, given, options, progress)
-    every = given | options._asdict()
-    return kept(str(path), every, make, cache=cache) if is_remote(path) else make()
+    choices = {"units": units, "lfp": lfp, "behavior": behavior, "trials": trials}
+    names = {"subject": subject, "session": session}
+    clock = bin_size_s, start_s, stop_s, max_gap_s
+    options = Options(*clock, band_hz, line_hz, reference, derive, smooth_s, causal)
+    make = partial(_read, path, choices, names, options, progress)
+    if not (cache and is_remote(path)):
+        return make()
+    return kept(str(path), choices | names | options._asdict(), make)
 
 
 def describe_nwb(
@@ -172,18 +171,18 @@ class _Table(pd.DataFrame):
         return self.to_string(na_rep="")
 
 
-def _read(path: Any, given: dict[str, Any], options: Options, progress: bool) -> xr.Dataset:
-    """The session of a file; ``given`` are the choices and names of open_nwb."""
-    name, names = plain_name(path), {key: given[key] for key in ("subject", "session")}
+def _read(path: Any, choices: dict, names: dict, options: Options, progress: bool) -> xr.Dataset:
+    """The session of a file; choices, names and options are the arguments of open_nwb."""
+    name = plain_name(path)
     with opened_nwb(path) as (nwbfile, warned):
         if is_written_here(nwbfile):
-            defaults = dict.fromkeys(given) | {"trials": True} | Options()._asdict() | names
-            every = given | options._asdict()
-            asked = {key: value for key, value in every.items() if value != defaults[key]}
+            defaults = dict.fromkeys(choices) | {"trials": True} | Options()._asdict()
+            given = choices | options._asdict()
+            asked = {key: value for key, value in given.items() if value != defaults[key]}
             return read_back(nwbfile, name=name, asked=asked, names=names)
         items = find_items(nwbfile)
         units, lfp, behavior, trials = (
-            choose(items, role, given[argument], name) for role, argument in ARGUMENTS.items()
+            choose(items, role, choices[argument], name) for role, argument in ARGUMENTS.items()
         )
         if units is None and lfp is None:
             held = "; ".join(map(str, items)) or "no recording at all"
@@ -271,8 +270,8 @@ def _add_lfp(recording: Recording, item: Item) -> None:
         recording.note("bad channels", item.path, text, int(bad.sum()))
         if bad.all():
             raise DataError(f"Of {item.path} every electrode is {text} Leave it out: lfp=False.")
-    places = {key: ("channel", columns[key][~bad]) for key in _LOCATIONS if key in columns}
-    recording.coords |= places
+    known = [key for key in _LOCATIONS if key in columns]
+    recording.coords |= {key: ("channel", columns[key][~bad]) for key in known}
     factors = series.channel_conversion
     factors = 1.0 if factors is None else np.asarray(factors[:], np.float64)
     recording.lfp = _stream(item, 1e6, factors, used=np.flatnonzero(~bad), names=list(names[~bad]))

@@ -34,10 +34,6 @@ def cached_session(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
 
     The name must tell apart whatever ``make`` makes differently. When it fails, nothing is kept. A
     DataError says how to go on when the disk is full, or what is kept is damaged.
-
-    >>> from spikelfp_lab.cohorts import simulated
-    >>> path = cache_folder("mine") / f"s01-v{LOADER_VERSION}.zarr"
-    >>> session = cached_session(path, simulated.session)  # doctest: +SKIP
     """
     if not path.exists():
         check_writable(path.parent)  # before the work, not after it
@@ -68,24 +64,9 @@ def prepare_sessions(
     ``dask.distributed.Client`` they are spread over a cluster. What the package warns of in other
     processes is said in this one.
 
-    Parameters
-    ----------
-    make : function
-        Importable by its name, for other processes to find it.
-    arguments : sequence of tuples
-        One a session.
-    n_jobs : int, optional
-        Processes: None for what ``joblib.parallel_config`` says (or one), -1 for one a core.
-    label, progress : str, bool
-        What the progress bar says, and whether to show one.
+    ``make`` must be importable by its name, for other processes to find it. ``n_jobs`` processes:
+    None for what ``parallel_config`` says (or one), -1 for one a core; 0 is a ConfigError.
 
-    Raises
-    ------
-    ConfigError
-        When ``n_jobs`` is 0.
-
-    Examples
-    --------
     >>> prepare_sessions(xr.Dataset, [(), ()], progress=False)[0].sizes
     Frozen({})
     """

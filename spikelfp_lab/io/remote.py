@@ -48,12 +48,8 @@ def plain_name(where: str | os.PathLike) -> str:
     return re.sub(r"://[^/@]*@", "://", text.partition("?")[0]) if "://" in text else text
 
 
-def kept(
-    where: str, options: Mapping[str, Any], make: Callable[[], xr.Dataset], *, cache: bool
-) -> xr.Dataset:
+def kept(where: str, options: Mapping[str, Any], make: Callable[[], xr.Dataset]) -> xr.Dataset:
     """The session of an address and options: from the cache folder, or made and kept there."""
-    if not cache:
-        return make()
     text = json.dumps([where, dict(options), LOADER_VERSION], sort_keys=True)
     stem = re.sub(r"[^A-Za-z0-9_\-]+", "_", Path(plain_name(where)).stem)[:60] or "session"
     name = f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.zarr"

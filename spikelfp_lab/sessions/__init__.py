@@ -5,7 +5,6 @@
 from spikelfp_lab.sessions.align import build_session, session_clock
 from spikelfp_lab.sessions.quality import (
     add_finding,
-    add_mains,
     check_quality,
     clipped_share,
     refractory_coords,

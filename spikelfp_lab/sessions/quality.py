@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -15,7 +15,9 @@ from spikelfp_lab.errors import SpikeLFPWarning
 from spikelfp_lab.sessions.schema import GAP_BINS, as_dataset, label, observed_mask, varies
 
 CLIPPED = 0.001  # of a channel's samples at its extremes: 0.6 s in ten minutes; artifacts are fewer
-DEAD = 0.05  # SD over the median channel's; those of one array differ by a factor of 2 or 3
+# SD over the upper quartile of channels, which holds while up to three quarters of them are dead;
+# the SDs of one array differ by a factor of 2 or 3
+DEAD = 0.05
 # Neighboring contacts reached 0.9998 in real recordings (theta of the mouse hippocampus).
 SAME_CHANNEL = 0.9999
 # Of roots of counts, or bursts make all units alike. Different units reached 0.56 to 0.68 in six
@@ -95,21 +97,6 @@ def add_finding(
     return session.assign_attrs(findings=json.dumps(listed))
 
 
-def add_mains(
-    session: xr.Dataset, shares: Mapping[int, np.ndarray], *, line_hz: float | None
-) -> xr.Dataset:
-    """Note mains that a filter left in, as :func:`spikelfp_lab.signal.mains_left` finds them."""
-    for hz, share in shares.items():
-        worst = 100 * float(share.max(initial=0))
-        if worst > 100 * MAINS:
-            message = (
-                f"Mains at {hz} Hz are in {(share > MAINS).sum()} of {share.size} channels, up to"
-                f" {worst:.0f} % of the rest of the LFP: open it with line_hz={hz}, not {line_hz}."
-            )
-            session = add_finding(session, "mains", "lfp", message, worst, 100 * MAINS)
-    return session
-
-
 def warn_quality(session: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     """Issue one warning (SpikeLFPWarning) that lists what :func:`check_quality` finds, if anything.
 
@@ -166,9 +153,8 @@ def refractory_coords(
     """Refractory violations of units, as coordinates of a session whose spike times are known.
 
     Of ``spike_times`` in seconds, one array a unit, those count that lie on the ``clock`` (T,).
-    Gives ``refractory_violations`` (unit), the share of intervals below 1.5 ms, and
-    ``refractory_chance`` (unit), what independent spikes at the unit's own rate would have, from
-    the pairs of spikes that are 1.5 to 11.5 ms apart.
+    ``refractory_violations`` is the share of intervals below 1.5 ms, ``refractory_chance`` that of
+    independent spikes at the unit's own rate, from pairs of spikes 1.5 to 11.5 ms apart.
     """
     shares = np.zeros((2, len(spike_times)), np.float32)
     for unit, times in enumerate(spike_times):
@@ -180,8 +166,7 @@ def refractory_coords(
         violations = (np.diff(times) < REFRACTORY_S - 1e-9).sum()
         expected = (far - near).sum() * REFRACTORY_S / _FLANK_S
         shares[:, unit] = np.array([violations, expected]) / max(times.size - 1, 1)
-    names = "refractory_violations", "refractory_chance"
-    return {name: ("unit", share) for name, share in zip(names, shares, strict=True)}
+    return {"refractory_violations": ("unit", shares[0]), "refractory_chance": ("unit", shares[1])}
 
 
 def _rows(dataset: xr.Dataset) -> Iterator[tuple]:
@@ -209,11 +194,11 @@ def _lfp(dataset: xr.Dataset, names: np.ndarray, cure: str) -> Iterator[tuple]:
 
     scaled, deviation = _standardized(part)
     moving = scaled.any(axis=0)
-    usual = float(np.median(deviation[moving])) if moving.any() else 0.0
+    usual = float(np.percentile(deviation[moving], 75)) if moving.any() else 0.0
     limit = DEAD * usual if potential and len(names) >= 4 else 0.0
     # constant where it was looked at is not yet constant everywhere
     dead = np.where(moving, deviation < limit, ~varies(lfp.values))
-    why = f"It has no signal (the median SD is {usual:.3g}): drop_bad_channels(session). {cure}"
+    why = f"It has no signal (upper quartile: {usual:.3g}): drop_bad_channels(session). {cure}"
     yield "dead", names, dead, deviation, limit, f"{lfp.attrs.get('units', '')} SD".strip(), why
 
     known = np.isfinite(part)

@@ -1,5 +1,7 @@
 """Arrays of one's own become sessions through the same steps as files, or are refused clearly."""
 
+import warnings
+
 import h5py
 import numpy as np
 import pytest
@@ -7,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikelfp_lab.errors import ConfigError, DataError, SchemaError, SpikeLFPWarning
+from spikelfp_lab.io import assemble
 from spikelfp_lab.io.arrays import session_from_arrays
 from spikelfp_lab.io.nwb_read import open_nwb
+from spikelfp_lab.sessions import check_quality
 from tests.io.nwb_files import spike_trains, tones, whole_file
 
 
@@ -138,6 +142,22 @@ def test_a_dead_channel_of_raw_voltage_is_dropped_and_not_averaged():
     alone = made(lfp=raw[:, [0, 1, 3]], lfp_rate_hz=3000.0, reference="car")
     assert session["channel"].values.tolist() == ["ch00", "ch01", "ch03"]
     np.testing.assert_allclose(session["lfp"], alone["lfp"], atol=1e-3)
+
+
+def test_only_warnings_about_gaps_become_findings_of_gaps(monkeypatch):
+    filtered = assemble.broadband_to_lfp
+
+    def warning(*arguments, **options):
+        warnings.warn("The amplifier was changed.", SpikeLFPWarning, stacklevel=2)
+        return filtered(*arguments, **options)
+
+    monkeypatch.setattr(assemble, "broadband_to_lfp", warning)
+    times = np.arange(10_000) / 1000 + np.repeat([0.0, 0.1], 5000)  # shorter than max_gap_s
+    with pytest.warns(SpikeLFPWarning, match="SpikeLFPWarning: The amplifier was changed"):
+        session = made(lfp=tones(), lfp_times=times)
+    table = check_quality(session).set_index("check")["meaning"]
+    assert table["SpikeLFPWarning"] == "The amplifier was changed."
+    assert "have 1 gap(s), 0.101 s" in table["gap"]
 
 
 @pytest.mark.parametrize("rate_hz", [1000.0, 300.0, 120.0])

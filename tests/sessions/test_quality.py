@@ -82,6 +82,14 @@ def test_each_planted_defect_is_found_by_name_and_number_and_nothing_else(seed, 
     assert found(session) == expected
 
 
+@pytest.mark.parametrize("dead", [1, 6, 8])
+def test_dead_channels_are_found_even_where_they_are_most(dead):
+    session = good()
+    session["lfp"] = session["lfp"] * np.where(np.arange(12) < dead, 1e-3, 1.0).astype("float32")
+    expected = {("dead", f"ch{channel:02d}") for channel in range(dead)}
+    assert expected == {key for key in found(session) if key[0] == "dead"}
+
+
 def test_what_only_looks_like_a_defect_is_none():
     session = good(125)  # 200 spikes in a bin of two units that share their tuning
     counts = session["spikes"].values[:, [0, 5]].astype(float)
