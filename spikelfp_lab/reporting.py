@@ -28,7 +28,7 @@ from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError, SpikeLFPW
 from spikelfp_lab.io.open import is_nwb, open_session
 from spikelfp_lab.plots import theme
 from spikelfp_lab.plots.bars import plot_scores
-from spikelfp_lab.plots.decoded import plot_decoded
+from spikelfp_lab.plots.latents import plot_decoded
 from spikelfp_lab.plots.session import plot_session
 from spikelfp_lab.sessions import TEST, TRAIN, VAL, check_quality, session_name
 from spikelfp_lab.study import ModelSpec, Study, frozen, model_specs, references
