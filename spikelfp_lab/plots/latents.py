@@ -133,6 +133,8 @@ def plot_decoded(
     dataset = as_dataset(session)
     if "behavior" not in dataset or not predictions:
         raise DataError("Give a session with 'behavior' and at least one prediction of it.")
+    if split not in SPLITS:
+        raise DataError(f"There is no split {split!r}: give one of {', '.join(SPLITS)}.")
     bin_size_s, time = float(dataset.attrs["bin_size_s"]), dataset["time"].values
     for name, values in predictions.items():
         if not same_clock(values["time"], dataset["time"], bin_size_s=bin_size_s):

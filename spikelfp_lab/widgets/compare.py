@@ -13,7 +13,6 @@ import ipywidgets
 import pandas as pd
 from matplotlib.figure import Figure
 
-from spikelfp_lab.analysis.readout import READOUTS, SPLITS
 from spikelfp_lab.errors import DataError, SpikeLFPError
 from spikelfp_lab.plots.bars import plot_scores
 from spikelfp_lab.plots.latents import plot_decoded, plot_latents
@@ -21,7 +20,7 @@ from spikelfp_lab.plots.save import save_figure, save_table
 from spikelfp_lab.plots.tables import plot_layers
 from spikelfp_lab.plots.theme import break_at_gaps, model_color, new_figure, number, style
 from spikelfp_lab.widgets.base import WRAP, Job, Panel, Picture, button, control
-from spikelfp_lab.widgets.compare_state import COLORS, CompareState
+from spikelfp_lab.widgets.compare_state import CompareState
 
 # Matplotlib's style is set for the whole process: one figure is drawn at a time.
 _drawing = threading.RLock()
@@ -113,10 +112,7 @@ class Comparison(Panel):
         return [ipywidgets.Box([models, sessions, grid], layout=WRAP), start]
 
     def follow(self) -> None:
-        state, choices = self.state, {"split": (*SPLITS,)[::-1], "readout": READOUTS[::-1]}
-        choices |= {"models": state.labels, "reference": state.labels, "color_by": COLORS}
-        choices |= {"sessions": state.names, "session": state.names}
-        self.show_values(*state.extent(), **choices)
+        self.show_values(*self.state.extent(), **self.state.choices())
 
     def _export_row(self) -> ipywidgets.Box:
         text, box = ipywidgets.Text, ipywidgets.Checkbox

@@ -101,8 +101,7 @@ class CompareState(traitlets.HasTraits):
 
     @traitlets.validate("models", "sessions", "session", "reference")
     def _known(self, proposal: Any) -> Any:
-        trait, value = proposal["trait"].name, proposal["value"]
-        known = self.labels if trait in ("models", "reference") else self.names
+        known, value = self.choices()[proposal["trait"].name], proposal["value"]
         wanted = (value,) if isinstance(value, str) else value
         if unknown := set(wanted) - set(known):
             raise traitlets.TraitError(f"{unknown} cannot be shown: choose from {list(known)}.")
@@ -118,6 +117,12 @@ class CompareState(traitlets.HasTraits):
         label = next(label for label in self.labels if (label, self.session) in self._sources)
         use = self._bins(self.session, [label], self.split)
         self.start_s = float(self.dataset()["time"].values[np.argmax(use)])
+
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """What the menus offer."""
+        own = {"models": self.labels, "reference": self.labels, "color_by": COLORS}
+        own |= {"sessions": self.names, "session": self.names}
+        return own | {"readout": READOUTS[::-1], "split": tuple(SPLITS)[::-1]}
 
     def dataset(self) -> xr.Dataset:
         """The session in focus."""

@@ -90,16 +90,17 @@ def decoded(session):
     return {name: predict(session["lfp"], session) for name in ("Distilled", "run-01")}
 
 
-def test_r2_in_the_key_is_that_of_decode(session, decoded):
+@pytest.mark.parametrize(("split", "code"), [("test", 2), ("train", 0)])
+def test_r2_in_the_key_is_that_of_decode(session, decoded, split, code):
     scores = decode(session["lfp"], session, split=split_session(session, window_s=0.5))
-    figure = plot_decoded(session, decoded, span_s=6)
+    figure = plot_decoded(session, decoded, span_s=6, split=split)
     for axes, name in zip(figure.axes, ("vx", "vy"), strict=True):
         assert axes.get_ylabel() == f"{name} (cm/s)"
-        r2 = scores.query("split == 'test' and readout == 'lagged' and axis == @name")["r2"]
+        r2 = scores.query("split == @split and readout == 'lagged' and axis == @name")["r2"]
         wanted = [f"{model} (R² {float(r2.iloc[0]):.2f})" for model in decoded]
         assert [line.get_label() for line in axes.lines] == ["True", *wanted]
         assert axes.lines[1].get_color() == MODEL_COLORS["Distilled"]
-    start = float(session["time"][np.argmax(decoded["run-01"]["split"].values == 2)])
+    start = float(session["time"][np.argmax(decoded["run-01"]["split"].values == code)])
     assert axes.get_xlim() == pytest.approx((start, start + 6))
 
 
@@ -113,5 +114,7 @@ def test_what_is_not_test_is_gray_and_said_so(session, decoded):
 def test_errors_of_decoded_name_the_cure(session, decoded):
     with pytest.raises(DataError, match="'Distilled' is not on the session's clock"):
         plot_decoded(session, {"Distilled": decoded["Distilled"][1:]})
+    with pytest.raises(DataError, match="no split 'tests': give one of train, val, test"):
+        plot_decoded(session, decoded, split="tests")
     with pytest.raises(DataError, match="No bin from 90"):
         plot_decoded(session, decoded, start_s=90)
