@@ -246,7 +246,8 @@ def _score(
     """
     session, split = study.sessions[name], study.split(name, seed)
     inputs = {label: study.encode(study.model(spec), session) for label, spec in specs.items()}
-    inputs |= references(session)
+    ridges = references(session)
+    inputs |= {label: ridges[label] for label in (*OF_LFP[2:], "Spikes ridge")}
     true, rows, predicted = session["behavior"].transpose("time", "behavior_dim"), [], {}
     axes = [*map(str, true["behavior_dim"].values)]
     for model, values in inputs.items():
