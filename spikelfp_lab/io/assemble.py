@@ -223,7 +223,7 @@ class Recording:
         reference = options.reference or "none"
         if reference not in ("car", "none"):
             raise ConfigError(f"No reference {reference!r} of a session. There are: car, none.")
-        low, high = options.band_hz[0], min(options.band_hz[1], 0.5 / size)
+        low, high, mains = options.band_hz[0], min(options.band_hz[1], 0.5 / size), {}
         # the samples of the time that was asked for, which may be a part
         within = [lfp.at_or_after(time) for time in (clock[0] - size / 2, clock[-1] + size / 2)]
 
@@ -245,8 +245,9 @@ class Recording:
                 values, times = lfp.near(clock, size, part)
                 values = referenced(values, reference)
             elif options.causal:
-                (values, times, part), done = self._causal(clock, lfp, reference), "filtered by the"
-                done += f" past alone ({options.band_hz} Hz, line {options.line_hz}) and resampled"
+                values, times, part = self._causal(clock, lfp, reference)
+                band = f"{options.band_hz} Hz, line {options.line_hz}"
+                done = f"filtered by the past alone ({band}) and resampled"
             else:
                 try:
                     values, times, part = filtered(0, lfp.size)
@@ -259,12 +260,11 @@ class Recording:
                     Part(lfp.data, *within), rate_hz=lfp.rate_hz, channels=lfp.used,
                     line_hz=options.line_hz, high_hz=high, reference=reference,
                 )  # fmt: skip
-                for hz, share in mains.items():
-                    if (worst := 100 * float(share.max())) > 100 * MAINS:
-                        text = f"Mains at {hz} Hz are in {(share > MAINS).sum()} of {share.size} "
-                        text += f"channels, up to {worst:.0f} % of the rest of the LFP: open it "
-                        text += f"with line_hz={hz}, not {options.line_hz}."
-                        self.note("mains", "lfp", text, worst, 100 * MAINS)
+        for hz, share in mains.items():
+            if (worst := 100 * float(share.max())) > 100 * MAINS:
+                text = f"Mains at {hz} Hz are in {(share > MAINS).sum()} of {share.size} channels, "
+                text += f"up to {worst:.0f} % of the rest of the LFP: open it with line_hz={hz}, "
+                self.note("mains", "lfp", f"{text}not {options.line_hz}.", worst, 100 * MAINS)
         done = f"LFP of {lfp.rate_hz:g} Hz {done} to {1 / size:g} Hz, reference {reference}"
         self.attrs["history"] += f"\n{done}"
         gaps_are_noted = any(what == "gap" for what, *_ in self.findings)
