@@ -329,7 +329,7 @@ def _page(
         for name in study.held_out
         if (size := study.sessions[name].attrs["bin_size_s"])
     }  # fmt: skip
-    first, shown = study.held_out[0], ("Distilled", "SS-LFP", "Spikes ridge")
+    first, shown = study.held_out[0], ("Teacher", "Distilled", "SS-LFP")
     lines = {model: predicted[0][model] for model in shown if model in predicted[0]}
     others = set(study.sessions) - set(study.held_out)
     pages = [
@@ -350,6 +350,7 @@ def _page(
         own = carried.query("split == 'test'")
         by = ["readout", "model", "trained_on", "session"]
         table = own.pivot_table(index=by, columns="fitted", values="r2").round(3).reset_index()
+        table = table.rename_axis(columns=None)
         about = "Read-outs of one held-out session on another that no model saw, nothing fitted."
         pages += [f"<h2>Frozen decoders</h2><p>{about}", _table(table)]
     if failed:

@@ -30,7 +30,7 @@ _SHOWN += ("first_channel", "n_channels", "axes")
 _DPI = 120  # with the style's 8 points: letters of 13 pixels
 _ROWS = (
     ("subject", "session", "unit_order", "lfp_view"),
-    ("start_s", "previous", "next", "span_s"),
+    ("start_s", "play", "previous", "next", "span_s"),
     ("first_channel", "n_channels", "axes"),
 )
 _MENU, _SEVERAL = ipywidgets.Dropdown, ipywidgets.SelectMultiple
@@ -147,8 +147,8 @@ class ExplorerState(traitlets.HasTraits):
             text += ". Nothing was recorded in this stretch"
         return f"{text}. {self.notice}" if self.notice else text
 
-    def turn(self, pages: int) -> None:
-        """Move the stretch by whole pages, backward if negative, up to the session's ends."""
+    def turn(self, pages: float) -> None:
+        """Move the stretch by pages, backward if negative, up to the session's ends."""
         begin, end = self.limits_s
         wanted = self.start_s + pages * self.span_s
         self.start_s = max(begin, min(wanted, end - self.span_s))
@@ -257,8 +257,9 @@ def explore(cohort: Cohort, *, start_s: float | None = None, span_s: float = 10.
 class Explorer(Panel):
     """The view over a ``state``. It draws once a change, and only what is in sight.
 
-    ``controls`` are by the trait they set ("previous" and "next" are buttons), ``picture`` is of
-    raster, LFP and behavior, ``message`` says what is shown, or what was wrong with an input.
+    ``controls`` are by the trait they set ("previous" and "next" are buttons, "play" goes on by a
+    tenth of a page at a time), ``picture`` is of raster, LFP and behavior, ``message`` says what is
+    shown, or what was wrong with an input.
     """
 
     def __init__(self, state: ExplorerState):
@@ -271,6 +272,8 @@ class Explorer(Panel):
         c["start_s"].readout_format, c["span_s"].step = ".1f", 1
         c["previous"] = button("◀ Previous", "One page back", lambda: state.turn(-1))
         c["next"] = button("Next ▶", "One page on", lambda: state.turn(1))
+        c["play"] = ipywidgets.Play(max=10**6, interval=300, show_repeat=False)
+        c["play"].observe(lambda _: state.turn(0.1), "value")
         self.pages = [(Message(), ipywidgets.HTML(), Picture()) for _ in _TABS]
         boxes = [ipywidgets.VBox([text.widget, table, p.widget]) for text, table, p in self.pages]
         self.tabs = ipywidgets.Tab(boxes, titles=[*_TABS])
@@ -300,6 +303,8 @@ class Explorer(Panel):
         # a slider cannot be of no length
         self.show_values(begin, max(latest, begin + bin_size_s), **choices)
         c["previous"].disabled, c["next"].disabled = state.start_s <= begin, state.start_s >= latest
+        if state.start_s >= latest:
+            c["play"].playing = False
         c["start_s"].disabled, c["axes"].disabled = latest <= begin, not axes
         c["lfp_view"].disabled = c["first_channel"].disabled = not channels
         c["n_channels"].disabled = not channels or state.lfp_view != "traces"

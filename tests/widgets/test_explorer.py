@@ -165,6 +165,16 @@ def test_pages_turn_up_to_the_ends(explorer):
         assert following.disabled == (wanted == 8.0) and not previous.disabled
 
 
+def test_play_goes_on_by_tenths_of_a_page_and_stops_at_the_end(explorer):
+    play, state = explorer.controls["play"], explorer.state
+    play.playing = True
+    play.value = 1
+    assert state.start_s == pytest.approx(0.4) and play.playing
+    state.start_s = 7.9
+    play.value = 2
+    assert state.start_s == 8.0 and not play.playing
+
+
 def test_a_wrong_input_is_explained_and_taken_back(explorer, drawn):
     control = explorer.controls["span_s"]
     before, control.value = control.value, -1.0
