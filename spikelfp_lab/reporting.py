@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import xarray as xr
-from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from spikelfp_lab import __version__
 from spikelfp_lab._files import check_writable, write_whole
+from spikelfp_lab._report_page import page
 from spikelfp_lab.analysis import bootstrap_interval, fit_readout, r2_by_axis
 from spikelfp_lab.cohorts.open import session_paths
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError, SpikeLFPWarning
 from spikelfp_lab.io.open import is_nwb, open_session
 from spikelfp_lab.plots import theme
-from spikelfp_lab.plots.bars import plot_scores
-from spikelfp_lab.plots.latents import plot_decoded
-from spikelfp_lab.plots.session import plot_session
-from spikelfp_lab.sessions import TEST, TRAIN, VAL, check_quality, session_name
+from spikelfp_lab.sessions import (
+    TEST,
+    drop_bad_channels,
+    session_name,
+)
 from spikelfp_lab.study import ModelSpec, Study, frozen, model_specs, references
-from spikelfp_lab.study.parallel import in_parallel
+from spikelfp_lab.study.parallel import close_pool, in_parallel
 from spikelfp_lab.study.specs import of_session
 
 Verdict = Literal["gain", "no gain", "undecided"]
@@ -41,11 +37,6 @@ OF_LFP = ("SS-LFP", "MS-LFP", "Raw LFP ridge", "LFP and power ridge")
 OF_SPIKES = ("Teacher", "Spikes ridge")
 BLOCKS = 10  # of the test time of a session
 NARROW = 0.05  # R²: a difference below that is none
-COLORS = {"gain": "#127a5c", "no gain": "#b9041f", "undecided": "#7a6200"}
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;
-color:#222;background:#fff}table{border-collapse:collapse;font-size:13px;margin:.6rem 0}
-th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
-img{max-width:100%}.verdict{border-left:.5rem solid;padding:.6rem 1rem;background:#f6f6f6}"""
 
 
 @dataclass(frozen=True)
@@ -120,26 +111,20 @@ def report(
     study = Study(cohort_name=str(Path(folder).resolve()), preset=preset, **options)
     vars(study)["sessions"] = used
     specs = {name: _specs(study, name) for name in held}
-    failed = _train(study, specs)
-    jobs = [(0, name, {k: s for k, s in specs[name].items() if k not in failed}) for name in held]
-    made = in_parallel(study, _score, jobs, desc="decode", unit="session")
-    scores, errors = (
-        pd.concat(each, ignore_index=True) for each in list(zip(*made, strict=True))[:2]
-    )
+    try:
+        failed = _train(study, specs)
+        jobs = [(0, n, {k: s for k, s in specs[n].items() if k not in failed}) for n in held]
+        made = in_parallel(study, _score, jobs, desc="decode", unit="session")
+        tables, blocks, predicted = zip(*made, strict=True)
+        scores, errors = (pd.concat(each, ignore_index=True) for each in (tables, blocks))
+        carried, reasons = _carried(study, scores)
+    finally:
+        close_pool()  # its processes keep these sessions
+    failed |= reasons
     verdict, sentence, gains = _verdict(scores, errors, failed)
-    carried = pd.DataFrame()
-    if len(held) > 1 and "MS-Distilled" in set(scores["model"]):
-        try:
-            carried = frozen(study, models=("MS-Distilled",))
-        except ConfigError as error:  # other electrodes a session
-            failed = failed | {"frozen decoder": str(error)}
-    pages = _page(study, files, scores, gains, carried, failed, [each[2] for each in made])
     path = output / "report.html"
-    title = f"spikelfp_lab report: {Path(folder).name}"
-    banner = f"<p class=verdict style='border-color:{COLORS[verdict]}'><b>{verdict}</b>: {sentence}"
-    page = f"<!doctype html><meta charset=utf-8><title>{escape(title)}</title>"
-    page += f"<style>{_STYLE}</style><h1>{escape(title)}</h1>{banner}</p>{''.join(pages)}"
-    write_whole(path, page.encode())
+    content = page(study, files, scores, gains, carried, failed, predicted[0], verdict, sentence)
+    write_whole(path, content.encode())
     return Report(verdict, sentence, scores, path)
 
 
@@ -152,7 +137,8 @@ def _opened(
         try:
             with warnings.catch_warnings():  # the page lists them
                 warnings.simplefilter("ignore", SpikeLFPWarning)
-                one = open_session(path, **(options if is_nwb(path) else {}))
+                whole = open_session(path, **(options if is_nwb(path) else {}))
+                one = drop_bad_channels(whole)
         except SpikeLFPError as error:
             rows[path.name] = {"file": path.name, "left out": str(error)}
             continue
@@ -167,11 +153,18 @@ def _opened(
             "minutes": round(one.sizes["time"] * one.attrs["bin_size_s"] / 60, 1),
             "units": one.sizes.get("unit", 0) if "spikes" in one else 0,
             "channels": one.sizes.get("channel", 0) if "lfp" in one else 0,
+            "dropped": _gone(whole, one),
             "behavior": ", ".join(axes),
             "bins (ms)": 1000 * one.attrs["bin_size_s"],
             "left out": "",
         }
     return sessions, pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _gone(whole: xr.Dataset, one: xr.Dataset) -> str:
+    """Channels and units that tell nothing: NaN or constant throughout."""
+    dims = [dim for dim in ("channel", "unit") if dim in whole.coords]
+    return ", ".join(str(x) for dim in dims for x in whole[dim].values if x not in one[dim].values)
 
 
 def _left_out(sessions: dict[str, xr.Dataset], known: pd.Series) -> pd.Series:
@@ -273,6 +266,16 @@ def _score(
     return scores, errors, predicted
 
 
+def _carried(study: Study, scores: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Scores of frozen read-outs on other held-out sessions, and why there are none."""
+    if len(study.held_out) < 2 or "MS-Distilled" not in set(scores["model"]):
+        return pd.DataFrame(), {}
+    try:
+        return frozen(study, models=("MS-Distilled",)), {}
+    except ConfigError as error:  # other electrodes a session
+        return pd.DataFrame(), {"frozen decoder": str(error)}
+
+
 def _verdict(
     scores: pd.DataFrame, errors: pd.DataFrame, failed: dict[str, str]
 ) -> tuple[Verdict, str, pd.DataFrame]:
@@ -285,7 +288,7 @@ def _verdict(
         why = failed.get("Distilled", "no teacher could be trained")
         tell = "nothing" if spikes < NARROW else "much"
         sentence = (
-            f"No student could be made ({escape(why)}). The units tell {tell} of {axes} (R² "
+            f"No student could be made ({why}). The units tell {tell} of {axes} (R² "
             f"{theme.number(spikes)}), the best model of LFP alone, {best}, has "
             f"{theme.number(means[best])}."
         )
@@ -313,79 +316,3 @@ def _verdict(
     more = max(2, int(np.ceil(((high - low) / 2 / max(abs(mean), NARROW)) ** 2)))
     what += f" About {more} times as much test time (longer sessions, or more of them) would decide"
     return "undecided", f"{what} it, if the difference stays as it is.", gains
-
-
-def _page(
-    study: Study, files: pd.DataFrame, scores: pd.DataFrame, gains: pd.DataFrame,
-    carried: pd.DataFrame, failed: dict[str, str], predicted: list[dict[str, xr.DataArray]],
-) -> list[str]:  # fmt: skip
-    """The sections of the page."""
-    found = [check_quality(one).assign(session=name) for name, one in study.sessions.items()]
-    alike = pd.concat(found).groupby(["session", "check", "meaning"], sort=False)["name"]
-    quality = alike.agg(", ".join).reset_index()[["session", "check", "name", "meaning"]]
-    split = {
-        name: {part: f"{(study.split(name) == code).sum().item() * size / 60:.1f} min"
-               for part, code in (("train", TRAIN), ("val", VAL), ("test", TEST))}
-        for name in study.held_out
-        if (size := study.sessions[name].attrs["bin_size_s"])
-    }  # fmt: skip
-    first, shown = study.held_out[0], ("Teacher", "Distilled", "SS-LFP")
-    lines = {model: predicted[0][model] for model in shown if model in predicted[0]}
-    others = set(study.sessions) - set(study.held_out)
-    pages = [
-        "<h2>What is in the files</h2>",
-        _table(files.astype(object).fillna("").rename_axis("session").reset_index()),
-        "<h2>What looks wrong in them</h2>" + (_table(quality) if len(quality) else "<p>Nothing."),
-        f"<h2>Session {first}</h2>" + _picture(plot_session(study.sessions[first])),
-        "<h2>How time was split</h2>",
-        _table(pd.DataFrame(split).T.rename_axis("held-out session").reset_index()),
-        f"<p>Pre-training: {', '.join(sorted(others)) or 'none, its own session alone'}.",
-        "<h2>How well behavior is decoded</h2>",
-        _picture(plot_scores(scores, cohort=Path(study.cohort_name).name)),
-        _picture(plot_decoded(study.sessions[first], lines)),
-    ]
-    if len(gains):
-        pages += ["<h2>Distilled against the best model of LFP alone</h2>", _picture(_drawn(gains))]
-    if len(carried):
-        own = carried.query("split == 'test'")
-        by = ["readout", "model", "trained_on", "session"]
-        table = own.pivot_table(index=by, columns="fitted", values="r2").round(3).reset_index()
-        table = table.rename_axis(columns=None)
-        about = "Read-outs of one held-out session on another that no model saw, nothing fitted."
-        pages += [f"<h2>Frozen decoders</h2><p>{about}", _table(table)]
-    if failed:
-        reasons = pd.DataFrame([*failed.items()], columns=["what", "why not"])
-        pages += ["<h2>What could not be done</h2>", _table(reasons)]
-    preset = f"preset {study.preset}, seed 0, spikelfp_lab {__version__}"
-    return [*pages, f"<p><small>{preset}. One seed: another moves R² by a few hundredths.</small>"]
-
-
-def _drawn(gains: Any) -> Figure:
-    """The difference in each block, and its mean with the interval."""
-    low, high = bootstrap_interval(gains["difference"].to_numpy())
-    with theme.style():
-        figure = theme.new_figure(7.0, 1.0 + 0.35 * gains["session"].nunique())
-        axes = figure.subplots()
-        sns.stripplot(gains, x="difference", y="session", color="#8c8c8c", ax=axes, size=4)
-        axes.axvspan(low, high, color="#d17f41", alpha=0.35, label="95 % interval of the mean")
-        axes.axvline(gains["difference"].mean(), color="#d17f41", label="mean")
-        axes.axvline(0, color=theme.INK, linewidth=0.8)
-        axes.set_xlabel(
-            "R² of Distilled less that of the best LFP model\n(a point: a block of test time)"
-        )
-        axes.set_ylabel("")
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return figure
-
-
-def _table(table: Any) -> str:
-    return table.to_html(index=False, border=0, na_rep="", float_format="{:.3g}".format)
-
-
-def _picture(figure: Figure) -> str:
-    data = io.BytesIO()
-    with theme.style():
-        figure.savefig(data, format="png", dpi=130)
-    return (
-        f"<p><img alt='' src='data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}'>"
-    )

@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 
 import pandas as pd
 import torch
@@ -75,6 +77,19 @@ def run_all(notebooks: list[Path], done: Callable[[float], object]) -> None:
                 raise
 
 
+@contextmanager
+def ticking(bar: tqdm) -> Iterator[None]:
+    """A context in which the bar's clock goes on while nothing is done."""
+    stop = Event()
+    clock = Thread(target=lambda: [bar.refresh() for _ in iter(lambda: stop.wait(10), True)])
+    clock.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        clock.join()
+
+
 def main() -> None:
     """Say how long it takes, show one bar over everything, and what came out at the end."""
     core, study = os.environ.get("CORE", "") not in ("", "0"), Study.from_environment()
@@ -94,7 +109,7 @@ def main() -> None:
         f"{len(todo)} models to train, {len(notebooks)} notebooks: about {total:.0f} minutes here"
     )
     look = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} < {remaining}"
-    with tqdm(total=total, desc="make figures", bar_format=look) as bar:
+    with tqdm(total=total, desc="make figures", bar_format=look) as bar, ticking(bar):
         quiet = replace(study, progress=False)
         quiet.train(*parts, done=lambda spec: bar.update(costs.get(spec.folder, 0.0)))
         close_pool()
