@@ -255,7 +255,10 @@ def _score(
     both = np.hstack([true, *predicted.values()])
     use = (split == TEST).values & np.isfinite(both).all(axis=1)
     wanted = true.values[use]
-    moves = np.ptp(wanted, axis=0) > 0
+    moves = np.ptp(wanted, axis=0) > 0 if len(wanted) >= BLOCKS else np.zeros(0, bool)
+    if not moves.any():
+        cure = "hold out another session (held_out)"
+        raise DataError(f"{name}: no behavior that changes is known in its test time: {cure}")
     spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=0)[moves]
     parts = []
     for model, made in predicted.items():
