@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 import spikelfp_lab as sl
-from benchmarks.report import asked_study, train
+from benchmarks.report import asked_study
 from spikelfp_lab.study import Study
 from spikelfp_lab.study.scoring import references, scores_of, tabulate
 from spikelfp_lab.study.specs import ModelSpec, model_specs
@@ -57,7 +57,7 @@ def main() -> None:
     jobs = [(*first, minutes, LABELS) for minutes in MINUTES]
     jobs += [(*run, MINUTES[0], LABELS[:2]) for run in others]
     specs = [spec for job in jobs for spec in specs_of(study, *job).values()]
-    train(study, specs)
+    study.make(specs)
     table = tabulate(study, score, jobs, "decode").query("split == 'test'")
     table = table.groupby(KEYS, sort=False, as_index=False)["r2"].mean().assign(split="test")
     path = Path(__file__).parent / "results" / "few_minutes.csv"

@@ -25,7 +25,6 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 import spikelfp_lab as sl
-from benchmarks.report import train
 from spikelfp_lab.live import Decoder, run
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.presets import BANDS_HZ
@@ -168,7 +167,7 @@ def score(study: Study, seed: int, name: str) -> pd.DataFrame:
 def accuracy(runs: Path, seeds: int) -> pd.DataFrame:
     """What a student loses that does not see ahead: subject V, after ``benchmarks.report``."""
     study = Study(cohort_name="simulated-V", n_seeds=seeds, runs=runs, full=True)
-    train(study, [s for run in study.runs_of_all for s in specs_of(study, *run).values()])
+    study.make([s for run in study.runs_of_all for s in specs_of(study, *run).values()])
     table = tabulate(study, score, study.runs_of_all, "decode").query("split == 'test'")
     return table.groupby(["readout", "model", "session", "seed"], as_index=False)["r2"].mean()
 

@@ -21,7 +21,6 @@ import pandas as pd
 from spikelfp_lab.analysis import paired_test
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.study import Study, frozen
-from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.scoring import references, scores_of, tabulate
 from spikelfp_lab.study.specs import ModelSpec, model_specs
 
@@ -49,20 +48,6 @@ def specs_of(study: Study, setting: str, seed: int, name: str) -> dict[str, Mode
     return {label: spec for label, spec in specs.items() if label not in LEFT_OUT}
 
 
-def make(study: Study, spec: ModelSpec) -> None:
-    """One model, trained or found."""
-    study.model(spec)
-
-
-def train(study: Study, specs: list[ModelSpec]) -> None:
-    """Train what is missing, those first that others start from, one model a core."""
-    needed = {each.folder: each for spec in specs for each in (*spec.needs, spec)}
-    for depth in sorted({len(spec.needs) for spec in needed.values()}):
-        jobs = [spec for spec in needed.values() if len(spec.needs) == depth]
-        jobs = [(spec,) for spec in sorted(jobs, key=lambda spec: -spec.work(study))]
-        in_parallel(study, make, jobs, desc=f"stage {depth + 1}", unit="model")
-
-
 def score(study: Study, seed: int, name: str, setting: str) -> pd.DataFrame:
     """Scores of the models of a held-out session and of the ridges."""
     session, specs = study.sessions[name], specs_of(study, setting, seed, name)
@@ -77,7 +62,7 @@ def report(study: Study) -> pd.DataFrame:
     settings = ("unsupervised",) if study.simulated else ("unsupervised", "supervised")
     jobs = [(*run, setting) for setting in settings for run in study.runs_of_all]
     specs = [specs_of(study, setting, seed, name) for seed, name, setting in jobs]
-    train(study, [spec for each in specs for spec in each.values()])
+    study.make([spec for each in specs for spec in each.values()])
     tables = [tabulate(study, score, jobs, "decode")]
     if "supervised" in settings and study.configs("lfp").train.scheme != "trials":
         # the GRU's windows are longer than what is known of behavior in a trial

@@ -112,7 +112,9 @@ def report(
     vars(study)["sessions"] = used
     specs = {name: _specs(study, name) for name in held}
     try:
-        failed = _train(study, specs)
+        labels = {spec.folder: label for own in specs.values() for label, spec in own.items()}
+        found = study.make([s for own in specs.values() for s in own.values()], forgive=True)
+        failed = {labels.get(folder, folder): reason for folder, reason in found.items()}
         jobs = [(0, n, {k: s for k, s in specs[n].items() if k not in failed}) for n in held]
         made = in_parallel(study, _score, jobs, desc="decode", unit="session")
         tables, blocks, predicted = zip(*made, strict=True)
@@ -203,32 +205,6 @@ def _specs(study: Study, name: str) -> dict[str, ModelSpec]:
         "Teacher": teacher,
         "Shuffled teacher": one("shuffled_teacher", control="shuffled", start=teacher),
     }
-
-
-def _train(study: Study, specs: dict[str, dict[str, ModelSpec]]) -> dict[str, str]:
-    """Train what is missing, the longest first; label -> why it could not be trained."""
-    labels = {spec.folder: label for own in specs.values() for label, spec in own.items()}
-    needed = [
-        each for own in specs.values() for spec in own.values() for each in (*spec.needs, spec)
-    ]
-    failed: dict[str, str] = {}
-    for depth in sorted({len(spec.needs) for spec in needed}):
-        stage = {spec.folder: spec for spec in needed if len(spec.needs) == depth}
-        jobs = [(spec,) for spec in sorted(stage.values(), key=lambda spec: -spec.work(study))]
-        reasons = in_parallel(study, _attempt, jobs, desc=f"train, stage {depth + 1}", unit="model")
-        for (spec,), reason in zip(jobs, reasons, strict=True):
-            if reason:
-                failed[labels.get(spec.folder, spec.folder)] = reason
-    return failed
-
-
-def _attempt(study: Study, spec: ModelSpec) -> str:
-    """Train a model, or say why it cannot be."""
-    try:
-        study.model(spec)
-    except SpikeLFPError as error:
-        return str(error)
-    return ""
 
 
 def _score(

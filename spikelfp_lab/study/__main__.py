@@ -100,8 +100,7 @@ def main() -> None:
     notebooks = sorted(Path("notebooks").glob("0[1-6]*.ipynb" if core else "[0-9]*.ipynb"))
     each_s = probe(study)
     slow = each_s / REFERENCE_S
-    todo = [spec for specs in study.stages(*parts).values() for spec in specs]
-    todo = [spec for spec in todo if not is_model(study.folder / spec.folder)]
+    todo = [s for s in study.specs(*parts) if not is_model(study.folder / s.folder)]
     costs = {spec.folder: each_s * spec.work(study) / cpu_count() / 60 for spec in todo}
     half = slow / min(2, cpu_count())
     total = sum(costs.values()) + half * sum(MINUTES[path.stem[:2]] for path in notebooks)
@@ -111,7 +110,7 @@ def main() -> None:
     look = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} < {remaining}"
     with tqdm(total=total, desc="make figures", bar_format=look) as bar, ticking(bar):
         quiet = replace(study, progress=False)
-        quiet.train(*parts, done=lambda spec: bar.update(costs.get(spec.folder, 0.0)))
+        quiet.train(*parts, done=lambda spec, _: bar.update(costs.get(spec.folder, 0.0)))
         close_pool()
         try:
             run_all(notebooks, lambda minutes: bar.update(half * minutes))

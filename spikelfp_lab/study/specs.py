@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -63,6 +64,12 @@ class ModelSpec:
         configs = self.configs(setup)
         train = configs.finetune if self.verb == "finetune" else configs.train
         return train.steps * train.batch * train.window_s
+
+
+def in_order(setup: Setup, specs: Iterable[ModelSpec]) -> list[ModelSpec]:
+    """These models and what they start from, once: by depth, then the longest training first."""
+    needed = {each.folder: each for spec in specs for each in (*spec.needs, spec)}
+    return sorted(needed.values(), key=lambda spec: (len(spec.needs), -spec.work(setup)))
 
 
 def pretrained(setup: Setup, role: Role, seed: int) -> ModelSpec:

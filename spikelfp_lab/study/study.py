@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from spikelfp_lab.errors import SpikeLFPError
 from spikelfp_lab.models import Autoencoder, encode
 from spikelfp_lab.sessions import TRAIN
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.scoring import reference_one, score_one, tabulate
 from spikelfp_lab.study.setup import Setup
-from spikelfp_lab.study.specs import ModelSpec, Setting, Verb, model_specs
+from spikelfp_lab.study.specs import ModelSpec, Setting, in_order, model_specs
 from spikelfp_lab.training import distill, finetune, pretrain
+
+Done = Callable[..., object]  # called with the job that is done
 
 
 @dataclass(frozen=True)
@@ -105,37 +109,45 @@ class Study(Setup):
         known[train[round(60 * minutes / session.attrs["bin_size_s"]) :]] = False
         return xr.DataArray(known, dims="time")
 
-    def stages(self, *parts: Setting) -> dict[Verb, list[ModelSpec]]:
-        """What some notebooks need, by verb; each model needs only those of earlier stages.
+    def specs(self, *parts: Setting) -> list[ModelSpec]:
+        """What some notebooks need: each model after those that it starts from.
 
         ``parts`` are of "comparison" (notebooks 01 to 06 and 08), "unsupervised", "supervised" (07
-        and 09) and "ablations" (10), by default all. Gives "pretrain", "finetune", "distill" ->
-        specs, the longest training first.
+        and 09) and "ablations" (10), by default all.
         """
-        wanted = {
-            each.folder: each
-            for part in parts or get_args(Setting)
-            for seed, name in self._runs_of(part)
-            for spec in model_specs(self, part, name, seed).values()
-            for each in (*spec.needs, spec)
-        }
-        longest = sorted(wanted.values(), key=lambda spec: -spec.work(self))
-        return {verb: [spec for spec in longest if spec.verb == verb] for verb in get_args(Verb)}
+        asked: Sequence[Setting] = parts or get_args(Setting)
+        runs = [(part, *run) for part in asked for run in self._runs_of(part)]
+        made = [model_specs(self, part, name, seed) for part, seed, name in runs]
+        return in_order(self, [spec for specs in made for spec in specs.values()])
 
     def _runs_of(self, part: Setting) -> list[tuple[int, str]]:
         return self.runs_of_all if part == "comparison" else self.side_runs
 
-    def train(self, *parts: Setting, done: Callable[[ModelSpec], object] | None = None) -> None:
-        """Train what the notebooks of :meth:`stages` need and that is not there yet; ``done`` is
-        called after each model.
+    def train(self, *parts: Setting, done: Done | None = None) -> None:
+        """Train what some notebooks need and is not there yet, see :meth:`specs`.
 
         On a CPU each core trains one model at a time, which takes about half the time of all
         cores on one after the other; on a GPU they take turns. An interrupted call goes on. A
         DataError says that nothing can be written to the folder, or that the disk is full.
         """
-        for verb, specs in self.stages(*parts).items():
-            jobs = [(spec,) for spec in specs]
-            in_parallel(self, _train_one, jobs, desc=verb, unit="model", done=done)
+        self.make(self.specs(*parts), done=done)
+
+    def make(
+        self, specs: Sequence[ModelSpec], *, done: Done | None = None, forgive: bool = False
+    ) -> dict[str, str]:
+        """Train models and what they start from; ``done`` is called after each.
+
+        With ``forgive`` the others are trained where one cannot be; gives folder -> reason.
+        """
+        failed: dict[str, str] = {}
+        stages = groupby(in_order(self, specs), key=lambda spec: len(spec.needs))
+        for depth, stage in stages:
+            jobs = [(spec, forgive) for spec in stage]
+            options = {"desc": f"train, stage {depth + 1}", "unit": "model", "done": done}
+            reasons = in_parallel(self, _train_one, jobs, **options)
+            known = zip(jobs, reasons, strict=True)
+            failed |= {spec.folder: reason for (spec, _), reason in known if reason}
+        return failed
 
     def scores(self, setting: Setting = "comparison") -> pd.DataFrame:
         """Decode behavior from every model's latents, and, unless supervised, from ridges.
@@ -150,6 +162,12 @@ class Study(Setup):
         return tabulate(self, reference_one, self.side_runs, "references")
 
 
-def _train_one(study: Study, spec: ModelSpec) -> None:
-    """One job of :meth:`Study.train`; what was trained is found in its folder."""
-    study.model(spec)
+def _train_one(study: Study, spec: ModelSpec, forgive: bool) -> str:
+    """One job of :meth:`Study.make`: what was trained is found in its folder; or why it cannot."""
+    try:
+        study.model(spec)
+    except SpikeLFPError as error:
+        if not forgive:
+            raise
+        return str(error)
+    return ""

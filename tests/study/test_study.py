@@ -19,7 +19,7 @@ def written(study: Study) -> dict[str, int]:
 def test_models_are_found_again_and_none_is_trained_twice(study):
     study.train()
     before = written(study)
-    specs = [spec for specs in study.stages().values() for spec in specs]
+    specs = study.specs()
     assert set(before) == {spec.folder for spec in specs}
     again = replace(study, _loaded={})  # as another notebook would find them
     again.train()
