@@ -115,8 +115,8 @@ class Study(Setup):
         ``parts`` are of "comparison" (notebooks 01 to 06 and 08), "unsupervised", "supervised" (07
         and 09) and "ablations" (10), by default all.
         """
-        asked: Sequence[Setting] = parts or get_args(Setting)
-        runs = [(part, *run) for part in asked for run in self._runs_of(part)]
+        asked: Sequence[Any] = parts or get_args(Setting)
+        runs: list[Any] = [(part, *run) for part in asked for run in self._runs_of(part)]
         made = [model_specs(self, part, name, seed) for part, seed, name in runs]
         return in_order(self, [spec for specs in made for spec in specs.values()])
 
