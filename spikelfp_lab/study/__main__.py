@@ -32,6 +32,8 @@ MINUTES = {
     "03": 1, "06": 1, "01": 1, "11": 1,
 }  # fmt: skip
 REFERENCE_S = 2.5e-3
+# and how many times as long other kinds of training take: of LFP with its band power, of both
+SLOWER = {"spikes": 1.0, "lfp": 1.8, "both": 3.2, "distill": 1.2}
 PROBE_S = 10.0
 BUILT = Path("build/notebooks")
 
@@ -101,7 +103,8 @@ def main() -> None:
     each_s = probe(study)
     slow = each_s / REFERENCE_S
     todo = [s for s in study.specs(*parts) if not is_model(study.folder / s.folder)]
-    costs = {spec.folder: each_s * spec.work(study) / cpu_count() / 60 for spec in todo}
+    minute = each_s / cpu_count() / 60
+    costs = {s.folder: minute * SLOWER[s.role] * s.work(study) for s in todo}
     half = slow / min(2, cpu_count())
     total = sum(costs.values()) + half * sum(MINUTES[path.stem[:2]] for path in notebooks)
     print(
