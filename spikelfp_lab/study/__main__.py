@@ -28,7 +28,7 @@ from spikelfp_lab.study.parallel import close_pool
 # Minutes of each notebook, of two at a time on two cores, where a second of recording takes
 # REFERENCE_S to be trained on; the main one comes first, 11 draws from the tables of the others.
 MINUTES = {
-    "05": 4, "08": 8, "10": 8, "13": 7, "09": 5, "07": 5, "14": 3, "12": 2, "04": 2, "02": 1,
+    "05": 4, "08": 4, "10": 6, "13": 4, "09": 2, "14": 2, "12": 3, "07": 2, "04": 1, "02": 1,
     "03": 1, "06": 1, "01": 1, "11": 1,
 }  # fmt: skip
 REFERENCE_S = 2.5e-3
@@ -112,11 +112,15 @@ def main() -> None:
     )
     look = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} < {remaining}"
     with tqdm(total=total, desc="make figures", bar_format=look) as bar, ticking(bar):
+
+        def advance(minutes: float) -> None:
+            bar.update(min(minutes, total - bar.n))  # or rounding ends in a warning
+
         quiet = replace(study, progress=False)
-        quiet.train(*parts, done=lambda spec, _: bar.update(costs.get(spec.folder, 0.0)))
+        quiet.train(*parts, done=lambda spec, _: advance(costs.get(spec.folder, 0.0)))
         close_pool()
         try:
-            run_all(notebooks, lambda minutes: bar.update(half * minutes))
+            run_all(notebooks, lambda minutes: advance(half * minutes))
         except RuntimeError as error:
             sys.exit(str(error))
     folder = figures_folder()
