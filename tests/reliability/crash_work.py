@@ -22,10 +22,9 @@ from spikelfp_lab.io.prepare import cached_session
 from spikelfp_lab.io.store import save_cohort, save_session
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import iterate_sessions
-from spikelfp_lab.study import Study, in_parallel
+from spikelfp_lab.study import Study
 from spikelfp_lab.study.parallel import close_pool
 from spikelfp_lab.study.specs import of_session
-from spikelfp_lab.study.study import _train_one
 from tests.factories import make_session
 from tests.io.nwb_files import whole_file
 
@@ -96,7 +95,7 @@ def preprocess(folder: Path) -> None:
 
 
 def grid(folder: Path) -> None:
-    """Models of a study in two worker processes, stage by stage, as ``Study.train`` does."""
+    """Models of a study in two worker processes, stage by stage."""
     cohort = folder / "cohort"
     if not cohort.exists():
         sessions = {f"s{i}": make_session(bins=1000, session=f"s{i}", seed=i) for i in (1, 2, 3)}
@@ -108,8 +107,7 @@ def grid(folder: Path) -> None:
         quick = {"steps": 30, "batch": 2, "val_every": 5, "noise": noise}
         more = {"start": teacher, "control": "random", "changes": {"train": quick}}
         students.append(of_session(study, f"noise_{noise}", "I/s3", 0, **more))
-    for specs in ([teacher, of_session(study, "ss_lfp", "I/s3", 0)], students):
-        in_parallel(study, _train_one, [(spec,) for spec in specs], desc="grid", unit="model")
+    study.make([of_session(study, "ss_lfp", "I/s3", 0), *students])
     close_pool()
 
 
