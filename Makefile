@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lab,dev]"
 	touch $@
 
-figures: $(STAMP)  ## train the demo models and draw figures/ (50 minutes on 2 cores; CORE=1: notebooks 01-06, 15 minutes; FULL=1 SEEDS=3: all, into figures/full/; COHORT=cao2021)
+figures: $(STAMP)  ## train the demo models and draw figures/ (45 minutes on 2 cores; CORE=1: notebooks 01-06, 15 minutes; FULL=1 SEEDS=3: all, into figures/full/; COHORT=cao2021)
 	$(BIN)/python -m spikelfp_lab.study --notebooks
 	@$(if $(filter simulated-demo-,$(COHORT)-$(PRESET)-$(CORE)$(FULL)), \
 		$(BIN)/python docs/executed.py build/notebooks docs/notebooks)
