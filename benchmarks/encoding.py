@@ -63,8 +63,8 @@ def main() -> None:
             )
     table = pd.DataFrame(rows)
     print(
-        f"{CHANNELS} channels in bins of {BIN_S:g} s, d 256, 10 layers, windows that overlap by "
-        "half\n"
+        f"{CHANNELS} channels in bins of {BIN_S:g} s, d 256, 10 layers, windows that overlap by an "
+        "eighth\n"
     )
     print(table.round(1).to_string(index=False))
     target = Path(__file__).parent / "results" / "encoding.csv"
