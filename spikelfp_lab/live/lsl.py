@@ -80,9 +80,11 @@ def run(
     sink = outlet and _outlet(lsl, outlet, "behavior", names, "", 1 / decoder.bin_size_s)
     made, frames, begin, heard = [], [], lsl.local_clock(), lsl.local_clock()
     while lsl.local_clock() - begin < seconds and lsl.local_clock() - heard < IDLE_S:
-        samples, stamps = source.pull_chunk(timeout=PULL_S, max_samples=4096)
-        if not stamps:
+        first, stamp = source.pull_sample(timeout=PULL_S)  # a chunk would be waited for
+        if first is None:
             continue
+        samples, stamps = source.pull_chunk(timeout=0.0, max_samples=4096)
+        samples, stamps = [first, *samples], [stamp, *stamps]
         heard, values = lsl.local_clock(), np.asarray(samples, float)
         given = xr.DataArray(values, {"channel": labels}, ("time", "channel"))
         out = (decoder.push_raw if raw else decoder.push)(given, stamps)
