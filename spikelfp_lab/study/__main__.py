@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -65,15 +65,16 @@ def execute(path: Path) -> None:
 
 
 def run_all(notebooks: list[Path], done: Callable[[float], object]) -> None:
-    """All notebooks, two at a time, the last one after the others; the first error ends it."""
-    *others, last = sorted(notebooks, key=lambda path: [*MINUTES].index(path.stem[:2]))
-    for group in (others, [last]):
+    """All notebooks, two at a time, 11 after the others; the first error ends it."""
+    order = sorted(notebooks, key=lambda path: [*MINUTES].index(path.stem[:2]))
+    last = [path for path in order if path.stem.startswith("11")]
+    for group in ([path for path in order if path not in last], last):
         with ThreadPoolExecutor(2) as pool:
-            made = [(path, pool.submit(execute, path)) for path in group]
+            running = {pool.submit(execute, path): path for path in group}
             try:
-                for path, one in made:
+                for one in as_completed(running):
                     one.result()
-                    done(MINUTES[path.stem[:2]])
+                    done(MINUTES[running[one].stem[:2]])
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -83,7 +84,12 @@ def run_all(notebooks: list[Path], done: Callable[[float], object]) -> None:
 def ticking(bar: tqdm) -> Iterator[None]:
     """A context in which the bar's clock goes on while nothing is done."""
     stop = Event()
-    clock = Thread(target=lambda: [bar.refresh() for _ in iter(lambda: stop.wait(10), True)])
+
+    def tick() -> None:
+        while not stop.wait(10):
+            bar.refresh()
+
+    clock = Thread(target=tick)
     clock.start()
     try:
         yield
@@ -99,6 +105,7 @@ def main() -> None:
     if "--notebooks" not in sys.argv:
         study.train(*parts)
         return
+    study = replace(study, progress=False)
     notebooks = sorted(Path("notebooks").glob("0[1-6]*.ipynb" if core else "[0-9]*.ipynb"))
     each_s = probe(study)
     slow = each_s / REFERENCE_S
@@ -116,8 +123,7 @@ def main() -> None:
         def advance(minutes: float) -> None:
             bar.update(min(minutes, total - bar.n))  # or rounding ends in a warning
 
-        quiet = replace(study, progress=False)
-        quiet.train(*parts, done=lambda spec, _: advance(costs.get(spec.folder, 0.0)))
+        study.train(*parts, done=lambda spec, _: advance(costs.get(spec.folder, 0.0)))
         close_pool()
         try:
             run_all(notebooks, lambda minutes: advance(half * minutes))

@@ -50,7 +50,7 @@ def frozen(study: Study, models: Sequence[str] = CARRIED) -> pd.DataFrame:
     for seed, name in study.side_runs:
         for other, session in study.sessions.items():
             asked = study.full or len(study.held_out) < 2 or other in study.held_out
-            channels = {*session["channel"].values} if "lfp" in session else {}
+            channels = {*session["channel"].values} if "lfp" in session else set()
             same = channels == {*study.sessions[name]["channel"].values}
             if asked and same and other != name:
                 anew = ANEW if first.setdefault((seed, other), name) == name else ANEW[:2]

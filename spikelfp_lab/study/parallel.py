@@ -58,11 +58,11 @@ def _results(
         yield from ((place, work(study, *job)) for place, job in enumerate(jobs))
         return
     quiet = replace(study, progress=False, _loaded={})
-    if _kept.get("of") != (quiet, workers):
+    if _kept.get("of") != (quiet, workers) or _kept["sessions"] is not study.sessions:
         close_pool()
         begin = {"initializer": _begin, "initargs": (quiet, study.sessions)}
         pool = ProcessPoolExecutor(workers, get_context("spawn"), **begin)
-        _kept.update(of=(quiet, workers), pool=pool)
+        _kept.update(of=(quiet, workers), sessions=study.sessions, pool=pool)
     places = {_kept["pool"].submit(_call, work, job): place for place, job in enumerate(jobs)}
     yield from ((places[each], each.result()) for each in as_completed(places))
 

@@ -65,7 +65,7 @@ class Setup:
     device: str = "auto"
     progress: bool = True
     full: bool = False  # side questions on all held-out sessions and seeds, with more values
-    held: tuple[str, ...] = ()  # sessions to hold out of pre-training, where the cohort names none
+    held: tuple[str, ...] = ()  # sessions to hold out of pre-training, in place of the cohort's
 
     def __post_init__(self) -> None:
         preset_configs(self.preset, "lfp")  # or it says that there is no such preset

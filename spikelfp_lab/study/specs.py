@@ -87,11 +87,9 @@ def of_session(setup: Setup, label: str, name: str, seed: int, **own: Any) -> Mo
     verb, role, control = SINGLE.get(label, ("distill", "distill", ""))
     supervised = own.get("supervised", False)
     fields: dict[str, Any] = {"sessions": (name,), "seed": seed, "control": control}
-    if "start" in own:
-        pass
-    elif verb == "finetune":
+    if verb == "finetune" and "start" not in own:
         fields["start"] = pretrained(setup, role, seed)
-    elif verb == "distill":
+    elif verb == "distill" and "start" not in own:
         fields["start"] = of_session(setup, "teacher", name, seed, supervised=supervised)
     elif label == "ss_teacher":
         steps = round(0.5 * setup.configs(role).train.steps)

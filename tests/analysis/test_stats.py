@@ -117,7 +117,10 @@ def test_errors_name_the_cure():
     scores = make_scores()
     partial = scores[(scores["model"] != "MS-LFP") | (scores["session"] != "I/s0")]
     for bad, problem in (
-        (scores[scores["model"] != "MS-LFP"], "18 of the 18 units.*models are .*SS-LFP"),
+        (
+            scores[scores["model"] != "MS-LFP"],
+            r"18 of the 18 .*models are \['Distilled', 'SS-LFP'\]",
+        ),
         (scores.drop(columns="seed"), "no column seed"),
         (pd.concat([scores, scores.assign(split="train")]), "mix the splits"),
         (partial, "3 of the 18 units"),
