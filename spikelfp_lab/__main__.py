@@ -14,7 +14,7 @@ def main() -> None:
     one = commands.add_parser("report", help=about, description=about)
     one.add_argument("folder", help="with .nwb or .zarr sessions in it or one level down")
     one.add_argument("--behavior", help="what NWB files have as behavior, where there are several")
-    one.add_argument("--preset", default="demo", help="demo, smoke or paper")
+    one.add_argument("--preset", default="demo", help="demo or smoke")
     one.add_argument("--held-out", nargs="+", default=(), help="sessions subject/session")
     one.add_argument("--output", default="spikelfp_report", help="folder for models and the page")
     asked = vars(parser.parse_args())

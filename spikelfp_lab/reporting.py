@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import mode
 from typing import Any, Literal
 
 import numpy as np
@@ -17,18 +17,14 @@ from tqdm.auto import tqdm
 
 from spikelfp_lab._files import check_writable, write_whole
 from spikelfp_lab._report_page import page
-from spikelfp_lab.analysis import bootstrap_interval, fit_readout, r2_by_axis
+from spikelfp_lab.analysis import bootstrap_interval, fit_readout, score_predicted
 from spikelfp_lab.cohorts.open import session_paths
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError, SpikeLFPWarning
 from spikelfp_lab.io.open import is_nwb, open_session
 from spikelfp_lab.plots import theme
-from spikelfp_lab.sessions import (
-    TEST,
-    drop_bad_channels,
-    session_name,
-)
+from spikelfp_lab.sessions import TEST, drop_bad_channels, session_name
 from spikelfp_lab.study import ModelSpec, Study, frozen, model_specs, references
-from spikelfp_lab.study.parallel import close_pool, in_parallel
+from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.specs import of_session
 
 Verdict = Literal["gain", "no gain", "undecided"]
@@ -71,7 +67,7 @@ def report(
         out, with the reason.
     behavior : str, optional
         What NWB files have as behavior, where there are several, as for :func:`open_session`.
-    preset : {"demo", "smoke", "paper"}
+    preset : {"demo", "smoke"}
     held_out : sequence of str, optional
         Sessions ``subject/session`` that need spikes, LFP and behavior.
     output : str or Path
@@ -94,6 +90,9 @@ def report(
     ...
     spikelfp_lab.errors.DataError: Unknown cohort 'missing': it is neither a folder nor one of ...
     """
+    if preset == "paper":
+        what = "the paper's split shuffles windows of 10 s, so that test time is next to what was"
+        raise ConfigError(f"{what} trained on: no verdict can be had. Give preset='demo'")
     paths, output = session_paths(folder), Path(output)
     check_writable(output)
     files: Any
@@ -111,17 +110,14 @@ def report(
     study = Study(cohort_name=str(Path(folder).resolve()), preset=preset, **options)
     vars(study)["sessions"] = used
     specs = {name: _specs(study, name) for name in held}
-    try:
-        labels = {spec.folder: label for own in specs.values() for label, spec in own.items()}
-        found = study.make([s for own in specs.values() for s in own.values()], forgive=True)
-        failed = {labels.get(folder, folder): reason for folder, reason in found.items()}
-        jobs = [(0, n, {k: s for k, s in specs[n].items() if k not in failed}) for n in held]
-        made = in_parallel(study, _score, jobs, desc="decode", unit="session")
-        tables, blocks, predicted = zip(*made, strict=True)
-        scores, errors = (pd.concat(each, ignore_index=True) for each in (tables, blocks))
-        carried, reasons = _carried(study, scores)
-    finally:
-        close_pool()  # its processes keep these sessions
+    labels = {spec.folder: label for own in specs.values() for label, spec in own.items()}
+    found = study.make([s for own in specs.values() for s in own.values()], forgive=True)
+    failed = {labels.get(folder, folder): reason for folder, reason in found.items()}
+    jobs = [(0, n, {k: s for k, s in specs[n].items() if k not in failed}) for n in held]
+    made = in_parallel(study, _score, jobs, desc="decode", unit="session")
+    tables, blocks, predicted = zip(*made, strict=True)
+    scores, errors = (pd.concat(each, ignore_index=True) for each in (tables, blocks))
+    carried, reasons = _carried(study, scores)
     failed |= reasons
     verdict, sentence, gains = _verdict(scores, errors, failed)
     path = output / "report.html"
@@ -171,24 +167,18 @@ def _gone(whole: xr.Dataset, one: xr.Dataset) -> str:
 
 def _left_out(sessions: dict[str, xr.Dataset], known: pd.Series) -> pd.Series:
     """Why a session is not used; empty for those that are. Most of them agree on bins and axes."""
-    bins = Counter(round(one.attrs["bin_size_s"], 6) for one in sessions.values())
-    axes = Counter(
-        tuple(map(str, one["behavior_dim"].values))
-        for one in sessions.values()
-        if "behavior" in one
-    )
+    bins = {name: round(one.attrs["bin_size_s"], 6) for name, one in sessions.items()}
+    there = {name: one["behavior_dim"] for name, one in sessions.items() if "behavior" in one}
+    axes = {name: tuple(map(str, dims.values)) for name, dims in there.items()}
+    usual, named = (mode(each.values()) if each else None for each in (bins, axes))
     reasons = known.copy()
     for name, one in sessions.items():
-        size = round(one.attrs["bin_size_s"], 6)
-        own = tuple(map(str, one["behavior_dim"].values)) if "behavior" in one else None
         if "spikes" not in one:
             reasons[name] = "it has no spikes: no teacher can be trained for it"
-        elif size != bins.most_common(1)[0][0]:
-            reasons[name] = (
-                f"its bins last {size:g} s, most others' {bins.most_common(1)[0][0]:g} s"
-            )
-        elif own and own != axes.most_common(1)[0][0]:
-            reasons[name] = f"its behavior is {own}, most others' {axes.most_common(1)[0][0]}"
+        elif bins[name] != usual:
+            reasons[name] = f"its bins last {bins[name]:g} s, most others' {usual:g} s"
+        elif axes.get(name, named) != named:
+            reasons[name] = f"its behavior is {axes[name]}, most others' {named}"
     return reasons
 
 
@@ -217,17 +207,13 @@ def _score(
     inputs = {label: study.encode(study.model(spec), session) for label, spec in specs.items()}
     ridges = references(session)
     inputs |= {label: ridges[label] for label in (*OF_LFP[2:], "Spikes ridge")}
-    true, rows, predicted = session["behavior"].transpose("time", "behavior_dim"), [], {}
-    axes = [*map(str, true["behavior_dim"].values)]
+    true, tables, predicted = session["behavior"].transpose("time", "behavior_dim"), [], {}
     for model, values in inputs.items():
         for kind in ("one_frame", "lagged"):
             readout = fit_readout(values, session, kind=kind, split=split)
             made = predicted[model] = readout.predict(values, split=split)
-            use = (split == TEST).values & np.isfinite(np.hstack([made, true])).all(axis=1)
-            for axis, r2 in zip(axes, r2_by_axis(true.values[use], made.values[use]), strict=True):
-                rows.append((name, seed, model, kind, "test", axis, r2))
-    columns = ["session", "seed", "model", "readout", "split", "axis", "r2"]
-    scores = pd.DataFrame(rows, columns=columns).dropna()
+            tables.append(score_predicted(made, session).assign(model=model))
+    scores = pd.concat(tables).query("split == 'test'").assign(session=name, seed=seed)
     both = np.hstack([true, *predicted.values()])
     use = (split == TEST).values & np.isfinite(both).all(axis=1)
     wanted = true.values[use]
@@ -242,7 +228,7 @@ def _score(
         for block, part in enumerate(np.array_split(error, BLOCKS)):
             parts.append((name, model, block, BLOCKS * part.sum()))
     errors = pd.DataFrame(parts, columns=["session", "model", "block", "error"])
-    return scores, errors, predicted
+    return scores.dropna(), errors, predicted
 
 
 def _carried(study: Study, scores: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:

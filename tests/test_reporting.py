@@ -79,6 +79,8 @@ def test_a_folder_becomes_a_page(tmp_path, monkeypatch, capsys):
 
 
 def test_folders_without_what_is_needed_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no verdict can be had"):
+        sl.report(tmp_path, preset="paper")
     with pytest.raises(DataError, match=r"No \.zarr or \.nwb session"):
         sl.report(tmp_path, output=tmp_path / "out")
     sl.save_session(make_session(units=0), tmp_path / "a.zarr")
