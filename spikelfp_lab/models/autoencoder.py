@@ -43,12 +43,25 @@ DIMS = {"spikes": "unit", "lfp": "channel"}
 class Autoencoder(nn.Module):
     """A transformer over the tokens of one modality, with tables for each session it knows.
 
-    ``sessions`` is its session vocabulary, name -> number of units or channels, or of both;
-    ``bin_size_s`` the width of the bins it is trained on, in seconds; ``n_behavior`` the axes of a
-    linear read-out that is trained too (supervised setting); ``teacher_width`` the width of a
-    teacher's latents, where each session has a linear map to those of its teacher. ``history`` is a
-    tidy record of the training (step, split, metric, value), ``info`` JSON-able provenance
-    (configs, seed, metrics, versions).
+    Parameters
+    ----------
+    config : ModelConfig
+    modality : {"spikes", "lfp", "both"}
+    sessions : mapping of str to int, or to (int, int)
+        The session vocabulary: name -> number of units or channels, or of both.
+    bin_size_s : float
+        Width of the time bins the model is trained on, seconds.
+    n_behavior : int
+        Behavior dimensions of a linear read-out that is trained too (supervised setting).
+    teacher_width : int
+        Width of a teacher's latents, where each session has a linear map to those of its teacher.
+
+    Attributes
+    ----------
+    history : pandas.DataFrame
+        Tidy record of the training: step, split, metric, value.
+    info : dict
+        JSON-able provenance: configs, seed, metrics, versions.
 
     Examples
     --------
