@@ -64,9 +64,24 @@ def prepare_sessions(
     ``dask.distributed.Client`` they are spread over a cluster. What the package warns of in other
     processes is said in this one.
 
-    ``make`` must be importable by its name, for other processes to find it. ``n_jobs`` processes:
-    None for what ``parallel_config`` says (or one), -1 for one a core; 0 is a ConfigError.
+    Parameters
+    ----------
+    make : function
+        Importable by its name, for other processes to find it.
+    arguments : sequence of tuples
+        One a session.
+    n_jobs : int, optional
+        Processes: None for what ``joblib.parallel_config`` says (or one), -1 for one a core.
+    label, progress : str, bool
+        What the progress bar says, and whether to show one.
 
+    Raises
+    ------
+    ConfigError
+        When ``n_jobs`` is 0.
+
+    Examples
+    --------
     >>> prepare_sessions(xr.Dataset, [(), ()], progress=False)[0].sizes
     Frozen({})
     """

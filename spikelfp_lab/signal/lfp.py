@@ -40,7 +40,11 @@ def lfp_to_rate(
     -------
     (m, C) float32, m = ceil(n * to_rate_hz / rate_hz). Sample i lies at ``t0 + i / to_rate_hz``,
         where t0 is the time of ``raw[0]``: choose it so that these fall on the clock's bin centers.
-        A DataError or ConfigError if ``raw`` is too short, or rates or options make no sense.
+
+    Raises
+    ------
+    DataError, ConfigError
+        If ``raw`` is not two-dimensional or too short, or rates, band or reference make no sense.
 
     Examples
     --------
