@@ -10,7 +10,7 @@ import pytest
 import spikelfp_lab as sl
 from spikelfp_lab.__main__ import main
 from spikelfp_lab.errors import ConfigError, DataError
-from spikelfp_lab.reporting import BLOCKS, _verdict
+from spikelfp_lab.reporting.report import BLOCKS, _verdict
 from tests.factories import make_session
 
 R2 = {"SS-LFP": 0.3, "Raw LFP ridge": 0.2, "Spikes ridge": 0.8, "Teacher": 0.9}

@@ -16,12 +16,12 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from spikelfp_lab._files import check_writable, write_whole
-from spikelfp_lab._report_page import page
 from spikelfp_lab.analysis import bootstrap_interval, fit_readout, score_predicted
 from spikelfp_lab.cohorts.open import session_paths
 from spikelfp_lab.errors import ConfigError, DataError, SpikeLFPError, SpikeLFPWarning
 from spikelfp_lab.io.open import is_nwb, open_session
 from spikelfp_lab.plots import theme
+from spikelfp_lab.reporting.page import page
 from spikelfp_lab.sessions import TEST, drop_bad_channels, session_name
 from spikelfp_lab.study import ModelSpec, Study, frozen, model_specs, references
 from spikelfp_lab.study.parallel import in_parallel
