@@ -85,10 +85,9 @@ class LFPDecoder(RegressorMixin, BaseEstimator):
         """(n,) or (n, axis) behavior of LFP (n, channel)."""
         check_is_fitted(self)
         values: Any = validate_data(self, X, reset=False)
-        data = self._data(values, groups)
+        data, run = self._data(values, groups), _runs(len(values), groups)
         made = pd.DataFrame(self.readout_.predict(self._latents(data)).to_numpy())
-        made = made.groupby(_runs(len(made), groups)).ffill()
-        made = made.groupby(_runs(len(made), groups)).bfill().to_numpy()
+        made = made.groupby(run).ffill().groupby(run).bfill().to_numpy()
         return made[:, 0] if self.one_axis_ else made
 
     def _data(self, values: np.ndarray, groups: Any) -> xr.Dataset:

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.models.autoencoder import is_model
 from spikelfp_lab.plots.save import figures_folder
+from spikelfp_lab.sessions import bins_in
 from spikelfp_lab.study import Study
 from spikelfp_lab.study.parallel import close_pool
 
@@ -39,18 +40,20 @@ BUILT = Path("build/notebooks")
 
 
 def probe(study: Study) -> float:
-    """Seconds that a second of recording takes to be trained on here, by one thread."""
-    configs, threads = study.configs("spikes"), torch.get_num_threads()
-    bins, batch = round(configs.train.window_s / 0.01), configs.train.batch
-    sizes = {"sessions": {"probe": 60}, "bin_size_s": 0.01}
+    """Seconds that a second of the first session takes to be trained on by one thread of the CPU."""
+    session, configs = study.sessions[study.having("spikes")[0]], study.configs("spikes")
+    units, bin_size_s = session.sizes["unit"], float(session.attrs["bin_size_s"])
+    size = configs.train.batch, bins_in(configs.train.window_s, bin_size_s=bin_size_s), units
+    sizes = {"sessions": {"probe": units}, "bin_size_s": bin_size_s}
     model = Autoencoder(configs.model, modality="spikes", **sizes)
-    values, steps, start = torch.ones(batch, bins, 60), 0, time.perf_counter()
+    values, steps, threads = torch.ones(size), 0, torch.get_num_threads()
     torch.set_num_threads(1)
+    start = time.perf_counter()
     while time.perf_counter() - start < PROBE_S:
         model.masked_loss(values, "probe", mask=configs.mask).backward()
         steps += 1
     torch.set_num_threads(threads)
-    return PROBE_S / (steps * batch * configs.train.window_s)
+    return PROBE_S / (steps * configs.train.batch * configs.train.window_s)
 
 
 def execute(path: Path) -> None:
