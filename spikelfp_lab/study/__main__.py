@@ -40,7 +40,7 @@ BUILT = Path("build/notebooks")
 
 
 def probe(study: Study) -> float:
-    """Seconds that a second of the first session takes to be trained on by one thread of the CPU."""
+    """Seconds that a second of the first session takes to be trained on, by one CPU thread."""
     session, configs = study.sessions[study.having("spikes")[0]], study.configs("spikes")
     units, bin_size_s = session.sizes["unit"], float(session.attrs["bin_size_s"])
     size = configs.train.batch, bins_in(configs.train.window_s, bin_size_s=bin_size_s), units
