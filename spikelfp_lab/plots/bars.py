@@ -225,9 +225,11 @@ def _draw_bars(axes: Axes, points: pd.DataFrame, value: str) -> None:
         if places[round(bar.get_x() + bar.get_width() / 2)] in theme.CONTROLS:
             bar.set(hatch="////", edgecolor="white")
     sessions = sorted(points["session"].unique())
-    point: theme.Look = {"size": 3, "edgecolor": theme.INK, "linewidth": 0.5, "zorder": 4}
-    point |= {"palette": ["white"] * len(sessions), "jitter": False, "dodge": len(sessions) > 1}
-    sns.stripplot(points, hue="session", hue_order=sessions, **point, **look)
+    point: theme.Look = {"color": "white", "edgecolor": theme.INK, "linewidth": 0.5, "zorder": 4}
+    for i, session in enumerate(sessions):  # labeled: the comparison finds a session's points
+        own = points[points["session"] == session]
+        x = own["model"].map(places.index) + 0.8 * ((i + 0.5) / len(sessions) - 0.5)
+        axes.scatter(x, own[value], s=9, label=session, **point)
     axes.axhline(0, color=theme.INK, linewidth=0.7)
     for model, own in by_session.groupby("model")[value]:
         x, every = places.index(str(model)), points.loc[points["model"] == model, value]

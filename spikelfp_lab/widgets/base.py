@@ -18,7 +18,12 @@ from matplotlib.figure import Figure
 from spikelfp_lab.errors import SpikeLFPError
 
 Report = Callable[[float, str], None]
-WRAP = {"flex_flow": "row wrap", "align_items": "flex-end"}  # layout of a row of controls
+WRAP = {"flex_flow": "row wrap", "align_items": "center"}  # layout of a row
+# layout of many controls: as many columns as there is room for, none wider than the pictures
+GRID = {"grid_template_columns": "repeat(auto-fill, minmax(20em, 1fr))", "max_width": "64em"}
+GRID |= {"grid_gap": "2px 12px"}
+# JupyterLab writes the tabs that are not open in a gray that is too faint on theirs
+_LOOK = ".spikelfp-panel .lm-TabBar-tab {--jp-ui-font-color2: var(--jp-ui-font-color1)}"
 
 
 class Picture:
@@ -26,7 +31,8 @@ class Picture:
 
     def __init__(self) -> None:
         # No tooltip: the view of images in ipywidgets 8.1 breaks on one.
-        layout = {"max_width": "100%", "align_self": "flex-start", "display": "none"}
+        # Its margin of 2 pixels is not part of its width.
+        layout = {"max_width": "calc(100% - 4px)", "align_self": "flex-start", "display": "none"}
         self.widget = ipywidgets.Image(format="png", layout=layout)
         self.widget.add_class("spikelfp-picture")
 
@@ -98,8 +104,8 @@ class Job(ipywidgets.HBox):
         self.begin = button(label, tooltip, self.start)
         self.end = button("Cancel", "Stop what is running; what is finished stays", self.cancel)
         self.progress = ipywidgets.FloatProgress(max=1.0, tooltip="Share of the work that is done")
-        self.text = ipywidgets.Label()
-        super().__init__([self.begin, self.end, self.progress, self.text])
+        self.progress.layout.width, self.text = "8em", ipywidgets.Label()
+        super().__init__([self.begin, self.end, self.progress, self.text], layout=WRAP)
         self._gray()
 
     def start(self) -> None:
@@ -147,16 +153,18 @@ class Job(ipywidgets.HBox):
 class Panel(ipywidgets.VBox):
     """A view of a state: ``controls``, by the trait that each sets, and a ``message``.
 
-    ``table`` has a row a control: trait, kind of control, label, tooltip, width.
+    ``table`` has a row a control: trait, kind of control, label, tooltip.
     """
 
-    def __init__(self, state: Any, table: Iterable[tuple[str, Any, str, str, str]]):
+    def __init__(self, state: Any, table: Iterable[tuple[str, Any, str, str]]):
         self.state, self.message, self._following = state, Message(), False
         self.controls: dict[str, Any] = {}
-        for trait, kind, label, tooltip, width in table:
-            self.controls[trait] = made = control(kind, label, tooltip, layout={"width": width})
+        for trait, kind, label, tooltip in table:
+            self.controls[trait] = made = control(kind, label, tooltip)
             made.observe(partial(self._set, trait), "value")
+        self.look = ipywidgets.HTML(f"<style>{_LOOK}</style>", layout={"display": "none"})
         super().__init__()
+        self.add_class("spikelfp-panel")
 
     def _set(self, trait: str, change: Any) -> None:
         """Take a control's value; one that the state refuses is explained and set back."""
@@ -191,17 +199,17 @@ class Panel(ipywidgets.VBox):
         self._following = False
 
 
-def button(label: str, tooltip: str, click: Callable[[], Any]) -> ipywidgets.Button:
+def button(label: str, tooltip: str, click: Callable[[], Any], **options: Any) -> ipywidgets.Button:
     """A button that calls ``click()``."""
-    made = ipywidgets.Button(description=label, tooltip=tooltip)
+    made = ipywidgets.Button(description=label, tooltip=tooltip, **options)
     made.on_click(lambda _: click())
     return made
 
 
 def control(kind: Any, label: str, tooltip: str, **options: Any) -> Any:
     """A control of ``kind`` with its label and tooltip, both of which every control has."""
-    style = {"description_width": "initial"}
-    return kind(description=label, tooltip=tooltip, style=style, **options)
+    look = {"style": {"description_width": "7em"}, "layout": {"width": "auto"}}
+    return kind(description=label, tooltip=tooltip, **look, **options)
 
 
 def close_within(widget: ipywidgets.Widget) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from spikelfp_lab.plots.latents import plot_decoded, plot_latents
 from spikelfp_lab.plots.save import save_figure, save_table
 from spikelfp_lab.plots.tables import plot_layers
 from spikelfp_lab.plots.theme import break_at_gaps, model_color, new_figure, number, style
-from spikelfp_lab.widgets.base import WRAP, Job, Panel, Picture, button, control
+from spikelfp_lab.widgets.base import GRID, Job, Panel, Picture, button, close_within, control
 from spikelfp_lab.widgets.compare_state import CompareState
 
 # Matplotlib's style is set for the whole process: one figure is drawn at a time.
@@ -28,16 +29,16 @@ _drawing = threading.RLock()
 _MENU, _SEVERAL = ipywidgets.Dropdown, ipywidgets.SelectMultiple
 _NUMBER, _SLIDER = ipywidgets.BoundedFloatText, ipywidgets.FloatSlider
 _CONTROLS = (
-    ("models", _SEVERAL, "Models", "Models shown; Ctrl or Shift for several", "auto"),
-    ("sessions", _SEVERAL, "Sessions", "Those of the scores; Ctrl or Shift for several", "auto"),
-    ("session", _MENU, "In focus", "The session of panels that show only one", "auto"),
-    ("reference", _MENU, "Reference", "The model that others are compared with", "auto"),
-    ("readout", _MENU, "Read-out", "Lagged sees 0.1 s on either side of a bin", "auto"),
-    ("split", _MENU, "Split", "Only test tells how well a model does", "auto"),
-    ("color_by", _MENU, "Color by", "What the color of a latent shows", "auto"),
-    ("span_s", _NUMBER, "Span (s)", "Length of the stretch of time shown, seconds", "auto"),
-    ("window_s", _NUMBER, "Windows (s)", "Windows of error and alignment, seconds", "auto"),
-    ("start_s", _SLIDER, "Start (s)", "Where the stretch of time begins, seconds", "100%"),
+    ("models", _SEVERAL, "Models", "Models shown; Ctrl or Shift for several"),
+    ("sessions", _SEVERAL, "Sessions", "Those of the scores; Ctrl or Shift for several"),
+    ("session", _MENU, "In focus", "The session of panels that show only one"),
+    ("reference", _MENU, "Reference", "The model that others are compared with"),
+    ("readout", _MENU, "Read-out", "Lagged sees 0.1 s on either side of a bin"),
+    ("split", _MENU, "Split", "Only test tells how well a model does"),
+    ("color_by", _MENU, "Color by", "What the color of a latent shows"),
+    ("span_s", _NUMBER, "Span (s)", "Length of the stretch of time shown, seconds"),
+    ("window_s", _NUMBER, "Windows (s)", "Windows of error and alignment, seconds"),
+    ("start_s", _SLIDER, "Start (s)", "Where the stretch of time begins, seconds"),
 )
 Drawn = dict[str, tuple[Figure | None, pd.DataFrame]]  # name of the file -> figure, its numbers
 
@@ -56,10 +57,13 @@ class Comparison(Panel):
         self.pictures = {name: [Picture(), Picture()] for name in TABS}
         self.tables = {name: ipywidgets.HTML() for name in TABS}
         boxes = [[*(p.widget for p in self.pictures[name]), self.tables[name]] for name in TABS]
+        boxes[0][0].layout.grid_area = "1 / 1"
+        layout = {"align_self": "flex-start", "max_width": "100%"}
+        self.scores = boxes[0][0] = ipywidgets.GridBox(boxes[0][:1], layout=layout)
         self.tabs = ipywidgets.Tab([*map(ipywidgets.VBox, boxes)], titles=[*TABS])
         self._notes = ipywidgets.HTML()
         rows = [*self._choices(), self.job, self._notes, self.tabs, self.message.widget]
-        self.children = [*rows, self._export_row()]
+        self.children = [self.look, *rows, self._export_row()]
         self.add_class("spikelfp-compare")
         self.tabs.observe(self._redraw, "selected_index")
         traits = [*state.class_own_traits()]
@@ -106,26 +110,51 @@ class Comparison(Panel):
         for trait, most in (("span_s", 120.0), ("window_s", 60.0)):
             c[trait].min, c[trait].max, c[trait].step = 0.1, most, 0.5
         c["start_s"].continuous_update, c["start_s"].step = False, 0.5
-        models, sessions, *others, start = c.values()
-        columns = {"grid_template_columns": "repeat(2, minmax(14em, 1fr))", "grid_gap": "2px 12px"}
-        grid = ipywidgets.GridBox(others, layout=columns)
-        return [ipywidgets.Box([models, sessions, grid], layout=WRAP), start]
+        c["models"].layout.grid_row = c["sessions"].layout.grid_row = "span 4"
+        *choices, start = c.values()
+        start.layout.max_width = GRID["max_width"]
+        return [ipywidgets.GridBox(choices, layout=GRID), start]
 
     def follow(self) -> None:
         self.show_values(*self.state.extent(), **self.state.choices())
 
-    def _export_row(self) -> ipywidgets.Box:
+    def _export_row(self) -> ipywidgets.GridBox:
         text, box = ipywidgets.Text, ipywidgets.Checkbox
         self._folder = control(text, "Folder", "Where the files are written", value="exports")
         self._name = control(text, "Name", "End of the files' names; by default the session")
         self._overwrite = control(box, "Overwrite", "Replace files of that name", indent=False)
         export = button("Export", "Write the visible tab as PNG, SVG and CSV", self._export)
-        return ipywidgets.Box([export, self._folder, self._name, self._overwrite], layout=WRAP)
+        row = [self._folder, self._name, self._overwrite, export]
+        return ipywidgets.GridBox(row, layout=GRID)
 
     def _export(self) -> None:
         with self.message.errors():
             made = self.export()
             self.message.say(f"Wrote {', '.join(p.name for p in made)} to {made[0].parent}.")
+
+    def _lay_points(self, figures: list[Figure]) -> None:
+        """Lay a clear button over each session's point in Scores: a click puts it in focus.
+
+        No picture of ipywidgets tells where it was clicked. The keyboard has the menu for this.
+        """
+        picture, *old = self.scores.children
+        made: list[ipywidgets.Button] = []
+        for axes in (axes for figure in figures for axes in figure.axes):
+            high, wide = axes.figure.bbox.size[::-1]
+            for dots in (dots for dots in axes.collections if dots.get_label() in self.state.names):
+                for x, y in axes.transData.transform(dots.get_offsets()):
+                    if axes.bbox.contains(x, y):  # percents are of the width, those of the top too
+                        up, left = (f"calc({100 * at / wide:.2f}% - 5px)" for at in (high - y, x))
+                        layout = {"grid_area": "1 / 1", "margin": f"{up} 0 0 {left}"}
+                        layout |= {"width": "14px", "height": "14px", "padding": "0"}
+                        go = partial(self.state.set_trait, "session", dots.get_label())
+                        look = made[0].style if made else {"button_color": "transparent"}
+                        made.append(button("", dots.get_label(), go, style=look, layout=layout))
+                        made[-1].tabbable = False
+        self.scores.children = picture, *made
+        for each in old:
+            close_within(each)
+            each.close()
 
     @property
     def _tab(self) -> str:
@@ -153,6 +182,11 @@ class Comparison(Panel):
                     picture.show(figure) if figure else picture.clear()
                 tables = [table.round(3) for figure, table in drawn.values() if not figure]
                 self.tables[tab].value = "".join(t.to_html(index=False) for t in tables)
+                if tab == "Scores":
+                    self._lay_points(figures)
+            for point in self.scores.children[1:]:
+                focus = point.tooltip == state.session
+                point.layout.border = "2px solid #d32f2f" if focus else "none"
             if todo:
                 models, sessions = (", ".join(sorted({key[i] for key in todo})) for i in (0, 1))
                 what = "latents" if len(todo[0]) == 2 else "layers"
@@ -251,7 +285,7 @@ def _why(state: CompareState) -> Drawn:
 # name -> how it is drawn, and the traits that its picture depends on
 TABS: dict[str, tuple[Callable[[CompareState], Drawn], str]] = {
     "Scores": (_scores, "models sessions reference split"),
-    "Decoded behavior": (_decoded, "models session readout split start_s span_s"),
+    "Decoded": (_decoded, "models session readout split start_s span_s"),
     "Latents": (_latents, "models session reference color_by split"),
     "Alignment": (_alignment, "models session split start_s span_s reference window_s"),
     "Why worse?": (_why, "models sessions session readout split reference window_s"),

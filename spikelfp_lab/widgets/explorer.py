@@ -18,7 +18,7 @@ from spikelfp_lab.plots.session import HEIGHTS, SessionPicture, View
 from spikelfp_lab.plots.spectral import plot_spectra
 from spikelfp_lab.plots.theme import style
 from spikelfp_lab.sessions import check_quality, iterate_sessions
-from spikelfp_lab.widgets.base import WRAP, Message, Panel, Picture, button
+from spikelfp_lab.widgets.base import GRID, WRAP, Message, Panel, Picture, button
 from spikelfp_lab.widgets.cards import session_html
 
 AS_RECORDED = "as recorded"
@@ -28,23 +28,18 @@ _DIMS = {"lfp": "channel", "behavior": "behavior_dim"}
 _SHOWN = ("subject", "session", "unit_order", "lfp_view", "start_s", "span_s")
 _SHOWN += ("first_channel", "n_channels", "axes")
 _DPI = 120  # with the style's 8 points: letters of 13 pixels
-_ROWS = (
-    ("subject", "session", "unit_order", "lfp_view"),
-    ("start_s", "play", "previous", "next", "span_s"),
-    ("first_channel", "n_channels", "axes"),
-)
 _MENU, _SEVERAL = ipywidgets.Dropdown, ipywidgets.SelectMultiple
 _SLIDER = ipywidgets.FloatSlider
 _CONTROLS = (
-    ("subject", _MENU, "Subject", "Whose sessions to choose from", "13em"),
-    ("session", _MENU, "Session", "The session that is shown", "13em"),
-    ("unit_order", _MENU, "Units", "Order of the units in the raster", "16em"),
-    ("lfp_view", ipywidgets.ToggleButtons, "LFP", "Traces, or power of the first channel", "22em"),
-    ("start_s", _SLIDER, "Start (s)", "Where the stretch begins; arrow keys move it", "36em"),
-    ("span_s", ipywidgets.FloatText, "Span (s)", "How much is shown at once, in seconds", "9em"),
-    ("first_channel", _MENU, "First channel", "First channel shown; the spectrogram's", "15em"),
-    ("n_channels", ipywidgets.IntText, "Channels", "How many LFP channels are shown", "9em"),
-    ("axes", _SEVERAL, "Behavior", "Axes that are shown; Ctrl or Shift takes several", "13em"),
+    ("subject", _MENU, "Subject", "Whose sessions to choose from"),
+    ("session", _MENU, "Session", "The session that is shown"),
+    ("unit_order", _MENU, "Units", "Order of the units in the raster"),
+    ("lfp_view", _MENU, "LFP", "Traces, or power of the first channel"),
+    ("span_s", ipywidgets.FloatText, "Span (s)", "How much is shown at once, in seconds"),
+    ("first_channel", _MENU, "First channel", "First channel shown; the spectrogram's"),
+    ("n_channels", ipywidgets.IntText, "Channels", "How many LFP channels are shown"),
+    ("axes", _SEVERAL, "Behavior", "Axes that are shown; Ctrl or Shift takes several"),
+    ("start_s", _SLIDER, "Start (s)", "Where the stretch begins; arrow keys move it"),
 )
 
 
@@ -268,8 +263,9 @@ class Explorer(Panel):
         self.picture = Picture()
         self._in_tab: dict[int, str] = {}  # tab -> session it was made for
         c = self.controls
-        c["lfp_view"].style.button_width, c["axes"].rows = "8em", 3
-        c["start_s"].readout_format, c["span_s"].step = ".1f", 1
+        *choices, start = c.values()
+        c["axes"].rows, c["span_s"].step, start.readout_format = 3, 1, ".1f"
+        start.layout.flex = "1 1 30em"
         c["previous"] = button("◀ Previous", "One page back", lambda: state.turn(-1))
         c["next"] = button("Next ▶", "One page on", lambda: state.turn(1))
         c["play"] = ipywidgets.Play(max=10**6, interval=300, show_repeat=False)
@@ -277,8 +273,10 @@ class Explorer(Panel):
         self.pages = [(Message(), ipywidgets.HTML(), Picture()) for _ in _TABS]
         boxes = [ipywidgets.VBox([text.widget, table, p.widget]) for text, table, p in self.pages]
         self.tabs = ipywidgets.Tab(boxes, titles=[*_TABS])
-        rows = [ipywidgets.HBox([c[name] for name in row], layout=WRAP) for row in _ROWS]
-        self.children = [*rows, self.message.widget, self.picture.widget, self.tabs]
+        moves = [start, c["previous"], c["next"], c["play"]]
+        row = ipywidgets.HBox(moves, layout=WRAP | {"max_width": GRID["max_width"]})
+        rows = [ipywidgets.GridBox(choices, layout=GRID), row, self.message.widget]
+        self.children = [self.look, *rows, self.picture.widget, self.tabs]
         self.add_class("spikelfp-explorer")
         state.observe(self._refresh, "revision")
         self.tabs.observe(self._refresh_tab, "selected_index")

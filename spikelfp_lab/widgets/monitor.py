@@ -18,7 +18,7 @@ from spikelfp_lab.analysis import decode
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.plots.curves import plot_history
 from spikelfp_lab.sessions import as_dataset
-from spikelfp_lab.widgets.base import Message, Picture, button
+from spikelfp_lab.widgets.base import WRAP, Message, Picture, button
 
 RECENT = 5  # validations that the speed is taken from: a machine that slows down is noticed
 REDRAW_S = 1.0  # the picture is drawn at most so often
@@ -103,7 +103,7 @@ class Monitor:
         self._text = Message()
         tooltip = "End training at its next validation and keep the weights of the best one so far"
         self.button = button("Stop early", tooltip, self.state.stop)
-        row = ipywidgets.HBox([self.button, self._bar, self._text.widget])
+        row = ipywidgets.HBox([self.button, self._bar, self._text.widget], layout=WRAP)
         self.widget = ipywidgets.VBox([self.picture.widget, row])
         self.widget.add_class("spikelfp-monitor")
         self.state.observe(self._show)
