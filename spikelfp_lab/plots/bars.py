@@ -227,7 +227,7 @@ def _draw_bars(axes: Axes, points: pd.DataFrame, value: str) -> None:
     sessions = sorted(points["session"].unique())
     point: theme.Look = {"color": "white", "edgecolor": theme.INK, "linewidth": 0.5, "zorder": 4}
     for i, session in enumerate(sessions):  # labeled: the comparison finds a session's points
-        own = points[points["session"] == session]
+        own = points.loc[points["session"] == session]
         x = own["model"].map(places.index) + 0.8 * ((i + 0.5) / len(sessions) - 0.5)
         axes.scatter(x, own[value], s=9, label=session, **point)
     axes.axhline(0, color=theme.INK, linewidth=0.7)

@@ -81,9 +81,13 @@ def plot_latents(
     ends = {m: np.array(np.quantile(v[bins], [0.01, 0.99], axis=0)) for m, v in scores.items()}
     reach = {name: 0.65 * float(np.ptp(own, axis=0).max()) for name, own in ends.items()}
     with theme.style():
-        figure = theme.new_figure(1.1 + 2.3 * len(scores), 2.7, title)
-        grid = figure.subplots(1, len(scores), squeeze=False)[0]
-        for axes, (name, values) in zip(grid, scores.items(), strict=True):
+        rows = -(-len(scores) // 4)  # more than four beside each other would be too small to read
+        columns = -(-len(scores) // rows)
+        figure = theme.new_figure(1.1 + 2.3 * columns, 2.7 * rows, title)
+        grid = [*figure.subplots(rows, columns, squeeze=False).flat]
+        for axes in grid[len(scores) :]:
+            axes.remove()
+        for axes, (name, values) in zip(grid, scores.items(), strict=False):
             x, y = values[bins].T
             look = {"linewidth": 0, "rasterized": True}
             axes.scatter(x[rest], y[rest], s=2, color=theme.FAINT, **look)
@@ -96,7 +100,7 @@ def plot_latents(
             low, high = ends[name]
             middle = (low + high) / 2
             axes.axis([*(middle[0] + [-far, far]), *(middle[1] + [-far, far])])
-        _key(figure, grid[-1], behavior, note="gray: rest" if rest.any() else "")
+        _key(figure, grid[len(scores) - 1], behavior, note="gray: rest" if rest.any() else "")
     return figure
 
 

@@ -24,6 +24,8 @@ GRID = {"grid_template_columns": "repeat(auto-fill, minmax(20em, 1fr))", "max_wi
 GRID |= {"grid_gap": "2px 12px"}
 # JupyterLab writes the tabs that are not open in a gray that is too faint on theirs
 _LOOK = ".spikelfp-panel .lm-TabBar-tab {--jp-ui-font-color2: var(--jp-ui-font-color1)}"
+_LOOK += ".spikelfp-picture ~ button {border-radius: 50%}"  # around points
+_LOOK += ".spikelfp-panel .dataframe :is(th, td) {padding: 0 6px; text-align: right}"
 
 
 class Picture:

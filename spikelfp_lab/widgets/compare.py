@@ -55,9 +55,10 @@ class Comparison(Panel):
         self.job = Job("Compute", tooltip, state.compute)
         self._keys, self._errors = {}, {}  # of what is shown, by tab
         self.pictures = {name: [Picture(), Picture()] for name in TABS}
-        self.tables = {name: ipywidgets.HTML() for name in TABS}
+        self.tables = {name: ipywidgets.HTML(layout={"overflow": "auto"}) for name in TABS}
         boxes = [[*(p.widget for p in self.pictures[name]), self.tables[name]] for name in TABS]
-        boxes[0][0].layout.grid_area = "1 / 1"
+        inside = boxes[0][0].layout
+        inside.grid_area, inside.margin, inside.max_width = "1 / 1", "0", "100%"
         layout = {"align_self": "flex-start", "max_width": "100%"}
         self.scores = boxes[0][0] = ipywidgets.GridBox(boxes[0][:1], layout=layout)
         self.tabs = ipywidgets.Tab([*map(ipywidgets.VBox, boxes)], titles=[*TABS])
@@ -110,7 +111,7 @@ class Comparison(Panel):
         for trait, most in (("span_s", 120.0), ("window_s", 60.0)):
             c[trait].min, c[trait].max, c[trait].step = 0.1, most, 0.5
         c["start_s"].continuous_update, c["start_s"].step = False, 0.5
-        c["models"].layout.grid_row = c["sessions"].layout.grid_row = "span 4"
+        c["models"].layout.grid_area = c["sessions"].layout.grid_area = "span 4"
         *choices, start = c.values()
         start.layout.max_width = GRID["max_width"]
         return [ipywidgets.GridBox(choices, layout=GRID), start]
@@ -122,7 +123,7 @@ class Comparison(Panel):
         text, box = ipywidgets.Text, ipywidgets.Checkbox
         self._folder = control(text, "Folder", "Where the files are written", value="exports")
         self._name = control(text, "Name", "End of the files' names; by default the session")
-        self._overwrite = control(box, "Overwrite", "Replace files of that name", indent=False)
+        self._overwrite = control(box, "Overwrite", "Replace files of that name")
         export = button("Export", "Write the visible tab as PNG, SVG and CSV", self._export)
         row = [self._folder, self._name, self._overwrite, export]
         return ipywidgets.GridBox(row, layout=GRID)
@@ -140,16 +141,18 @@ class Comparison(Panel):
         picture, *old = self.scores.children
         made: list[ipywidgets.Button] = []
         for axes in (axes for figure in figures for axes in figure.axes):
-            high, wide = axes.figure.bbox.size[::-1]
-            for dots in (dots for dots in axes.collections if dots.get_label() in self.state.names):
+            wide, high = figures[0].bbox.size
+            for dots in axes.collections:
+                name: Any = dots.get_label()
                 for x, y in axes.transData.transform(dots.get_offsets()):
-                    if axes.bbox.contains(x, y):  # percents are of the width, those of the top too
-                        up, left = (f"calc({100 * at / wide:.2f}% - 5px)" for at in (high - y, x))
+                    if name in self.state.names and axes.bbox.contains(x, y):
+                        # percents are of the width, at the top too
+                        up, left = (f"calc({100 * at / wide:.2f}% - 7px)" for at in (high - y, x))
                         layout = {"grid_area": "1 / 1", "margin": f"{up} 0 0 {left}"}
                         layout |= {"width": "14px", "height": "14px", "padding": "0"}
-                        go = partial(self.state.set_trait, "session", dots.get_label())
+                        go = partial(self.state.set_trait, "session", name)
                         look = made[0].style if made else {"button_color": "transparent"}
-                        made.append(button("", dots.get_label(), go, style=look, layout=layout))
+                        made.append(button("", name, go, style=look, layout=layout))
                         made[-1].tabbable = False
         self.scores.children = picture, *made
         for each in old:
@@ -181,7 +184,7 @@ class Comparison(Panel):
                 for picture, figure in zip_longest(self.pictures[tab], figures):
                     picture.show(figure) if figure else picture.clear()
                 tables = [table.round(3) for figure, table in drawn.values() if not figure]
-                self.tables[tab].value = "".join(t.to_html(index=False) for t in tables)
+                self.tables[tab].value = "".join(t.to_html(index=False, border=0) for t in tables)
                 if tab == "Scores":
                     self._lay_points(figures)
             for point in self.scores.children[1:]:

@@ -265,7 +265,7 @@ class Explorer(Panel):
         c = self.controls
         *choices, start = c.values()
         c["axes"].rows, c["span_s"].step, start.readout_format = 3, 1, ".1f"
-        start.layout.flex = "1 1 30em"
+        start.layout.max_width = GRID["max_width"]
         c["previous"] = button("◀ Previous", "One page back", lambda: state.turn(-1))
         c["next"] = button("Next ▶", "One page on", lambda: state.turn(1))
         c["play"] = ipywidgets.Play(max=10**6, interval=300, show_repeat=False)
@@ -273,9 +273,8 @@ class Explorer(Panel):
         self.pages = [(Message(), ipywidgets.HTML(), Picture()) for _ in _TABS]
         boxes = [ipywidgets.VBox([text.widget, table, p.widget]) for text, table, p in self.pages]
         self.tabs = ipywidgets.Tab(boxes, titles=[*_TABS])
-        moves = [start, c["previous"], c["next"], c["play"]]
-        row = ipywidgets.HBox(moves, layout=WRAP | {"max_width": GRID["max_width"]})
-        rows = [ipywidgets.GridBox(choices, layout=GRID), row, self.message.widget]
+        turn = ipywidgets.HBox([c["previous"], c["next"], c["play"]], layout=WRAP)
+        rows = [ipywidgets.GridBox(choices, layout=GRID), start, turn, self.message.widget]
         self.children = [self.look, *rows, self.picture.widget, self.tabs]
         self.add_class("spikelfp-explorer")
         state.observe(self._refresh, "revision")

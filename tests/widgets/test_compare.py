@@ -194,6 +194,23 @@ def test_panels_are_drawn_once_computed_when_visible_and_out_of_date(widget):
     assert [name for name in TABS if after[name] is not before[name]] == ["Latents"]
 
 
+def test_a_click_on_a_point_brings_its_session_into_focus(widget):
+    computed(widget)
+    points, names = widget.scores.children[1:], widget.state.names
+    rows = widget.state.scores().query("split == 'test'").groupby(["session", "model", "readout"])
+    r2, tops = rows["r2"].mean(), []
+    for name in names:  # from the top of the picture, in percents of its width
+        own = [p.layout.margin.split("%")[0][len("calc(") :] for p in points if p.tooltip == name]
+        tops += sorted(map(float, own))
+    high = [n for name in names for n in sorted(r2[name], reverse=True)]
+    assert len(points) == 10 and np.corrcoef(tops, high)[0, 1] < -0.9999
+    for point in points:
+        point.click()
+        assert widget.state.session == find(widget, "In focus").value == point.tooltip
+        ringed = {p.tooltip for p in points if p.layout.border_top != "none"}
+        assert ringed == {point.tooltip}
+
+
 def test_every_choice_can_be_drawn(widget):
     computed(widget)
     for choice in (
