@@ -100,7 +100,7 @@ def plot_latents(
             low, high = ends[name]
             middle = (low + high) / 2
             axes.axis([*(middle[0] + [-far, far]), *(middle[1] + [-far, far])])
-        _key(figure, grid[len(scores) - 1], behavior, note="gray: rest" if rest.any() else "")
+        _key(figure, grid[columns - 1], behavior, note="gray: rest" if rest.any() else "")
     return figure
 
 

@@ -22,10 +22,14 @@ WRAP = {"flex_flow": "row wrap", "align_items": "center"}  # layout of a row
 # layout of many controls: as many columns as there is room for, none wider than the pictures
 GRID = {"grid_template_columns": "repeat(auto-fill, minmax(20em, 1fr))", "max_width": "64em"}
 GRID |= {"grid_gap": "2px 12px"}
-# JupyterLab writes the tabs that are not open in a gray that is too faint on theirs
-_LOOK = ".spikelfp-panel .lm-TabBar-tab {--jp-ui-font-color2: var(--jp-ui-font-color1)}"
-_LOOK += ".spikelfp-picture ~ button {border-radius: 50%}"  # around points
-_LOOK += ".spikelfp-panel .dataframe :is(th, td) {padding: 0 6px; text-align: right}"
+# JupyterLab writes the tabs that are not open in a gray that is too faint on theirs.
+LOOK = """<style>
+.spikelfp-panel .lm-TabBar-tab {--jp-ui-font-color2: var(--jp-ui-font-color1)}
+.spikelfp-panel .dataframe :is(th, td) {padding: 0 6px; text-align: right}
+.spikelfp-focus.jupyter-button {position: relative; overflow: visible}
+.spikelfp-focus::after {content: ""; position: absolute; inset: calc(50% - 7px);
+    border: 2px solid #d32f2f; border-radius: 50%; pointer-events: none}
+</style>"""
 
 
 class Picture:
@@ -164,7 +168,7 @@ class Panel(ipywidgets.VBox):
         for trait, kind, label, tooltip in table:
             self.controls[trait] = made = control(kind, label, tooltip)
             made.observe(partial(self._set, trait), "value")
-        self.look = ipywidgets.HTML(f"<style>{_LOOK}</style>", layout={"display": "none"})
+        self.look = ipywidgets.HTML(LOOK, layout={"display": "none"})
         super().__init__()
         self.add_class("spikelfp-panel")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -139,21 +140,22 @@ class Comparison(Panel):
         No picture of ipywidgets tells where it was clicked. The keyboard has the menu for this.
         """
         picture, *old = self.scores.children
-        made: list[ipywidgets.Button] = []
+        found, made = [], []
         for axes in (axes for figure in figures for axes in figure.axes):
+            for dots in (dots for dots in axes.collections if dots.get_label() in self.state.names):
+                places = axes.transData.transform(dots.get_offsets())
+                found += [(*at, dots.get_label()) for at in places if axes.bbox.contains(*at)]
+        # no button reaches over the next point; percents are of the width, also those from the top
+        room = min([14.0, *np.diff(np.unique([round(x, 1) for x, _, _ in found]))])
+        for x, y, name in found:
             wide, high = figures[0].bbox.size
-            for dots in axes.collections:
-                name: Any = dots.get_label()
-                for x, y in axes.transData.transform(dots.get_offsets()):
-                    if name in self.state.names and axes.bbox.contains(x, y):
-                        # percents are of the width, at the top too
-                        up, left = (f"calc({100 * at / wide:.2f}% - 7px)" for at in (high - y, x))
-                        layout = {"grid_area": "1 / 1", "margin": f"{up} 0 0 {left}"}
-                        layout |= {"width": "14px", "height": "14px", "padding": "0"}
-                        go = partial(self.state.set_trait, "session", name)
-                        look = made[0].style if made else {"button_color": "transparent"}
-                        made.append(button("", name, go, style=look, layout=layout))
-                        made[-1].tabbable = False
+            left, top, half = (100 * each / wide for each in (x, high - y, room / 2))
+            margin = f"calc({top:.2f}% - 7px) 0 0 calc({left:.2f}% - min(7px, {half:.2f}%))"
+            layout = {"grid_area": "1 / 1", "margin": margin, "padding": "0", "height": "14px"}
+            layout |= {"width": f"min(14px, {2 * half:.2f}%)"}
+            look = made[0].style if made else {"button_color": "transparent"}
+            go = partial(self.state.set_trait, "session", name)
+            made.append(button("", name, go, style=look, layout=layout, tabbable=False))
         self.scores.children = picture, *made
         for each in old:
             close_within(each)
@@ -187,9 +189,9 @@ class Comparison(Panel):
                 self.tables[tab].value = "".join(t.to_html(index=False, border=0) for t in tables)
                 if tab == "Scores":
                     self._lay_points(figures)
-            for point in self.scores.children[1:]:
-                focus = point.tooltip == state.session
-                point.layout.border = "2px solid #d32f2f" if focus else "none"
+            for point in self.scores.children[1:]:  # of one session a ring would tell nothing
+                ring = point.tooltip == state.session and len(state.names) > 1
+                (point.add_class if ring else point.remove_class)("spikelfp-focus")
             if todo:
                 models, sessions = (", ".join(sorted({key[i] for key in todo})) for i in (0, 1))
                 what = "latents" if len(todo[0]) == 2 else "layers"

@@ -114,8 +114,8 @@ def test_the_widgets_of_notebook_12_work_by_keyboard(lab: str, page: Page) -> No
     # its work is in a thread of the kernel, which is idle meanwhile: wait for the picture
     comparison.locator("img:visible").first.wait_for(timeout=60_000)
     points = comparison.locator(".spikelfp-picture ~ button")
-    assert points.count() == 10  # five models by two read-outs on the one session
     points.first.click()  # which it can take only if it lies over the picture
+    assert points.count() == 10  # five models by two read-outs on the one session
     tabs = comparison.locator(".lm-TabBar-tab")
     for number in range(tabs.count()):
         tabs.nth(number).click()

@@ -207,7 +207,7 @@ def test_a_click_on_a_point_brings_its_session_into_focus(widget):
     for point in points:
         point.click()
         assert widget.state.session == find(widget, "In focus").value == point.tooltip
-        ringed = {p.tooltip for p in points if p.layout.border_top != "none"}
+        ringed = {p.tooltip for p in points if "spikelfp-focus" in p._dom_classes}
         assert ringed == {point.tooltip}
 
 
