@@ -224,12 +224,10 @@ def _draw_bars(axes: Axes, points: pd.DataFrame, value: str) -> None:
     for bar in axes.patches:
         if places[round(bar.get_x() + bar.get_width() / 2)] in theme.CONTROLS:
             bar.set(hatch="////", edgecolor="white")
-    sessions = sorted(points["session"].unique())
     point: theme.Look = {"color": "white", "edgecolor": theme.INK, "linewidth": 0.5, "zorder": 4}
-    for i, session in enumerate(sessions):  # labeled: the comparison finds a session's points
-        own = points.loc[points["session"] == session]
-        x = own["model"].map(places.index) + 0.8 * ((i + 0.5) / len(sessions) - 0.5)
-        axes.scatter(x, own[value], s=9, label=session, **point)
+    for i, (session, own) in enumerate(by_name := points.groupby("session")):
+        x = own["model"].map(places.index) + 0.8 * ((i + 0.5) / len(by_name) - 0.5)
+        axes.scatter(x, own[value], s=9, label=session, **point)  # the label is for compare()
     axes.axhline(0, color=theme.INK, linewidth=0.7)
     for model, own in by_session.groupby("model")[value]:
         x, every = places.index(str(model)), points.loc[points["model"] == model, value]

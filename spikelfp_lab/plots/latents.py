@@ -84,10 +84,8 @@ def plot_latents(
         rows = -(-len(scores) // 4)  # more than four beside each other would be too small to read
         columns = -(-len(scores) // rows)
         figure = theme.new_figure(1.1 + 2.3 * columns, 2.7 * rows, title)
-        grid = [*figure.subplots(rows, columns, squeeze=False).flat]
-        for axes in grid[len(scores) :]:
-            axes.remove()
-        for axes, (name, values) in zip(grid, scores.items(), strict=False):
+        grid = [figure.add_subplot(rows, columns, i + 1) for i in range(len(scores))]
+        for axes, (name, values) in zip(grid, scores.items(), strict=True):
             x, y = values[bins].T
             look = {"linewidth": 0, "rasterized": True}
             axes.scatter(x[rest], y[rest], s=2, color=theme.FAINT, **look)
@@ -99,7 +97,7 @@ def plot_latents(
             far = max(reach.values()) if align_to else reach[name]
             low, high = ends[name]
             middle = (low + high) / 2
-            axes.axis([*(middle[0] + [-far, far]), *(middle[1] + [-far, far])])
+            axes.set(xlim=middle[0] + [-far, far], ylim=middle[1] + [-far, far])
         _key(figure, grid[columns - 1], behavior, note="gray: rest" if rest.any() else "")
     return figure
 

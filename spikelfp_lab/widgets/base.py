@@ -19,9 +19,8 @@ from spikelfp_lab.errors import SpikeLFPError
 
 Report = Callable[[float, str], None]
 WRAP = {"flex_flow": "row wrap", "align_items": "center"}  # layout of a row
-# layout of many controls: as many columns as there is room for, none wider than the pictures
 GRID = {"grid_template_columns": "repeat(auto-fill, minmax(20em, 1fr))", "max_width": "64em"}
-GRID |= {"grid_gap": "2px 12px"}
+GRID |= {"grid_gap": "2px 12px"}  # of many controls: as many columns as there is room for
 # JupyterLab writes the tabs that are not open in a gray that is too faint on theirs.
 LOOK = """<style>
 .spikelfp-panel .lm-TabBar-tab {--jp-ui-font-color2: var(--jp-ui-font-color1)}
@@ -37,8 +36,7 @@ class Picture:
 
     def __init__(self) -> None:
         # No tooltip: the view of images in ipywidgets 8.1 breaks on one.
-        # Its margin of 2 pixels is not part of its width.
-        layout = {"max_width": "calc(100% - 4px)", "align_self": "flex-start", "display": "none"}
+        layout = {"max_width": "100%", "align_self": "flex-start", "display": "none", "margin": "0"}
         self.widget = ipywidgets.Image(format="png", layout=layout)
         self.widget.add_class("spikelfp-picture")
 
@@ -157,7 +155,7 @@ class Job(ipywidgets.HBox):
 
 
 class Panel(ipywidgets.VBox):
-    """A view of a state: ``controls``, by the trait that each sets, and a ``message``.
+    """A view of a state: ``controls``, by the trait that each sets, their ``grid``, a ``message``.
 
     ``table`` has a row a control: trait, kind of control, label, tooltip.
     """
@@ -168,6 +166,8 @@ class Panel(ipywidgets.VBox):
         for trait, kind, label, tooltip in table:
             self.controls[trait] = made = control(kind, label, tooltip)
             made.observe(partial(self._set, trait), "value")
+        self.controls["start_s"].layout.grid_area = "auto / 1 / auto / -1"  # a row of its own
+        self.grid = ipywidgets.GridBox([*self.controls.values()], layout=GRID)
         self.look = ipywidgets.HTML(LOOK, layout={"display": "none"})
         super().__init__()
         self.add_class("spikelfp-panel")

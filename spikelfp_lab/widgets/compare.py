@@ -58,13 +58,18 @@ class Comparison(Panel):
         self.pictures = {name: [Picture(), Picture()] for name in TABS}
         self.tables = {name: ipywidgets.HTML(layout={"overflow": "auto"}) for name in TABS}
         boxes = [[*(p.widget for p in self.pictures[name]), self.tables[name]] for name in TABS]
-        inside = boxes[0][0].layout
-        inside.grid_area, inside.margin, inside.max_width = "1 / 1", "0", "100%"
-        layout = {"align_self": "flex-start", "max_width": "100%"}
+        boxes[0][0].layout.grid_area, layout = "1 / 1", {"align_self": "flex-start"}
         self.scores = boxes[0][0] = ipywidgets.GridBox(boxes[0][:1], layout=layout)
         self.tabs = ipywidgets.Tab([*map(ipywidgets.VBox, boxes)], titles=[*TABS])
         self._notes = ipywidgets.HTML()
-        rows = [*self._choices(), self.job, self._notes, self.tabs, self.message.widget]
+        self.follow()  # before there are limits: what they cut off would be sent to the state
+        c = self.controls
+        for trait in ("models", "sessions"):  # beside four others
+            c[trait].rows, c[trait].layout.grid_area = 6, "span 4"
+        for trait, most in (("span_s", 120.0), ("window_s", 60.0)):
+            c[trait].min, c[trait].max, c[trait].step = 0.1, most, 0.5
+        c["start_s"].continuous_update, c["start_s"].step = False, 0.5
+        rows = [self.grid, self.job, self._notes, self.tabs, self.message.widget]
         self.children = [self.look, *rows, self._export_row()]
         self.add_class("spikelfp-compare")
         self.tabs.observe(self._redraw, "selected_index")
@@ -103,20 +108,6 @@ class Comparison(Panel):
                     made += save_figure(figure, folder, path.stem).values()
         return made
 
-    def _choices(self) -> list[ipywidgets.Widget]:
-        """The controls of what is shown, in rows."""
-        self.follow()  # before there are limits: what they cut off would be sent to the state
-        c = self.controls
-        c["models"].rows = max(2, min(6, len(self.state.labels)))
-        c["sessions"].rows = max(2, min(6, len(self.state.names)))
-        for trait, most in (("span_s", 120.0), ("window_s", 60.0)):
-            c[trait].min, c[trait].max, c[trait].step = 0.1, most, 0.5
-        c["start_s"].continuous_update, c["start_s"].step = False, 0.5
-        c["models"].layout.grid_area = c["sessions"].layout.grid_area = "span 4"
-        *choices, start = c.values()
-        start.layout.max_width = GRID["max_width"]
-        return [ipywidgets.GridBox(choices, layout=GRID), start]
-
     def follow(self) -> None:
         self.show_values(*self.state.extent(), **self.state.choices())
 
@@ -126,8 +117,7 @@ class Comparison(Panel):
         self._name = control(text, "Name", "End of the files' names; by default the session")
         self._overwrite = control(box, "Overwrite", "Replace files of that name")
         export = button("Export", "Write the visible tab as PNG, SVG and CSV", self._export)
-        row = [self._folder, self._name, self._overwrite, export]
-        return ipywidgets.GridBox(row, layout=GRID)
+        return ipywidgets.GridBox([self._folder, self._name, self._overwrite, export], layout=GRID)
 
     def _export(self) -> None:
         with self.message.errors():
@@ -135,10 +125,7 @@ class Comparison(Panel):
             self.message.say(f"Wrote {', '.join(p.name for p in made)} to {made[0].parent}.")
 
     def _lay_points(self, figures: list[Figure]) -> None:
-        """Lay a clear button over each session's point in Scores: a click puts it in focus.
-
-        No picture of ipywidgets tells where it was clicked. The keyboard has the menu for this.
-        """
+        """Lay a clear button over each point: a picture of ipywidgets takes no clicks."""
         picture, *old = self.scores.children
         found, made = [], []
         for axes in (axes for figure in figures for axes in figure.axes):

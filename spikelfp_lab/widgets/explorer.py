@@ -18,7 +18,7 @@ from spikelfp_lab.plots.session import HEIGHTS, SessionPicture, View
 from spikelfp_lab.plots.spectral import plot_spectra
 from spikelfp_lab.plots.theme import style
 from spikelfp_lab.sessions import check_quality, iterate_sessions
-from spikelfp_lab.widgets.base import GRID, WRAP, Message, Panel, Picture, button
+from spikelfp_lab.widgets.base import WRAP, Message, Panel, Picture, button
 from spikelfp_lab.widgets.cards import session_html
 
 AS_RECORDED = "as recorded"
@@ -263,9 +263,7 @@ class Explorer(Panel):
         self.picture = Picture()
         self._in_tab: dict[int, str] = {}  # tab -> session it was made for
         c = self.controls
-        *choices, start = c.values()
-        c["axes"].rows, c["span_s"].step, start.readout_format = 3, 1, ".1f"
-        start.layout.max_width = GRID["max_width"]
+        c["axes"].rows, c["span_s"].step, c["start_s"].readout_format = 3, 1, ".1f"
         c["previous"] = button("◀ Previous", "One page back", lambda: state.turn(-1))
         c["next"] = button("Next ▶", "One page on", lambda: state.turn(1))
         c["play"] = ipywidgets.Play(max=10**6, interval=300, show_repeat=False)
@@ -273,9 +271,9 @@ class Explorer(Panel):
         self.pages = [(Message(), ipywidgets.HTML(), Picture()) for _ in _TABS]
         boxes = [ipywidgets.VBox([text.widget, table, p.widget]) for text, table, p in self.pages]
         self.tabs = ipywidgets.Tab(boxes, titles=[*_TABS])
-        turn = ipywidgets.HBox([c["previous"], c["next"], c["play"]], layout=WRAP)
-        rows = [ipywidgets.GridBox(choices, layout=GRID), start, turn, self.message.widget]
-        self.children = [self.look, *rows, self.picture.widget, self.tabs]
+        moves = [c["previous"], c["next"], c["play"], self.message.widget]
+        row = ipywidgets.HBox(moves, layout=WRAP)
+        self.children = [self.look, self.grid, row, self.picture.widget, self.tabs]
         self.add_class("spikelfp-explorer")
         state.observe(self._refresh, "revision")
         self.tabs.observe(self._refresh_tab, "selected_index")
