@@ -197,14 +197,13 @@ def plot_history(history: pd.DataFrame, *, title: str = "") -> Figure:
         handles: theme.Look = {}
         for axes, panel in cells:
             for split, curve in panel.groupby("split", sort=False):
-                look = {"color": colors[str(split)], "marker": "." if len(curve) < 3 else None}
-                handles[str(split)] = axes.plot(curve["step"], curve["value"], **look)[0]
+                look = {"color": colors[split], "marker": "." if len(curve) < 3 else None}
+                handles[split] = axes.plot(curve["step"], curve["value"], **look)[0]
             axes.set_xlabel("Training step")
-        if len(judged):
+        for axes, _ in cells if len(judged) else ():
             best = judged["step"].iloc[judged["value"].to_numpy().argmin()]
             kept: theme.Look = {"color": theme.INK, "linewidth": 0.8, "linestyle": (0, (3, 2))}
-            for axes, _ in cells:
-                handles[f"kept: step {best:g}"] = axes.axvline(best, **kept)
+            handles[f"kept: step {best:g}"] = axes.axvline(best, **kept)
         place = {"loc": "outside lower center", "ncols": len(handles), "handlelength": 1.5}
         figure.legend(list(handles.values()), list(handles), **place)
     return figure

@@ -55,19 +55,16 @@ def plot_latents(
     """
     behavior = behavior.transpose("time", "behavior_dim")
     if behavior.shape[1] not in (1, 2):
-        raise DataError(
-            "Color needs one or two axes: select them, as behavior.sel(behavior_dim=['vx', 'vy'])."
-        )
+        cure = "select them, as behavior.sel(behavior_dim=['vx', 'vy'])"
+        raise DataError(f"Color needs one or two axes: {cure}.")
     if not latents or align_to not in (None, *latents):
         names = ", ".join(latents) or "none"
         raise DataError(f"align_to is {align_to!r}, but the latents are {names}: give others.")
     step = float(np.diff(behavior["time"].values).min()) if len(behavior) > 1 else 1.0
     for name, values in latents.items():
         if not same_clock(values["time"], behavior["time"], bin_size_s=step):
-            raise DataError(
-                f"The latents of {name!r} are not at the times of the behavior: select both with "
-                "the same mask."
-            )
+            what = f"The latents of {name!r} are not at the times of the behavior"
+            raise DataError(f"{what}: select both with the same mask.")
     scores = {name: _components(values) for name, values in latents.items()}
     if align_to is not None:
         target = scores[align_to]
@@ -93,9 +90,7 @@ def plot_latents(
                 labels = {"xlabel": f"Turned onto {align_to}"}
             axes.set(title=name, xticks=[], yticks=[], aspect="equal", **labels)
             far = max(reach.values()) if align_to else reach[name]
-            low, high = ends[name]
-            middle = (low + high) / 2
-            axes.axis([*(middle[0] + [-far, far]), *(middle[1] + [-far, far])])
+            axes.axis([middle + off for middle in ends[name].mean(axis=0) for off in (-far, far)])
         _key(figure, grid[-1], behavior, note="gray: rest" if rest.any() else "")
     return figure
 
@@ -144,10 +139,8 @@ def plot_decoded(
     start_s = float(time[np.argmax(use)]) if start_s is None else start_s
     shown = (time >= start_s) & (time < start_s + span_s)
     if not shown.any():
-        raise DataError(
-            f"No bin from {start_s:g} to {start_s + span_s:g} s: the session runs from "
-            f"{time[0]:g} to {time[-1]:g} s."
-        )
+        what = f"No bin from {start_s:g} to {start_s + span_s:g} s"
+        raise DataError(f"{what}: the session runs from {time[0]:g} to {time[-1]:g} s.")
     other = shown & ~use
     title = session_name(dataset) + (f" (gray: not in the {split} split)" if other.any() else "")
     names = dataset["behavior"]["behavior_dim"].values

@@ -42,10 +42,9 @@ def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
     runs = usable_runs(dataset, variables=["lfp"])
     longest = int(np.diff(runs).max(initial=0))
     if longest < 16:
-        raise DataError(
-            f"The longest stretch of LFP without gap, trial edge or NaN is {longest} bins, too "
-            "short for a spectrum (16): drop bad channels first, or use another session."
-        )
+        what = f"The longest stretch of LFP without gap, trial edge or NaN is {longest} bins"
+        cure = "drop bad channels first, or use another session"
+        raise DataError(f"{what}, too short for a spectrum (16): {cure}.")
     length, rate = min(512, longest), 1 / float(dataset.attrs["bin_size_s"])
     values = dataset["lfp"].transpose("time", "channel").values
     total, weight = 0.0, 0
