@@ -86,7 +86,8 @@ e3_1, e3_2, e3_3, e3_4, e4_1, e4_2, e4_3, e5_1, e5_2.
         parts = (f"{bin_size_s * 1000:g}ms", f"{file.st_size:x}", f"{file.st_mtime_ns:x}")
         kept = _published.kept_at("flint", name, how, *parts)
         jobs.append((kept, _build, path, name, protocol, bin_size_s))
-    return _published.kept_cohort("flint", jobs, n_jobs=n_jobs, progress=progress)
+    build = _published.kept_session
+    return _published.opened_cohort("flint", build, jobs, n_jobs=n_jobs, progress=progress)
 
 
 def session(name: str, **options: Any) -> xr.Dataset:
@@ -133,8 +134,8 @@ def _build(path: Path, name: str, protocol: str | None, bin_size_s: float) -> xr
         variable_attrs={"lfp": {"kind": "LFP", "units": "unit of the file"},
                         "behavior": {"kind": "hand velocity", "units": "unit of the file"}},
     )  # fmt: skip
-    coords: dict = {"target_x": ("time", target[:, 0]), "target_y": ("time", target[:, 1])}
-    coords["good"] = ("time", np.array(good)[trial])
+    coords = {"target_x": target[:, 0], "target_y": target[:, 1], "good": np.array(good)[trial]}
+    coords = {name: ("time", values) for name, values in coords.items()}
     built = drop_bad_channels(built.assign_coords(coords | refractory_coords(units, clock)))
     return within_fences(z_scored(drop_slow_units(built))) if protocol else built
 

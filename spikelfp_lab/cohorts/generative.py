@@ -168,10 +168,7 @@ def recording(
         (duration_s >= 1, f"duration_s is {duration_s}: at least 1 s"),
         (1 <= n_channels <= 96, f"n_channels is {n_channels}: 1 to 96"),
         (n_units is None or n_units >= 1, f"n_units is {n_units}: at least 1, or None to draw"),
-        (
-            0 <= aging.mixing <= 1,
-            f"drift is {drift}: 0 (stable) to 1 (all new every session)",
-        ),
+        (0 <= aging.mixing <= 1, f"drift is {drift}: 0 (stable) to 1 (all new every session)"),
     )
     if wrong := [text for fits, text in limits if not fits]:
         raise ConfigError(f"Cannot simulate this: {'; '.join(wrong)}.")
@@ -192,9 +189,8 @@ def recording(
     times = (half_bin + np.arange(n)) / LFP_RATE_HZ
     lfp = _lfp(expressed, times, sites, _rng(*where, _LFP, *own), p)
     behavior = velocity[: n + 1 : step], np.arange(0, n + 1, step) / LFP_RATE_HZ
-    weights = (sites[name] for name in ("mixing", "beta", "gamma"))
     tuning, mean_rate_hz = (values.astype(np.float32) for values in units)
-    truth = expressed, *weights
+    truth = expressed, *(sites[name] for name in ("mixing", "beta", "gamma"))
     return Recording(labels, spike_times, mean_rate_hz, tuning, lfp, times, *behavior, *truth)
 
 

@@ -11,7 +11,7 @@ from scipy import signal
 
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.sessions import add_history, bins_in, channel_statistics
-from spikelfp_lab.signal.lfp import bridge, flat_channels, referenced
+from spikelfp_lab.signal.lfp import bridge, referenced
 
 LINE_HZ, LOW_HZ, HIGH_HZ, ORDER = 60.0, 0.05, 50.0, 2
 MIN_UNIT_RATE_HZ, WINDOW_S = 1.0, 10.0
@@ -29,14 +29,14 @@ def makin_lfp(raw: np.ndarray, *, rate_hz: float, to_rate_hz: float) -> np.ndarr
     filters = [signal.tf2sos(*signal.iirnotch(line, 30, fs=rate_hz)) for line in lines]
     for kind, edge_hz in (("highpass", LOW_HZ), ("lowpass", HIGH_HZ)):
         filters.append(signal.butter(ORDER, edge_hz, kind, fs=rate_hz, output="sos"))
-    lfp = _average_referenced(_filtered(_bridged(raw), filters))
+    lfp = referenced(_filtered(_bridged(raw), filters), "car")
     return _resampled(lfp, ~np.isfinite(raw), round(len(raw) * to_rate_hz / rate_hz))
 
 
 def flint_lfp(raw: np.ndarray, *, rate_hz: float, to_rate_hz: float) -> np.ndarray:
     """Common average reference, 50 Hz low-pass, FFT resampling; as :func:`makin_lfp` else."""
     low_pass = signal.butter(ORDER, HIGH_HZ, "lowpass", fs=rate_hz, output="sos")
-    lfp = _filtered(_average_referenced(_bridged(raw)), [low_pass])
+    lfp = _filtered(referenced(_bridged(raw), "car"), [low_pass])
     return _resampled(lfp, ~np.isfinite(raw), round(len(raw) * to_rate_hz / rate_hz))
 
 
@@ -103,12 +103,6 @@ def _filtered(raw: np.ndarray, filters: list) -> np.ndarray:
             block = signal.sosfiltfilt(sections, block, axis=0)
         result[:, first : first + 8] = block
     return result
-
-
-def _average_referenced(values: np.ndarray) -> np.ndarray:
-    """In place."""
-    values[:, flat_channels(values)] = np.nan
-    return referenced(values, "car")
 
 
 def _resampled(values: np.ndarray, missing: np.ndarray, count: int) -> np.ndarray:

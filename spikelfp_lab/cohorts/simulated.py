@@ -107,11 +107,9 @@ def session(
                         "latent_truth": {"kind": kind, "lead_s": parameters.lead_s}},
     )  # fmt: skip
     by_site, by_unit = ("channel", "latent_truth_dim"), ("unit", "latent_truth_dim")
-    truth: dict[str, Any] = {
-        "lfp_mixing": (by_site, raw.mixing),
-        "beta_weight": (by_site, raw.beta_weight),
-        "gamma_weight": (by_site, raw.gamma_weight),
-    }
+    truth: dict[str, Any] = {"lfp_mixing": (by_site, raw.mixing)}
+    truth |= {"beta_weight": (by_site, raw.beta_weight)}
+    truth |= {"gamma_weight": (by_site, raw.gamma_weight)}
     if raw.units:
         truth |= {"mean_rate_hz": ("unit", raw.mean_rate_hz)}
         truth |= {"spike_tuning": (by_unit, raw.spike_tuning)}

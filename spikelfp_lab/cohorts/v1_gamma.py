@@ -22,10 +22,9 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from spikelfp_lab import sessions
-from spikelfp_lab.cohorts._published import check_names, check_option, read_matlab5
+from spikelfp_lab.cohorts._published import check_names, check_option, opened_cohort, read_matlab5
 from spikelfp_lab.cohorts.download import RemoteFile, fetch_verified
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io import cache_folder
@@ -88,8 +87,8 @@ def cohort(
     if not 0.01 <= bin_size_s <= 0.05:
         raise ConfigError(f"bin_size_s is {bin_size_s}: give seconds, from 0.01 to 0.05.")
     fetch_verified([file for name in names for file in _files(name)], progress=progress)
-    bar = tqdm(names, "Opening v1_gamma", unit="session", disable=not progress)
-    return sessions.cohort_from_sessions([_build(name, lfp, float(bin_size_s)) for name in bar])
+    jobs = [(name, lfp, float(bin_size_s)) for name in names]
+    return opened_cohort("v1_gamma", _build, jobs, progress=progress)
 
 
 def _files(recording: str) -> list[RemoteFile]:
@@ -119,8 +118,8 @@ def _build(recording: str, form: str, bin_size_s: float) -> xr.Dataset:
         cells = read_matlab5(path, ["spikeData"])["spikeData"].ravel()[good]
         times = [np.ravel(cell) for cell in cells]
         counts.append(bin_spikes(times, centers, bin_size_s=bin_size_s).T.ravel())
-    left_out = f"{bad.size} of {degrees.size} trials, bad to the authors, are left out: "
-    left_out += ", ".join(map(str, bad))
+    numbers = ", ".join(map(str, bad))
+    left_out = f"{bad.size} of {degrees.size} trials, bad to the authors, are left out: {numbers}"
     history = f"{RECORDINGS[recording]} of {BASE_URL}\n{left_out}"
     onsets, lfp = np.arange(degrees.size) * _APART_S, None
     axis, turns, note = "hue", 1, f"onsets are not in the files, {_APART_S:g} s stand for a trial"
