@@ -7,12 +7,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 
 import pandas as pd
 import torch
@@ -83,22 +82,11 @@ def run_all(notebooks: list[Path], done: Callable[[float], object]) -> None:
                 raise
 
 
-@contextmanager
-def ticking(bar: tqdm) -> Iterator[None]:
-    """A context in which the bar's clock goes on while nothing is done."""
-    stop = Event()
-
-    def tick() -> None:
-        while not stop.wait(10):
-            bar.refresh()
-
-    clock = Thread(target=tick)
-    clock.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        clock.join()
+def tick(bar: tqdm) -> None:
+    """Let the bar's clock go on while nothing is done, until the bar is closed."""
+    while not bar.disable:
+        bar.refresh()
+        time.sleep(10)
 
 
 def main() -> None:
@@ -117,11 +105,11 @@ def main() -> None:
     costs = {s.folder: minute * SLOWER[s.role] * s.work(study) for s in todo}
     half = slow / min(2, cpu_count())
     total = sum(costs.values()) + half * sum(MINUTES[path.stem[:2]] for path in notebooks)
-    print(
-        f"{len(todo)} models to train, {len(notebooks)} notebooks: about {total:.0f} minutes here"
-    )
+    what = f"{len(todo)} models to train, {len(notebooks)} notebooks"
+    print(f"{what}: about {total:.0f} minutes here")
     look = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} < {remaining}"
-    with tqdm(total=total, desc="make figures", bar_format=look) as bar, ticking(bar):
+    with tqdm(total=total, desc="make figures", bar_format=look) as bar:
+        Thread(target=tick, args=[bar], daemon=True).start()
 
         def advance(minutes: float) -> None:
             bar.update(min(minutes, total - bar.n))  # or rounding ends in a warning

@@ -98,13 +98,9 @@ def _day(study: Study, subject: str, drift: str, day: int) -> xr.Dataset:
 def _left(first: xr.Dataset, other: xr.Dataset) -> tuple[float, float]:
     """Correlation of the mixing, and share of the units of the first that the other has."""
     names = ("lfp_mixing", "beta_weight", "gamma_weight")
-    own, theirs = ([each[name].to_numpy().ravel() for name in names] for each in (first, other))
-    units = [
-        set(each["unit"].to_numpy().tolist()) if "unit" in each else set()
-        for each in (first, other)
-    ]
-    share = len(units[0] & units[1]) / max(1, len(units[0]))
-    return float(np.corrcoef(np.concatenate(own), np.concatenate(theirs))[0, 1]), share
+    own, theirs = (np.concatenate([s[n].values.ravel() for n in names]) for s in (first, other))
+    had, has = (set(each.indexes.get("unit", ())) for each in (first, other))
+    return float(np.corrcoef(own, theirs)[0, 1]), len(had & has) / max(1, len(had))
 
 
 def _fitted(
@@ -164,11 +160,8 @@ def _inputs(
     by training time, and, of a session of the cohort, spikes through LFP.
     """
     specs = model_specs(study, "unsupervised", name, seed)
-    found = {
-        label: study.encode(study.model(specs[label]), session, as_session=name)
-        for label in CARRIED
-        if label in specs and label in models
-    }
+    labels = [label for label in CARRIED if label in specs and label in models]
+    found = {m: study.encode(study.model(specs[m]), session, as_session=name) for m in labels}
     train = split_of(session, study.configs("distill", seed).train).to_numpy() == TRAIN
     ridges, own = references(session), session_name(session)
     for label in RIDGES[: 2 + ("spikes" in session)]:

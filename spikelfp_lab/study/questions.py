@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,6 @@ from spikelfp_lab.cohorts import simulated
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import TEST, TRAIN, session_name
-from spikelfp_lab.signal import band_power
 from spikelfp_lab.study.scoring import latents_of, references, scores_of, tabulate
 from spikelfp_lab.study.specs import ModelSpec, ablations, pretrained
 from spikelfp_lab.study.study import Study
@@ -298,9 +298,7 @@ def _bound(study: Study, _: int, name: str, hours: float) -> pd.DataFrame:
     subject, number = name.split("/")
     long = simulated.session(int(number[1:]), subject=subject, duration_s=3600 * hours)
     assert np.allclose(long["lfp_mixing"], study.sessions[name]["lfp_mixing"])
-    parts = [x.transpose("time", ...).values for x in (long["lfp"], band_power(long["lfp"]))]
-    both = xr.DataArray(np.hstack(parts), {"time": long["time"]}, ("time", "feature"))
-    return decode(both, long).assign(model="Linear bound")
+    return decode(references(long)["LFP and power ridge"], long).assign(model="Linear bound")
 
 
 def recovery(study: Study) -> pd.DataFrame:
@@ -334,13 +332,11 @@ def fraction_of_bound(scores: pd.DataFrame, bound: pd.DataFrame) -> pd.DataFrame
     >>> fraction_of_bound(scores, limit)["fraction"].tolist()
     [1.2]
     """
-    keys = ["session", "seed", "model", "readout"]
+    keys, on = ["session", "seed", "model", "readout"], ["session", "readout"]
 
-    def mean_r2(table: pd.DataFrame, name: str) -> pd.DataFrame:
-        tests = table.loc[table["split"] == "test"].groupby(keys, sort=False, as_index=False)
-        return tests.agg(**{name: ("r2", "mean")})
+    def mean_r2(table: Any) -> Any:
+        return table[table["split"] == "test"].groupby(keys, sort=False)["r2"].mean().reset_index()
 
-    limits = mean_r2(bound, "bound").loc[:, ["session", "readout", "bound"]]
-    own, on = mean_r2(scores, "r2"), ["session", "readout"]
-    both = own.merge(limits, on=on, how="left", validate="m:1")
+    limits = mean_r2(bound).rename(columns={"r2": "bound"})[[*on, "bound"]]
+    both = mean_r2(scores).merge(limits, on=on, how="left", validate="m:1")
     return both.assign(fraction=both["r2"] / both["bound"])
