@@ -77,9 +77,8 @@ e3_1, e3_2, e3_3, e3_4, e4_1, e4_2, e4_3, e5_1, e5_2.
     where = cache_folder("flint") if folder is None else Path(folder).expanduser()
     paths = [where / f"Flint_2012_{name.split('_')[0]}.mat" for name in names]
     if missing := sorted({path.name for path in paths if not path.is_file()}):
-        what = f"Not in {where}: {', '.join(missing)}. The download needs an account (free): see"
-        cure = "Put what is missing there, or give the folder where it is as folder=."
-        raise DataError(f"{what} {ADDRESS}. {cure}")
+        what = f"Not in {where}: {', '.join(missing)}. With a free account they are at {ADDRESS}"
+        raise DataError(f"{what}: put them there, or give the folder where they are as folder=.")
     jobs, how = [], "paper-continuous" if protocol else "ours-trials"
     for name, path in zip(names, paths, strict=True):
         file = path.stat()

@@ -45,8 +45,7 @@ def makin_velocity(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gradient (m, columns) of a position (n, columns), resampled by FFT, and its times (m,)."""
     if not np.isfinite(position).all() or np.diff(times).max() > 1.5 * np.median(np.diff(times)):
-        what = "The position has gaps, which the paper's resampling would spread over the session"
-        raise DataError(f"{what}. {_WITHOUT}")
+        raise DataError(f"The position has gaps, which resampling would spread. {_WITHOUT}")
     length_s = times[-1] - times[0]
     period_s, count = length_s / (times.size - 1), int(length_s / bin_size_s)
     velocity = signal.resample(np.gradient(position, period_s, axis=0), count)

@@ -159,13 +159,12 @@ def _draw_marks(axes: Any, points: pd.DataFrame) -> None:
     variants = list(points["variant"].unique())
     look: theme.Look = {"x": "variant", "y": "r2", "order": variants, "hue": "readout"}
     look |= {"hue_order": tidy.READOUTS, "palette": _SHADES, "ax": axes}
-    small: theme.Look = {"size": 2, "alpha": 0.45, "linewidth": 0, "jitter": False}
-    sns.stripplot(points, dodge=True, legend=False, **small, **look)
+    small = {"size": 2, "alpha": 0.45, "linewidth": 0}
+    sns.stripplot(points, dodge=True, legend=False, jitter=False, **small, **look)
     by_session = tidy.means(points, "r2", by=["variant", "readout", "session"])
-    large: theme.Look = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
-    large |= {"linestyle": "none", "markers": ["o", "s"], "err_kws": {"linewidth": 1.2}}
-    large |= {"dodge": _SHIFT, "errorbar": bootstrap_interval}
-    sns.pointplot(by_session, **large, **look)
+    look |= {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5, "dodge": _SHIFT}
+    look |= {"markers": ["o", "s"], "err_kws": {"linewidth": 1.2}, "errorbar": bootstrap_interval}
+    sns.pointplot(by_session, linestyle="none", **look)
     axes.get_legend().remove()
     turned = {"rotation": 40, "ha": "right"} if max(map(len, variants)) > 4 else {}
     axes.set_xticks(range(len(variants)), variants, **turned)
@@ -209,11 +208,10 @@ def _draw_bars(axes: Any, points: pd.DataFrame, value: str) -> None:
     """Bars of a column by model with whiskers, points and numbers; what is too low is written."""
     places, by_session = _places(points), tidy.means(points, value, by=["model", "session"])
     look: theme.Look = {"x": "model", "y": value, "order": places, "legend": False, "ax": axes}
-    color: theme.Look = {"palette": {m: theme.model_color(m) for m in places}, "saturation": 1}
-    color |= {"hue": "model", "hue_order": places, "dodge": False, "width": 0.72, "linewidth": 0}
+    color: theme.Look = {"hue": "model", "palette": {m: theme.model_color(m) for m in places}}
+    color |= {"saturation": 1, "width": 0.72, "linewidth": 0, "errorbar": bootstrap_interval}
     whisker = {"color": theme.INK, "linewidth": 1.3, "zorder": 5, "path_effects": [theme.RIM]}
-    color |= {"errorbar": bootstrap_interval, "err_kws": whisker}
-    sns.barplot(by_session, **color, **look)
+    sns.barplot(by_session, err_kws=whisker, **color, **look)
     for line in axes.lines:  # at the edge of the bar, where no point hides them
         line.set_xdata(line.get_xdata() - 0.36)
     for bar in axes.patches:

@@ -100,8 +100,7 @@ def plot_pairs(
     with theme.style():
         figure, cells = theme.panels(points, by, size, title, label=label, most=most)
         for axes, panel in cells:
-            table = panel.pivot_table(index=[*pair], columns="model", values="r2")
-            table = table.reindex(columns=[*models])
+            table = panel.pivot_table("r2", [*pair], "model").reindex(columns=[*models])
             axes.plot(table.to_numpy().T, color="#999999", linewidth=0.6, zorder=1)
             for place, (model, own) in enumerate(table.items()):
                 color, mean = theme.model_color(str(model)), own.mean()

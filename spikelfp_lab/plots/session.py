@@ -57,8 +57,7 @@ def plot_session(
     start_s = Grid(dataset).begin_s if start_s is None else start_s
     if not ((time >= start_s) & (time < start_s + span_s)).any() or not shown:
         has = f"{', '.join(shown) or 'no spikes, lfp or behavior'} from {time[0]:g} to {time[-1]:g}"
-        what = f"Nothing to draw from {start_s:g} to {start_s + span_s:g} s"
-        raise DataError(f"{what}: the session has {has} s.")
+        raise DataError(f"Nothing from {start_s:g} to {start_s + span_s:g} s: it has {has} s.")
     count = dataset.sizes.get("channel", 0)
     channels = np.linspace(0, count - 1, min(max_channels, count)).round().astype(int)
     with theme.style():
@@ -262,8 +261,7 @@ def spectrogram(
     last = min(int(grid.clock[-1]) + 1, math.ceil(high + length / 2))
     length = min(length, last - first)
     if length < 16:
-        what = f"There are only {length} bins, too few for a spectrogram (16)"
-        raise DataError(f"{what}: choose traces.")
+        raise DataError(f"{length} bins are too few for a spectrogram (16): choose traces.")
     begin, end = np.searchsorted(grid.clock, [first, last])
     even = np.full(last - first, np.nan)
     even[grid.clock[begin:end] - first] = values[begin:end]

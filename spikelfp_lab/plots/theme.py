@@ -137,7 +137,7 @@ def letter_panels(figure: Figure) -> Figure:
     """Put bold letters A, B, C ... at the upper left of a figure's titled panels, if several."""
     titled = [axes for axes in figure.axes if axes.get_title(loc="left") and axes.get_visible()]
     look: Look = {"ha": "right", "fontsize": 10, "fontweight": "bold"}
+    look |= {"textcoords": "offset points", "annotation_clip": False}
     for letter, axes in zip(ascii_uppercase, titled if len(titled) > 1 else (), strict=False):
-        place: Any = {"xycoords": axes.title.get_transform(), "textcoords": "offset points"}
-        axes.annotate(letter, (0, 1), xytext=(-9, 0), annotation_clip=False, **place, **look)
+        axes.annotate(letter, (0, 1), (-9, 0), xycoords=axes.title.get_transform(), **look)
     return figure

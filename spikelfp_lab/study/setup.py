@@ -172,8 +172,7 @@ class Setup:
         augmentation and early stopping of students, without which they overfit few labels.
         """
         preset, student = PRESETS[self.preset][role], PRESETS[self.preset]["distill"].train
-        changes: dict[str, Any] = {"seed": seed}
-        changes |= _SHORT.get(self._data_set, {})
+        changes: dict[str, Any] = {"seed": seed, **_SHORT.get(self._data_set, {})}
         if self.cohort_name == "cao2021" and self.preset == "demo":
             changes |= _CAO2021_DEMO
         if supervised:  # behavior asks for more than tables

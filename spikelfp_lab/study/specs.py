@@ -109,23 +109,17 @@ def model_specs(setup: Setup, setting: Setting, name: str, seed: int = 0) -> dic
         return {f"{q}: {v}": spec for q, variants in asked for v, spec in variants.items()}
     supervised = setting == "supervised"
     one = partial(of_session, setup, name=name, seed=seed, supervised=supervised)
-    mixed = {"SS-MM": one("ss_mm")}
-    compared = {
-        "SS-LFP": one("ss_lfp"),
-        **({"MS-LFP": one("ms_lfp")} if setup.having("lfp") else {}),
-        "Distilled": one("distilled"),
-        "Teacher": one("teacher"),
-        **(mixed if supervised else {"Untrained": one("untrained")}),
-        "Shuffled teacher": one("shuffled_teacher", control="shuffled"),
-    }
+    labels = ["SS-LFP", "MS-LFP", "Distilled", "Teacher", "SS-MM" if supervised else "Untrained"]
+    if not setup.having("lfp"):
+        labels.remove("MS-LFP")
+    compared = {label: one(label.lower().replace("-", "_")) for label in labels}
+    compared["Shuffled teacher"] = one("shuffled_teacher", control="shuffled")
     if setting != "unsupervised":
         return compared
     random, names = one("random_teacher"), (*setup.having("spikes", "lfp"), name)
     steps = {"train": {"steps": SEVERAL * setup.configs("distill").train.steps}}
-    compared |= mixed | {
-        "SS-Teacher": one("ss_teacher"),
-        "Random teacher": one("of_random_teacher", control="random", start=random),
-    }
+    compared |= {"SS-MM": one("ss_mm"), "SS-Teacher": one("ss_teacher")}
+    compared["Random teacher"] = one("of_random_teacher", control="random", start=random)
     if len(names) > 1:
         compared["MS-Distilled"] = one("ms_distilled", sessions=names, changes=steps)
     teacher = pretrained(setup, "spikes", seed)
