@@ -49,8 +49,9 @@ def fetch(files: Sequence[RemoteFile], *, progress: bool = True) -> None:
     missing = [_sized(file) for file in files if not file.path.exists()]
     if not missing:
         return
+    for file in missing:
+        file.path.parent.mkdir(parents=True, exist_ok=True)
     folder = missing[0].path.parent
-    folder.mkdir(parents=True, exist_ok=True)
     needed = sum(max(file.size - _size(file.part), 0) for file in missing)
     free = shutil.disk_usage(folder).free
     text = f"{needed / 1e9:.1f} GB to download ({len(missing)} files) into {folder}"
