@@ -35,7 +35,9 @@ def test_a_file_comes_whole_and_an_interrupted_one_goes_on(tmp_path, ranges):
 def test_each_file_gets_its_folder(tmp_path):
     with serving(CONTENT) as server:
         places = [tmp_path / "a" / "1.mat", tmp_path / "b" / "2.mat"]
-        fetch([RemoteFile(server.url, place, MD5, len(CONTENT)) for place in places], progress=False)
+        fetch(
+            [RemoteFile(server.url, place, MD5, len(CONTENT)) for place in places], progress=False
+        )
     assert all(place.read_bytes() == CONTENT for place in places)
 
 
