@@ -266,9 +266,8 @@ def spectrogram(
     even = np.full(last - first, np.nan)
     even[grid.clock[begin:end] - first] = values[begin:end]
     even[~np.isfinite(even)] = np.nan
-    frequency, time, power = signal.spectrogram(
-        even, 1 / grid.bin_size_s, "hann", nperseg=length, noverlap=length - min(hop, length)
-    )
+    rate, overlap = 1 / grid.bin_size_s, length - min(hop, length)
+    frequency, time, power = signal.spectrogram(even, rate, "hann", length, overlap)
     # without 0 Hz, whose power went with the mean, and power that has no logarithm
     power = np.where(power[1:] > 0, power[1:], np.nan)
     return frequency[1:], grid.begin_s + first * grid.bin_size_s + time, 10 * np.log10(power)

@@ -77,7 +77,7 @@ def band_power(
     units = f"log({lfp.attrs.get('units', 'unit of the LFP')}^2)"
     bands = [f"{name} {low:g}-{high:g}" for name, (low, high) in fitting.items()]
     attrs = {"kind": "log band power", "units": units, "bands_hz": bands}
-    attrs["smooth_s"] = smooth / rate_hz
+    attrs |= {"smooth_s": smooth / rate_hz}
     flat, dims = power.reshape(lfp.sizes["time"], -1), ("time", "feature")
     return xr.DataArray(flat, {**kept, "feature": names}, dims, name="band_power", attrs=attrs)
 

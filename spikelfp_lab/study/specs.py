@@ -149,37 +149,28 @@ def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSp
     def some(values: set, more: set) -> list[Any]:
         return sorted(values | more if setup.full else values)
 
-    centers = {"as they are": "none", "centered": "mean", "scaled": "scale"}
+    distilled = partial(varied, "distill")
+    all_layers, trained = paper | {"layers": "all"}, paper | {"frozen": False}
+    eq_1 = changed(distill=paper | {"mask_ratio": 0.0}, model={"bands_hz": ()})
     losses = {"alignment": {"task_weight": 0.0}, "reconstruction": {"alignment_weight": 0.0}}
+    inputs = {"potential": {"bands_hz": ()}, "and band power": {"bands_hz": BANDS_HZ}}
+    centers = {"as they are": "none", "centered": "mean", "scaled": "scale"}
     weights, ratios = some({1.0, 5.0, 25.0}, {0.2}), some({0.0, 0.6}, {0.3})
+    minutes = some({1.0, 3.0}, {2.0, 4.0})
     depths = some({1, layers}, {max(1, layers // 2), 2 * layers})
     asked = {  # question -> variant -> fields of the spec: none in the study's own student
-        "Recipe": {
-            "Eq. 1": changed(distill=paper | {"mask_ratio": 0.0}, model={"bands_hz": ()}),
-            "own": {},
-        },
-        "Loss terms": varied("distill", {"both": {}, **losses}),
-        "Weight of alignment": varied(
-            "distill", {f"{w:g}": {"alignment_weight": w} for w in weights}
-        ),
-        "Input": varied(
-            "model", {"potential": {"bands_hz": ()}, "and band power": {"bands_hz": BANDS_HZ}}
-        ),
-        "Teacher's latents": varied("distill", {v: {"center": c} for v, c in centers.items()}),
-        "Map to the teacher": varied(
-            "distill", {"none": {"maps": False}, "one a session": {"maps": True}}
-        ),
-        "Layers aligned": varied(
-            "distill", {"last, mapped": {}, "last": paper, "all": paper | {"layers": "all"}}
-        ),
-        "Teacher": varied(
-            "distill", {"frozen, mapped": {}, "frozen": paper, "trained": paper | {"frozen": False}}
-        ),
-        "Time steps masked": varied("distill", {f"{r:.0%}": {"mask_ratio": r} for r in ratios}),
+        "Recipe": {"Eq. 1": eq_1, "own": {}},
+        "Loss terms": distilled({"both": {}, **losses}),
+        "Weight of alignment": distilled({f"{w:g}": {"alignment_weight": w} for w in weights}),
+        "Input": varied("model", inputs),
+        "Teacher's latents": distilled({v: {"center": c} for v, c in centers.items()}),
+        "Map to the teacher": distilled({"none": {"maps": False}, "one a session": {"maps": True}}),
+        "Layers aligned": distilled({"last, mapped": {}, "last": paper, "all": all_layers}),
+        "Teacher": distilled({"frozen, mapped": {}, "frozen": paper, "trained": trained}),
+        "Time steps masked": distilled({f"{r:.0%}": {"mask_ratio": r} for r in ratios}),
         "Input noised": varied("train", {"yes": {}, "no": {"drop_inputs": 0.0, "noise": 0.0}}),
         "Teacher's sessions": {"this alone": {"start": one("ss_teacher")}, "several": {}},
-        "Minutes of LFP": {f"{m:g}": {"minutes": m} for m in some({1.0, 3.0}, {2.0, 4.0})}
-        | {"all": {}},
+        "Minutes of LFP": {**{f"{m:g}": {"minutes": m} for m in minutes}, "all": {}},
         "Student layers": varied("model", {str(n): {"layers": n} for n in depths}),
     }
     plain = str.maketrans({" ": "_", "'": None, "%": "_percent"})
