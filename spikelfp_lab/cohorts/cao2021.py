@@ -34,8 +34,8 @@ BASE_URL = (
 )
 _REGISTRY = Path(__file__).with_name("cao2021_registry.txt")  # name, path, SHA-256
 _ROWS = (line.split() for line in _REGISTRY.read_text().splitlines())
+# Name -> path in the authors' repository and SHA-256 of the file.
 RECORDINGS = {name: (upstream, sha256) for name, upstream, sha256 in _ROWS}
-"""Name -> path in the authors' repository and SHA-256 of the file."""
 
 # Trials are not contiguous in life; the true pauses are not in the files, so this stands for them.
 _PAUSE_S = 1.0

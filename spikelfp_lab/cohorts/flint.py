@@ -33,11 +33,11 @@ from spikelfp_lab.signal import bin_spikes, lfp_to_rate
 from spikelfp_lab.signal.lfp import bridge
 
 _IN_FILE = {"e1": 1, "e2": 2, "e3": 4, "e4": 3, "e5": 2}  # number of sessions
+# Sessions, named by their file and their number in it.
 SESSIONS = tuple(f"{file}_{n + 1}" for file, count in _IN_FILE.items() for n in range(count))
-"""Sessions, named by their file and their number in it."""
 
+# Sessions that no model of the paper was pre-trained on.
 HELD_OUT = ("e1_1", "e4_1", "e5_2")
-"""Sessions that no model of the paper was pre-trained on."""
 
 ADDRESS = "https://crcns.org/data-sets/movements/dream"
 

@@ -84,10 +84,10 @@ class SimulationParameters:
     sensor_uv: float = 2.0
 
 
+# Calibrated once on the default cohort, then left alone. Lagged ridge (+-100 ms, contiguous split)
+# decodes velocity in its sessions at R2 .79-.84 from binned spikes, .41-.47 from the LFP, .40-.48
+# from log band power and .50-.58 from both.
 DEFAULT_PARAMETERS = SimulationParameters()
-"""Calibrated once on the default cohort, then left alone. Lagged ridge (+-100 ms, contiguous split)
-decodes velocity in its sessions at R2 .79-.84 from binned spikes, .41-.47 from the LFP, .40-.48
-from log band power and .50-.58 from both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,32 +103,31 @@ class Drift:
     gain: float = 0.01  # SD of the step of an electrode's log gain
 
 
+# Arrays of the literature. Mixing is calibrated by what is left of the R² of a lagged ridge on raw
+# LFP (z-scored each day) that was fitted on day 0 and frozen: test time, subject T, six seeds.
+#
+# milekovic
+#     .93 on day 138. An LFP decoder served for 76 and 138 days without significant
+#     loss (Milekovic et al., J. Neurophysiol. 2018; a tenth is assumed).
+# flint
+#     .89 on day 330, .64 on day 1095. A fixed LFP decoder served for 11 months (Flint et al., IEEE
+#     EMBC 2013; a tenth is assumed), and LFP and some units were stable for up to three years (J.
+#     Neurosci. 2016).
+# wang
+#     .25 on day 671, .76 where it is fitted anew, with no unit left. LFP then still gave some
+#     kinematics (Wang et al., J. Neural Eng. 2014; a quarter is assumed).
+# perge
+#     .40 on day 60 (twelve seeds). A fixed decoder lost 60 % in about two months (Perge et al., J.
+#     Neural Eng. 2014, Fig. 5, of directions).
+#
+# The sites' walk is this one, the random streams were others. All other rates are assumed. Seeds
+# differ: .75 to 1.12 for milekovic, .02 to .77 for perge.
 DRIFTS = {
     "milekovic": Drift(mixing=0.021),
     "flint": Drift(mixing=0.011, electrodes_lost=0.0001, units_lost=0.003),
     "wang": Drift(mixing=0.025, electrodes_lost=0.001, units_replaced=0.5),
     "perge": Drift(mixing=0.104),
 }
-"""Arrays of the literature. Mixing is calibrated by what is left of the R² of a lagged ridge on raw
-LFP (z-scored each day) that was fitted on day 0 and frozen: test time, subject T, six seeds.
-
-milekovic
-    .93 on day 138. An LFP decoder served for 76 and 138 days without significant
-    loss (Milekovic et al., J. Neurophysiol. 2018; a tenth is assumed).
-flint
-    .89 on day 330, .64 on day 1095. A fixed LFP decoder served for 11 months (Flint et al., IEEE
-    EMBC 2013; a tenth is assumed), and LFP and some units were stable for up to three years (J.
-    Neurosci. 2016).
-wang
-    .25 on day 671, .76 where it is fitted anew, with no unit left. LFP then still gave some
-    kinematics (Wang et al., J. Neural Eng. 2014; a quarter is assumed).
-perge
-    .40 on day 60 (twelve seeds). A fixed decoder lost 60 % in about two months (Perge et al., J.
-    Neural Eng. 2014, Fig. 5, of directions).
-
-The sites' walk is this one, the random streams were others. All other rates are assumed. Seeds
-differ: .75 to 1.12 for milekovic, .02 to .77 for perge.
-"""
 
 
 class Recording(NamedTuple):

@@ -29,25 +29,25 @@ from spikelfp_lab.io import cache_folder
 from spikelfp_lab.sessions import build_session, drop_bad_channels, refractory_coords, session_clock
 from spikelfp_lab.signal import bin_spikes, broadband_to_lfp
 
+# The Zenodo record of the 47 ``.mat`` files.
 RECORD = 3854034
-"""The Zenodo record of the 47 ``.mat`` files."""
 
 _DOI = f"10.5281/zenodo.{RECORD}"
 
 _LIST = Path(__file__).with_name("makin_sessions.txt")  # name, record of the broadband
 _ROWS = [line.split() for line in _LIST.read_text().splitlines()]
+# All sessions, monkey by monkey in order of time.
 SESSIONS = tuple(name for name, *_ in _ROWS)
-"""All sessions, monkey by monkey in order of time."""
 
 _BROADBAND = {name: int(record) for name, *records in _ROWS for record in records}
+# Sessions with a broadband recording, those of the paper.
 BROADBAND_SESSIONS = tuple(_BROADBAND)
-"""Sessions with a broadband recording, those of the paper."""
 
+# Sessions that no model of the paper was pre-trained on.
 HELD_OUT = tuple(BROADBAND_SESSIONS[index] for index in (0, 3, 4, 15, 27))
-"""Sessions that no model of the paper was pre-trained on."""
 
+# Zenodo records of the broadband recordings; which session one holds, its file list says.
 BROADBAND_RECORDS = tuple(_BROADBAND.values())
-"""Zenodo records of the broadband recordings; which session one holds, its file list says."""
 
 _MAX_GAP_S, _RATE_HZ = 0.25, 250.0
 _FARTHEST = 1e9  # in any unit of length

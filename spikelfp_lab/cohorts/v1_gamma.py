@@ -34,12 +34,12 @@ BASE_URL = (
     "https://raw.githubusercontent.com/RKrishnakumaran/GammaHarmonicsProject-HuesDataset/"
     "da3bd7e1dc4aaa410ab825caa2d35ff96a4ebe47/"
 )
+# Name -> folder in the authors' repository.
 RECORDINGS = {
     "alpa/gratings": "SForiAchro/data/alpa/Microelectrode/301215/GRF_005/",
     "alpa/hues": "Color/data/alpa/Microelectrode/301215/GRF_001/",
     "tutu/hues": "Color/data/tutu/Microelectrode/191016/GRF_001/",
 }
-"""Name -> folder in the authors' repository."""
 
 _REGISTRY = Path(__file__).with_name("v1_gamma_registry.txt")  # path, SHA-256, bytes
 _FROM_S, _UNTIL_S, _APART_S = -0.25, 1.2, 2.0

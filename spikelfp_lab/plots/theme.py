@@ -41,12 +41,12 @@ _CONTROLS = {
     "Wiener": "#c869bd", "Kalman": "#7c0a77", "GRU": "#a63e87",
     "Linear bound": "#141313", "Time in trial": "#66541f",
 }  # fmt: skip
+# Model -> color. Keys are the names that tidy scores use in ``model``.
 MODEL_COLORS = _MODELS | _CONTROLS
-"""Model -> color. Keys are the names that tidy scores use in ``model``."""
+# Order on an axis: the models, then the controls and references.
 MODEL_ORDER = tuple(MODEL_COLORS)
-"""Order on an axis: the models, then the controls and references."""
+# Controls and references: drawn apart from the models.
 CONTROLS = tuple(_CONTROLS)
-"""Controls and references: drawn apart from the models."""
 
 
 def model_color(model: str) -> str:
