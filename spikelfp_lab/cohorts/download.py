@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -64,7 +63,8 @@ def fetch(files: Sequence[RemoteFile], *, progress: bool = True) -> None:
     with tqdm(total=needed, unit="B", unit_scale=True, disable=not progress) as bar:
         for file in missing:
             bar.set_description(file.path.name)
-            with _downloading(file):
+            cure = f"Call again to go on, or get it by other means and put it at {file.path}."
+            with reading(file.path.name, f"could not be downloaded from {file.url}", cure):
                 _complete(file, bar)
                 file.part.replace(file.path)
 
@@ -92,12 +92,6 @@ def record_files(record: int, folder: Path) -> list[RemoteFile]:
                        folder / Path(entry["key"]).name, entry["checksum"], int(entry["size"]))
             for entry in json.loads(kept.read_text())
         ]  # fmt: skip
-
-
-def _downloading(file: RemoteFile) -> AbstractContextManager[None]:
-    """Whatever goes wrong is one error, which says how to go on."""
-    cure = f"Call again to go on, or get it by other means and put it at {file.path}."
-    return reading(file.path.name, f"could not be downloaded from {file.url}", cure)
 
 
 def _complete(file: RemoteFile, bar: tqdm) -> None:

@@ -105,18 +105,15 @@ def _files(recording: str) -> list[RemoteFile]:
 def _build(recording: str, form: str, bin_size_s: float) -> xr.Dataset:
     """The session of a recording whose files are there; their hashes vouch for the layout."""
     folder, (subject, day) = cache_folder("v1_gamma") / RECORDINGS[recording], recording.split("/")
-    paths: dict[str, dict[str, Path]] = {"Spikes": {}, "LFP": {}}
-    for file in _files(recording):
-        if file.path.name.startswith("elec"):
-            paths[file.path.parent.name][file.path.stem.partition("_")[0]] = file.path
-    units, channels = paths.values()
+    paths = [file.path for file in _files(recording)]
+    kinds = ([path for path in paths if path.match(f"{kind}/elec*")] for kind in ("Spikes", "LFP"))
+    units, channels = ({path.stem.partition("_")[0]: path for path in each} for each in kinds)
     before, after = (int(each / bin_size_s + 1e-6) for each in (-_FROM_S, _UNTIL_S))
     centers, counts = (np.arange(-before, after) + 0.5) * bin_size_s, []  # from the onset
     degrees, bad, marked = _conditions(folder)
     good = np.delete(np.arange(degrees.size), bad - 1)
     for path in units.values():
-        cells = read_matlab5(path, ["spikeData"])["spikeData"].ravel()[good]
-        times = [np.ravel(cell) for cell in cells]
+        times = read_matlab5(path, ["spikeData"])["spikeData"].ravel()[good]
         counts.append(bin_spikes(times, centers, bin_size_s=bin_size_s).T.ravel())
     numbers = ", ".join(map(str, bad))
     left_out = f"{bad.size} of {degrees.size} trials, bad to the authors, are left out: {numbers}"
