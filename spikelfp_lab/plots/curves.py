@@ -156,8 +156,7 @@ def plot_cost(table: pd.DataFrame, *, cohort: str = "") -> Figure:
                 axes.scatter(x, y, s=area(size), label=model, **look)
             axes.set(xscale="log", xlabel="Operations for a second of recording (millions)")
             axes.margins(x=0.12, y=0.08)
-        low, high = figure.axes[0].get_ylim()
-        figure.axes[0].set_ylim(max(low, tidy.LOWEST_R2 - 0.02), high)
+        figure.axes[0].set_ylim(max(figure.axes[0].get_ylim()[0], tidy.LOWEST_R2 - 0.02))
         sizes = sorted({float(f"{most * share:.0e}") for share in (1.0, 0.3, 0.05)})
         keys = [("o", area(size) ** 0.5, EngFormatter()(size)) for size in sizes]
         keys += [("D", 4.0, "control or\nreference")]

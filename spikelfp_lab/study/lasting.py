@@ -131,8 +131,7 @@ def _carry(
     options: dict[str, Any] = {"split": split_of(session, study.configs("distill", seed).train)}
     options["protocol"] = study.protocol
     tables = []
-    models = [model for model, _ in readouts]
-    for model, values in _inputs(study, seed, name, session, models).items():
+    for model, values in _inputs(study, seed, name, session, [m for m, _ in readouts]).items():
         for kind in KINDS:
             readout = readouts[model, kind]
             kept = _of_units(values, readout) if "unit" in values.dims else values

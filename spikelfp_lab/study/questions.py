@@ -23,7 +23,7 @@ from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import TEST, TRAIN, session_name
 from spikelfp_lab.study.scoring import latents_of, references, scores_of, tabulate
-from spikelfp_lab.study.specs import ModelSpec, ablations, pretrained
+from spikelfp_lab.study.specs import ModelSpec, ablations, of_session, pretrained
 from spikelfp_lab.study.study import Study
 
 CANDIDATES, COMPONENTS = 50, 10
@@ -113,19 +113,16 @@ def generalization(study: Study) -> pd.DataFrame:
 
 def _transfer(study: Study, seed: int, other: str, names: list[str]) -> pd.DataFrame:
     """Models of each of the named sessions on another one, and what does not depend on them."""
-    session, seen = study.sessions[other], "never" if other in study.held_out else "pre-training"
-    if seen == "never":
-        trained = study.models(other, seed)["MS-LFP"]
-    else:
-        trained = study.model(pretrained(study, "lfp", seed))
-    own = {"MS-LFP, trained on it": study.encode(trained, session)}
+    session, never = study.sessions[other], other in study.held_out
+    spec = of_session(study, "ms_lfp", other, seed) if never else pretrained(study, "lfp", seed)
+    own = {"MS-LFP, trained on it": study.encode(study.model(spec), session)}
     shared = scores_of(study, seed, other, own | {"Raw LFP ridge": session["lfp"]})
     tables = []
     for name in names:
         models = study.models(name, seed)
         latents = {r: study.encode(models[r], session, as_session=name) for r in READERS}
         table = pd.concat([scores_of(study, seed, other, latents), shared])
-        tables.append(table.assign(trained_on=name, seen=seen))
+        tables.append(table.assign(trained_on=name, seen="never" if never else "pre-training"))
     return pd.concat(tables, ignore_index=True)
 
 

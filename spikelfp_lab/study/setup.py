@@ -122,8 +122,7 @@ class Setup:
             subject = self.cohort_name.partition("-")[2] or "I"
             names = [f"{subject}/s{index:02d}" for index in range(1, n + 1)]
             return cohort_from_sessions([self._simulated(name, seconds) for name in names])
-        options = _OPTIONS.get(self.cohort_name, {})
-        return open_cohort(self._data_set or self.cohort_name, **options)
+        return open_cohort(self._data_set or self.cohort_name, **_OPTIONS.get(self.cohort_name, {}))
 
     def _simulated(self, name: str, seconds: float) -> xr.Dataset:
         """A session of the simulated cohort, kept under the version that made it."""
