@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from importlib.resources import files
 from string import ascii_uppercase
 from typing import Any
 
@@ -66,7 +65,7 @@ def in_order(models: Iterable[str]) -> list[str]:
 
 def style() -> AbstractContextManager[None]:
     """The packaged Matplotlib style, as a context; nothing outside it changes."""
-    return matplotlib.style.context(str(files("spikelfp_lab.plots") / "spikelfp.mplstyle"))
+    return matplotlib.style.context("spikelfp_lab.plots.spikelfp")
 
 
 def new_figure(width: float, height: float, title: str = "") -> Figure:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from spikelfp_lab import __version__
 from spikelfp_lab.analysis import ReadOut, anchor, decode, fit_readout
-from spikelfp_lab.cohorts import simulated
 from spikelfp_lab.errors import ConfigError
-from spikelfp_lab.io.prepare import cached_session
 from spikelfp_lab.sessions import TRAIN, channel_statistics, session_name
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.scoring import Arrays, references, tabulate
@@ -88,11 +84,10 @@ def lasting(study: Study, drift: str, *, days: Sequence[int] | None = None) -> p
 
 
 def _day(study: Study, subject: str, drift: str, day: int) -> xr.Dataset:
-    """A session of a simulated array on a day, kept under the version that made it."""
-    seconds = 90.0 if study.preset == "smoke" else 240.0
-    make = partial(simulated.session, day, subject=subject, drift=drift, duration_s=seconds)
-    path = study.folder / "sessions" / __version__ / drift / subject / f"d{day:03}.zarr"
-    return cached_session(path, make).load().assign_attrs(drift=drift)
+    """A session of a simulated array on a day."""
+    options = {"subject": subject, "duration_s": 90.0 if study.preset == "smoke" else 240.0}
+    made = study.simulate(f"{drift}/{subject}/d{day:03}", day, drift=drift, **options)
+    return made.load().assign_attrs(drift=drift)
 
 
 def _left(first: xr.Dataset, other: xr.Dataset) -> tuple[float, float]:

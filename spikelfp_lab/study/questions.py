@@ -8,7 +8,7 @@ electrodes and few labels do, what it costs, and how near the truth it comes. Th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,8 +138,7 @@ def published_generalization() -> pd.DataFrame:
     >>> monkey.groupby("model")["r2"].mean().round(3).to_dict()
     {'Distilled': 0.538, 'MS-LFP, trained on it': 0.341}
     """
-    with (files("spikelfp_lab.study") / "published_generalization.csv").open() as file:
-        return pd.read_csv(file, comment="#")
+    return pd.read_csv(Path(__file__).with_name("published_generalization.csv"), comment="#")
 
 
 def ablation_scores(study: Study) -> pd.DataFrame:

@@ -125,10 +125,14 @@ class Setup:
         return open_cohort(self._data_set or self.cohort_name, **_OPTIONS.get(self.cohort_name, {}))
 
     def _simulated(self, name: str, seconds: float) -> xr.Dataset:
-        """A session of the simulated cohort, kept under the version that made it."""
+        """A session of the simulated cohort."""
         subject, number = name.split("/s")
-        make = partial(simulated.session, int(number), subject=subject, duration_s=seconds)
-        return cached_session(self.folder / "sessions" / __version__ / f"{name}.zarr", make)
+        return self.simulate(name, int(number), subject=subject, duration_s=seconds)
+
+    def simulate(self, place: str, index: int, **options: Any) -> xr.Dataset:
+        """A simulated session, made once and kept under the version that made it."""
+        make = partial(simulated.session, index, **options)
+        return cached_session(self.folder / "sessions" / __version__ / f"{place}.zarr", make)
 
     @cached_property
     def sessions(self) -> dict[str, xr.Dataset]:
