@@ -16,6 +16,7 @@ from threading import Thread
 import pandas as pd
 import torch
 from joblib import cpu_count
+from torch.utils.benchmark import Timer
 from tqdm.auto import tqdm
 
 from spikelfp_lab.models import Autoencoder
@@ -45,14 +46,10 @@ def probe(study: Study) -> float:
     size = configs.train.batch, bins_in(configs.train.window_s, bin_size_s=bin_size_s), units
     sizes = {"sessions": {"probe": units}, "bin_size_s": bin_size_s}
     model = Autoencoder(configs.model, modality="spikes", **sizes)
-    values, steps, threads = torch.ones(size), 0, torch.get_num_threads()
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    while time.perf_counter() - start < PROBE_S:
-        model.masked_loss(values, "probe", mask=configs.mask).backward()
-        steps += 1
-    torch.set_num_threads(threads)
-    return PROBE_S / (steps * configs.train.batch * configs.train.window_s)
+    names = {"model": model, "values": torch.ones(size), "mask": configs.mask}
+    timer = Timer("model.masked_loss(values, 'probe', mask=mask).backward()", globals=names)
+    step_s = timer.blocked_autorange(min_run_time=PROBE_S).mean
+    return step_s / (configs.train.batch * configs.train.window_s)
 
 
 def execute(path: Path) -> None:
