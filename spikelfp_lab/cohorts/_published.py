@@ -67,10 +67,11 @@ def kept_at(data_set: str, *parts: str) -> Path:
     return cache_folder(data_set) / "prepared" / f"{'-'.join(parts)}-v{LOADER_VERSION}.zarr"
 
 
-def kept_cohort(data_set: str, jobs: Sequence[tuple], **how: Any) -> xr.DataTree:
-    """The cohort of jobs, each the arguments of :func:`kept_session`."""
-    sessions = prepare_sessions(kept_session, jobs, label=f"Opening {data_set}", **how)
-    return cohort_from_sessions(sessions)
+def opened_cohort(
+    data_set: str, build: Callable[..., xr.Dataset], jobs: Sequence[tuple], **how: Any
+) -> xr.DataTree:
+    """The cohort of the sessions that are built of these arguments."""
+    return cohort_from_sessions(prepare_sessions(build, jobs, label=f"Opening {data_set}", **how))
 
 
 def kept_session(kept: Path, build: Callable, path: Path, *options: Any) -> xr.Dataset:

@@ -20,12 +20,11 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
-from spikelfp_lab.cohorts._published import check_names, check_option, read_matlab5
+from spikelfp_lab.cohorts._published import check_names, check_option, opened_cohort, read_matlab5
 from spikelfp_lab.cohorts.download import RemoteFile, fetch_verified
 from spikelfp_lab.io import cache_folder
-from spikelfp_lab.sessions import build_session, cohort_from_sessions, drop_bad_channels
+from spikelfp_lab.sessions import build_session, drop_bad_channels
 
 BIN_SIZE_S = 0.1
 
@@ -33,29 +32,10 @@ BASE_URL = (
     "https://raw.githubusercontent.com/lcaopcn/Spatiotemporal-patterns-of-rodent-hippocampal-"
     "field-potentials-uncover-spatial-representations/d784869853640587c6dc46ae31f115f19947bd2c/"
 )
-_SHA256 = {
-    "rat_a": "d2b55add7e75573d95cadd02942729a23995349268cf03b831e0e3144965cad1",
-    "rat_b": "4da6bae4ffa3f5de95c7fff6a3cc8f37af11736d560f99f8e31bcf92cb276f4c",
-    "mouse1_s1": "90b5d7aa5160a1817f32c2102dadc3e4d6f541475f9999dac5c98351a0944ba9",
-    "mouse1_s3": "30dc44a5be7f4282e28c9ba9cbd784f23996e7698af2b610b2c2341a61a93ae2",
-    "mouse2_s1": "7ea80743bbdd3a53334b543bf6fd3fbb5497cab2b82f6100d89305f9b4bec2c7",
-    "mouse2_s2": "61ba3a3ded83f773d15fe8ab2b29942cb7d5df2e939387cbdd245dff88f19617",
-    "mouse2_s3": "1ba820104a1cf5f9ae8715f7fa9824d43a7bcc018ca6bf96abbcadfc22434ce5",
-    "mouse2_s4": "b88f8184d69bcec6450d31643c565b032fb95b7cccd05c959af51df1fe8a75fa",
-}
-
-
-def _upstream(name: str) -> str:
-    """The path of a recording in the authors' repository."""
-    if name.startswith("rat"):
-        figure = {"rat_a": "Figure2", "rat_b": "Figure_supplement_5"}[name]
-        return f"Figure2_source_data/{figure}_source_data_wake.mat"
-    end = "_fw" if name in ("mouse1_s3", "mouse2_s4") else ""
-    return f"Figure6_source_data/{name.replace('_s', '_session')}/Features_data{end}.mat"
-
-
-RECORDINGS = {name: (_upstream(name), sha256) for name, sha256 in _SHA256.items()}
-"""Name -> path in the authors' repository and SHA-256 of the file."""
+_REGISTRY = Path(__file__).with_name("cao2021_registry.txt")  # name, path, SHA-256
+_ROWS = (line.split() for line in _REGISTRY.read_text().splitlines())
+# Name -> path in the authors' repository and SHA-256 of the file.
+RECORDINGS = {name: (upstream, sha256) for name, upstream, sha256 in _ROWS}
 
 # Trials are not contiguous in life; the true pauses are not in the files, so this stands for them.
 _PAUSE_S = 1.0
@@ -98,8 +78,7 @@ are: mouse1_s1, mouse1_s3, mouse2_s1, mouse2_s2, mouse2_s3, mouse2_s4.
     names = there if recordings is None else recordings
     check_names("recording", names, there, of=f"cao2021 with {features} features")
     fetch_verified([_file(name) for name in names], progress=progress)
-    bar = tqdm(names, desc="Opening cao2021", unit="session", disable=not progress)
-    return cohort_from_sessions([_build(name, features) for name in bar])
+    return opened_cohort("cao2021", _build, [(name, features) for name in names], progress=progress)
 
 
 def session(recording: str, *, features: Features = "FPAuhf") -> xr.Dataset:

@@ -1,11 +1,10 @@
-"""Downloads: https, hashes where they are known, and the size asked before anything is written."""
+"""Downloads: https, by hash, and room for them made sure of before anything is written."""
 
 import json
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -32,7 +31,7 @@ class RemoteFile:
     url: str
     path: Path
     hash: str
-    size: int = 0  # not known: the server is asked
+    size: int = 0  # not known: small, and fetched whole
 
     @property
     def part(self) -> Path:
@@ -46,11 +45,13 @@ def fetch(files: Sequence[RemoteFile], *, progress: bool = True) -> None:
     A file gets its name only once its hash is right. Raises a DataError, before anything is
     written, if the disk has no room for all of them, and if a download fails.
     """
-    missing = [_sized(file) for file in files if not file.path.exists()]
+    missing = [file for file in files if not file.path.exists()]
     if not missing:
         return
+    for file in missing:
+        need_https(file.url)
+        file.path.parent.mkdir(parents=True, exist_ok=True)
     folder = missing[0].path.parent
-    folder.mkdir(parents=True, exist_ok=True)
     needed = sum(max(file.size - _size(file.part), 0) for file in missing)
     free = shutil.disk_usage(folder).free
     text = f"{needed / 1e9:.1f} GB to download ({len(missing)} files) into {folder}"
@@ -62,7 +63,8 @@ def fetch(files: Sequence[RemoteFile], *, progress: bool = True) -> None:
     with tqdm(total=needed, unit="B", unit_scale=True, disable=not progress) as bar:
         for file in missing:
             bar.set_description(file.path.name)
-            with _downloading(file):
+            cure = f"Call again to go on, or get it by other means and put it at {file.path}."
+            with reading(file.path.name, f"could not be downloaded from {file.url}", cure):
                 _complete(file, bar)
                 file.part.replace(file.path)
 
@@ -92,23 +94,6 @@ def record_files(record: int, folder: Path) -> list[RemoteFile]:
         ]  # fmt: skip
 
 
-def _downloading(file: RemoteFile) -> AbstractContextManager[None]:
-    """Whatever goes wrong is one error, which says how to go on."""
-    cure = f"Call again to go on, or get it by other means and put it at {file.path}."
-    return reading(file.path.name, f"could not be downloaded from {file.url}", cure)
-
-
-def _sized(file: RemoteFile) -> RemoteFile:
-    """The file with its size, as its server says it where it is not known."""
-    need_https(file.url)
-    if file.size:
-        return file
-    with _downloading(file):
-        answer = requests.head(file.url, allow_redirects=True, timeout=_TIMEOUT_S)
-        answer.raise_for_status()
-        return replace(file, size=int(answer.headers.get("Content-Length", 0)))
-
-
 def _complete(file: RemoteFile, bar: tqdm) -> None:
     """The whole part, whose hash is right; a connection that is lost is taken up again."""
     for left in reversed(range(_ATTEMPTS)):
@@ -126,8 +111,8 @@ def _complete(file: RemoteFile, bar: tqdm) -> None:
 
 def _append(file: RemoteFile, bar: tqdm) -> None:
     """Append what is missing; from the start if the server gives the whole file anyway."""
-    start = _size(file.part)
-    if start and start >= file.size:  # whole, or wrong, which its hash will tell
+    start = min(_size(file.part), file.size)
+    if start and start == file.size:  # whole, or wrong, which its hash will tell
         return
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:

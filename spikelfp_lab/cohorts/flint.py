@@ -33,11 +33,11 @@ from spikelfp_lab.signal import bin_spikes, lfp_to_rate
 from spikelfp_lab.signal.lfp import bridge
 
 _IN_FILE = {"e1": 1, "e2": 2, "e3": 4, "e4": 3, "e5": 2}  # number of sessions
+# Sessions, named by their file and their number in it.
 SESSIONS = tuple(f"{file}_{n + 1}" for file, count in _IN_FILE.items() for n in range(count))
-"""Sessions, named by their file and their number in it."""
 
+# Sessions that no model of the paper was pre-trained on.
 HELD_OUT = ("e1_1", "e4_1", "e5_2")
-"""Sessions that no model of the paper was pre-trained on."""
 
 ADDRESS = "https://crcns.org/data-sets/movements/dream"
 
@@ -77,16 +77,16 @@ e3_1, e3_2, e3_3, e3_4, e4_1, e4_2, e4_3, e5_1, e5_2.
     where = cache_folder("flint") if folder is None else Path(folder).expanduser()
     paths = [where / f"Flint_2012_{name.split('_')[0]}.mat" for name in names]
     if missing := sorted({path.name for path in paths if not path.is_file()}):
-        what = f"Not in {where}: {', '.join(missing)}. The download needs an account (free): see"
-        cure = "Put what is missing there, or give the folder where it is as folder=."
-        raise DataError(f"{what} {ADDRESS}. {cure}")
+        what = f"Not in {where}: {', '.join(missing)}. With a free account they are at {ADDRESS}"
+        raise DataError(f"{what}: put them there, or give the folder where they are as folder=.")
     jobs, how = [], "paper-continuous" if protocol else "ours-trials"
     for name, path in zip(names, paths, strict=True):
         file = path.stat()
         parts = (f"{bin_size_s * 1000:g}ms", f"{file.st_size:x}", f"{file.st_mtime_ns:x}")
         kept = _published.kept_at("flint", name, how, *parts)
         jobs.append((kept, _build, path, name, protocol, bin_size_s))
-    return _published.kept_cohort("flint", jobs, n_jobs=n_jobs, progress=progress)
+    build = _published.kept_session
+    return _published.opened_cohort("flint", build, jobs, n_jobs=n_jobs, progress=progress)
 
 
 def session(name: str, **options: Any) -> xr.Dataset:
@@ -133,8 +133,8 @@ def _build(path: Path, name: str, protocol: str | None, bin_size_s: float) -> xr
         variable_attrs={"lfp": {"kind": "LFP", "units": "unit of the file"},
                         "behavior": {"kind": "hand velocity", "units": "unit of the file"}},
     )  # fmt: skip
-    coords: dict = {"target_x": ("time", target[:, 0]), "target_y": ("time", target[:, 1])}
-    coords["good"] = ("time", np.array(good)[trial])
+    coords = {"target_x": target[:, 0], "target_y": target[:, 1], "good": np.array(good)[trial]}
+    coords = {name: ("time", values) for name, values in coords.items()}
     built = drop_bad_channels(built.assign_coords(coords | refractory_coords(units, clock)))
     return within_fences(z_scored(drop_slow_units(built))) if protocol else built
 

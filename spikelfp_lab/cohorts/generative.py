@@ -84,10 +84,10 @@ class SimulationParameters:
     sensor_uv: float = 2.0
 
 
+# Calibrated once on the default cohort, then left alone. Lagged ridge (+-100 ms, contiguous split)
+# decodes velocity in its sessions at R2 .79-.84 from binned spikes, .41-.47 from the LFP, .40-.48
+# from log band power and .50-.58 from both.
 DEFAULT_PARAMETERS = SimulationParameters()
-"""Calibrated once on the default cohort, then left alone. Lagged ridge (+-100 ms, contiguous split)
-decodes velocity in its sessions at R2 .79-.84 from binned spikes, .41-.47 from the LFP, .40-.48
-from log band power and .50-.58 from both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,32 +103,31 @@ class Drift:
     gain: float = 0.01  # SD of the step of an electrode's log gain
 
 
+# Arrays of the literature. Mixing is calibrated by what is left of the R² of a lagged ridge on raw
+# LFP (z-scored each day) that was fitted on day 0 and frozen: test time, subject T, six seeds.
+#
+# milekovic
+#     .93 on day 138. An LFP decoder served for 76 and 138 days without significant
+#     loss (Milekovic et al., J. Neurophysiol. 2018; a tenth is assumed).
+# flint
+#     .89 on day 330, .64 on day 1095. A fixed LFP decoder served for 11 months (Flint et al., IEEE
+#     EMBC 2013; a tenth is assumed), and LFP and some units were stable for up to three years (J.
+#     Neurosci. 2016).
+# wang
+#     .25 on day 671, .76 where it is fitted anew, with no unit left. LFP then still gave some
+#     kinematics (Wang et al., J. Neural Eng. 2014; a quarter is assumed).
+# perge
+#     .40 on day 60 (twelve seeds). A fixed decoder lost 60 % in about two months (Perge et al., J.
+#     Neural Eng. 2014, Fig. 5, of directions).
+#
+# The sites' walk is this one, the random streams were others. All other rates are assumed. Seeds
+# differ: .75 to 1.12 for milekovic, .02 to .77 for perge.
 DRIFTS = {
     "milekovic": Drift(mixing=0.021),
     "flint": Drift(mixing=0.011, electrodes_lost=0.0001, units_lost=0.003),
     "wang": Drift(mixing=0.025, electrodes_lost=0.001, units_replaced=0.5),
     "perge": Drift(mixing=0.104),
 }
-"""Arrays of the literature. Mixing is calibrated by what is left of the R² of a lagged ridge on raw
-LFP (z-scored each day) that was fitted on day 0 and frozen: test time, subject T, six seeds.
-
-milekovic
-    .93 on day 138. An LFP decoder served for 76 and 138 days without significant
-    loss (Milekovic et al., J. Neurophysiol. 2018; a tenth is assumed).
-flint
-    .89 on day 330, .64 on day 1095. A fixed LFP decoder served for 11 months (Flint et al., IEEE
-    EMBC 2013; a tenth is assumed), and LFP and some units were stable for up to three years (J.
-    Neurosci. 2016).
-wang
-    .25 on day 671, .76 where it is fitted anew, with no unit left. LFP then still gave some
-    kinematics (Wang et al., J. Neural Eng. 2014; a quarter is assumed).
-perge
-    .40 on day 60 (twelve seeds). A fixed decoder lost 60 % in about two months (Perge et al., J.
-    Neural Eng. 2014, Fig. 5, of directions).
-
-The sites' walk is this one, the random streams were others. All other rates are assumed. Seeds
-differ: .75 to 1.12 for milekovic, .02 to .77 for perge.
-"""
 
 
 class Recording(NamedTuple):
@@ -168,10 +167,7 @@ def recording(
         (duration_s >= 1, f"duration_s is {duration_s}: at least 1 s"),
         (1 <= n_channels <= 96, f"n_channels is {n_channels}: 1 to 96"),
         (n_units is None or n_units >= 1, f"n_units is {n_units}: at least 1, or None to draw"),
-        (
-            0 <= aging.mixing <= 1,
-            f"drift is {drift}: 0 (stable) to 1 (all new every session)",
-        ),
+        (0 <= aging.mixing <= 1, f"drift is {drift}: 0 (stable) to 1 (all new every session)"),
     )
     if wrong := [text for fits, text in limits if not fits]:
         raise ConfigError(f"Cannot simulate this: {'; '.join(wrong)}.")
@@ -192,9 +188,8 @@ def recording(
     times = (half_bin + np.arange(n)) / LFP_RATE_HZ
     lfp = _lfp(expressed, times, sites, _rng(*where, _LFP, *own), p)
     behavior = velocity[: n + 1 : step], np.arange(0, n + 1, step) / LFP_RATE_HZ
-    weights = (sites[name] for name in ("mixing", "beta", "gamma"))
     tuning, mean_rate_hz = (values.astype(np.float32) for values in units)
-    truth = expressed, *weights
+    truth = expressed, *(sites[name] for name in ("mixing", "beta", "gamma"))
     return Recording(labels, spike_times, mean_rate_hz, tuning, lfp, times, *behavior, *truth)
 
 

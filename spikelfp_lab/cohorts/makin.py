@@ -29,35 +29,25 @@ from spikelfp_lab.io import cache_folder
 from spikelfp_lab.sessions import build_session, drop_bad_channels, refractory_coords, session_clock
 from spikelfp_lab.signal import bin_spikes, broadband_to_lfp
 
+# The Zenodo record of the 47 ``.mat`` files.
 RECORD = 3854034
-"""The Zenodo record of the 47 ``.mat`` files."""
 
 _DOI = f"10.5281/zenodo.{RECORD}"
 
-_DAYS = (
-    "20160407_02 20160411_01 20160411_02 20160418_01 20160419_01 20160420_01 20160426_01 "
-    "20160622_01 20160624_03 20160627_01 20160630_01 20160915_01 20160916_01 20160921_01 "
-    "20160927_04 20160927_06 20160930_02 20160930_05 20161005_06 20161006_02 20161007_02 "
-    "20161011_03 20161013_03 20161014_04 20161017_02 20161024_03 20161025_04 20161026_03 "
-    "20161027_03 20161206_02 20161207_02 20161212_02 20161220_02 20170123_02 20170124_01 "
-    "20170127_03 20170131_02 20170210_03 20170213_02 20170214_02 20170215_02 20170216_02 "
-    "20170217_02 20170227_04 20170228_02 20170301_05 20170302_02"
-)
-SESSIONS = tuple(f"{'indy' if day < '20170201' else 'loco'}_{day}" for day in _DAYS.split())
-"""All sessions, monkey by monkey in order of time."""
+_LIST = Path(__file__).with_name("makin_sessions.txt")  # name, record of the broadband
+_ROWS = [line.split() for line in _LIST.read_text().splitlines()]
+# All sessions, monkey by monkey in order of time.
+SESSIONS = tuple(name for name, *_ in _ROWS)
 
-BROADBAND_SESSIONS = SESSIONS[7:37]
-"""Sessions with a broadband recording, those of the paper."""
+_BROADBAND = {name: int(record) for name, *records in _ROWS for record in records}
+# Sessions with a broadband recording, those of the paper.
+BROADBAND_SESSIONS = tuple(_BROADBAND)
 
+# Sessions that no model of the paper was pre-trained on.
 HELD_OUT = tuple(BROADBAND_SESSIONS[index] for index in (0, 3, 4, 15, 27))
-"""Sessions that no model of the paper was pre-trained on."""
 
-BROADBAND_RECORDS = (
-    *(1488440, 1486147, 1484824, 1473703, 1467953, 1467050, 1451793, 1433942, 1432818, 1421880),
-    *(1421310, 1419774, 1419172, 1413592, 1412635, 1412094, 1411978, 1411882, 1411474, 1410423),
-    *(1321264, 1321256, 1303720, 1302866, 1302832, 1301045, 1167965, 1163026, 1161225, 854733),
-)
-"""Zenodo records of the broadband recordings; which session one holds, its file list says."""
+# Zenodo records of the broadband recordings; which session one holds, its file list says.
+BROADBAND_RECORDS = tuple(_BROADBAND.values())
 
 _MAX_GAP_S, _RATE_HZ = 0.25, 250.0
 _FARTHEST = 1e9  # in any unit of length
@@ -106,7 +96,8 @@ def cohort(
         options = lfp, protocol, units, float(bin_size_s), progress and len(sessions) == 1
         jobs.append((kept, _build, base, *options))
     fetch([_remote(file) for file in missing], progress=progress)
-    return _published.kept_cohort("makin", jobs, n_jobs=n_jobs, progress=progress)
+    build = _published.kept_session
+    return _published.opened_cohort("makin", build, jobs, n_jobs=n_jobs, progress=progress)
 
 
 def session(name: str, **options: Any) -> xr.Dataset:
@@ -124,8 +115,7 @@ def _remote(file: Path) -> RemoteFile:
     records = [RECORD]
     if file.suffix == ".nwb":
         # sessions and records seem to be in one order, so that one is likely; its list decides
-        likely = BROADBAND_RECORDS[BROADBAND_SESSIONS.index(file.stem)]
-        records = [likely, *BROADBAND_RECORDS]
+        records = [_BROADBAND[file.stem], *BROADBAND_RECORDS]
     for record in records:
         for found in record_files(record, file.parent):
             if found.path.name == file.name:
@@ -140,9 +130,8 @@ def _build(
     """The session of the original files, whose names begin as the base."""
     path, raw = base.with_suffix(".mat"), base.with_suffix(".nwb")
     with _published.opened_hdf5(path, "MATLAB 7.3") as file:
-        t, position, target = (
-            np.asarray(file[name][()], np.float64).T for name in ("t", "cursor_pos", "target_pos")
-        )
+        streams = (file[name][()] for name in ("t", "cursor_pos", "target_pos"))
+        t, position, target = (values.astype(np.float64).T for values in streams)
         t = t.ravel()
         _check_samples(path, t, cursor_pos=position, target_pos=target)
         shown = np.nan_to_num(target, nan=np.inf)  # a target that is not shown stays the same
@@ -170,8 +159,8 @@ def _build(
                         "behavior": {"kind": "cursor velocity", "units": "mm/s"}},
     )  # fmt: skip
     target = target[np.searchsorted(t, clock, side="right") - 1].astype(np.float32)
-    coords: dict = {"target_x": ("time", target[:, 0], {"units": "mm"})}
-    coords["target_y"] = ("time", target[:, 1], {"units": "mm"})
+    targets = zip(("target_x", "target_y"), target.T, strict=True)
+    coords = {name: ("time", values, {"units": "mm"}) for name, values in targets}
     built = drop_bad_channels(built.assign_coords(coords | refractory_coords(times, clock)))
     return paper_protocol.z_scored(paper_protocol.drop_slow_units(built)) if protocol else built
 
@@ -216,8 +205,8 @@ def _spike_times(file: Any, units: str) -> list[tuple[str, np.ndarray]]:
 def _in_cell(file: Any, reference: Any) -> np.ndarray:
     """(n,) numbers or letters of a cell; MATLAB stores an empty one as its dimensions."""
     found = file[reference]
-    empty = found.attrs.get("MATLAB_empty", 0)
-    return np.empty(0) if empty else np.asarray(found[()], np.float64).ravel()
+    values = () if found.attrs.get("MATLAB_empty", 0) else found[()]
+    return np.asarray(values, np.float64).ravel()
 
 
 def _lfp(
@@ -226,14 +215,12 @@ def _lfp(
     """LFP (n, C) in uV with its times, and names of channels: on the clock, unless the paper's."""
     with _published.opened_hdf5(path, "NWB 1") as file:
         broadband = file["acquisition/timeseries/broadband"]
-        data, timestamps, stored = (
-            broadband[name] for name in ("data", "timestamps", "electrode_names")
-        )
-        names = [str(name).strip(" \0") for name in np.asarray(stored.asstr()[()])]
+        data, timestamps = broadband["data"], broadband["timestamps"]
+        names = [name.strip(" \0") for name in broadband["electrode_names"].asstr()[()]]
         what = f"'data' of the broadband has the shape {data.shape}, and {len(names)} electrodes"
         _published.refuse_if(data.shape[1:] != (len(names),), path, what)
-        chain: dict[str, Any] = {"timestamps": timestamps, "rate_hz": _BROADBAND_RATE_HZ}
         scale = 1e6 * np.asarray(data.attrs["conversion"], float).item()
+        chain: dict[str, Any] = {"timestamps": timestamps, "rate_hz": _BROADBAND_RATE_HZ}
         chain |= {"scale": scale, "progress": progress}
         if not paper:
             return broadband_to_lfp(data, clock=clock, **chain), names

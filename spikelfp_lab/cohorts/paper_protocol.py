@@ -11,7 +11,7 @@ from scipy import signal
 
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.sessions import add_history, bins_in, channel_statistics
-from spikelfp_lab.signal.lfp import bridge, flat_channels, referenced
+from spikelfp_lab.signal.lfp import bridge, referenced
 
 LINE_HZ, LOW_HZ, HIGH_HZ, ORDER = 60.0, 0.05, 50.0, 2
 MIN_UNIT_RATE_HZ, WINDOW_S = 1.0, 10.0
@@ -29,14 +29,14 @@ def makin_lfp(raw: np.ndarray, *, rate_hz: float, to_rate_hz: float) -> np.ndarr
     filters = [signal.tf2sos(*signal.iirnotch(line, 30, fs=rate_hz)) for line in lines]
     for kind, edge_hz in (("highpass", LOW_HZ), ("lowpass", HIGH_HZ)):
         filters.append(signal.butter(ORDER, edge_hz, kind, fs=rate_hz, output="sos"))
-    lfp = _average_referenced(_filtered(_bridged(raw), filters))
+    lfp = referenced(_filtered(_bridged(raw), filters), "car")
     return _resampled(lfp, ~np.isfinite(raw), round(len(raw) * to_rate_hz / rate_hz))
 
 
 def flint_lfp(raw: np.ndarray, *, rate_hz: float, to_rate_hz: float) -> np.ndarray:
     """Common average reference, 50 Hz low-pass, FFT resampling; as :func:`makin_lfp` else."""
     low_pass = signal.butter(ORDER, HIGH_HZ, "lowpass", fs=rate_hz, output="sos")
-    lfp = _filtered(_average_referenced(_bridged(raw)), [low_pass])
+    lfp = _filtered(referenced(_bridged(raw), "car"), [low_pass])
     return _resampled(lfp, ~np.isfinite(raw), round(len(raw) * to_rate_hz / rate_hz))
 
 
@@ -45,8 +45,7 @@ def makin_velocity(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gradient (m, columns) of a position (n, columns), resampled by FFT, and its times (m,)."""
     if not np.isfinite(position).all() or np.diff(times).max() > 1.5 * np.median(np.diff(times)):
-        what = "The position has gaps, which the paper's resampling would spread over the session"
-        raise DataError(f"{what}. {_WITHOUT}")
+        raise DataError(f"The position has gaps, which resampling would spread. {_WITHOUT}")
     length_s = times[-1] - times[0]
     period_s, count = length_s / (times.size - 1), int(length_s / bin_size_s)
     velocity = signal.resample(np.gradient(position, period_s, axis=0), count)
@@ -103,12 +102,6 @@ def _filtered(raw: np.ndarray, filters: list) -> np.ndarray:
             block = signal.sosfiltfilt(sections, block, axis=0)
         result[:, first : first + 8] = block
     return result
-
-
-def _average_referenced(values: np.ndarray) -> np.ndarray:
-    """In place."""
-    values[:, flat_channels(values)] = np.nan
-    return referenced(values, "car")
 
 
 def _resampled(values: np.ndarray, missing: np.ndarray, count: int) -> np.ndarray:

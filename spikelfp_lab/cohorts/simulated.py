@@ -14,7 +14,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from spikelfp_lab.cohorts import generative
-from spikelfp_lab.cohorts.generative import BIN_SIZE_S, DEFAULT_PARAMETERS, DRIFTS, Drift
+from spikelfp_lab.cohorts.generative import BIN_SIZE_S, DEFAULT_PARAMETERS, DRIFTS, Drift, recording
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.sessions import build_session, cohort_from_sessions, session_clock
 from spikelfp_lab.signal import bin_spikes, lfp_to_rate
@@ -81,9 +81,7 @@ def session(
     aging, name, day = drift, f"s{index:02d}", {}
     if isinstance(drift, Drift):
         aging, name, day = dataclasses.asdict(drift), f"d{index:03d}", {"day": index}
-    raw = generative.recording(
-        index, subject, duration_s, seed, n_channels, n_units, drift, parameters
-    )
+    raw = recording(index, subject, duration_s, seed, n_channels, n_units, drift, parameters)
     clock, rate_hz = session_clock(0.0, duration_s, bin_size_s=BIN_SIZE_S), 1 / BIN_SIZE_S
     lfp = lfp_to_rate(raw.lfp, rate_hz=generative.LFP_RATE_HZ, to_rate_hz=rate_hz)
     options = {
@@ -107,11 +105,9 @@ def session(
                         "latent_truth": {"kind": kind, "lead_s": parameters.lead_s}},
     )  # fmt: skip
     by_site, by_unit = ("channel", "latent_truth_dim"), ("unit", "latent_truth_dim")
-    truth: dict[str, Any] = {
-        "lfp_mixing": (by_site, raw.mixing),
-        "beta_weight": (by_site, raw.beta_weight),
-        "gamma_weight": (by_site, raw.gamma_weight),
-    }
+    truth: dict[str, Any] = {"lfp_mixing": (by_site, raw.mixing)}
+    truth |= {"beta_weight": (by_site, raw.beta_weight)}
+    truth |= {"gamma_weight": (by_site, raw.gamma_weight)}
     if raw.units:
         truth |= {"mean_rate_hz": ("unit", raw.mean_rate_hz)}
         truth |= {"spike_tuning": (by_unit, raw.spike_tuning)}

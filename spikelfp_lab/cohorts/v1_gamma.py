@@ -22,10 +22,9 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from spikelfp_lab import sessions
-from spikelfp_lab.cohorts._published import check_names, check_option, read_matlab5
+from spikelfp_lab.cohorts._published import check_names, check_option, opened_cohort, read_matlab5
 from spikelfp_lab.cohorts.download import RemoteFile, fetch_verified
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io import cache_folder
@@ -35,12 +34,12 @@ BASE_URL = (
     "https://raw.githubusercontent.com/RKrishnakumaran/GammaHarmonicsProject-HuesDataset/"
     "da3bd7e1dc4aaa410ab825caa2d35ff96a4ebe47/"
 )
+# Name -> folder in the authors' repository.
 RECORDINGS = {
     "alpa/gratings": "SForiAchro/data/alpa/Microelectrode/301215/GRF_005/",
     "alpa/hues": "Color/data/alpa/Microelectrode/301215/GRF_001/",
     "tutu/hues": "Color/data/tutu/Microelectrode/191016/GRF_001/",
 }
-"""Name -> folder in the authors' repository."""
 
 _REGISTRY = Path(__file__).with_name("v1_gamma_registry.txt")  # path, SHA-256, bytes
 _FROM_S, _UNTIL_S, _APART_S = -0.25, 1.2, 2.0
@@ -88,8 +87,8 @@ def cohort(
     if not 0.01 <= bin_size_s <= 0.05:
         raise ConfigError(f"bin_size_s is {bin_size_s}: give seconds, from 0.01 to 0.05.")
     fetch_verified([file for name in names for file in _files(name)], progress=progress)
-    bar = tqdm(names, "Opening v1_gamma", unit="session", disable=not progress)
-    return sessions.cohort_from_sessions([_build(name, lfp, float(bin_size_s)) for name in bar])
+    jobs = [(name, lfp, float(bin_size_s)) for name in names]
+    return opened_cohort("v1_gamma", _build, jobs, progress=progress)
 
 
 def _files(recording: str) -> list[RemoteFile]:
@@ -106,21 +105,18 @@ def _files(recording: str) -> list[RemoteFile]:
 def _build(recording: str, form: str, bin_size_s: float) -> xr.Dataset:
     """The session of a recording whose files are there; their hashes vouch for the layout."""
     folder, (subject, day) = cache_folder("v1_gamma") / RECORDINGS[recording], recording.split("/")
-    paths: dict[str, dict[str, Path]] = {"Spikes": {}, "LFP": {}}
-    for file in _files(recording):
-        if file.path.name.startswith("elec"):
-            paths[file.path.parent.name][file.path.stem.partition("_")[0]] = file.path
-    units, channels = paths.values()
+    paths = [file.path for file in _files(recording)]
+    kinds = ([path for path in paths if path.match(f"{kind}/elec*")] for kind in ("Spikes", "LFP"))
+    units, channels = ({path.stem.partition("_")[0]: path for path in each} for each in kinds)
     before, after = (int(each / bin_size_s + 1e-6) for each in (-_FROM_S, _UNTIL_S))
     centers, counts = (np.arange(-before, after) + 0.5) * bin_size_s, []  # from the onset
     degrees, bad, marked = _conditions(folder)
     good = np.delete(np.arange(degrees.size), bad - 1)
     for path in units.values():
-        cells = read_matlab5(path, ["spikeData"])["spikeData"].ravel()[good]
-        times = [np.ravel(cell) for cell in cells]
+        times = read_matlab5(path, ["spikeData"])["spikeData"].ravel()[good]
         counts.append(bin_spikes(times, centers, bin_size_s=bin_size_s).T.ravel())
-    left_out = f"{bad.size} of {degrees.size} trials, bad to the authors, are left out: "
-    left_out += ", ".join(map(str, bad))
+    numbers = ", ".join(map(str, bad))
+    left_out = f"{bad.size} of {degrees.size} trials, bad to the authors, are left out: {numbers}"
     history = f"{RECORDINGS[recording]} of {BASE_URL}\n{left_out}"
     onsets, lfp = np.arange(degrees.size) * _APART_S, None
     axis, turns, note = "hue", 1, f"onsets are not in the files, {_APART_S:g} s stand for a trial"

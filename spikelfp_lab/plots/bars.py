@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spikelfp_lab.analysis import bootstrap_interval
@@ -135,7 +134,7 @@ def plot_ablations(scores: pd.DataFrame, *, cohort: str = "") -> Figure:
     """
     keys = ["question", "variant", "own", "session", "seed"]
     points = tidy.select(scores, keys)[0].astype({"variant": str, "own": bool})
-    low, high = (max(point, tidy.LOWEST_R2) for point in (points["r2"].min(), points["r2"].max()))
+    low, high = points["r2"].clip(lower=tidy.LOWEST_R2).agg(["min", "max"])
     margin = 0.06 * (high - low) or 0.02
     width = 0.34 * int(points.groupby("question")["variant"].nunique().max()) + 0.3
     title, label = tidy.counted(points, cohort), tidy.r2_label(scores, width=28)
@@ -146,30 +145,27 @@ def plot_ablations(scores: pd.DataFrame, *, cohort: str = "") -> Figure:
         for axes, panel in cells:
             own = panel.loc[panel["own"], "variant"].unique()
             if len(own) > 1:
-                raise DataError(
-                    f"{panel['question'].iloc[0]!r} has {len(own)} own choices, "
-                    f"{', '.join(own)}: set own for one of its variants."
-                )
+                what = f"{panel['question'].iloc[0]!r} has {len(own)} own choices, {', '.join(own)}"
+                raise DataError(f"{what}: set own for one of its variants.")
             _draw_marks(axes, panel)
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        labels = [theme.READOUT_TITLES.get(str(label), str(label)) for label in labels]
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        handles, _ = figure.axes[0].get_legend_handles_labels()
+        titles = theme.READOUT_TITLES.values()
+        figure.legend(handles, titles, loc="outside lower center", ncols=len(titles))
     return figure
 
 
-def _draw_marks(axes: Axes, points: pd.DataFrame) -> None:
+def _draw_marks(axes: Any, points: pd.DataFrame) -> None:
     """Means as markers with whiskers, a read-out beside the other, over all points."""
     variants = list(points["variant"].unique())
     look: theme.Look = {"x": "variant", "y": "r2", "order": variants, "hue": "readout"}
     look |= {"hue_order": tidy.READOUTS, "palette": _SHADES, "ax": axes}
-    small: theme.Look = {"size": 2, "alpha": 0.45, "linewidth": 0, "jitter": False}
-    sns.stripplot(points, dodge=True, legend=False, **small, **look)
+    small = {"size": 2, "alpha": 0.45, "linewidth": 0}
+    sns.stripplot(points, dodge=True, legend=False, jitter=False, **small, **look)
     by_session = tidy.means(points, "r2", by=["variant", "readout", "session"])
-    large: theme.Look = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
-    large |= {"linestyle": "none", "markers": ["o", "s"], "err_kws": {"linewidth": 1.2}}
-    large |= {"dodge": _SHIFT, "errorbar": bootstrap_interval}
-    sns.pointplot(by_session, **large, **look)
-    axes.get_legend().remove()  # type: ignore[union-attr]
+    look |= {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5, "dodge": _SHIFT}
+    look |= {"markers": ["o", "s"], "err_kws": {"linewidth": 1.2}, "errorbar": bootstrap_interval}
+    sns.pointplot(by_session, linestyle="none", **look)
+    axes.get_legend().remove()
     turned = {"rotation": 40, "ha": "right"} if max(map(len, variants)) > 4 else {}
     axes.set_xticks(range(len(variants)), variants, **turned)
     axes.tick_params(axis="x", length=0, pad=1 if turned else 3)
@@ -186,7 +182,7 @@ def _draw_marks(axes: Axes, points: pd.DataFrame) -> None:
             axes.axvspan(place - 0.45, place + 0.45, color="#f6e9d8", linewidth=0, zorder=0)
         if r2 < floor:
             x = place + _SHIFT * (turn - 0.5)
-            _write_below(axes, x, floor, theme.number(r2), off=5 + 7 * turn)
+            _write(axes, x, floor, theme.number(r2), off=5 + 7 * turn, below=True)
 
 
 def _bar_figure(
@@ -208,19 +204,16 @@ def _bar_figure(
     return figure, cells
 
 
-def _draw_bars(axes: Axes, points: pd.DataFrame, value: str) -> None:
+def _draw_bars(axes: Any, points: pd.DataFrame, value: str) -> None:
     """Bars of a column by model with whiskers, points and numbers; what is too low is written."""
     places, by_session = _places(points), tidy.means(points, value, by=["model", "session"])
     look: theme.Look = {"x": "model", "y": value, "order": places, "legend": False, "ax": axes}
-    color: theme.Look = {"palette": {m: theme.model_color(m) for m in places}, "saturation": 1}
-    color |= {"hue": "model", "hue_order": places, "dodge": False, "width": 0.72, "linewidth": 0}
+    color: theme.Look = {"hue": "model", "palette": {m: theme.model_color(m) for m in places}}
+    color |= {"saturation": 1, "width": 0.72, "linewidth": 0, "errorbar": bootstrap_interval}
     whisker = {"color": theme.INK, "linewidth": 1.3, "zorder": 5, "path_effects": [theme.RIM]}
-    color |= {"errorbar": bootstrap_interval, "err_kws": whisker}
-    sns.barplot(by_session, **color, **look)
-    line: Any
+    sns.barplot(by_session, err_kws=whisker, **color, **look)
     for line in axes.lines:  # at the edge of the bar, where no point hides them
         line.set_xdata(line.get_xdata() - 0.36)
-    bar: Any
     for bar in axes.patches:
         if places[round(bar.get_x() + bar.get_width() / 2)] in theme.CONTROLS:
             bar.set(hatch="////", edgecolor="white")
@@ -232,9 +225,9 @@ def _draw_bars(axes: Axes, points: pd.DataFrame, value: str) -> None:
     for model, own in by_session.groupby("model")[value]:
         x, every = places.index(str(model)), points.loc[points["model"] == model, value]
         if every.min() < (floor := axes.get_ylim()[0]):
-            _write_below(axes, x, floor, f"lowest\n{theme.number(every.min())}")
+            _write(axes, x, floor, f"lowest\n{theme.number(every.min())}", off=5, below=True)
         top = np.nanmax([own.mean(), every.max(), bootstrap_interval(own)[1], 0])
-        _write_above(axes, x, top, theme.number(own.mean()))
+        _write(axes, x, top, theme.number(own.mean()))
     axes.set_xlabel("")
     axes.set_xticks(range(len(places)), places, rotation=40, ha="right")
     axes.tick_params(axis="x", length=0, pad=1)
@@ -246,20 +239,15 @@ def _draw_bars(axes: Axes, points: pd.DataFrame, value: str) -> None:
         axes.text(edge + 0.1, 1.0, text, fontsize=7, color="#666666", **place)
 
 
-def _write_above(
-    axes: Axes, x: float, y: float, text: str, *, size: float = 6.5, off: float = 2.5
+def _write(
+    axes: Any, x: float, y: float, text: str, *, off: float = 2.5, below: bool = False
 ) -> None:
-    """Text some points above a place, on white, which hides the lines behind it."""
-    place: theme.Look = {"xytext": (0, off), "textcoords": "offset points", "ha": "center"}
-    look: theme.Look = {"fontsize": size, "linespacing": 0.95}
+    """Text some points above a place, on white; with a mark for what lies below the lower edge."""
+    if below:
+        axes.plot(x, y, marker="v", color=theme.INK, markersize=4, clip_on=False, zorder=7)
+    look = {"fontsize": 5.5 if below else 6.5, "linespacing": 0.95, "va": "bottom", "ha": "center"}
     look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-    axes.annotate(text, (x, y), va="bottom", zorder=8, **place, **look)
-
-
-def _write_below(axes: Axes, x: float, floor: float, text: str, *, off: float = 5) -> None:
-    """A mark at the lower edge for what lies below it."""
-    axes.plot(x, floor, marker="v", color=theme.INK, markersize=4, clip_on=False, zorder=7)
-    _write_above(axes, x, floor, text, size=5.5, off=off)
+    axes.annotate(text, (x, y), (0, off), textcoords="offset points", zorder=8, **look)
 
 
 def _places(points: pd.DataFrame) -> list[str]:

@@ -100,8 +100,7 @@ def plot_pairs(
     with theme.style():
         figure, cells = theme.panels(points, by, size, title, label=label, most=most)
         for axes, panel in cells:
-            table = panel.pivot_table(index=[*pair], columns="model", values="r2")
-            table = table.reindex(columns=[*models])
+            table = panel.pivot_table("r2", [*pair], "model").reindex(columns=[*models])
             axes.plot(table.to_numpy().T, color="#999999", linewidth=0.6, zorder=1)
             for place, (model, own) in enumerate(table.items()):
                 color, mean = theme.model_color(str(model)), own.mean()
@@ -157,8 +156,7 @@ def plot_cost(table: pd.DataFrame, *, cohort: str = "") -> Figure:
                 axes.scatter(x, y, s=area(size), label=model, **look)
             axes.set(xscale="log", xlabel="Operations for a second of recording (millions)")
             axes.margins(x=0.12, y=0.08)
-        low, high = figure.axes[0].get_ylim()
-        figure.axes[0].set_ylim(max(low, tidy.LOWEST_R2 - 0.02), high)
+        figure.axes[0].set_ylim(max(figure.axes[0].get_ylim()[0], tidy.LOWEST_R2 - 0.02))
         sizes = sorted({float(f"{most * share:.0e}") for share in (1.0, 0.3, 0.05)})
         keys = [("o", area(size) ** 0.5, EngFormatter()(size)) for size in sizes]
         keys += [("D", 4.0, "control or\nreference")]
@@ -197,14 +195,13 @@ def plot_history(history: pd.DataFrame, *, title: str = "") -> Figure:
         handles: theme.Look = {}
         for axes, panel in cells:
             for split, curve in panel.groupby("split", sort=False):
-                look = {"color": colors[str(split)], "marker": "." if len(curve) < 3 else None}
-                handles[str(split)] = axes.plot(curve["step"], curve["value"], **look)[0]
+                look = {"color": colors[split], "marker": "." if len(curve) < 3 else None}
+                handles[split] = axes.plot(curve["step"], curve["value"], **look)[0]
             axes.set_xlabel("Training step")
-        if len(judged):
+        for axes, _ in cells if len(judged) else ():
             best = judged["step"].iloc[judged["value"].to_numpy().argmin()]
             kept: theme.Look = {"color": theme.INK, "linewidth": 0.8, "linestyle": (0, (3, 2))}
-            for axes, _ in cells:
-                handles[f"kept: step {best:g}"] = axes.axvline(best, **kept)
+            handles[f"kept: step {best:g}"] = axes.axvline(best, **kept)
         place = {"loc": "outside lower center", "ncols": len(handles), "handlelength": 1.5}
         figure.legend(list(handles.values()), list(handles), **place)
     return figure

@@ -55,24 +55,19 @@ def plot_latents(
     """
     behavior = behavior.transpose("time", "behavior_dim")
     if behavior.shape[1] not in (1, 2):
-        raise DataError(
-            "Color needs one or two axes: select them, as behavior.sel(behavior_dim=['vx', 'vy'])."
-        )
+        raise DataError("Color needs one or two axes, as behavior.sel(behavior_dim=['vx', 'vy']).")
     if not latents or align_to not in (None, *latents):
         names = ", ".join(latents) or "none"
         raise DataError(f"align_to is {align_to!r}, but the latents are {names}: give others.")
     step = float(np.diff(behavior["time"].values).min()) if len(behavior) > 1 else 1.0
     for name, values in latents.items():
         if not same_clock(values["time"], behavior["time"], bin_size_s=step):
-            raise DataError(
-                f"The latents of {name!r} are not at the times of the behavior: select both with "
-                "the same mask."
-            )
+            what = f"The latents of {name!r} are not at the times of the behavior"
+            raise DataError(f"{what}: select both with the same mask.")
     scores = {name: _components(values) for name, values in latents.items()}
     if align_to is not None:
-        target = scores[align_to]
-        turned = {name: procrustes(values, target).aligned for name, values in scores.items()}
-        scores = {name: _unit_size(np.asarray(values)) for name, values in turned.items()}
+        turned = {name: procrustes(own, scores[align_to]).aligned for name, own in scores.items()}
+        scores = {name: _unit_size(np.asarray(own)) for name, own in turned.items()}
     every = np.concatenate([behavior.values, *scores.values()], axis=1)
     bins = np.flatnonzero(np.isfinite(every).all(axis=1))
     bins = bins[:: -(-bins.size // MAX_POINTS) or 1]
@@ -86,18 +81,15 @@ def plot_latents(
         figure = theme.new_figure(1.1 + 2.3 * columns, 2.7 * rows, title)
         grid = [figure.add_subplot(rows, columns, i + 1) for i in range(len(scores))]
         for axes, (name, values) in zip(grid, scores.items(), strict=True):
-            x, y = values[bins].T
             look = {"linewidth": 0, "rasterized": True}
-            axes.scatter(x[rest], y[rest], s=2, color=theme.FAINT, **look)
-            axes.scatter(x[~rest], y[~rest], s=3.5, color=colors[~rest], **look)
+            axes.scatter(*values[bins[rest]].T, s=2, color=theme.FAINT, **look)
+            axes.scatter(*values[bins[~rest]].T, s=3.5, color=colors[~rest], **look)
             labels = {"xlabel": f"{axis} 1", "ylabel": f"{axis} 2"}
             if align_to not in (None, name):
                 labels = {"xlabel": f"Turned onto {align_to}"}
             axes.set(title=name, xticks=[], yticks=[], aspect="equal", **labels)
             far = max(reach.values()) if align_to else reach[name]
-            low, high = ends[name]
-            middle = (low + high) / 2
-            axes.set(xlim=middle[0] + [-far, far], ylim=middle[1] + [-far, far])
+            axes.axis([middle + off for middle in ends[name].mean(axis=0) for off in (-far, far)])
         _key(figure, grid[columns - 1], behavior, note="gray: rest" if rest.any() else "")
     return figure
 
@@ -146,10 +138,7 @@ def plot_decoded(
     start_s = float(time[np.argmax(use)]) if start_s is None else start_s
     shown = (time >= start_s) & (time < start_s + span_s)
     if not shown.any():
-        raise DataError(
-            f"No bin from {start_s:g} to {start_s + span_s:g} s: the session runs from "
-            f"{time[0]:g} to {time[-1]:g} s."
-        )
+        raise DataError(f"No bin from {start_s:g} s: there are {time[0]:g} to {time[-1]:g} s.")
     other = shown & ~use
     title = session_name(dataset) + (f" (gray: not in the {split} split)" if other.any() else "")
     names = dataset["behavior"]["behavior_dim"].values
@@ -167,9 +156,8 @@ def plot_decoded(
             for label, (values, color, width) in lines.items():
                 line = theme.break_at_gaps(time[shown], values[shown], step=bin_size_s)
                 axes.plot(*line, color=color, linewidth=width, label=label)
-            ground = {"color": "#eeeeee", "linewidth": 0, "zorder": 0, "step": "mid"}
-            ground["transform"] = axes.get_xaxis_transform()
-            axes.fill_between(time, 0, 1, where=other, **ground)
+            ground = {"transform": axes.get_xaxis_transform(), "step": "mid", "linewidth": 0}
+            axes.fill_between(time, 0, 1, where=other, color="#eeeeee", zorder=0, **ground)
             axes.set_ylabel(theme.with_units(name, dataset["behavior"]))
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=1.2)
         grid[-1].set(xlabel="Time (s)", xlim=(start_s, start_s + span_s))
@@ -202,13 +190,12 @@ def _colors(behavior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return DIRECTIONS(turn), speed < REST * np.quantile(speed, 0.95)
 
 
-def _key(figure: Figure, beside: Axes, behavior: xr.DataArray, *, note: str) -> None:
+def _key(figure: Figure, beside: Axes, behavior: xr.DataArray, *, note: str) -> object:
     names = [str(name) for name in behavior["behavior_dim"].values]
     if len(names) == 1:
         scale = ScalarMappable(Normalize(*np.nanquantile(behavior, [0.01, 0.99])), "viridis")
         label = theme.with_units(names[0], behavior)
-        figure.colorbar(scale, ax=beside, label=label, shrink=0.7)
-        return
+        return figure.colorbar(scale, ax=beside, label=label, shrink=0.7)
     wheel = beside.inset_axes((1.1, 0.3, 0.36, 0.36), projection="polar")
     angle, ring = np.linspace(0, 2 * np.pi, 257), np.linspace(0, 1, 256)[None]
     wheel.pcolormesh(angle, [0.55, 1.0], ring, cmap=DIRECTIONS, shading="flat", rasterized=True)

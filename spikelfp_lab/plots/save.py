@@ -71,9 +71,8 @@ def save_figure(
         "png", "svg" and "csv" -> path.
     """
     paths = {} if data is None else {"csv": save_table(data, folder, name)}
-    for ending in ("png", "svg"):
+    for ending, metadata in {"png": None, "svg": {"Date": None}}.items():
         paths[ending] = _place(folder, f"{name}.{ending}")
-        metadata = {"Date": None} if ending == "svg" else None
         with whole(paths[ending]) as partial, theme.style():
             figure.savefig(partial, format=ending, metadata=metadata)
     return paths
@@ -90,8 +89,6 @@ def save_table(data: pd.DataFrame, folder: Folder, name: str) -> Path:
 def _place(folder: Folder, file: str) -> Path:
     """Path of a file with a plain name."""
     if not re.fullmatch(r"\w[\w .+-]{0,99}\.\w+", file, re.ASCII):
-        raise DataError(
-            f"{file[:120]!r} is not a plain file name: give the folder as folder, and a name of at "
-            "most 100 letters, digits and - _ + . or spaces."
-        )
+        cure = "give the folder as folder, and at most 100 letters, digits and - _ + . or spaces"
+        raise DataError(f"{file[:120]!r} is not a plain file name: {cure}.")
     return Path(folder, file)

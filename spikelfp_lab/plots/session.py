@@ -56,11 +56,8 @@ def plot_session(
     time, shown = dataset["time"].values, [name for name in HEIGHTS if name in dataset]
     start_s = Grid(dataset).begin_s if start_s is None else start_s
     if not ((time >= start_s) & (time < start_s + span_s)).any() or not shown:
-        raise DataError(
-            f"Nothing to draw from {start_s:g} to {start_s + span_s:g} s: the session has "
-            f"{', '.join(shown) or 'no spikes, lfp or behavior'} from {time[0]:g} to "
-            f"{time[-1]:g} s."
-        )
+        has = f"{', '.join(shown) or 'no spikes, lfp or behavior'} from {time[0]:g} to {time[-1]:g}"
+        raise DataError(f"Nothing from {start_s:g} to {start_s + span_s:g} s: it has {has} s.")
     count = dataset.sizes.get("channel", 0)
     channels = np.linspace(0, count - 1, min(max_channels, count)).round().astype(int)
     with theme.style():
@@ -264,16 +261,13 @@ def spectrogram(
     last = min(int(grid.clock[-1]) + 1, math.ceil(high + length / 2))
     length = min(length, last - first)
     if length < 16:
-        raise DataError(
-            f"There are only {length} bins, too few for a spectrogram (16): choose traces."
-        )
+        raise DataError(f"{length} bins are too few for a spectrogram (16): choose traces.")
     begin, end = np.searchsorted(grid.clock, [first, last])
     even = np.full(last - first, np.nan)
     even[grid.clock[begin:end] - first] = values[begin:end]
     even[~np.isfinite(even)] = np.nan
-    frequency, time, power = signal.spectrogram(
-        even, 1 / grid.bin_size_s, "hann", nperseg=length, noverlap=length - min(hop, length)
-    )
+    rate, overlap = 1 / grid.bin_size_s, length - min(hop, length)
+    frequency, time, power = signal.spectrogram(even, rate, "hann", length, overlap)
     # without 0 Hz, whose power went with the mean, and power that has no logarithm
     power = np.where(power[1:] > 0, power[1:], np.nan)
     return frequency[1:], grid.begin_s + first * grid.bin_size_s + time, 10 * np.log10(power)
@@ -329,13 +323,10 @@ def _scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _image(axes: Axes, colors: str, low: float, high: float) -> Any:
-    image = axes.imshow(
-        np.zeros((1, 1)), cmap=colors, vmin=low, vmax=high, aspect="auto", origin="lower",
-        interpolation="nearest",
-    )  # fmt: skip
-    image.set_cmap(image.get_cmap().with_extremes(bad=_NOTHING))
     axes.set_facecolor(_NOTHING)
-    return image
+    cmap = matplotlib.colormaps[colors].with_extremes(bad=_NOTHING)
+    look: theme.Look = {"aspect": "auto", "origin": "lower", "interpolation": "nearest"}
+    return axes.imshow(np.zeros((1, 1)), cmap=cmap, vmin=low, vmax=high, **look)
 
 
 def _name_ends(axes: Axes, places: np.ndarray, labels: np.ndarray) -> None:

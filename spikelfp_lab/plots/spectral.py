@@ -42,21 +42,18 @@ def spectra(session: xr.Dataset | xr.DataTree) -> xr.DataArray:
     runs = usable_runs(dataset, variables=["lfp"])
     longest = int(np.diff(runs).max(initial=0))
     if longest < 16:
-        raise DataError(
-            f"The longest stretch of LFP without gap, trial edge or NaN is {longest} bins, too "
-            "short for a spectrum (16): drop bad channels first, or use another session."
-        )
+        what = f"The longest stretch of LFP without gap, trial edge or NaN is {longest} bins"
+        raise DataError(f"{what}, too short for a spectrum (16): drop bad channels first.")
     length, rate = min(512, longest), 1 / float(dataset.attrs["bin_size_s"])
     values = dataset["lfp"].transpose("time", "channel").values
-    total, weight = 0.0, 0
+    total, weight = np.zeros((length // 2 + 1, values.shape[1])), 0
     for start, stop in runs[np.diff(runs)[:, 0] >= length]:
         frequency, power = signal.welch(values[start:stop], fs=rate, nperseg=length, axis=0)
         windows = (stop - start - length) // (length // 2) + 1
         total, weight = total + power * windows, weight + windows
     coords = {"frequency": ("frequency", frequency[1:-1], {"units": "Hz"})}
-    attrs = {"units": dataset["lfp"].attrs.get("units", "")}
-    power = np.asarray(total)[1:-1].T / weight
-    return xr.DataArray(power, coords, ("channel", "frequency"), attrs=attrs)
+    power = xr.DataArray(total[1:-1].T / weight, coords, ("channel", "frequency"))
+    return power.assign_attrs(units=dataset["lfp"].attrs.get("units", ""))
 
 
 def plot_spectra(session: xr.Dataset | xr.DataTree) -> Figure:

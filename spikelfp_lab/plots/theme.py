@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from importlib.resources import files
 from string import ascii_uppercase
 from typing import Any
 
@@ -41,12 +40,12 @@ _CONTROLS = {
     "Wiener": "#c869bd", "Kalman": "#7c0a77", "GRU": "#a63e87",
     "Linear bound": "#141313", "Time in trial": "#66541f",
 }  # fmt: skip
+# Model -> color. Keys are the names that tidy scores use in ``model``.
 MODEL_COLORS = _MODELS | _CONTROLS
-"""Model -> color. Keys are the names that tidy scores use in ``model``."""
+# Order on an axis: the models, then the controls and references.
 MODEL_ORDER = tuple(MODEL_COLORS)
-"""Order on an axis: the models, then the controls and references."""
+# Controls and references: drawn apart from the models.
 CONTROLS = tuple(_CONTROLS)
-"""Controls and references: drawn apart from the models."""
 
 
 def model_color(model: str) -> str:
@@ -66,7 +65,7 @@ def in_order(models: Iterable[str]) -> list[str]:
 
 def style() -> AbstractContextManager[None]:
     """The packaged Matplotlib style, as a context; nothing outside it changes."""
-    return matplotlib.style.context(str(files("spikelfp_lab.plots") / "spikelfp.mplstyle"))
+    return matplotlib.style.context("spikelfp_lab.plots.spikelfp")
 
 
 def new_figure(width: float, height: float, title: str = "") -> Figure:
@@ -137,7 +136,7 @@ def letter_panels(figure: Figure) -> Figure:
     """Put bold letters A, B, C ... at the upper left of a figure's titled panels, if several."""
     titled = [axes for axes in figure.axes if axes.get_title(loc="left") and axes.get_visible()]
     look: Look = {"ha": "right", "fontsize": 10, "fontweight": "bold"}
+    look |= {"textcoords": "offset points", "annotation_clip": False}
     for letter, axes in zip(ascii_uppercase, titled if len(titled) > 1 else (), strict=False):
-        place: Any = {"xycoords": axes.title.get_transform(), "textcoords": "offset points"}
-        axes.annotate(letter, (0, 1), xytext=(-9, 0), annotation_clip=False, **place, **look)
+        axes.annotate(letter, (0, 1), (-9, 0), xycoords=axes.title.get_transform(), **look)
     return figure

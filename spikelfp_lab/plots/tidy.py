@@ -17,10 +17,8 @@ def check(table: Any, columns: Sequence[str], filled: Sequence[str] = ()) -> Non
     """Raise a DataError where a column is missing, there are no rows, or one has NaN."""
     missing = [name for name in (*columns, *filled) if name not in table]
     if missing or table.empty:
-        raise DataError(
-            f"The table has {len(table)} rows and no column {', '.join(missing) or '-'}: one row a "
-            f"{', '.join((*columns, *filled))}."
-        )
+        what = f"The table has {len(table)} rows and no column {', '.join(missing) or '-'}"
+        raise DataError(f"{what}: one row a {', '.join((*columns, *filled))}.")
     for name in filled:
         if table[name].isna().any():
             raise DataError(f"Some of {name!r} are NaN: leave those rows out, and say so.")
@@ -50,7 +48,7 @@ def means(table: Any, values: str | list[str], *, by: Sequence[str]) -> Any:
 
 def counted(points: Any, cohort: str) -> str:
     """A title that says how many sessions and seeds there are."""
-    counts = {name: points[name].nunique() for name in ("session", "seed")}
+    counts = points[["session", "seed"]].nunique()
     text = ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n > 0)
     return f"{cohort}: {text}" if cohort else text
 

@@ -69,8 +69,7 @@ def broadband_to_lfp(
     """
     data = data if hasattr(data, "shape") else np.asarray(data)
     if len(data.shape) != 2 or 0 in data.shape or np.dtype(data.dtype).kind not in "iuf":
-        what = f"not {data.dtype} of shape {tuple(data.shape)}"
-        raise DataError(f"Give numbers, samples by channels (n, C), {what}.")
+        raise DataError(f"Give numbers, samples by channels, not {data.dtype} {data.shape}.")
     columns = np.arange(data.shape[1])
     scale = np.broadcast_to(np.asarray(scale, np.float32), columns.shape)
     columns = columns if channels is None else np.atleast_1d(columns[channels])
@@ -130,8 +129,7 @@ def _without_gaps(clock: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
     """A clock whose gaps are filled, so that the high-pass is right; its rate; what is wanted."""
     step = np.diff(clock)
     if clock.ndim != 1 or clock.size < 2 or not (np.isfinite(step) & (step > 0)).all():
-        what = f"The clock (shape {clock.shape}) is not a row of two or more increasing, finite"
-        raise DataError(f"{what} times in seconds.")
+        raise DataError(f"Give a clock (m,) of increasing, finite seconds, not {clock.shape}.")
     usual = float(np.median(step))
     index = np.append(0, np.cumsum(np.maximum(1, np.rint(step / usual)))).astype(np.int64)
     wanted = np.isin(np.arange(index[-1] + 1), index)

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from scipy import signal
 
-from spikelfp_lab.signal.lfp import Reference, checked_band, referenced
+from spikelfp_lab.signal.lfp import Reference, checked_band, hold, referenced
 
 
 class CausalLFP:
@@ -68,15 +68,10 @@ class CausalLFP:
         state, n = self.state, len(samples)
         if not n:
             return np.empty((0, len(state["last"])), np.float32)
-        held = np.concatenate([state["last"][None], samples])
-        known = np.isfinite(held)
-        at = np.maximum.accumulate(np.where(known, np.arange(n + 1)[:, None], 0))
-        held = np.take_along_axis(held, at, axis=0)
-        known = np.isfinite(held)
-        zero = held[known.argmax(axis=0), np.arange(held.shape[1])]
+        held, zero = hold(np.concatenate([state["last"][None], samples]))
         state["first"] = np.where(np.isnan(state["first"]), zero, state["first"])
         state["last"] = held[-1]
-        values = np.where(known, held - state["first"], 0.0)[1:].T
+        values = np.where(np.isfinite(held), held - state["first"], 0.0)[1:].T
         done = int(state["samples"])
         if self.factor > 1:
             values, state["raw"] = signal.sosfilt(self.filters[0][0], values, zi=state["raw"])

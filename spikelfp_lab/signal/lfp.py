@@ -135,6 +135,13 @@ def bridge(block: np.ndarray, missing: np.ndarray) -> None:
         values[at] = np.interp(at, there, values[there]) if there.size else 0.0
 
 
+def hold(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values (n, C) in which missing samples hold the one before, and the first of each channel."""
+    at = np.where(np.isfinite(values), np.arange(len(values))[:, None], 0)
+    held = np.take_along_axis(values, np.maximum.accumulate(at), axis=0)
+    return held, held[np.isfinite(held).argmax(axis=0), np.arange(held.shape[1])]
+
+
 def referenced(lfp: np.ndarray, reference: Reference) -> np.ndarray:
     """The LFP (m, C), re-referenced, in place where its shape stays; flat channels become NaN."""
     if reference == "none":

@@ -10,7 +10,7 @@ from scipy import fft, ndimage, signal
 
 from spikelfp_lab.errors import DataError
 from spikelfp_lab.sessions.windows import usable_runs
-from spikelfp_lab.signal.lfp import Reference, referenced
+from spikelfp_lab.signal.lfp import Reference, hold, referenced
 
 DEFAULT_BANDS_HZ: Mapping[str, tuple[float, float]] = MappingProxyType(
     dict(delta=(0.5, 4.0), theta=(4.0, 8.0), alpha=(8.0, 13.0), beta=(13.0, 30.0),
@@ -77,7 +77,7 @@ def band_power(
     units = f"log({lfp.attrs.get('units', 'unit of the LFP')}^2)"
     bands = [f"{name} {low:g}-{high:g}" for name, (low, high) in fitting.items()]
     attrs = {"kind": "log band power", "units": units, "bands_hz": bands}
-    attrs["smooth_s"] = smooth / rate_hz
+    attrs |= {"smooth_s": smooth / rate_hz}
     flat, dims = power.reshape(lfp.sizes["time"], -1), ("time", "feature")
     return xr.DataArray(flat, {**kept, "feature": names}, dims, name="band_power", attrs=attrs)
 
@@ -139,16 +139,14 @@ def causal_power(
     >>> power.shape, round(float(np.exp(power[-1, 0, 0])), 1)
     ((500, 1, 1), 1.0)
     """
-    filters, (n, channels) = causal_filters(bands_hz, rate_hz), values.shape
-    at, known = np.arange(n)[:, None], np.isfinite(values)
-    held = np.take_along_axis(values, np.maximum.accumulate(np.where(known, at, 0)), axis=0)
-    known = np.isfinite(held)
-    first = held[known.argmax(axis=0), np.arange(channels)]  # or the filters would ring
+    filters, at = causal_filters(bands_hz, rate_hz), np.arange(len(values))[:, None]
+    held, first = hold(values)
+    known = np.isfinite(held)  # less the first, or the filters would ring
     x = np.where(known, held - first, 0.0).T.astype(np.float64)
     squares = [2 * np.square(signal.sosfilt(each, x)) for each in filters.sections]
     mean = np.asarray(signal.sosfilt(filters.smoothing, squares))
     power = np.log(np.maximum(mean, np.finfo(np.float32).tiny)).transpose(2, 1, 0)
-    before = np.concatenate([np.full((1, channels), np.nan), held])[:-1]
+    before = np.concatenate([np.full_like(held[:1], np.nan), held])[:-1]
     moved = np.maximum.accumulate(np.where(known & (held != before), at, -1))
     silent = np.maximum.accumulate(np.where(at - moved >= filters.still, at, -1))
     unknown = (at - silent < filters.settle)[:, :, None]

@@ -37,8 +37,7 @@ def bin_spikes(
     clock = np.asarray(clock, np.float64)
     step, tolerance = np.diff(clock), 1e-3 * bin_size_s
     if clock.ndim != 1 or not clock.size or not bin_size_s > 0:
-        what = f"not a clock of shape {clock.shape} and bin_size_s {bin_size_s}"
-        raise DataError(f"Give bin centers (T,) and a bin_size_s above 0, {what}.")
+        raise DataError(f"Give a clock (T,), bin_size_s above 0, not {clock.shape}, {bin_size_s}.")
     if not (apart := step > bin_size_s - tolerance).all():
         at = int(np.argmin(apart))
         what = f"{clock[at]} s is followed by {clock[at + 1]} s with bins of {bin_size_s} s"
@@ -59,6 +58,5 @@ def bin_spikes(
         counts[:, unit] = stop - first
     dtype = np.min_scalar_type(highest := int(counts.max(initial=0)))
     if dtype.itemsize > 2:
-        what = f"A bin of {bin_size_s} s holds {highest} spikes of one unit"
-        raise DataError(f"{what}. Are the spike times in seconds?")
+        raise DataError(f"A bin holds {highest} spikes of one unit. Are their times in seconds?")
     return counts.astype(dtype)

@@ -60,8 +60,7 @@ class Timeline:
 def uniform_timeline(n_samples: int, *, rate_hz: float, start_s: float = 0.0) -> Timeline:
     """The timeline of samples taken at an exact rate, from ``start_s`` on."""
     if not (np.isfinite([rate_hz, start_s]).all() and rate_hz > 0):
-        what = f"rate_hz is {rate_hz}, start_s {start_s}"
-        raise DataError(f"{what}: give a rate above 0 and seconds.")
+        raise DataError(f"rate_hz is {rate_hz}, start_s {start_s}: give a rate above 0, seconds.")
     rows, spans = np.array([0.0, max(n_samples - 1, 1)]), np.array([[0, 0, n_samples]])
     return Timeline(spans, rows, start_s + rows / rate_hz, 1.0 / rate_hz, np.empty((0, 2)))
 
@@ -110,8 +109,7 @@ def timeline_from_timestamps(
             knots.append(lines + np.array([first + shift, 0.0]))
             recorded_s += float(times[end - 1] - times[begin])
     if recorded_s <= 0:
-        what = f"The timestamps stand still at {times[0]} s or have a gap after every sample"
-        raise DataError(f"{what}: they are no clock. Give rate_hz instead.")
+        raise DataError("Timestamps stand still, or have a gap at each sample: give rate_hz.")
     period = recorded_s / (n_samples - len(knots))
     if rate_hz is not None and not 0.99 < period * rate_hz < 1.01:
         what = f"The timestamps tell {1 / period:g} samples a second, rate_hz says {rate_hz:g}"

@@ -7,16 +7,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 
 import pandas as pd
 import torch
 from joblib import cpu_count
+from torch.utils.benchmark import Timer
 from tqdm.auto import tqdm
 
 from spikelfp_lab.models import Autoencoder
@@ -46,14 +46,10 @@ def probe(study: Study) -> float:
     size = configs.train.batch, bins_in(configs.train.window_s, bin_size_s=bin_size_s), units
     sizes = {"sessions": {"probe": units}, "bin_size_s": bin_size_s}
     model = Autoencoder(configs.model, modality="spikes", **sizes)
-    values, steps, threads = torch.ones(size), 0, torch.get_num_threads()
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    while time.perf_counter() - start < PROBE_S:
-        model.masked_loss(values, "probe", mask=configs.mask).backward()
-        steps += 1
-    torch.set_num_threads(threads)
-    return PROBE_S / (steps * configs.train.batch * configs.train.window_s)
+    names = {"model": model, "values": torch.ones(size), "mask": configs.mask}
+    timer = Timer("model.masked_loss(values, 'probe', mask=mask).backward()", globals=names)
+    step_s = timer.blocked_autorange(min_run_time=PROBE_S).mean
+    return step_s / (configs.train.batch * configs.train.window_s)
 
 
 def execute(path: Path) -> None:
@@ -83,22 +79,11 @@ def run_all(notebooks: list[Path], done: Callable[[float], object]) -> None:
                 raise
 
 
-@contextmanager
-def ticking(bar: tqdm) -> Iterator[None]:
-    """A context in which the bar's clock goes on while nothing is done."""
-    stop = Event()
-
-    def tick() -> None:
-        while not stop.wait(10):
-            bar.refresh()
-
-    clock = Thread(target=tick)
-    clock.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        clock.join()
+def tick(bar: tqdm) -> None:
+    """Let the bar's clock go on while nothing is done, until the bar is closed."""
+    while not bar.disable:
+        bar.refresh()
+        time.sleep(10)
 
 
 def main() -> None:
@@ -117,11 +102,11 @@ def main() -> None:
     costs = {s.folder: minute * SLOWER[s.role] * s.work(study) for s in todo}
     half = slow / min(2, cpu_count())
     total = sum(costs.values()) + half * sum(MINUTES[path.stem[:2]] for path in notebooks)
-    print(
-        f"{len(todo)} models to train, {len(notebooks)} notebooks: about {total:.0f} minutes here"
-    )
+    what = f"{len(todo)} models to train, {len(notebooks)} notebooks"
+    print(f"{what}: about {total:.0f} minutes here")
     look = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} < {remaining}"
-    with tqdm(total=total, desc="make figures", bar_format=look) as bar, ticking(bar):
+    with tqdm(total=total, desc="make figures", bar_format=look) as bar:
+        Thread(target=tick, args=[bar], daemon=True).start()
 
         def advance(minutes: float) -> None:
             bar.update(min(minutes, total - bar.n))  # or rounding ends in a warning

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from spikelfp_lab import __version__
 from spikelfp_lab.analysis import ReadOut, anchor, decode, fit_readout
-from spikelfp_lab.cohorts import simulated
 from spikelfp_lab.errors import ConfigError
-from spikelfp_lab.io.prepare import cached_session
 from spikelfp_lab.sessions import TRAIN, channel_statistics, session_name
 from spikelfp_lab.study.parallel import in_parallel
 from spikelfp_lab.study.scoring import Arrays, references, tabulate
@@ -88,23 +84,18 @@ def lasting(study: Study, drift: str, *, days: Sequence[int] | None = None) -> p
 
 
 def _day(study: Study, subject: str, drift: str, day: int) -> xr.Dataset:
-    """A session of a simulated array on a day, kept under the version that made it."""
-    seconds = 90.0 if study.preset == "smoke" else 240.0
-    make = partial(simulated.session, day, subject=subject, drift=drift, duration_s=seconds)
-    path = study.folder / "sessions" / __version__ / drift / subject / f"d{day:03}.zarr"
-    return cached_session(path, make).load().assign_attrs(drift=drift)
+    """A session of a simulated array on a day."""
+    options = {"subject": subject, "duration_s": 90.0 if study.preset == "smoke" else 240.0}
+    made = study.simulate(f"{drift}/{subject}/d{day:03}", day, drift=drift, **options)
+    return made.load().assign_attrs(drift=drift)
 
 
 def _left(first: xr.Dataset, other: xr.Dataset) -> tuple[float, float]:
     """Correlation of the mixing, and share of the units of the first that the other has."""
     names = ("lfp_mixing", "beta_weight", "gamma_weight")
-    own, theirs = ([each[name].to_numpy().ravel() for name in names] for each in (first, other))
-    units = [
-        set(each["unit"].to_numpy().tolist()) if "unit" in each else set()
-        for each in (first, other)
-    ]
-    share = len(units[0] & units[1]) / max(1, len(units[0]))
-    return float(np.corrcoef(np.concatenate(own), np.concatenate(theirs))[0, 1]), share
+    own, theirs = (np.concatenate([s[n].values.ravel() for n in names]) for s in (first, other))
+    had, has = (set(each.indexes.get("unit", ())) for each in (first, other))
+    return float(np.corrcoef(own, theirs)[0, 1]), len(had & has) / max(1, len(had))
 
 
 def _fitted(
@@ -135,8 +126,7 @@ def _carry(
     options: dict[str, Any] = {"split": split_of(session, study.configs("distill", seed).train)}
     options["protocol"] = study.protocol
     tables = []
-    models = [model for model, _ in readouts]
-    for model, values in _inputs(study, seed, name, session, models).items():
+    for model, values in _inputs(study, seed, name, session, [m for m, _ in readouts]).items():
         for kind in KINDS:
             readout = readouts[model, kind]
             kept = _of_units(values, readout) if "unit" in values.dims else values
@@ -164,11 +154,8 @@ def _inputs(
     by training time, and, of a session of the cohort, spikes through LFP.
     """
     specs = model_specs(study, "unsupervised", name, seed)
-    found = {
-        label: study.encode(study.model(specs[label]), session, as_session=name)
-        for label in CARRIED
-        if label in specs and label in models
-    }
+    labels = [label for label in CARRIED if label in specs and label in models]
+    found = {m: study.encode(study.model(specs[m]), session, as_session=name) for m in labels}
     train = split_of(session, study.configs("distill", seed).train).to_numpy() == TRAIN
     ridges, own = references(session), session_name(session)
     for label in RIDGES[: 2 + ("spikes" in session)]:

@@ -60,8 +60,8 @@ def _results(
     quiet = replace(study, progress=False, _loaded={})
     if _kept.get("of") != (quiet, workers) or _kept["sessions"] is not study.sessions:
         close_pool()
-        begin = {"initializer": _begin, "initargs": (quiet, study.sessions)}
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), **begin)
+        begin = _begin, (quiet, study.sessions)
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), *begin)
         _kept.update(of=(quiet, workers), sessions=study.sessions, pool=pool)
     places = {_kept["pool"].submit(_call, work, job): place for place, job in enumerate(jobs)}
     yield from ((places[each], each.result()) for each in as_completed(places))

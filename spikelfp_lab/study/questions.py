@@ -8,7 +8,8 @@ electrodes and few labels do, what it costs, and how near the truth it comes. Th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,8 @@ from spikelfp_lab.cohorts import simulated
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import TEST, TRAIN, session_name
-from spikelfp_lab.signal import band_power
 from spikelfp_lab.study.scoring import latents_of, references, scores_of, tabulate
-from spikelfp_lab.study.specs import ModelSpec, ablations, pretrained
+from spikelfp_lab.study.specs import ModelSpec, ablations, of_session, pretrained
 from spikelfp_lab.study.study import Study
 
 CANDIDATES, COMPONENTS = 50, 10
@@ -113,19 +113,16 @@ def generalization(study: Study) -> pd.DataFrame:
 
 def _transfer(study: Study, seed: int, other: str, names: list[str]) -> pd.DataFrame:
     """Models of each of the named sessions on another one, and what does not depend on them."""
-    session, seen = study.sessions[other], "never" if other in study.held_out else "pre-training"
-    if seen == "never":
-        trained = study.models(other, seed)["MS-LFP"]
-    else:
-        trained = study.model(pretrained(study, "lfp", seed))
-    own = {"MS-LFP, trained on it": study.encode(trained, session)}
+    session, never = study.sessions[other], other in study.held_out
+    spec = of_session(study, "ms_lfp", other, seed) if never else pretrained(study, "lfp", seed)
+    own = {"MS-LFP, trained on it": study.encode(study.model(spec), session)}
     shared = scores_of(study, seed, other, own | {"Raw LFP ridge": session["lfp"]})
     tables = []
     for name in names:
         models = study.models(name, seed)
         latents = {r: study.encode(models[r], session, as_session=name) for r in READERS}
         table = pd.concat([scores_of(study, seed, other, latents), shared])
-        tables.append(table.assign(trained_on=name, seen=seen))
+        tables.append(table.assign(trained_on=name, seen="never" if never else "pre-training"))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -141,8 +138,7 @@ def published_generalization() -> pd.DataFrame:
     >>> monkey.groupby("model")["r2"].mean().round(3).to_dict()
     {'Distilled': 0.538, 'MS-LFP, trained on it': 0.341}
     """
-    with (files("spikelfp_lab.study") / "published_generalization.csv").open() as file:
-        return pd.read_csv(file, comment="#")
+    return pd.read_csv(Path(__file__).with_name("published_generalization.csv"), comment="#")
 
 
 def ablation_scores(study: Study) -> pd.DataFrame:
@@ -298,9 +294,7 @@ def _bound(study: Study, _: int, name: str, hours: float) -> pd.DataFrame:
     subject, number = name.split("/")
     long = simulated.session(int(number[1:]), subject=subject, duration_s=3600 * hours)
     assert np.allclose(long["lfp_mixing"], study.sessions[name]["lfp_mixing"])
-    parts = [x.transpose("time", ...).values for x in (long["lfp"], band_power(long["lfp"]))]
-    both = xr.DataArray(np.hstack(parts), {"time": long["time"]}, ("time", "feature"))
-    return decode(both, long).assign(model="Linear bound")
+    return decode(references(long)["LFP and power ridge"], long).assign(model="Linear bound")
 
 
 def recovery(study: Study) -> pd.DataFrame:
@@ -334,13 +328,11 @@ def fraction_of_bound(scores: pd.DataFrame, bound: pd.DataFrame) -> pd.DataFrame
     >>> fraction_of_bound(scores, limit)["fraction"].tolist()
     [1.2]
     """
-    keys = ["session", "seed", "model", "readout"]
+    keys, on = ["session", "seed", "model", "readout"], ["session", "readout"]
 
-    def mean_r2(table: pd.DataFrame, name: str) -> pd.DataFrame:
-        tests = table.loc[table["split"] == "test"].groupby(keys, sort=False, as_index=False)
-        return tests.agg(**{name: ("r2", "mean")})
+    def mean_r2(table: Any) -> Any:
+        return table[table["split"] == "test"].groupby(keys, sort=False)["r2"].mean().reset_index()
 
-    limits = mean_r2(bound, "bound").loc[:, ["session", "readout", "bound"]]
-    own, on = mean_r2(scores, "r2"), ["session", "readout"]
-    both = own.merge(limits, on=on, how="left", validate="m:1")
+    limits = mean_r2(bound).rename(columns={"r2": "bound"})[[*on, "bound"]]
+    both = mean_r2(scores).merge(limits, on=on, how="left", validate="m:1")
     return both.assign(fraction=both["r2"] / both["bound"])

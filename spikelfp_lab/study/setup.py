@@ -122,14 +122,17 @@ class Setup:
             subject = self.cohort_name.partition("-")[2] or "I"
             names = [f"{subject}/s{index:02d}" for index in range(1, n + 1)]
             return cohort_from_sessions([self._simulated(name, seconds) for name in names])
-        options = _OPTIONS.get(self.cohort_name, {})
-        return open_cohort(self._data_set or self.cohort_name, **options)
+        return open_cohort(self._data_set or self.cohort_name, **_OPTIONS.get(self.cohort_name, {}))
 
     def _simulated(self, name: str, seconds: float) -> xr.Dataset:
-        """A session of the simulated cohort, kept under the version that made it."""
+        """A session of the simulated cohort."""
         subject, number = name.split("/s")
-        make = partial(simulated.session, int(number), subject=subject, duration_s=seconds)
-        return cached_session(self.folder / "sessions" / __version__ / f"{name}.zarr", make)
+        return self.simulate(name, int(number), subject=subject, duration_s=seconds)
+
+    def simulate(self, place: str, index: int, **options: Any) -> xr.Dataset:
+        """A simulated session, made once and kept under the version that made it."""
+        make = partial(simulated.session, index, **options)
+        return cached_session(self.folder / "sessions" / __version__ / f"{place}.zarr", make)
 
     @cached_property
     def sessions(self) -> dict[str, xr.Dataset]:
@@ -172,8 +175,7 @@ class Setup:
         augmentation and early stopping of students, without which they overfit few labels.
         """
         preset, student = PRESETS[self.preset][role], PRESETS[self.preset]["distill"].train
-        changes: dict[str, Any] = {"seed": seed}
-        changes |= _SHORT.get(self._data_set, {})
+        changes: dict[str, Any] = {"seed": seed, **_SHORT.get(self._data_set, {})}
         if self.cohort_name == "cao2021" and self.preset == "demo":
             changes |= _CAO2021_DEMO
         if supervised:  # behavior asks for more than tables

@@ -109,23 +109,17 @@ def model_specs(setup: Setup, setting: Setting, name: str, seed: int = 0) -> dic
         return {f"{q}: {v}": spec for q, variants in asked for v, spec in variants.items()}
     supervised = setting == "supervised"
     one = partial(of_session, setup, name=name, seed=seed, supervised=supervised)
-    mixed = {"SS-MM": one("ss_mm")}
-    compared = {
-        "SS-LFP": one("ss_lfp"),
-        **({"MS-LFP": one("ms_lfp")} if setup.having("lfp") else {}),
-        "Distilled": one("distilled"),
-        "Teacher": one("teacher"),
-        **(mixed if supervised else {"Untrained": one("untrained")}),
-        "Shuffled teacher": one("shuffled_teacher", control="shuffled"),
-    }
+    labels = ["SS-LFP", "MS-LFP", "Distilled", "Teacher", "SS-MM" if supervised else "Untrained"]
+    if not setup.having("lfp"):
+        labels.remove("MS-LFP")
+    compared = {label: one(label.lower().replace("-", "_")) for label in labels}
+    compared["Shuffled teacher"] = one("shuffled_teacher", control="shuffled")
     if setting != "unsupervised":
         return compared
     random, names = one("random_teacher"), (*setup.having("spikes", "lfp"), name)
     steps = {"train": {"steps": SEVERAL * setup.configs("distill").train.steps}}
-    compared |= mixed | {
-        "SS-Teacher": one("ss_teacher"),
-        "Random teacher": one("of_random_teacher", control="random", start=random),
-    }
+    compared |= {"SS-MM": one("ss_mm"), "SS-Teacher": one("ss_teacher")}
+    compared["Random teacher"] = one("of_random_teacher", control="random", start=random)
     if len(names) > 1:
         compared["MS-Distilled"] = one("ms_distilled", sessions=names, changes=steps)
     teacher = pretrained(setup, "spikes", seed)
@@ -140,71 +134,44 @@ def model_specs(setup: Setup, setting: Setting, name: str, seed: int = 0) -> dic
 def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSpec]]:
     """Question -> variant -> student with one thing changed, the study's own among them."""
     one = partial(of_session, setup, name=name, seed=seed)
-    own, full = one("distilled"), setup.full
+    own = one("distilled")
     configs = own.configs(setup)
     paper, layers = {"center": "none", "maps": False}, configs.model.layers
 
     def changed(**parts: dict[str, Any]) -> dict[str, Any]:
         """Fields of the spec with other configs; none where these are its own."""
-        each = {part: getattr(configs, part) for part in parts}
-        same = all(replace(each[part], **fields) == each[part] for part, fields in parts.items())
+        same = all(replace(it := getattr(configs, p), **new) == it for p, new in parts.items())
         return {} if same else {"changes": parts}
 
-    def some(values: set, more: set) -> list[Any]:
-        return sorted(values | more if full else values)
+    def varied(part: str, variants: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {variant: changed(**{part: fields}) for variant, fields in variants.items()}
 
-    # question -> variant -> fields of the spec: none in the study's own student
-    asked: dict[str, dict[str, dict[str, Any]]] = {
-        "Recipe": {
-            "Eq. 1": changed(distill=paper | {"mask_ratio": 0.0}, model={"bands_hz": ()}),
-            "own": {},
-        },
-        "Loss terms": {
-            "both": {},
-            "alignment": changed(distill={"task_weight": 0.0}),
-            "reconstruction": changed(distill={"alignment_weight": 0.0}),
-        },
-        "Weight of alignment": {
-            f"{w:g}": changed(distill={"alignment_weight": w})
-            for w in some({1.0, 5.0, 25.0}, {0.2})
-        },
-        "Input": {
-            "potential": changed(model={"bands_hz": ()}),
-            "and band power": changed(model={"bands_hz": BANDS_HZ}),
-        },
-        "Teacher's latents": {
-            "as they are": changed(distill={"center": "none"}),
-            "centered": changed(distill={"center": "mean"}),
-            "scaled": changed(distill={"center": "scale"}),
-        },
-        "Map to the teacher": {
-            "none": changed(distill={"maps": False}),
-            "one a session": changed(distill={"maps": True}),
-        },
-        "Layers aligned": {
-            "last, mapped": {},
-            "last": changed(distill=paper),
-            "all": changed(distill=paper | {"layers": "all"}),
-        },
-        "Teacher": {
-            "frozen, mapped": {},
-            "frozen": changed(distill=paper),
-            "trained": changed(distill=paper | {"frozen": False}),
-        },
-        "Time steps masked": {
-            f"{r:.0%}": changed(distill={"mask_ratio": r}) for r in some({0.0, 0.6}, {0.3})
-        },
-        "Input noised": {
-            "yes": {},
-            "no": changed(train={"drop_inputs": 0.0, "noise": 0.0}),
-        },
+    def some(values: set, more: set) -> list[Any]:
+        return sorted(values | more if setup.full else values)
+
+    distilled = partial(varied, "distill")
+    all_layers, trained = paper | {"layers": "all"}, paper | {"frozen": False}
+    eq_1 = changed(distill=paper | {"mask_ratio": 0.0}, model={"bands_hz": ()})
+    losses = {"alignment": {"task_weight": 0.0}, "reconstruction": {"alignment_weight": 0.0}}
+    inputs = {"potential": {"bands_hz": ()}, "and band power": {"bands_hz": BANDS_HZ}}
+    centers = {"as they are": "none", "centered": "mean", "scaled": "scale"}
+    weights, ratios = some({1.0, 5.0, 25.0}, {0.2}), some({0.0, 0.6}, {0.3})
+    minutes = some({1.0, 3.0}, {2.0, 4.0})
+    depths = some({1, layers}, {max(1, layers // 2), 2 * layers})
+    asked = {  # question -> variant -> fields of the spec: none in the study's own student
+        "Recipe": {"Eq. 1": eq_1, "own": {}},
+        "Loss terms": distilled({"both": {}, **losses}),
+        "Weight of alignment": distilled({f"{w:g}": {"alignment_weight": w} for w in weights}),
+        "Input": varied("model", inputs),
+        "Teacher's latents": distilled({v: {"center": c} for v, c in centers.items()}),
+        "Map to the teacher": distilled({"none": {"maps": False}, "one a session": {"maps": True}}),
+        "Layers aligned": distilled({"last, mapped": {}, "last": paper, "all": all_layers}),
+        "Teacher": distilled({"frozen, mapped": {}, "frozen": paper, "trained": trained}),
+        "Time steps masked": distilled({f"{r:.0%}": {"mask_ratio": r} for r in ratios}),
+        "Input noised": varied("train", {"yes": {}, "no": {"drop_inputs": 0.0, "noise": 0.0}}),
         "Teacher's sessions": {"this alone": {"start": one("ss_teacher")}, "several": {}},
-        "Minutes of LFP": {f"{m:g}": {"minutes": m} for m in some({1.0, 3.0}, {2.0, 4.0})}
-        | {"all": {}},
-        "Student layers": {
-            str(n): changed(model={"layers": n})
-            for n in some({1, layers}, {max(1, layers // 2), 2 * layers})
-        },
+        "Minutes of LFP": {**{f"{m:g}": {"minutes": m} for m in minutes}, "all": {}},
+        "Student layers": varied("model", {str(n): {"layers": n} for n in depths}),
     }
     plain = str.maketrans({" ": "_", "'": None, "%": "_percent"})
     specs: dict[str, dict[str, ModelSpec]] = {}

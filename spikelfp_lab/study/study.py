@@ -95,9 +95,8 @@ class Study(Setup):
         subject = name.split("/")[0]
         other = next(n for n in spec.sessions if n.split("/")[0] != subject)
         latents = self.encode(teacher, self.session(other))
-        known = latents.to_numpy()[np.isfinite(latents.to_numpy()).all(axis=1)]
         clock = self.sessions[name]["time"]
-        values = np.resize(known, (clock.size, known.shape[1]))
+        values = np.resize(latents.dropna("time"), (clock.size, latents.shape[1]))
         split = {key: latents.attrs[key] for key in ("scheme", "seed") if key in latents.attrs}
         return xr.DataArray(values, {"time": clock}, ("time", "latent"), attrs=split)
 
@@ -140,13 +139,11 @@ class Study(Setup):
         With ``forgive`` the others are trained where one cannot be; gives folder -> reason.
         """
         failed: dict[str, str] = {}
-        stages = groupby(in_order(self, specs), key=lambda spec: len(spec.needs))
-        for depth, stage in stages:
+        for depth, stage in groupby(in_order(self, specs), key=lambda spec: len(spec.needs)):
             jobs = [(spec, forgive) for spec in stage]
             options = {"desc": f"train, stage {depth + 1}", "unit": "model", "done": done}
-            reasons = in_parallel(self, _train_one, jobs, **options)
-            known = zip(jobs, reasons, strict=True)
-            failed |= {spec.folder: reason for (spec, _), reason in known if reason}
+            reasons = zip(jobs, in_parallel(self, _train_one, jobs, **options), strict=True)
+            failed |= {spec.folder: reason for (spec, _), reason in reasons if reason}
         return failed
 
     def scores(self, setting: Setting = "comparison") -> pd.DataFrame:

@@ -32,6 +32,15 @@ def test_a_file_comes_whole_and_an_interrupted_one_goes_on(tmp_path, ranges):
     assert [one.name for one in file.path.parent.iterdir()] == ["a.mat"]
 
 
+def test_each_file_gets_its_folder(tmp_path):
+    with serving(CONTENT) as server:
+        places = [tmp_path / "a" / "1.mat", tmp_path / "b" / "2.mat"]
+        fetch(
+            [RemoteFile(server.url, place, MD5, len(CONTENT)) for place in places], progress=False
+        )
+    assert all(place.read_bytes() == CONTENT for place in places)
+
+
 def test_other_content_is_refused_and_leaves_no_file(tmp_path):
     with serving(CONTENT[::-1]) as server:
         file = RemoteFile(server.url, tmp_path / "a.mat", MD5, len(CONTENT))
