@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 import spikelfp_lab as sl
-from spikelfp_lab.presets import BANDS_HZ, PRESETS
+from spikelfp_lab.presets import BANDS_HZ, NOISED, PRESETS
 
 HELD_OUT, UNSEEN = ("T/s05", "T/s06"), "T/s07"
 BEST = {"mask_ratio": 0.6, "center": "scale", "maps": True}
@@ -75,7 +75,10 @@ def one(folder: Path, name: str, question: str, variant: str, fields: dict[str, 
     sessions = {each: session_of(folder, each) for each in names}
     teacher = sl.load(folder / f"teacher_{name[-3:]}")
     preset = PRESETS["demo"]["distill"]
-    parts: dict[str, Any] = {"distill": sl.DistillConfig(), "train": preset.train}
+    parts: dict[str, Any] = {
+        "distill": sl.DistillConfig(),
+        "train": replace(preset.train, **NOISED),
+    }
     parts["model"] = replace(preset.model, bands_hz=())
     for field, value in fields.items():
         if field != "sessions":

@@ -15,7 +15,7 @@ from spikelfp_lab.cohorts import flint, makin, open_cohort, simulated
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io.prepare import cached_session
 from spikelfp_lab.models.encode import suited
-from spikelfp_lab.presets import PRESETS, Preset, Role, preset_configs
+from spikelfp_lab.presets import NOISED, PRESETS, Preset, Role, preset_configs
 from spikelfp_lab.sessions import as_dataset, cohort_from_sessions, iterate_sessions
 from spikelfp_lab.training.batches import split_of
 
@@ -171,11 +171,21 @@ class Setup:
     def configs(self, role: Role, seed: int = 0, *, supervised: bool = False) -> Preset:
         """The preset's configs for one kind of training, with the seed and what the cohort needs.
 
-        Supervised models learn behavior beside what they learn anyway; LFP models then get the
-        augmentation and early stopping of students, without which they overfit few labels.
+        In the demo preset students of the simulated cohort see noised input; of all others, teacher
+        and MS-LFP are fine-tuned with all weights: each was chosen on validation time. Supervised
+        models learn behavior beside what they learn anyway; LFP models then get the augmentation
+        and early stopping of students, without which they overfit few labels.
         """
         preset, student = PRESETS[self.preset][role], PRESETS[self.preset]["distill"].train
-        changes: dict[str, Any] = {"seed": seed, **_SHORT.get(self._data_set, {})}
+        if self.preset == "demo" and self.simulated:
+            student = replace(student, **NOISED)
+        elif self.preset == "demo":
+            finetune = replace(preset.finetune, tables_only=False, lr=preset.train.lr)
+            preset = replace(preset, finetune=finetune)
+        if role == "distill":
+            preset = replace(preset, train=student)
+        changes: dict[str, Any] = {"seed": seed}
+        changes |= _SHORT.get(self._data_set, {})
         if self.cohort_name == "cao2021" and self.preset == "demo":
             changes |= _CAO2021_DEMO
         if supervised:  # behavior asks for more than tables

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from spikelfp_lab.presets import BANDS_HZ, SEVERAL, Preset, Role
+from spikelfp_lab.presets import BANDS_HZ, NOISED, SEVERAL, Preset, Role
 from spikelfp_lab.study.setup import Setup
 
 Verb = Literal["pretrain", "finetune", "distill"]
@@ -168,7 +168,7 @@ def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSp
         "Layers aligned": distilled({"last, mapped": {}, "last": paper, "all": all_layers}),
         "Teacher": distilled({"frozen, mapped": {}, "frozen": paper, "trained": trained}),
         "Time steps masked": distilled({f"{r:.0%}": {"mask_ratio": r} for r in ratios}),
-        "Input noised": varied("train", {"yes": {}, "no": {"drop_inputs": 0.0, "noise": 0.0}}),
+        "Input noised": varied("train", {"yes": NOISED, "no": {"drop_inputs": 0.0, "noise": 0.0}}),
         "Teacher's sessions": {"this alone": {"start": one("ss_teacher")}, "several": {}},
         "Minutes of LFP": {**{f"{m:g}": {"minutes": m} for m in minutes}, "all": {}},
         "Student layers": varied("model", {str(n): {"layers": n} for n in depths}),
