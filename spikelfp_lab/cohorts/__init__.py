@@ -1,5 +1,9 @@
 """Cohorts: open one by name or folder; a file a data set, each with ``cohort`` and ``session``."""
 
-from spikelfp_lab.cohorts.open import open_cohort
+import lazy_loader as _lazy
 
-__all__ = ["open_cohort"]
+_SETS = ["cao2021", "flint", "generative", "makin", "simulated", "v1_gamma"]
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__, submodules=_SETS, submod_attrs={"open": ["open_cohort"]}
+)

@@ -89,7 +89,8 @@ def plot_latents(
                 labels = {"xlabel": f"Turned onto {align_to}"}
             axes.set(title=name, xticks=[], yticks=[], aspect="equal", **labels)
             far = max(reach.values()) if align_to else reach[name]
-            axes.axis([middle + off for middle in ends[name].mean(axis=0) for off in (-far, far)])
+            left, low = ends[name].mean(axis=0) - far
+            axes.axis((left, left + 2 * far, low, low + 2 * far))
         _key(figure, grid[columns - 1], behavior, note="gray: rest" if rest.any() else "")
     return figure
 

@@ -208,7 +208,7 @@ def _blocks(total: int, length: int, seed: int) -> np.ndarray:
         # a train block gives one guard, a test block what two lack: a block is 5/3 windows at least
         what = f"The session is too short to split into {len(kinds)} blocks: it has {total} bins"
         need = f"and windows of {length} need about {-(-50 * length // 3)} (17 windows)"
-        raise DataError(f"{what}, {need}. Take shorter windows or a longer session.")
+        raise DataError(f"{what}, {need}. Take shorter windows (window_s) or a longer session.")
     codes = np.full(total, GUARD, np.int8)
     for kind, start, stop in zip(kinds, starts, stops, strict=True):
         codes[start:stop] = kind

@@ -11,7 +11,8 @@ from typing import Any, Self
 import xarray as xr
 
 from spikelfp_lab import __version__
-from spikelfp_lab.cohorts import flint, makin, open_cohort, simulated
+from spikelfp_lab.cohorts import flint, makin, simulated
+from spikelfp_lab.cohorts.open import open_cohort
 from spikelfp_lab.errors import ConfigError
 from spikelfp_lab.io.prepare import cached_session
 from spikelfp_lab.models.encode import suited
