@@ -114,9 +114,8 @@ def refuse_chance(
     windows = prepare(session, name, modality="spikes", **options)
     with on_device(teacher, device):
         known, random = hidden_r2(teacher, windows), random_r2(teacher, windows)
-        if known > max(random, 0) + max(LEAST, CLEARLY * random) or (
-            learned and behavior_r2(teacher, windows) > 0
-        ):
+        clearly = max(random, 0) + max(LEAST, CLEARLY * random)
+        if known > clearly or (learned and behavior_r2(teacher, windows) > 0):
             return
     raise DataError(
         f"the teacher is no better than chance on session {name}: from its latents a linear "
