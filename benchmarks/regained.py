@@ -25,7 +25,7 @@ from spikelfp_lab.study.scoring import tabulate
 from spikelfp_lab.study.specs import model_specs
 from spikelfp_lab.training.batches import SessionWindows, add_tables, prepare
 
-STEPS, BATCH, LEARNING_RATE = 200, 16, 1e-3
+STEPS, BATCH, LEARNING_RATE = 300, 32, 1e-3
 MODELS = ("MS-Distilled", "MS-LFP")
 
 
