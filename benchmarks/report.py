@@ -25,8 +25,6 @@ from spikelfp_lab.study.scoring import references, scores_of, tabulate
 from spikelfp_lab.study.specs import ModelSpec, model_specs
 
 LEFT_OUT = ("SS-Teacher", "SS-MM")  # of notebook 07
-# With one of five seeds the teacher of cao2021 knows too little of mouse2/s1 to teach it.
-ALONE = ("cao2021",)
 KEYS = ["setting", "readout", "model", "fitted", "trained_on", "seen", "session", "seed"]
 PAIRS = {
     "MS-Distilled": ("Distilled", "MS-LFP", "LFP and power ridge", "MS, random teacher"),
@@ -47,8 +45,7 @@ def specs_of(study: Study, setting: str, seed: int, name: str) -> dict[str, Mode
         start = replace(alone.start, folder=f"{folder}ms_random_teacher", sessions=names)
         own = {"folder": f"{folder}ms_of_random_teacher", "start": start, "control": "random"}
         specs["MS, random teacher"] = replace(several, **own)
-    left_out = LEFT_OUT + ("MS-Distilled", "MS, random teacher") * (study.cohort_name in ALONE)
-    return {label: spec for label, spec in specs.items() if label not in left_out}
+    return {label: spec for label, spec in specs.items() if label not in LEFT_OUT}
 
 
 def score(study: Study, seed: int, name: str, setting: str) -> pd.DataFrame:
@@ -72,8 +69,7 @@ def report(study: Study) -> pd.DataFrame:
         tables.append(study.reference_scores().assign(setting="supervised"))
     own = pd.concat(tables)
     tables = [own.assign(fitted="own session", trained_on=own["session"], seen="trained on")]
-    if study.having("lfp") and study.cohort_name not in ALONE:
-        # without LFP in the pre-training there is nothing to carry over
+    if study.having("lfp"):  # in the pre-training, else there is nothing to carry over
         with suppress(ConfigError):  # no two sessions have the same electrodes
             tables.append(frozen(study).assign(setting="unsupervised"))
     tested = pd.concat(tables).query("split == 'test'")

@@ -66,6 +66,10 @@ class Study(Setup):
         start = teacher = self.model(spec.start)
         if spec.verb == "finetune":
             return finetune(start, data, mask=configs.mask, train=configs.finetune, **options)
+        tuned = spec.start
+        if len(data) > 1 and tuned.start and not tuned.configs(self).finetune.tables_only:
+            before = self.model(tuned.start)  # fine-tuning has moved what sessions share
+            teacher = {name: start if name in tuned.sessions else before for name in data}
         if spec.control == "other subject":
             teacher = {name: self._latents_of_other(spec.start, start, name) for name in data}
         options["shuffle_teacher"] = spec.control == "shuffled"

@@ -61,6 +61,25 @@ def test_models_read_no_band_power_where_a_cohort_has_none():
     assert Study(cohort_name="simulated-V").simulated and not Study(cohort_name="flint").simulated
 
 
+def test_recordings_are_read_without_noise_and_fine_tuned_with_all_weights():
+    study, simulated = Study(cohort_name="v1_gamma"), demo()
+    study.__dict__["sessions"] = {"alpa/gratings": make_session(bin_size_s=0.05)}
+    assert simulated.configs("distill").train.noise and simulated.configs("lfp").train.noise == 0
+    assert study.configs("distill").train.noise == study.configs("distill").train.drop_inputs == 0
+    tuned, trained = study.configs("spikes").finetune, study.configs("spikes").train
+    assert not tuned.tables_only and tuned.lr == trained.lr
+
+
+def test_where_all_weights_are_tuned_each_session_is_read_by_the_teacher_of_it(monkeypatch):
+    study, made = Study(cohort_name="cao2021"), []
+    names = ("mouse1/s1", "mouse2/s1", "ratA/s1")
+    study.__dict__["sessions"] = dict.fromkeys(names, make_session(bin_size_s=0.1))
+    monkeypatch.setattr(Study, "model", lambda _, spec: spec.folder)
+    monkeypatch.setattr("spikelfp_lab.study.study.distill", lambda _, t, **__: made.append(t))
+    study._make(model_specs(study, "unsupervised", "ratA/s1")["MS-Distilled"])
+    assert [*made[0].values()] == ["seed0/teacher", "seed0/teacher", "seed0/ratA/s1/teacher"]
+
+
 def test_controls_know_nothing_of_the_moment():
     specs = model_specs(demo(), "unsupervised", "I/s05")
     still = specs["Untrained"].configs(demo()).train

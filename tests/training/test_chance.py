@@ -83,3 +83,10 @@ def test_units_without_spikes_are_no_reason_to_fail(pretrained):
     session["spikes"].values[:, 3:] = 0
     windows = prepare(session, "I/s01", modality="spikes", train=TRAIN, device=CPU)
     assert np.isfinite(hidden_r2(pretrained.eval(), windows)).all()
+
+
+def test_few_validation_windows_are_asked_often(pretrained):
+    """Of two windows, one draw of what is hidden tells little: .03 to .24, with a SD of .07."""
+    windows = prepare(waves("s01", 0), "I/s01", modality="spikes", train=TRAIN, device=CPU)
+    pairs = [replace(windows, val=windows.val[i : i + 2]) for i in range(len(windows.val) - 1)]
+    assert np.std([hidden_r2(pretrained.eval(), pair) for pair in pairs]) < 0.045
