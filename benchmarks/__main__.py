@@ -18,7 +18,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 # half an hour or more, or what ships: by their names alone
-LONG = ("recipes", "report", "few_minutes", "bound", "shared_space", "shipped")
+LONG = ("recipes", "report", "few_minutes", "regained", "bound", "shared_space", "shipped")
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
 
 

@@ -20,7 +20,7 @@ from spikelfp_lab.analysis import decode, fit_readout
 from spikelfp_lab.models import Autoencoder
 from spikelfp_lab.sessions import session_name
 from spikelfp_lab.study import Study
-from spikelfp_lab.study.lasting import DAYS, _day
+from spikelfp_lab.study.lasting import DAYS, session_of_day
 from spikelfp_lab.study.scoring import tabulate
 from spikelfp_lab.study.specs import model_specs
 from spikelfp_lab.training.batches import SessionWindows, add_tables, prepare
@@ -67,7 +67,7 @@ def score(study: Study, seed: int, name: str, drift: str, model_name: str) -> pd
     train, shape = study.configs("distill", seed).train, model.config
     subject, rows, first, readout = name.split("/")[0], [], None, None
     for day in DAYS[drift]:
-        session = _day(study, subject, drift, day)
+        session = session_of_day(study, subject, drift, day)
         options = {"modality": "lfp", "train": train, "shape": shape}
         windows = prepare(session, session_name(session), device=torch.device("cpu"), **options)
         anew = knowing(model, name, windows)

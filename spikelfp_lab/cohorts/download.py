@@ -1,10 +1,11 @@
-"""Downloads: https, by hash, and room for them made sure of before anything is written."""
+"""Downloads: https, hashes where they are known, and the size asked before anything is written."""
 
 import json
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,7 +32,7 @@ class RemoteFile:
     url: str
     path: Path
     hash: str
-    size: int = 0  # not known: small, and fetched whole
+    size: int = 0  # not known: the server is asked
 
     @property
     def part(self) -> Path:
@@ -45,11 +46,10 @@ def fetch(files: Sequence[RemoteFile], *, progress: bool = True) -> None:
     A file gets its name only once its hash is right. Raises a DataError, before anything is
     written, if the disk has no room for all of them, and if a download fails.
     """
-    missing = [file for file in files if not file.path.exists()]
+    missing = [_sized(file) for file in files if not file.path.exists()]
     if not missing:
         return
     for file in missing:
-        need_https(file.url)
         file.path.parent.mkdir(parents=True, exist_ok=True)
     folder = missing[0].path.parent
     needed = sum(max(file.size - _size(file.part), 0) for file in missing)
@@ -63,8 +63,7 @@ def fetch(files: Sequence[RemoteFile], *, progress: bool = True) -> None:
     with tqdm(total=needed, unit="B", unit_scale=True, disable=not progress) as bar:
         for file in missing:
             bar.set_description(file.path.name)
-            cure = f"Call again to go on, or get it by other means and put it at {file.path}."
-            with reading(file.path.name, f"could not be downloaded from {file.url}", cure):
+            with _downloading(file):
                 _complete(file, bar)
                 file.part.replace(file.path)
 
@@ -94,6 +93,23 @@ def record_files(record: int, folder: Path) -> list[RemoteFile]:
         ]  # fmt: skip
 
 
+def _downloading(file: RemoteFile) -> AbstractContextManager[None]:
+    """Whatever goes wrong is one error, which says how to go on."""
+    cure = f"Call again to go on, or get it by other means and put it at {file.path}."
+    return reading(file.path.name, f"could not be downloaded from {file.url}", cure)
+
+
+def _sized(file: RemoteFile) -> RemoteFile:
+    """The file with its size, as its server says it where it is not known."""
+    need_https(file.url)
+    if file.size:
+        return file
+    with _downloading(file):
+        answer = requests.head(file.url, allow_redirects=True, timeout=_TIMEOUT_S)
+        answer.raise_for_status()
+        return replace(file, size=int(answer.headers.get("Content-Length", 0)))
+
+
 def _complete(file: RemoteFile, bar: tqdm) -> None:
     """The whole part, whose hash is right; a connection that is lost is taken up again."""
     for left in reversed(range(_ATTEMPTS)):
@@ -111,8 +127,8 @@ def _complete(file: RemoteFile, bar: tqdm) -> None:
 
 def _append(file: RemoteFile, bar: tqdm) -> None:
     """Append what is missing; from the start if the server gives the whole file anyway."""
-    start = min(_size(file.part), file.size)
-    if start and start == file.size:  # whole, or wrong, which its hash will tell
+    start = _size(file.part)
+    if start and start >= file.size:  # whole, or wrong, which its hash will tell
         return
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:

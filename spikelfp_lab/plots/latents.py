@@ -191,12 +191,13 @@ def _colors(behavior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return DIRECTIONS(turn), speed < REST * np.quantile(speed, 0.95)
 
 
-def _key(figure: Figure, beside: Axes, behavior: xr.DataArray, *, note: str) -> object:
+def _key(figure: Figure, beside: Axes, behavior: xr.DataArray, *, note: str) -> None:
     names = [str(name) for name in behavior["behavior_dim"].values]
     if len(names) == 1:
         scale = ScalarMappable(Normalize(*np.nanquantile(behavior, [0.01, 0.99])), "viridis")
         label = theme.with_units(names[0], behavior)
-        return figure.colorbar(scale, ax=beside, label=label, shrink=0.7)
+        figure.colorbar(scale, ax=beside, label=label, shrink=0.7)
+        return
     wheel = beside.inset_axes((1.1, 0.3, 0.36, 0.36), projection="polar")
     angle, ring = np.linspace(0, 2 * np.pi, 257), np.linspace(0, 1, 256)[None]
     wheel.pcolormesh(angle, [0.55, 1.0], ring, cmap=DIRECTIONS, shading="flat", rasterized=True)

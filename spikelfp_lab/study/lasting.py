@@ -69,7 +69,7 @@ def lasting(study: Study, drift: str, *, days: Sequence[int] | None = None) -> p
         raise ConfigError("days of an array are known for the simulated cohort only")
     days = sorted(days or DAYS[drift])
     subject = study.held_out[0].split("/")[0]
-    sessions = {day: _day(study, subject, drift, day) for day in days}
+    sessions = {day: session_of_day(study, subject, drift, day) for day in days}
     first = sessions[days[0]]
     readouts = _fitted(study, [(seed, name, first, CARRIED) for seed, name in study.side_runs])
     jobs = [
@@ -83,7 +83,7 @@ def lasting(study: Study, drift: str, *, days: Sequence[int] | None = None) -> p
     return table.merge(left, on="session").assign(drift=drift)
 
 
-def _day(study: Study, subject: str, drift: str, day: int) -> xr.Dataset:
+def session_of_day(study: Study, subject: str, drift: str, day: int) -> xr.Dataset:
     """A session of a simulated array on a day."""
     options = {"subject": subject, "duration_s": 90.0 if study.preset == "smoke" else 240.0}
     made = study.simulate(f"{drift}/{subject}/d{day:03}", day, drift=drift, **options)

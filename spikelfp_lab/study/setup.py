@@ -43,7 +43,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 # 100 ms, the demo preset takes many a batch, in few steps, a teacher's in more: with 400 steps its
 # validation loss still falls.
 _SHORT = {"cao2021": {"window_s": 2.0}, "v1_gamma": {"window_s": 1.0, "scheme": "trials"}}
-_CAO2021_DEMO, _CAO2021_TEACHER = {"steps": 400, "batch": 32, "val_every": 20}, {"steps": 1200}
+_CAO2021_DEMO, _CAO2021_TEACHER_STEPS = {"steps": 400, "batch": 32, "val_every": 20}, 1200
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,8 @@ class Setup:
             preset = replace(preset, train=student)
         changes: dict[str, Any] = {"seed": seed}
         changes |= _SHORT.get(self._data_set, {})
-        if self.cohort_name == "cao2021" and self.preset == "demo":
-            changes |= _CAO2021_DEMO
+        slow = self.cohort_name == "cao2021" and self.preset == "demo"
+        changes |= _CAO2021_DEMO if slow else {}
         if supervised:  # behavior asks for more than tables
             finetune = replace(preset.finetune, tables_only=False, lr=preset.train.lr / 3)
             mask = replace(preset.mask, behavior=BEHAVIOR_WEIGHT)
@@ -197,8 +197,8 @@ class Setup:
         if supervised and role != "spikes":
             changes |= {key: getattr(student, key) for key in ("drop_inputs", "noise", "patience")}
         train, finetune = (replace(each, **changes) for each in (preset.train, preset.finetune))
-        if self.cohort_name == "cao2021" and self.preset == "demo" and role == "spikes":
-            train = replace(train, **_CAO2021_TEACHER)
+        if slow and role == "spikes":
+            train = replace(train, steps=_CAO2021_TEACHER_STEPS)
         model, _ = suited(preset.model, self.sessions.values())
         return replace(preset, model=model, train=train, finetune=finetune)
 

@@ -140,7 +140,8 @@ def ablations(setup: Setup, name: str, seed: int) -> dict[str, dict[str, ModelSp
 
     def changed(**parts: dict[str, Any]) -> dict[str, Any]:
         """Fields of the spec with other configs; none where these are its own."""
-        same = all(replace(it := getattr(configs, p), **new) == it for p, new in parts.items())
+        before = {part: getattr(configs, part) for part in parts}
+        same = before == {part: replace(before[part], **new) for part, new in parts.items()}
         return {} if same else {"changes": parts}
 
     def varied(part: str, variants: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
